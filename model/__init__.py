@@ -1,0 +1,1 @@
+"""What a trained classifier is, and the server that answers with it."""

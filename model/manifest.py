@@ -1,0 +1,174 @@
+"""What a published version consists of: the types behind `manifest.json`.
+
+Frozen and versioned. Unknown keys are refused, so that a reader never acts on half of what a writer meant.
+Knows nothing of files or storage: `model.artifact` reads and writes, this says what is right.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Part of an object's key, a folder's name and a Kubernetes object's name; never one that hides or climbs.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$")]
+
+
+class Task(StrEnum):
+    """Whether a text carries any number of labels or exactly one."""
+
+    MULTI_LABEL = "multi-label"
+    SINGLE_LABEL = "single-label"
+
+
+class Precision(StrEnum):
+    """The number format of the weights that the served graph holds."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Architecture(StrEnum):
+    """What was fitted."""
+
+    LINEAR = "linear"
+    TRANSFORMER = "transformer"
+
+
+class Strict(BaseModel):
+    """Frozen, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(Strict):
+    """One file of a version: how to tell that it is whole."""
+
+    sha256: Sha256
+    size: int = Field(ge=0, description="bytes")
+
+
+class Dataset(Strict):
+    """The labelled texts that a version came from."""
+
+    uri: str
+    sha256: Sha256 = Field(description="of the content of every file read, in the order of their names")
+    rows: int = Field(ge=0, description="rows read, before any was set aside")
+    columns: tuple[str, ...]
+
+
+class Candidate(Strict):
+    """One architecture that was tried, and what it cost."""
+
+    architecture: Architecture
+    precision: Precision
+    validation_micro_f1: Share
+    milliseconds_per_text: float = Field(ge=0)
+    seconds: float = Field(ge=0)
+    chosen: bool
+
+
+class Training(Strict):
+    """How a version came to be."""
+
+    architecture: Architecture
+    base_model: str | None
+    seed: int
+    epochs: float = Field(ge=0, description="passes over the training part")
+    balance: str
+    code_version: str
+    seconds: float = Field(ge=0)
+    cpu_seconds: float = Field(ge=0)
+    peak_memory_bytes: int = Field(ge=0)
+    examples: dict[Literal["train", "validation", "test"], int] = Field(description="texts in each part")
+    candidates: tuple[Candidate, ...] = ()
+
+
+class LabelScores(Strict):
+    """How well one label is predicted."""
+
+    precision: Share
+    recall: Share
+    f1: Share
+    support: int = Field(ge=0, description="texts that carry the label")
+
+
+class Scores(Strict):
+    """Quality on one part of the data, computed on the exported file."""
+
+    micro_f1: Share
+    macro_f1: Share = Field(description="mean over the labels that occur in the part")
+    samples_f1: Share
+    weighted_f1: Share
+    subset_accuracy: Share = Field(description="share of texts whose labels are all right; accuracy when single-label")
+    average_precision: Share = Field(description="mean over the labels that occur in the part")
+    texts: int = Field(ge=0)
+    per_label: dict[str, LabelScores]
+
+
+class BaselineScores(Strict):
+    """What the cheapest architecture reaches on the same texts."""
+
+    architecture: Architecture
+    validation: Scores
+    test: Scores
+
+
+class AllScores(Strict):
+    """Scores by part; thresholds were chosen on validation, so only test is an honest estimate."""
+
+    validation: Scores
+    test: Scores
+    baseline: BaselineScores
+    milliseconds_per_text: float = Field(ge=0, description="median, one text a call, one thread, tokenizer included")
+
+
+class Reference(Strict):
+    """What served traffic is compared with, to see drift. Measured on the test part."""
+
+    label_rates: tuple[Share, ...] = Field(description="share of texts for which each label is predicted")
+    token_length_edges: tuple[int, ...] = Field(description="upper edges of the length bins, tokens, inclusive")
+    token_length_shares: tuple[Share, ...] = Field(description="share of texts in each bin; one more than the edges")
+    unknown_token_rate: Share
+
+    @model_validator(mode="after")
+    def _bins_agree(self) -> Self:
+        if len(self.token_length_shares) != len(self.token_length_edges) + 1:
+            raise ValueError("token_length_shares has one entry for each edge and one for all that is longer")
+        return self
+
+
+class Manifest(Strict):
+    """Everything about one published version; the last object written, so its presence means complete."""
+
+    schema_version: Literal[1]
+    classifier: Name
+    version: Name
+    created_at: datetime
+    task: Task
+    labels: tuple[str, ...] = Field(min_length=2)
+    thresholds: tuple[Share, ...] = Field(description="probability from which a label is given; zeros if single-label")
+    max_length: int = Field(ge=1, description="tokens; what is longer is cut")
+    precision: Precision
+    files: dict[str, FileEntry]
+    dataset: Dataset
+    training: Training
+    scores: AllScores
+    reference: Reference
+
+    @model_validator(mode="after")
+    def _one_threshold_a_label(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels holds a name twice")
+        if len(self.thresholds) != len(self.labels):
+            raise ValueError(f"thresholds has {len(self.thresholds)} entries for {len(self.labels)} labels")
+        if len(self.reference.label_rates) != len(self.labels):
+            raise ValueError(f"reference.label_rates has {len(self.reference.label_rates)} entries for {len(self.labels)} labels")
+        return self

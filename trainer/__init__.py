@@ -1,0 +1,1 @@
+"""Labelled texts to a published version."""

@@ -1,0 +1,28 @@
+"""What every architecture hands on: a folder with the graph and its tokenizer, and what it took to make them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.manifest import Architecture, Precision
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A fitted model on disk, ready to be scored as it will be served.
+
+    folder: holds `model.onnx` (`input_ids`, `attention_mask` int64 [texts, tokens] to `logits` float32 [texts, labels])
+        and `tokenizer.json`.
+    max_length: tokens of a text that the model sees.
+    epochs: passes over the training part that were made.
+    seconds: from the examples to the folder.
+    """
+
+    folder: Path
+    architecture: Architecture
+    precision: Precision
+    max_length: int
+    base_model: str | None
+    epochs: float
+    seconds: float

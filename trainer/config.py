@@ -1,0 +1,168 @@
+"""Every setting of a training: frozen, validated, documented. Read once, at the entry, and passed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.manifest import Name
+
+# The arXiv snapshot: what `train` reads when no dataset is named.
+ARXIV = "kaggle://Cornell-University/arxiv"
+
+
+class ConfigRejected(Exception):
+    """A setting is wrong; the message names it, its value and what was expected."""
+
+
+class Settings(BaseModel):
+    """Frozen, and refuses settings that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetConfig(Settings):
+    """Where the labelled texts are and which columns hold them."""
+
+    uri: str = Field(
+        default=ARXIV,
+        description="file://, s3://, hf://owner/name or kaggle://owner/name; a file, a folder or a glob of Parquet, CSV, TSV or JSON Lines, compressed or not",
+    )
+    test_uri: str | None = Field(default=None, description="a test set, taken as it is; none: a part of the dataset is set aside")
+    text_columns: tuple[str, ...] = Field(
+        default=("title", "abstract"), min_length=1, description="joined by a line break into the text"
+    )
+    label_columns: tuple[str, ...] = Field(
+        default=("categories",),
+        min_length=1,
+        description="one column of strings or lists, or several columns of 0 and 1 named after their labels",
+    )
+    label_separator: str = Field(
+        default="auto",
+        description="what joins several labels in a string; empty: the string is one label; auto: found out and reported",
+    )
+    aliases: dict[str, str] = Field(default={}, description="labels to rename, old name to new, so that both count as one")
+    sample_count: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="train on a random sample of this many rows; none: all"
+    )
+    minimum_examples: int = Field(
+        default=3, ge=1, description="a label with fewer is set aside: it could not stand in train, validation and test"
+    )
+
+
+class SplitConfig(Settings):
+    """How the examples are divided."""
+
+    validation_share: float = Field(
+        default=0.1, gt=0, lt=0.5, description="of the examples; thresholds are chosen and architectures compared on it"
+    )
+    test_share: float = Field(default=0.1, gt=0, lt=0.5, description="of the examples, unless a test set is given")
+    near_duplicates: float = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="texts this similar (Jaccard index of three-word runs) stay in one part; 1: only equal ones",
+    )
+
+
+class TrainingConfig(Settings):
+    """What is fitted."""
+
+    architecture: Literal["auto", "linear", "transformer"] = Field(
+        default="auto",
+        description="auto: linear, and transformer if there is a base model; the cheapest within tolerance of the best is published",
+    )
+    tolerance: float = Field(default=0.005, ge=0, description="micro-F1 on validation that a cheaper model may be behind")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same data, same machine: same model")
+    from_scratch: bool = Field(default=False, description="ignore checkpoints of an interrupted run")
+    base_model: str | None = Field(
+        default=None, description="the encoder to fine-tune: a folder, s3:// or a name on the Hugging Face hub"
+    )
+    num_epochs: float = Field(default=3, gt=0, description="passes over the training part, transformer")
+    batch_size: int = Field(default=32, ge=1, description="texts per optimizer step, transformer")
+    learning_rate: float = Field(default=5e-5, gt=0, description="peak, after warm-up, transformer")
+    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="of the steps, in which the learning rate rises")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
+    max_length: int = Field(
+        default=256, ge=8, le=8192, description="tokens of a text that the transformer sees; what is longer is cut"
+    )
+    patience: int = Field(
+        default=3, ge=1, description="evaluations without a better validation micro-F1 after which training stops"
+    )
+    evaluations_per_epoch: int = Field(default=2, ge=1, description="how often validation is scored, and a checkpoint saved")
+    class_weights: bool = Field(default=False, description="weigh each label by the rarity of its examples, transformer")
+
+
+class LinearConfig(Settings):
+    """The linear architecture's own settings."""
+
+    max_features: int = Field(default=200_000, ge=1, description="words and pairs of words kept, the most frequent first")
+    minimum_texts: int = Field(default=2, ge=1, description="texts that a word or pair must occur in to be kept")
+    penalty: float = Field(default=0.5, gt=0, description="C of the squared hinge loss: higher fits the training part closer")
+    passes: int = Field(default=10, ge=1, description="passes of the dual coordinate descent")
+    max_length: int = Field(default=512, ge=8, le=8192, description="words of a text that are seen; what is longer is cut")
+
+
+class Config(Settings):
+    """One training."""
+
+    name: Name = Field(default="classifier", description="of the classifier: a folder's and, on Kubernetes, a resource's")
+    version: Name | None = Field(default=None, description="of what is published; none: the time of the start, in UTC")
+    output_dir: str = Field(default="file://./models/", description="where versions are published: file:// or s3://")
+    dataset: DatasetConfig = DatasetConfig()
+    split: SplitConfig = SplitConfig()
+    training: TrainingConfig = TrainingConfig()
+    linear: LinearConfig = LinearConfig()
+
+
+def load(file: Path | None, overrides: dict[str, Any]) -> Config:
+    """The configuration of a YAML file with `overrides` ("training.seed": 1) on top. Raises ConfigRejected."""
+    settings = _read_yaml(file) if file else {}
+    for key, value in overrides.items():
+        _put(settings, key, value)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigRejected("; ".join(map(_explain, error.errors()))) from error
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`key.path=value`, the value read as YAML. Raises ConfigRejected."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ConfigRejected(f"--set {text!r}: expected KEY=VALUE, such as training.batch_size=16")
+    try:
+        return key, yaml.safe_load(value) if value.strip() else value
+    except yaml.YAMLError as error:
+        raise ConfigRejected(f"--set {text!r}: the value is not YAML: {error}") from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigRejected(f"--config {file}: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigRejected(f"--config {file}: expected settings by name, found {type(content).__name__}")
+    return content
+
+
+def _put(settings: dict[str, Any], key: str, value: object) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise ConfigRejected(f"--set {key}: {section} is not a section of settings")
+    settings[last] = value
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"{where} is not a setting"
+    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
