@@ -38,29 +38,37 @@ class Decision:
     labels: tuple[str, ...]
     thresholds: Floats
 
+    def assigned(self, probabilities: Floats) -> NDArray[np.bool_]:
+        """Which labels each text is given, [texts, labels]: at least one.
+
+        Single-label, the most probable label; multi-label, those that reach their own threshold, and the most
+        probable one where none does.
+        """
+        best = np.zeros(probabilities.shape, np.bool_)
+        best[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
+        if self.task is Task.SINGLE_LABEL:
+            return best
+        passing: NDArray[np.bool_] = probabilities >= self.thresholds
+        return np.where(passing.any(axis=1, keepdims=True), passing, best)
+
     def predictions(self, probabilities: Floats, *, top_k: int | None = None, threshold: float | None = None) -> list[Prediction]:
         """One prediction for each row of `probabilities` [texts, labels].
 
-        Without arguments: single-label, the most probable label; multi-label, those that reach their own threshold,
-        and the most probable one where none does. `threshold` replaces the labels' own and is obeyed as it is, so
-        that there may be no label; `top_k` bounds how many are given and, alone, gives exactly that many.
+        Without arguments, the labels that `assigned` gives. `threshold` replaces the labels' own and is obeyed as it
+        is, so that there may be no label; `top_k` bounds how many are given and, alone, gives exactly that many.
         """
-        order = np.argsort(-probabilities, axis=1, kind="stable")
-        return [self._prediction(row, ranked, top_k, threshold) for row, ranked in zip(probabilities, order, strict=True)]
-
-    def _prediction(self, row: Floats, ranked: NDArray[np.intp], top_k: int | None, threshold: float | None) -> Prediction:
         if threshold is not None:
-            ranked = ranked[row[ranked] >= threshold]
-        elif top_k is None:
-            ranked = self._own(row, ranked)
-        chosen = ranked[:top_k]
-        return Prediction(tuple(self.labels[each] for each in chosen), tuple(float(row[each]) for each in chosen))
+            eligible = probabilities >= threshold
+        elif top_k is not None:
+            eligible = np.ones(probabilities.shape, np.bool_)
+        else:
+            eligible = self.assigned(probabilities)
+        ranking = np.argsort(-probabilities, axis=1, kind="stable")
+        return [self._prediction(*row, top_k) for row in zip(probabilities, eligible, ranking, strict=True)]
 
-    def _own(self, row: Floats, ranked: NDArray[np.intp]) -> NDArray[np.intp]:
-        if self.task is Task.SINGLE_LABEL:
-            return ranked[:1]
-        passing = ranked[row[ranked] >= self.thresholds[ranked]]
-        return passing if len(passing) else ranked[:1]
+    def _prediction(self, row: Floats, eligible: NDArray[np.bool_], ranked: NDArray[np.intp], top_k: int | None) -> Prediction:
+        chosen = ranked[eligible[ranked]][:top_k]
+        return Prediction(tuple(self.labels[each] for each in chosen), tuple(float(row[each]) for each in chosen))
 
 
 class Encoder:
