@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, ArtifactRejected, verify
-from model.manifest import Task
+from model.manifest import Manifest, Task
 
 Floats = NDArray[np.float32]
 BATCH_TOKENS = 8192  # bounds the memory of a call; padding counts
+WARM_UP = ("", "A text to answer before the first one that matters.")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ class Encoder:
 
 
 class Graph:
-    """An ONNX graph from `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels])."""
+    """An ONNX graph from `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels]).
+
+    label_count: how many labels it knows.
+    """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
@@ -95,30 +99,34 @@ class Graph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.label_count = self._compute([[0]]).shape[-1]
 
     def logits(self, encodings: Sequence[Encoding]) -> Floats:
         """Logits [texts, labels] of any number of texts, computed in batches of similar length."""
         lengths = np.array([len(each.ids) for each in encodings])
         order = np.argsort(lengths, kind="stable")
-        found = [self._run([encodings[at] for at in batch]) for batch in _batches(order, lengths)]
+        found = [self._compute([encodings[at].ids for at in batch]) for batch in _batches(order, lengths)]
         if not found:
             return np.zeros((0, self.label_count), np.float32)
         logits = np.empty((len(encodings), found[0].shape[1]), np.float32)
         logits[order] = np.concatenate(found)
         return logits
 
-    @property
-    def label_count(self) -> int:
-        """How many labels the graph knows."""
-        return int(self._session.get_outputs()[0].shape[1])
+    def knows(self, token_id: int) -> bool:
+        """Whether the graph has a row for this token, tried by asking for it."""
+        try:
+            self._compute([[token_id]])
+        except Exception:  # noqa: BLE001, onnxruntime raises bare exceptions of its own
+            return False
+        return True
 
-    def _run(self, encodings: Sequence[Encoding]) -> Floats:
-        longest = max(1, max(len(each.ids) for each in encodings))
-        ids = np.zeros((len(encodings), longest), np.int64)
-        mask = np.zeros((len(encodings), longest), np.int64)
-        for row, each in enumerate(encodings):
-            ids[row, : len(each.ids)] = each.ids
-            mask[row, : len(each.ids)] = 1
+    def _compute(self, rows: Sequence[Sequence[int]]) -> Floats:
+        longest = max(1, *(len(each) for each in rows))
+        ids = np.zeros((len(rows), longest), np.int64)
+        mask = np.zeros((len(rows), longest), np.int64)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = row
+            mask[at, : len(row)] = 1
         logits: Floats = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
         return logits
 
@@ -134,17 +142,25 @@ class Classifier:
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> Self:
         """The version in `folder`, verified first. Raises ArtifactRejected."""
-        manifest = verify(folder)
+        return cls.assemble(folder, verify(folder), threads=threads)
+
+    @classmethod
+    def assemble(cls, folder: Path, manifest: Manifest, *, threads: int = 1) -> Self:
+        """The version in `folder`, whose files were found to be as `manifest` says; it has answered once.
+
+        Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
+        """
+        decision = Decision(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32))
         try:
-            encoder = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), manifest.max_length)
+            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
             graph = Graph(folder / GRAPH, threads=threads)
+            loaded = cls(Encoder(tokenizer, manifest.max_length), graph, decision)
+            logits = graph.logits(loaded.encoder.encode(WARM_UP))
         except Exception as error:  # both libraries raise bare exceptions of their own
             raise ArtifactRejected(f"{folder} cannot be loaded: {error}") from error
-        if graph.label_count != len(manifest.labels):
-            found = f"gives {graph.label_count} logits, the manifest names {len(manifest.labels)} labels"
-            raise ArtifactRejected(f"{folder / GRAPH} {found}")
-        decision = Decision(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32))
-        return cls(encoder, graph, decision)
+        _check_logits(logits, folder / GRAPH, label_count=len(manifest.labels))
+        _check_vocabulary(tokenizer, graph, folder)
+        return loaded
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """Probabilities [texts, labels]; each label's own when multi-label, summing to 1 when single-label."""
@@ -158,8 +174,9 @@ class Classifier:
 def to_probabilities(logits: Floats, task: Task) -> Floats:
     """Sigmoid when multi-label, softmax when single-label. Shapes [texts, labels]."""
     if task is Task.SINGLE_LABEL:
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        exponentials: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
+        exponentials /= exponentials.sum(axis=1, keepdims=True)
+        return exponentials
     # Beyond 80 a float32 sigmoid is 0 or 1 to the last bit, and its exponential would overflow.
     probabilities: Floats = np.float32(1) / (np.float32(1) + np.exp(-np.clip(logits, -80, 80)))
     return probabilities
@@ -178,3 +195,17 @@ def _batches(order: NDArray[np.intp], lengths: NDArray[np.intp]) -> list[NDArray
 def _unknown_id(tokenizer: Tokenizer) -> int | None:
     unknown: int | None = tokenizer.token_to_id("[UNK]")
     return tokenizer.token_to_id("<unk>") if unknown is None else unknown
+
+
+def _check_logits(logits: Floats, graph: Path, *, label_count: int) -> None:
+    if logits.shape != (len(WARM_UP), label_count):
+        shape = list(logits.shape)
+        raise ArtifactRejected(f"{graph} gives logits {shape} for {len(WARM_UP)} texts, the manifest names {label_count} labels")
+    if not np.isfinite(logits).all():
+        raise ArtifactRejected(f"{graph} gives logits that are not numbers")
+
+
+def _check_vocabulary(tokenizer: Tokenizer, graph: Graph, folder: Path) -> None:
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if not graph.knows(largest):
+        raise ArtifactRejected(f"{folder / TOKENIZER} has token ids up to {largest}, which {folder / GRAPH} does not know")
