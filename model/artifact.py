@@ -82,10 +82,14 @@ def parse_manifest(content: bytes, *, where: str) -> Manifest:
         reads = f"this release reads {SCHEMA_VERSION}: use a newer Labelwright"
         raise ArtifactRejected(f"{where}: schema_version is {version}, {reads}")
     try:
-        return Manifest.model_validate_json(content)
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'manifest'}: {each['msg']}" for each in error.errors())
         raise ArtifactRejected(f"{where}: {problems}") from error
+    for name in manifest.files:
+        if Path(name).name != name:  # before anything is written or read under that name
+            raise ArtifactRejected(f"{where}: files names {name!r}, which is not a plain file name")
+    return manifest
 
 
 def verify(folder: Path) -> Manifest:
@@ -95,8 +99,6 @@ def verify(folder: Path) -> Manifest:
         if required not in manifest.files:
             raise ArtifactRejected(f"{folder / MANIFEST}: files has no {required}")
     for name, expected in manifest.files.items():
-        if Path(name).name != name:
-            raise ArtifactRejected(f"{folder / MANIFEST}: files names {name!r}, which is not a plain file name")
         _verify_file(folder / name, expected)
     return manifest
 
