@@ -1,0 +1,80 @@
+"""The command `labelwright serve`, which is `python -m model.serving` too: from a version's address to a server."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from model.artifact import ArtifactRejected, fetch, read_manifest
+from model.manifest import Manifest
+from model.serving.config import ServingConfig
+from model.storage import StorageError
+
+# Second spellings are those that KServe's own runtimes pass.
+
+
+@click.command(name="serve")
+@click.argument("version", required=False)
+@click.option("--model_dir", hidden=True, help="VERSION, as KServe's runtimes spell it.")
+@click.option("--name", "--model_name", "name", help="Name to serve under. [default: the classifier's]")
+@click.option("--host", help="Address to listen on. [default: all]")
+@click.option("--port", "--http_port", "port", type=int, help="REST port; 0 takes a free one. [default: 8080]")
+@click.option("--grpc-port", "--grpc_port", "grpc_port", type=int, help="gRPC port; 0 takes a free one. [default: 8081]")
+@click.option("--threads", type=int, help="Requests computed at a time. [default: the cores, at most 4]")
+def command(version: str | None, model_dir: str | None, **options: str | int | None) -> None:
+    """Answer with the published version at VERSION, a path or an address (file://, s3://).
+
+    Stops on SIGTERM once the requests in flight are answered.
+    """
+    if (version is None) == (model_dir is None):
+        raise click.UsageError("Expected one VERSION: a path, file:// or s3://.")
+    config = _config({"version": version or model_dir} | {key: value for key, value in options.items() if value is not None})
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # says in four lines what one of ours says
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # the SDK's use of it, not ours
+    _serve(config)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command with these arguments, the process's own by default."""
+    command.main(args=None if argv is None else list(argv), prog_name="python -m model.serving")
+
+
+def _config(options: dict[str, object]) -> ServingConfig:
+    try:
+        return ServingConfig.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = f"--{first['loc'][0]} is {first['input']!r}: {first['msg']}".replace("_", "-")
+        raise click.UsageError(message) from error
+
+
+def _serve(config: ServingConfig) -> None:
+    # Both take long to import; a version that is refused is refused before the second.
+    from model.classifier import Classifier
+
+    with tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
+        try:
+            folder = fetch(config.version, Path(scratch))
+            manifest: Manifest = read_manifest(folder)
+            classifier = Classifier.assemble(folder, manifest)
+        except (ArtifactRejected, StorageError) as error:
+            raise click.ClickException(str(error)) from error
+
+    from model.serving.server import CannotListen, serve
+
+    try:
+        serve(classifier, manifest, config)
+    except CannotListen as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
