@@ -1,0 +1,148 @@
+"""One-vs-rest linear models of all labels at once, by dual coordinate descent.
+
+Each label's problem is LIBLINEAR's L2-regularised squared hinge; its method is Hsieh, Chang, Lin, Keerthi and
+Sundararajan, "A dual coordinate descent method for large-scale linear SVM", ICML 2008, algorithm 1. What differs is
+the order of work: an example is visited once for all labels, so that its features are fetched once, and the innermost
+loop runs over labels, which lie side by side. Knows nothing of texts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from trainer.architectures.compiled import compiled
+
+log = logging.getLogger(__name__)
+# Labels that are fitted side by side. Their weights of one feature are 320 bytes in a row, and there is work for as
+# many threads as there are blocks. A label's weights do not depend on the block that it is in.
+BLOCK = 80
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """margins = features @ weights + bias. Shapes [features, labels] and [labels], float32."""
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def margins(self, features: csr_matrix) -> NDArray[np.float32]:
+        """Signed distances [texts, labels], 1 at the margin."""
+        found: NDArray[np.float32] = np.asarray(features @ self.weights + self.bias, np.float32)
+        return found
+
+
+def fit(features: csr_matrix, targets: csr_matrix, *, penalty: float, passes: int, seed: int) -> Linear:
+    """The model that `passes` visits of every example lead to, in an order that follows from `seed`.
+
+    Minimises, for each label, |w|^2 / 2 + penalty * sum(max(0, 1 - y * (w x))^2), where x has a constant 1 for the bias.
+    """
+    orders = [np.random.default_rng([seed, each]).permutation(features.shape[0]) for each in range(passes)]
+    edges = range(0, targets.shape[1], BLOCK)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        blocks = [threads.submit(_fit_block, features, targets[:, at : at + BLOCK].tocsr(), penalty, orders, at) for at in edges]
+        fitted = [each.result() for each in blocks]
+    return Linear(np.concatenate([each.weights for each in fitted], axis=1), np.concatenate([each.bias for each in fitted]))
+
+
+def _fit_block(features: csr_matrix, targets: csr_matrix, penalty: float, orders: list[NDArray[np.int64]], first: int) -> Linear:
+    examples, labels = targets.shape
+    weights = np.zeros((features.shape[1], labels), np.float32)
+    bias = np.zeros(labels, np.float32)
+    duals = np.zeros((examples, labels), np.float32)
+    squares = np.asarray(features.multiply(features).sum(axis=1), np.float32).ravel() + np.float32(1)
+    rows = _Rows(features.indptr, features.indices, features.data)
+    labelled = _Labelled(targets.indptr, targets.indices)
+    state = _State(weights, bias, duals)
+    slack = np.float32(1 / (2 * penalty))
+    for number, order in enumerate(orders, 1):
+        moved = _pass(order, rows, labelled, squares, slack, state)
+        where = f"labels {first} to {first + labels - 1}, pass {number} of {len(orders)}"
+        log.info("%s: %.1f%% of examples moved a label", where, 100 * moved / max(1, examples * labels))
+    return Linear(weights, bias)
+
+
+class _Rows(NamedTuple):
+    """The features of each example."""
+
+    starts: NDArray[np.int32]
+    indices: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+
+class _Labelled(NamedTuple):
+    """The labels of each example."""
+
+    starts: NDArray[np.int32]
+    labels: NDArray[np.int32]
+
+
+class _State(NamedTuple):
+    """What a pass changes: weights [features, labels], bias [labels], dual variables [examples, labels]."""
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    duals: NDArray[np.float32]
+
+
+@compiled
+def _pass(
+    order: NDArray[np.int64],
+    rows: _Rows,
+    labelled: _Labelled,
+    squares: NDArray[np.float32],
+    slack: np.float32,
+    state: _State,
+) -> int:
+    """Visit every example once, in `order`; returns how many dual variables changed."""
+    labels = len(state.bias)
+    sign = np.full(labels, np.float32(-1))
+    step = np.empty(labels, np.float32)
+    moved = 0
+    for example in order:
+        begin, end = rows.starts[example], rows.starts[example + 1]
+        own = labelled.labels[labelled.starts[example] : labelled.starts[example + 1]]
+        step[:] = state.bias
+        for at in range(begin, end):
+            row = state.weights[rows.indices[at]]
+            value = rows.values[at]
+            for label in range(labels):
+                step[label] += value * row[label]
+        sign[own] = np.float32(1)
+        changed = _step(state.duals[example], sign, step, slack, squares[example] + slack)
+        sign[own] = np.float32(-1)
+        if changed == 0:
+            continue
+        moved += changed
+        for label in range(labels):
+            state.bias[label] += step[label]
+        for at in range(begin, end):
+            row = state.weights[rows.indices[at]]
+            value = rows.values[at]
+            for label in range(labels):
+                row[label] += value * step[label]
+    return moved
+
+
+@compiled
+def _step(
+    dual: NDArray[np.float32], sign: NDArray[np.float32], step: NDArray[np.float32], slack: np.float32, curvature: np.float32
+) -> int:
+    """Turn the margins in `step` into what the weights move by, each label's dual to its minimum; returns how many moved."""
+    changed = 0
+    inverse = np.float32(1) / curvature
+    for label in range(len(dual)):
+        gradient = sign[label] * step[label] - np.float32(1) + slack * dual[label]
+        new = max(dual[label] - gradient * inverse, np.float32(0))
+        difference = new - dual[label]
+        dual[label] = new
+        step[label] = sign[label] * difference
+        changed += difference != np.float32(0)
+    return changed

@@ -1,0 +1,103 @@
+"""The linear architecture: words and pairs of words, TF-IDF, a linear model for each label, all of it in the graph."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from model.artifact import GRAPH, TOKENIZER
+from model.classifier import Encoder, Graph
+from model.manifest import Architecture, Precision
+from trainer.architectures import descent
+from trainer.architectures.calibration import calibrate
+from trainer.architectures.exported import Exported
+from trainer.architectures.features import Features, choose, renumber, tf_idf
+from trainer.architectures.linear_graph import Scorer, quantise, to_onnx
+from trainer.architectures.vocabulary import Tokens, encode, encode_texts, train_tokenizer, word_tokenizer, words_of
+from trainer.config import Config, LinearConfig
+from trainer.examples import Examples
+
+log = logging.getLogger(__name__)
+COMPARED = 200  # validation texts on which the graph is compared with its Python form
+AGREEMENT = 1e-4  # how far a logit may be off, for each unit of the largest
+
+
+class ExportFailed(Exception):
+    """The graph does not compute what was fitted; nothing should be published."""
+
+
+def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) -> Exported:
+    """Fit on `train`, calibrate on `validation`, and write graph and tokenizer into `folder`.
+
+    The same examples, settings and machine give the same bytes, whatever the number of threads. Raises ExportFailed.
+    """
+    started = time.monotonic()
+    settings = config.linear
+    tokenizer, tokens, features = _choose_features(train, settings)
+    fitted = descent.fit(
+        tf_idf(tokens, features),
+        train.targets,
+        penalty=settings.penalty,
+        passes=settings.passes,
+        seed=config.training.seed,
+    )
+    held_out = tf_idf(encode(tokenizer, validation, max_length=settings.max_length), features)
+    calibration = calibrate(fitted.margins(held_out), validation.targets, validation.task)
+    log.info("calibrated on %d texts", len(validation))
+    scorer = quantise(fitted.weights, calibration.slope, calibration.slope * fitted.bias + calibration.offset)
+    _write(tokenizer, features, scorer, folder)
+    _compare(validation, tokenizer, features, scorer, folder, max_length=settings.max_length)
+    seconds = time.monotonic() - started
+    log.info("exported to %s after %.1f s", folder, seconds)
+    return Exported(
+        folder=folder,
+        architecture=Architecture.LINEAR,
+        precision=Precision.INT8,
+        max_length=settings.max_length,
+        base_model=None,
+        epochs=settings.passes,
+        seconds=seconds,
+    )
+
+
+def _choose_features(train: Examples, settings: LinearConfig) -> tuple[Tokenizer, Tokens, Features]:
+    """A tokenizer of those words alone that are features, what it makes of the training part, and the features."""
+    wide = train_tokenizer(train, minimum=settings.minimum_texts)
+    every_word = words_of(wide)
+    count = wide.get_vocab_size()
+    tokens = encode(wide, train, max_length=settings.max_length)
+    log.info("tokenized %d texts: %d words, %d different", len(train), len(tokens.ids), len(every_word))
+    kept, features = choose(tokens, word_count=count, minimum_texts=settings.minimum_texts, maximum=settings.max_features)
+    log.info("chose %d words and %d pairs as features", len(kept), len(features.pairs))
+    tokenizer = word_tokenizer([every_word[each] for each in kept - (count - len(every_word))])
+    return tokenizer, renumber(tokens, kept, word_count=count), features
+
+
+def _write(tokenizer: Tokenizer, features: Features, scorer: Scorer, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    onnx.save(to_onnx(features, scorer), str(folder / GRAPH))
+
+
+def _compare(
+    validation: Examples, tokenizer: Tokenizer, features: Features, scorer: Scorer, folder: Path, *, max_length: int
+) -> None:
+    """Raise ExportFailed where the files in `folder`, read as a server reads them, differ from their Python form."""
+    texts = ["", *validation.select(np.arange(min(COMPARED, len(validation)))).texts()]
+    expected = scorer.logits(tf_idf(encode_texts(tokenizer, texts, max_length=max_length), features))
+    served = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
+    found = Graph(folder / GRAPH).logits(served.encode(texts))
+    difference = _largest_difference(found, expected)
+    if not difference <= AGREEMENT:
+        raise ExportFailed(f"the graph's logits differ from their Python form by {difference:.2g}, more than {AGREEMENT}")
+    log.info("the graph agrees with its Python form within %.1g on %d texts", difference, len(texts))
+
+
+def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    return float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
