@@ -1,0 +1,51 @@
+# Everything a developer does starts here; `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+CODE := labelwright model trainer k8s gateway benchmarks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv from the locks in requirements/
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed, found $$($(PYTHON) --version): make PYTHON=python3.11 setup"; exit 1; }
+	@echo "Making .venv (a few minutes where nothing is cached: torch alone is 3 GB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip sync --quiet requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(READY) ## train on docstrings, serve, ask: a minute
+	@$(BIN)/labelwright demo
+
+check: $(READY) ## linters, types, layers, unit and agreement tests: no network, no cluster
+	$(BIN)/ruff format --check --quiet $(CODE)
+	$(BIN)/ruff check --quiet $(CODE)
+	$(BIN)/mypy labelwright model trainer benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/agreement
+
+test: check ## check, and the system tests on this machine: train, publish, serve, ask
+	$(BIN)/pytest --quiet tests/system
+
+bench: $(READY) ## measure what the README claims (minutes; DATA= the folder with arxiv/ and products/)
+	$(BIN)/python benchmarks/linear.py --dataset products
+	$(BIN)/python benchmarks/linear.py --dataset arxiv
+	$(BIN)/python benchmarks/transformer.py
+	$(BIN)/python benchmarks/reading.py
+
+lock: $(READY) ## compile requirements/ anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra dev pyproject.toml -o requirements/dev.txt
+	for purpose in train serve controller gateway; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
+	    --extra $$purpose pyproject.toml -o requirements/$$purpose.txt; done
+
+clean: ## remove what the commands made, but not .venv
+	rm -rf demo models .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

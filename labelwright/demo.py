@@ -1,0 +1,169 @@
+"""The command `labelwright demo`: the whole path on one machine, from labelled texts to an answer over HTTP."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import click
+
+from trainer.__main__ import failures, log_to_stderr, print_scores
+from trainer.config import load
+
+NAME = "docstrings"
+TEXTS = (
+    "Read a comma-separated file into a frame, parsing the given columns as dates.",
+    "Draw a bar chart with error bars and a legend on the axes.",
+    "Compute the shortest path between two nodes of a weighted graph.",
+)
+SECONDS_TO_START = 60
+
+
+@click.command()
+@click.option("--folder", default="demo", type=click.Path(path_type=Path), show_default=True, help="Where everything is kept.")
+@click.option("--port", default=8080, show_default=True, help="REST port of the server; another free one if it is taken.")
+def demo(folder: Path, port: int) -> None:
+    """Train on the docstrings of installed libraries, publish, serve and ask.
+
+    On a terminal the server stays until Ctrl-C; otherwise it is stopped once it has answered.
+    """
+    log_to_stderr()
+    start = time.perf_counter()
+    folder = folder.absolute()
+    dataset = folder / "docstrings.parquet"
+    say("1/3  Reading docstrings of installed libraries, each labelled with its library and area")
+    from trainer.docstrings import write_dataset
+
+    say(f"     {write_dataset(dataset):,} texts in {shown(dataset)}")
+    say("2/3  Training")
+    uri = train(dataset, folder / "models")
+    say("3/3  Serving it with KServe, and asking")
+    with serving(uri, free_port(port)) as server:
+        ask(server)
+        say(f"\nDone in {time.perf_counter() - start:.0f} s.")
+        suggest(uri, server, stays=sys.stdin.isatty())
+        if sys.stdin.isatty():
+            wait_for_ctrl_c()
+
+
+def train(dataset: Path, models: Path) -> str:
+    """Publish a version trained on the dataset, and return its URI."""
+    from trainer.pipeline import run
+
+    settings = {
+        "name": NAME,
+        "output_dir": models.as_uri(),
+        "dataset.uri": dataset.as_uri(),
+        "dataset.text_columns": ["text"],
+        "dataset.label_columns": ["labels"],
+    }
+    with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
+        published = run(load(None, settings), scratch=Path(scratch), now=datetime.now(UTC))
+    print_scores(published.manifest.scores.model_dump())
+    return published.uri
+
+
+@contextmanager
+def serving(uri: str, port: int) -> Iterator[str]:
+    """The address of a server of the version at `uri`, in a process of its own, ready to answer."""
+    command = [sys.executable, "-m", "model.serving", uri, "--host", "127.0.0.1", "--port", str(port), "--grpc-port", "0"]
+    process = subprocess.Popen(command)  # noqa: S603 - a list of our own words
+    server = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(process, f"{server}/v2/models/{NAME}/ready")
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    """Return once the model is loaded and has answered once."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise click.ClickException(f"the server ended with {process.returncode}; what it said is above")
+        try:
+            with urlopen(url, timeout=1):  # noqa: S310 - http, and ours
+                return
+        except (URLError, TimeoutError, ConnectionError):
+            time.sleep(0.1)
+    raise click.ClickException(f"{url} did not answer within {SECONDS_TO_START} s")
+
+
+def ask(server: str) -> None:
+    """Send three texts over the open inference protocol and print what comes back."""
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(TEXTS)], "data": TEXTS}]}
+    request = Request(  # noqa: S310 - http, and ours
+        f"{server}/v2/models/{NAME}/infer", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urlopen(request, timeout=10) as response:  # noqa: S310
+        answer = json.load(response)
+    outputs = {each["name"]: each for each in answer["outputs"]}
+    width = outputs["labels"]["shape"][1]
+    say(f"     POST {request.full_url}  ->  model version {answer['model_version']}")
+    for at, text in enumerate(TEXTS):
+        say(f"\n     {text}")
+        row = slice(at * width, (at + 1) * width)
+        for label, score in zip(outputs["labels"]["data"][row], outputs["scores"]["data"][row], strict=True):
+            if label:
+                say(f"       {score:.2f}  {label}")
+
+
+def suggest(uri: str, server: str, *, stays: bool) -> None:
+    """What to do next, to be copied as it stands."""
+    version = shown(Path(uri.removeprefix("file://")))
+    body = '{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["Fit a random forest."]}]}'
+    say("\nNext:")
+    if not stays:
+        say(f"  serve it    labelwright serve {version} --name {NAME} --port {server.rpartition(':')[2]}")
+    say(f"  ask it      curl -s {server}/v2/models/{NAME}/infer -d {shlex.quote(body)}")
+    say(f"  its report  {version}/report.html")
+    say(f"  the version {version}/manifest.json")
+    say("  your texts  labelwright train --dataset texts.csv --text-columns text --label-column label")
+
+
+def free_port(wanted: int) -> int:
+    """`wanted` if nothing listens there, else a port that is free."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise click.ClickException("no port is free")
+
+
+def shown(path: Path) -> str:
+    """The path as short as it can be given from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def wait_for_ctrl_c() -> None:
+    """Until the person at the terminal has had enough."""
+    say("\nThe server runs until you press Ctrl-C.")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        say("")
+
+
+def say(line: str) -> None:
+    """On standard output, at once: progress goes to standard error beside it."""
+    click.echo(line)
+    sys.stdout.flush()

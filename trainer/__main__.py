@@ -1,0 +1,154 @@
+"""The trainer's commands: train and evaluate."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model.artifact import ArtifactRejected
+from model.storage import ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
+from trainer.config import Config, ConfigRejected, load, parse_override
+
+# Exit codes, after sysexits.h: what a Job's podFailurePolicy decides by.
+CONFIG_WRONG = 64
+DATASET_WRONG = 65
+TRY_AGAIN = 75
+
+
+class Failure(click.ClickException):
+    """A sentence for the person who started the command, and what the program ends with."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: Any = None) -> None:
+        """On standard error, like everything that is not the result."""
+        click.echo(f"Error: {self.message}", err=True, file=file)
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Translate what can go wrong into exit codes."""
+    from trainer.sources import DatasetRejected
+
+    try:
+        yield
+    except (ConfigRejected, StorageRejected, ArtifactRejected, ObjectExists) as error:
+        raise Failure(str(error), CONFIG_WRONG) from error
+    except (DatasetRejected, ObjectMissing) as error:
+        raise Failure(str(error), DATASET_WRONG) from error
+    except (StorageUnavailable, ConnectionError, TimeoutError) as error:
+        raise Failure(f"{error}; trying again may help", TRY_AGAIN) from error
+
+
+def option(*names: str, setting: str, help: str, **kind: Any) -> Any:  # noqa: A002 - click's word
+    """A command-line option for one setting, such as `dataset.uri`; unset, the file or the default decides."""
+    return click.option(*names, setting.replace(".", "__"), default=None, help=help, **kind)
+
+
+@click.command(short_help="Train a classifier and publish it as a version.")
+@option("--dataset", setting="dataset.uri", help="Labelled texts: a file, folder or glob at file://, s3://, hf:// or kaggle://.")
+@option("--test-dataset", setting="dataset.test_uri", help="A test set; without one, a part of the dataset is set aside.")
+@option("--text-columns", setting="dataset.text_columns", help="Columns joined into the text.  [default: title,abstract]")
+@option(
+    "--label-column", setting="dataset.label_columns", help="Column of labels, or several 0/1 columns.  [default: categories]"
+)
+@option("--output-dir", setting="output_dir", help="Where versions are published, file:// or s3://.  [default: ./models]")
+@option("--name", setting="name", help="The classifier's name.  [default: classifier]")
+@option("--architecture", setting="training.architecture", type=click.Choice(["auto", "linear", "transformer"]),
+        help="What to fit.  [default: auto: linear, and transformer if there is a base model]")  # fmt: skip
+@option("--base-model", setting="training.base_model", help="Encoder to fine-tune: a folder, s3://, a hub name, or minilm.")
+@option("--num-epochs", setting="training.num_epochs", type=float, help="Passes over the training part, transformer.")
+@option("--sample-count", setting="dataset.sample_count", type=int, help="Train on a random sample of so many rows.")
+@option("--seed", setting="training.seed", type=int, help="Same seed, same data: same model.  [default: 0]")
+@option("--from-scratch", setting="training.from_scratch", is_flag=True, help="Ignore the checkpoints of an interrupted run.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting: --set training.batch_size=16.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it.")
+def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
+    """Train a classifier from labelled texts and publish it as a version.
+
+    The version is written to OUTPUT_DIR/NAME/VERSION/; that URI is the only line on standard output. The same
+    command again resumes an interrupted training.
+
+    \b
+    Exit codes: 0 published, 64 a setting is wrong, 65 the dataset is wrong,
+    75 something outside failed and trying again may help.
+    """
+    log_to_stderr()
+    with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
+        config = configure(file, overrides, options)
+        from trainer.pipeline import run
+
+        published = run(config, scratch=Path(scratch), now=datetime.now(UTC))
+        print_scores(published.manifest.model_dump()["scores"])
+    click.echo(published.uri)
+
+
+@click.command(name="evaluate", short_help="Score a version on a dataset.")
+@click.option("--model-path", required=True, help="The version: a folder, file:// or s3://.")
+@option("--dataset", setting="dataset.uri", required=True, help="Labelled texts, as for train.")
+@option("--text-columns", setting="dataset.text_columns", help="Columns joined into the text.  [default: title,abstract]")
+@option(
+    "--label-column", setting="dataset.label_columns", help="Column of labels, or several 0/1 columns.  [default: categories]"
+)
+@click.option("--output-dir", required=True, type=click.Path(path_type=Path), help="Folder that scores.json is written to.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting of the dataset.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it.")
+def evaluate(model_path: str, output_dir: Path, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
+    """Score a published version on any dataset, and write OUTPUT_DIR/scores.json."""
+    log_to_stderr()
+    with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
+        config = configure(file, overrides, options)
+        from trainer.rescoring import rescore
+
+        result = rescore(model_path, config.dataset, scratch=Path(scratch))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / "scores.json").write_text(json.dumps(result, indent=1) + "\n")
+        print_scores(result["scores"])
+    click.echo(str(output_dir / "scores.json"))
+
+
+def configure(file: Path | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
+    """The configuration of a file, `--set` and the command's own options, the later winning."""
+    given = {name.replace("__", "."): value for name, value in options.items() if value not in (None, False)}
+    for setting in ("dataset.text_columns", "dataset.label_columns"):
+        if setting in given:
+            given[setting] = [each.strip() for each in given[setting].split(",")]
+    return load(file, dict(map(parse_override, overrides)) | given)
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """A small table for people, on standard error."""
+    test, baseline = scores["test"], scores["baseline"]["test"]
+    click.echo(f"{'':<18}{'test':>8}{'baseline':>10}", err=True)
+    for name in ("micro_f1", "macro_f1", "samples_f1", "weighted_f1", "subset_accuracy"):
+        click.echo(f"{name:<18}{test[name]:>8.4f}{baseline[name]:>10.4f}", err=True)
+
+
+def log_to_stderr() -> None:
+    """Plain lines with the time, ours only."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    for package in ("trainer", "model"):
+        logging.getLogger(package).setLevel(logging.INFO)
+
+
+@click.group()
+def main() -> None:
+    """Labelled texts to a published version."""
+
+
+main.add_command(train)
+main.add_command(evaluate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The scores of a published version on any dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from model.artifact import fetch, read_manifest
+from model.classifier import Classifier
+from model.manifest import Architecture, Manifest, Scores
+from trainer.config import DatasetConfig
+from trainer.evaluation import answer, evaluate, milliseconds_per_text
+from trainer.sources import read_aligned
+
+
+def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any]:
+    """What `scores.json` holds: the version's scores on the dataset, laid out as in its manifest.
+
+    The baseline of a linear version is the version itself. That of another was not published: its scores are those
+    of the manifest, and `baseline.dataset_sha256` says that they were measured on the version's own test part.
+    """
+    folder = fetch(uri, scratch / "version")
+    manifest = read_manifest(folder)
+    loaded = read_aligned(dataset, dataset.uri, labels=manifest.labels, task=manifest.task, scratch=scratch / "dataset")
+    classifier = Classifier.load(folder)
+    scores = evaluate(classifier, loaded.examples, answer(classifier, loaded.examples, "scoring"))
+    return {
+        "classifier": manifest.classifier,
+        "version": manifest.version,
+        "task": manifest.task,
+        "labels": manifest.labels,
+        "thresholds": manifest.thresholds,
+        "dataset": loaded.facts.model_dump(mode="json"),
+        "notes": loaded.notes,
+        "scores": {
+            "test": scores.model_dump(),
+            "baseline": _baseline(manifest, scores, loaded.facts.sha256),
+            "milliseconds_per_text": milliseconds_per_text(classifier, loaded.examples),
+        },
+    }
+
+
+def _baseline(manifest: Manifest, scores: Scores, dataset_sha256: str) -> dict[str, Any]:
+    itself = manifest.training.architecture is Architecture.LINEAR
+    return {
+        "architecture": manifest.scores.baseline.architecture,
+        "dataset_sha256": dataset_sha256 if itself else manifest.dataset.sha256,
+        "test": (scores if itself else manifest.scores.baseline.test).model_dump(),
+    }
