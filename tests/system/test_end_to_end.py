@@ -1,0 +1,185 @@
+"""From labelled texts to answers over the network: the commands as a user types them, a real S3, a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+from model.manifest import Manifest
+from tests.servers import serving
+from trainer import docstrings
+
+LIBRARIES = ("networkx", "polars", "pydantic")
+TEXTS = ["Shortest path between two nodes of a weighted graph.", "Validate a field of the model with the given schema.", ""]
+
+
+def labelwright(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "labelwright", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file: Path = tmp_path_factory.mktemp("dataset") / "docstrings.parquet"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docstrings, "LIBRARIES", LIBRARIES)
+        docstrings.write_dataset(file)
+    return file
+
+
+@pytest.fixture(params=["file", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return tmp_path.as_uri() + "/models"
+    return f"{request.getfixturevalue('s3_bucket')}models"
+
+
+def train(dataset: Path, output: str, *more: str) -> str:
+    done = labelwright(
+        "train", "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
+        "--output-dir", output, "--name", "docs", *more,
+    )  # fmt: skip
+    (uri,) = done.stdout.splitlines()
+    return uri
+
+
+def test_labelled_texts_become_answers_over_every_protocol(dataset: Path, output: str, tmp_path: Path) -> None:
+    uri = train(dataset, output)
+    assert uri.startswith(f"{output}/docs/")
+    assert uri.endswith("/")
+    predicted = [json.loads(line) for line in labelwright("predict", uri, "--", *TEXTS).stdout.splitlines()]
+    assert predicted[0]["labels"][0] == "networkx"
+    assert predicted[1]["labels"][0] == "pydantic"
+    with serving(uri, tmp_path / "server.log") as server:
+        answers = {
+            "v1": ask_v1(server.rest),
+            "rest": asyncio.run(ask_rest(server.rest)),
+            "grpc": asyncio.run(ask_grpc(server.grpc)),
+        }
+    expected = [(each["labels"], each["scores"]) for each in predicted]
+    for protocol, answer in answers.items():
+        assert [labels for labels, _ in answer] == [labels for labels, _ in expected], protocol
+        for (_, found), (_, wanted) in zip(answer, expected, strict=True):
+            assert found == pytest.approx(wanted, abs=1e-5), protocol
+
+
+def test_the_manifest_holds_scores_beside_a_baseline_and_where_they_come_from(dataset: Path, tmp_path: Path) -> None:
+    uri = train(dataset, tmp_path.as_uri())
+    folder = Path(uri.removeprefix("file://"))
+    raw = json.loads((folder / "manifest.json").read_text())
+    manifest = Manifest.model_validate(raw)
+    assert {each.name for each in folder.iterdir()} == {"manifest.json", "model.onnx", "report.html", "tokenizer.json"}
+    for score in ("micro_f1", "macro_f1", "samples_f1", "weighted_f1", "subset_accuracy"):
+        assert 0.3 < raw["scores"]["test"][score] <= 1
+        assert 0.3 < raw["scores"]["baseline"]["test"][score] <= 1
+    assert manifest.dataset.uri == dataset.as_uri()
+    assert manifest.dataset.rows == len(pl.read_parquet(dataset))
+    assert sum(manifest.training.examples.values()) == manifest.dataset.rows
+
+
+def test_evaluating_on_the_dataset_repeats_what_the_version_predicts(dataset: Path, tmp_path: Path) -> None:
+    uri = train(dataset, tmp_path.as_uri(), "--sample-count", "1500")
+    labelwright(
+        "evaluate", "--model-path", uri, "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
+        "--output-dir", str(tmp_path / "scores"),
+    )  # fmt: skip
+    result = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    manifest = json.loads((Path(uri.removeprefix("file://")) / "manifest.json").read_text())
+    assert result["labels"] == manifest["labels"]
+    assert result["thresholds"] == manifest["thresholds"]
+    assert result["scores"]["test"]["texts"] == len(pl.read_parquet(dataset))
+    assert 0.3 < result["scores"]["test"]["micro_f1"] <= 1
+    assert result["scores"]["baseline"]["test"]["micro_f1"] == result["scores"]["test"]["micro_f1"]
+
+
+def test_the_same_seed_publishes_the_same_graph(dataset: Path, tmp_path: Path) -> None:
+    folders = [
+        Path(train(dataset, tmp_path.as_uri(), "--sample-count", "1000", "--set", f"version=v{each}").removeprefix("file://"))
+        for each in range(2)
+    ]
+    first, second = ((folder / "model.onnx").read_bytes() for folder in folders)
+    assert first == second
+
+
+def test_a_version_that_is_published_is_never_written_again(dataset: Path, tmp_path: Path) -> None:
+    same = ("--sample-count", "500", "--set", "version=v1")
+    uri = train(dataset, tmp_path.as_uri(), *same)
+    before = (Path(uri.removeprefix("file://")) / "manifest.json").read_bytes()
+    done = labelwright(
+        "train", "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
+        "--output-dir", tmp_path.as_uri(), "--name", "docs", *same, expect=64,
+    )  # fmt: skip
+    assert "published already" in done.stderr
+    assert (Path(uri.removeprefix("file://")) / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        pytest.param(["--label-column", "category"], 65, ["category", "text, labels"], id="column-that-is-not-there"),
+        pytest.param(["--architecture", "forest"], 64, ["forest", "linear"], id="unknown-architecture"),
+        pytest.param(["--architecture", "transformer"], 64, ["base_model"], id="transformer-of-nothing"),
+        pytest.param(["--set", "training.speed=9"], 64, ["training.speed"], id="unknown-setting"),
+        pytest.param(["--output-dir", "ftp://x/"], 64, ["ftp://x", "s3://"], id="unknown-storage"),
+        pytest.param(["--dataset", "file:///nothing/here.csv"], 65, ["here.csv"], id="no-such-file"),
+    ],
+)
+def test_what_is_wrong_ends_with_a_sentence_and_its_code(
+    dataset: Path, tmp_path: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    done = labelwright(
+        "train", "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
+        "--output-dir", tmp_path.as_uri(), *arguments, expect=code,
+    )  # fmt: skip
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr.splitlines()[-1]
+
+
+def ask_v1(server: str) -> list[tuple[list[str], list[float]]]:
+    answer = httpx.post(f"{server}/v1/models/docs:predict", json={"instances": TEXTS}).raise_for_status().json()
+    return [(each["labels"], each["scores"]) for each in answer["predictions"]]
+
+
+async def ask_rest(server: str) -> list[tuple[list[str], list[float]]]:
+    client = InferenceRESTClient(RESTConfig(protocol="v2"))
+    try:
+        return _rows(await client.infer(server, _request(), model_name="docs"))
+    finally:
+        await client.close()
+
+
+async def ask_grpc(server: str) -> list[tuple[list[str], list[float]]]:
+    client = InferenceGRPCClient(server)
+    try:
+        return _rows(await client.infer(_request()))
+    finally:
+        await client.close()
+
+
+def _request() -> InferRequest:
+    text = InferInput("text", [len(TEXTS)], "BYTES")
+    text.set_data_from_numpy(np.array([each.encode() for each in TEXTS], np.object_), binary_data=False)
+    return InferRequest("docs", [text])
+
+
+def _rows(response: Any) -> list[tuple[list[str], list[float]]]:
+    outputs = {each.name: each.as_numpy() for each in response.outputs}
+    rows = []
+    for labels, scores in zip(outputs["labels"], outputs["scores"], strict=True):
+        names = [each.decode() if isinstance(each, bytes) else each for each in labels]
+        rows.append(([name for name in names if name], [float(score) for score, name in zip(scores, names, strict=True) if name]))
+    return rows

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_matrix
+from sklearn import metrics
+
+from trainer.scores import micro_f1, score
+
+LABELS = ("a", "b", "c")
+
+
+@given(
+    arrays(np.float32, (12, 3), elements=st.floats(0, 1, width=32)),
+    arrays(np.bool_, (12, 3)),
+    arrays(np.bool_, (12, 3)).filter(lambda truth: truth.any(axis=0).all()),
+)
+def test_scores_are_those_of_scikit_learn(probabilities: np.ndarray, assigned: np.ndarray, truth: np.ndarray) -> None:
+    scores = score(probabilities, assigned, csr_matrix(truth.astype(np.uint8)), LABELS)
+    for average, found in {
+        "micro": scores.micro_f1,
+        "macro": scores.macro_f1,
+        "weighted": scores.weighted_f1,
+        "samples": scores.samples_f1,
+    }.items():
+        assert found == pytest.approx(metrics.f1_score(truth, assigned, average=average, zero_division=0))
+    assert scores.subset_accuracy == pytest.approx(metrics.accuracy_score(truth, assigned))
+    assert scores.average_precision == pytest.approx(metrics.average_precision_score(truth, probabilities, average="macro"))
+    per_label = metrics.precision_recall_fscore_support(truth, assigned, zero_division=0)
+    found = [(each.precision, each.recall, each.f1, each.support) for each in scores.per_label.values()]
+    assert np.asarray(found) == pytest.approx(np.column_stack(per_label))
+
+
+def test_a_label_that_no_text_carries_does_not_lower_the_means() -> None:
+    truth = np.array([[1, 0, 0], [0, 1, 0]], np.uint8)
+    assigned = truth.astype(bool)
+    scores = score(truth.astype(np.float32), assigned, csr_matrix(truth), LABELS)
+    assert scores.macro_f1 == 1
+    assert scores.per_label["c"].support == 0
+
+
+def test_no_texts_score_nothing() -> None:
+    nothing = np.zeros((0, 3))
+    scores = score(nothing.astype(np.float32), nothing.astype(bool), csr_matrix(nothing.astype(np.uint8)), LABELS)
+    assert (scores.texts, scores.micro_f1, scores.macro_f1, scores.subset_accuracy) == (0, 0, 0, 0)
+
+
+def test_micro_f1_counts_all_decisions_together() -> None:
+    truth = np.array([[True, False], [True, True]])
+    assert micro_f1(np.array([[True, True], [False, True]]), truth) == pytest.approx(2 / 3)
