@@ -75,13 +75,10 @@ def response_to(
     `labels` are the names of the columns of `probabilities`, which carries them as its parameter.
     """
     tensors = _tensors(answer)
-    outputs = []
-    for name in question.outputs:
-        datatype, tensor = tensors[name]
-        # Over gRPC the SDK sends arrays as raw contents and lists as typed contents: answer as the client asked.
-        data = tensor.ravel().tolist() if request.from_grpc and not request.use_binary_outputs else tensor
-        parameters = {"labels": json.dumps(list(labels), ensure_ascii=False)} if name == PROBABILITIES else None
-        outputs.append(InferOutput(name, list(tensor.shape), datatype, data=data, parameters=parameters))
+    outputs = [_output(request, name, *tensors[name]) for name in question.outputs]
+    for output in outputs:
+        if output.name == PROBABILITIES:
+            output.parameters = {**(output.parameters or {}), "labels": json.dumps(list(labels), ensure_ascii=False)}
     return InferResponse(
         response_id=request.id or str(uuid.uuid4()),
         model_name=request.model_name,
@@ -187,6 +184,16 @@ def _tensors(answer: Answer) -> dict[str, tuple[str, NDArray[np.object_] | Float
         labels[row, : len(each.labels)] = each.labels
         scores[row, : len(each.scores)] = each.scores
     return {LABELS: ("BYTES", labels), SCORES: ("FP32", scores), PROBABILITIES: ("FP32", answer.probabilities)}
+
+
+def _output(request: InferRequest, name: str, datatype: str, tensor: NDArray[np.object_] | Floats) -> InferOutput:
+    """The tensor in the form that the SDK sends as the client asked: over gRPC it decides that here, over REST later."""
+    output = InferOutput(name, list(tensor.shape), datatype, data=tensor)
+    if request.from_grpc and request.use_binary_outputs:
+        output.set_data_from_numpy(tensor, binary_data=True)
+    elif request.from_grpc:
+        output.data = tensor.ravel().tolist()
+    return output
 
 
 def _encodings(request: InferRequest, question: Question) -> list[RequestedOutput]:

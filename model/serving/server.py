@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise CannotListen(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        raise CannotListen(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}") from error
 
 
 def _bind_grpc(server: aio.Server, config: ServingConfig) -> int:

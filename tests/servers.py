@@ -1,0 +1,57 @@
+"""A real predictor as a process of its own, for tests that talk to it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+LISTENING = re.compile(r"REST on port (\d+), gRPC on port (\d+)")
+PATIENCE = 90.0  # seconds; the SDK's import alone takes several on a busy machine
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """Where it answers, and how to stop it."""
+
+    process: subprocess.Popen[bytes]
+    rest: str
+    grpc: str
+    log: Path
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serving(version: Path | str, log: Path, *, options: Sequence[str] = ()) -> Iterator[RunningServer]:
+    """A server of `version` on free ports; killed at the end if it still runs."""
+    command = [sys.executable, "-m", "model.serving", str(version), "--host=127.0.0.1", "--port=0", "--grpc-port=0", *options]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, stderr=stderr)
+        try:
+            rest, grpc = _ports(process, log)
+            yield RunningServer(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", log)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _ports(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = LISTENING.search(log.read_text())
+        if found:
+            return found[1], found[2]
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise AssertionError(f"the server does not listen: {log.read_text()}")
