@@ -18,6 +18,12 @@ from scipy.sparse import csr_matrix
 from model.manifest import Task
 
 BATCH_ROWS = 10_000
+# Rows that are read at once: a row group of the file that trainer.tables writes, so nothing is read for nothing.
+WINDOW_ROWS = 8_192
+
+
+class DatasetRejected(Exception):
+    """No examples come of this dataset; the message is one sentence that says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +51,44 @@ class Examples:
 
     def texts(self) -> list[str]:
         """Every text, in order."""
-        wanted = pl.scan_parquet(self.file).select(pl.col("text").gather(pl.Series(self.rows, dtype=pl.UInt32)))
-        return wanted.collect()["text"].to_list()
+        return _texts(self.file, self.rows).to_list()
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[list[str]]:
-        """The texts, in order, at most `size` at a time."""
+        """The texts, in order, at most `size` at a time.
+
+        Where `rows` ascend, a batch costs the reading of its own stretch of the file; where they do not, of all the file.
+        """
+        for batch in self.text_series(size):
+            yield batch.to_list()
+
+    def text_series(self, size: int = BATCH_ROWS) -> Iterator[pl.Series]:
+        """The same batches as series of strings, for what works on their bytes."""
         for start in range(0, len(self), size):
-            yield self.select(np.arange(start, min(start + size, len(self)))).texts()
+            yield _texts(self.file, self.rows[start : start + size])
 
     def label_counts(self) -> NDArray[np.int64]:
         """How many examples carry each label [labels]."""
         return np.asarray(self.targets.sum(axis=0, dtype=np.int64)).ravel()
+
+
+def _texts(file: Path, rows: NDArray[np.int64]) -> pl.Series:
+    """The texts of these rows, in that order; each window of the file is read at most once."""
+    if len(rows) == 0:
+        return pl.Series("text", [], dtype=pl.String)
+    ascending, places = np.unique(rows, return_inverse=True)
+    found = pl.concat(_windows(file, ascending))
+    if len(ascending) == len(rows) and bool((ascending == rows).all()):
+        return found
+    return found.gather(pl.Series(places.ravel(), dtype=pl.UInt32))
+
+
+def _windows(file: Path, ascending: NDArray[np.int64]) -> Iterator[pl.Series]:
+    """The texts of ascending rows, window by window: only what is asked for stays in memory."""
+    scan = pl.scan_parquet(file).select("text")
+    windows, starts = np.unique(ascending // WINDOW_ROWS, return_index=True)
+    for window, wanted in zip(windows, np.split(ascending, starts[1:]), strict=True):
+        first = int(wanted[0])
+        texts = scan.slice(first, int(wanted[-1]) - first + 1).collect()["text"]
+        whole = len(texts) == len(wanted)
+        yield texts if whole else texts.gather(pl.Series(wanted - first, dtype=pl.UInt32))
+        del window

@@ -1,0 +1,125 @@
+"""What a data file is by its name, and how its rows become a lazy frame. Knows no column's meaning."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import shutil
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+import polars as pl
+import zstandard
+from polars.io.plugins import register_io_source
+
+from trainer.fetching import SourceFile
+
+# Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
+BLOCK_BYTES = 4 << 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Format(StrEnum):
+    """How a file's bytes hold rows."""
+
+    PARQUET = "Parquet"
+    CSV = "CSV"
+    TSV = "TSV"
+    JSON_LINES = "JSON Lines"
+
+
+ENDINGS = {
+    ".parquet": Format.PARQUET,
+    ".pq": Format.PARQUET,
+    ".csv": Format.CSV,
+    ".tsv": Format.TSV,
+    ".tab": Format.TSV,
+    ".jsonl": Format.JSON_LINES,
+    ".ndjson": Format.JSON_LINES,
+    ".json": Format.JSON_LINES,  # arXiv's snapshot, and what Spark writes
+}
+COMPRESSIONS: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".zst": zstandard.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+SEPARATORS = {Format.CSV: ",", Format.TSV: "\t"}
+
+
+def format_of(name: str) -> Format | None:
+    """The format that a file's name ends in, below its compression; None if it is none of ours."""
+    stem = Path(name.lower())
+    if stem.suffix in COMPRESSIONS:
+        stem = stem.with_suffix("")
+    return ENDINGS.get(stem.suffix)
+
+
+def open_bytes(file: SourceFile) -> IO[bytes]:
+    """The file's bytes, decompressed."""
+    compression = COMPRESSIONS.get(Path(file.name.lower()).suffix, Path.open)
+    opened: IO[bytes] = compression(file.path, "rb")
+    return opened
+
+
+def scan(file: SourceFile, kind: Format, wanted: tuple[str, ...], *, scratch: Path) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+    """The file's rows, and the names of all its columns. Of JSON Lines, only the wanted columns, each as text.
+
+    Text files are read as text: "007" is a label, not a number. Raises what polars and the decompressors raise.
+    """
+    if kind is Format.PARQUET:
+        frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
+        return frame, tuple(frame.collect_schema())
+    if kind is Format.JSON_LINES:
+        found = _keys(file)
+        return _scan_lines(file, tuple(name for name in wanted if name in found)), found
+    path = _readable(file, scratch)
+    frame = pl.scan_csv(path, separator=SEPARATORS[kind], infer_schema=False, glob=False)
+    return frame, tuple(frame.collect_schema())
+
+
+def blocks(file: SourceFile) -> Iterator[bytes]:
+    """The file in blocks that end where a line ends, without a byte order mark."""
+    with open_bytes(file) as opened:
+        start = opened.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
+        while block := start + opened.read(BLOCK_BYTES):
+            yield block + opened.readline()
+            start = b""
+
+
+def _keys(file: SourceFile) -> tuple[str, ...]:
+    """Every key of the objects in the first block, in order of appearance."""
+    keys: dict[str, Any] = {}
+    for line in next(blocks(file), b"").splitlines():
+        if line.strip():
+            keys.update(dict.fromkeys(json.loads(line)))
+    return tuple(keys)
+
+
+def _scan_lines(file: SourceFile, columns: tuple[str, ...]) -> pl.LazyFrame:
+    """JSON Lines read block by block.
+
+    polars' own scan maps the whole file into memory and is counted with it; and it has to guess types, where this takes
+    every value as text, a list as its JSON.
+    """
+    schema = pl.Schema(dict.fromkeys(columns, pl.String()))
+
+    def frames(*_: object) -> Iterator[pl.DataFrame]:
+        for block in blocks(file):
+            yield pl.read_ndjson(block, schema=schema)
+
+    return register_io_source(frames, schema=schema)
+
+
+def _readable(file: SourceFile, scratch: Path) -> Path:
+    """A path that polars' CSV reader can read: it knows gzip and zstd by their first bytes, the other compressions not."""
+    if Path(file.name.lower()).suffix not in (".bz2", ".xz"):
+        return file.path
+    plain = scratch / f"{file.path.name}.plain"
+    with open_bytes(file) as opened, plain.open("wb") as to:
+        shutil.copyfileobj(opened, to, BLOCK_BYTES)
+    return plain

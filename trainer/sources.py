@@ -1,0 +1,156 @@
+"""A dataset's address to examples: the one place that yields them.
+
+Reads the steps; what each does stands in trainer.fetching (addresses), trainer.tables (columns) and trainer.labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from model.manifest import Dataset, Task
+from trainer.arxiv import with_preset
+from trainer.config import DatasetConfig
+from trainer.examples import DatasetRejected, Examples
+from trainer.fetching import content_hash, fetch
+from trainer.labels import Labelled, read_labels
+from trainer.tables import Table, read_table
+
+__all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
+
+NAMES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A dataset's examples, where they came from, and in sentences what was set aside or guessed."""
+
+    examples: Examples
+    facts: Dataset
+    notes: tuple[str, ...]
+
+
+def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
+    """The dataset's usable rows, or a random sample of `config.sample_count` of them, in order.
+
+    Usable is what has a text and a label that enough rows carry. Raises DatasetRejected if that leaves nothing to learn,
+    ConfigRejected and StorageError as `fetching.fetch` does.
+    """
+    table, labelled, facts = _read(config, config.uri, scratch=scratch, known=frozenset())
+    usable, notes = _usable(table, labelled)
+    if not len(usable):
+        raise DatasetRejected(f"dataset.uri {config.uri!r}: no row has a text and a label; found {_columns(table)}")
+    rows = _sample(usable, config.sample_count, seed)
+    task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL
+    examples = Examples(table.file, rows, labelled.names, labelled.targets[rows], task)
+    examples, more = _without_rare(examples, config.minimum_examples)
+    if len(examples.labels) < 2:
+        found = ", ".join(map(repr, examples.labels)) or "none"
+        raise DatasetRejected(
+            f"dataset.uri {config.uri!r}: there is nothing to tell apart: labels with at least "
+            f"{config.minimum_examples} examples: {found}; {_columns(table)}"
+        )
+    return Loaded(examples, facts, notes + more)
+
+
+def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) -> Loaded:
+    """The rows of `config.test_uri`, with the labels and the task of `like`. See `read_aligned`."""
+    if config.test_uri is None:
+        raise ValueError("dataset.test_uri is not set")
+    return read_aligned(config, config.test_uri, labels=like.labels, task=like.task, scratch=scratch)
+
+
+def read_aligned(config: DatasetConfig, uri: str, *, labels: tuple[str, ...], task: Task, scratch: Path) -> Loaded:
+    """All rows of `uri` that have a text and a label, their targets in the order of `labels`.
+
+    A label that is not among `labels` is named in the notes; its rows stay, with the labels that are. Raises
+    DatasetRejected if no row has one that is, or if a row has several and the task allows one.
+    """
+    table, labelled, facts = _read(config, uri, scratch=scratch, known=frozenset(labels))
+    rows, notes = _usable(table, labelled)
+    if not len(rows):
+        raise DatasetRejected(f"{uri!r}: no row has a text and a label; found {_columns(table)}")
+    targets = labelled.targets[rows]
+    if task is Task.SINGLE_LABEL and (targets.getnnz(axis=1) > 1).any():
+        raise DatasetRejected(f"{uri!r}: a row has several labels, and the classifier gives one; check dataset.label_separator")
+    strange = _strange(labelled.names, np.asarray(targets.sum(axis=0, dtype=np.int64)).ravel(), labels)
+    if len(strange) == len(labelled.names):
+        raise DatasetRejected(
+            f"{uri!r}: none of its labels ({_names(strange)}) is one of the classifier's, such as {labels[0]!r}"
+        )
+    if strange:
+        notes += (f"{len(strange)} labels that the training part lacks were left out: {_names(strange)}",)
+    return Loaded(Examples(table.file, rows, labels, _reordered(targets, labelled.names, labels), task), facts, notes)
+
+
+def _read(config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[str]) -> tuple[Table, Labelled, Dataset]:
+    config = with_preset(config, uri)
+    files = fetch(uri, scratch=scratch)
+    table = read_table(files, text=config.text_columns, labels=config.label_columns, scratch=scratch)
+    labelled = read_labels(
+        table.labels, listed=table.listed, separator=config.label_separator, aliases=config.aliases, known=known
+    )
+    return table, labelled, Dataset(uri=uri, sha256=content_hash(files), rows=len(table.sizes), columns=table.columns)
+
+
+def _usable(table: Table, labelled: Labelled) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The rows with a text and a label, and notes on the others."""
+    has_text = table.sizes > 0
+    has_label = labelled.targets.getnnz(axis=1) > 0
+    counts = {
+        "text": int((~has_text & has_label).sum()),
+        "label": int((has_text & ~has_label).sum()),
+        "text or label": int((~has_text & ~has_label).sum()),
+    }
+    notes = tuple(f"{count:,} rows without {what} were set aside" for what, count in counts.items() if count)
+    return np.flatnonzero(has_text & has_label), table.notes + labelled.notes + notes
+
+
+def _sample(rows: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
+    if count is None or count >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+
+
+def _without_rare(examples: Examples, minimum: int) -> tuple[Examples, tuple[str, ...]]:
+    """The examples without labels that fewer than `minimum` carry, and without those that then carry none."""
+    counts = examples.label_counts()
+    kept = np.flatnonzero(counts >= minimum)
+    rare = {examples.labels[index]: int(counts[index]) for index in np.flatnonzero((counts < minimum) & (counts > 0))}
+    targets = csr_matrix(examples.targets[:, kept])
+    labelled = np.flatnonzero(targets.getnnz(axis=1) > 0)
+    notes: tuple[str, ...] = ()
+    if rare:
+        notes = (f"{len(rare):,} labels with fewer than {minimum} examples were set aside: {_names(rare)}",)
+    if len(labelled) < len(examples):
+        notes += (f"{len(examples) - len(labelled):,} rows that had no other label were set aside with them",)
+    names = tuple(examples.labels[index] for index in kept)
+    return replace(examples, labels=names, targets=targets).select(labelled), notes
+
+
+def _strange(names: tuple[str, ...], counts: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, int]:
+    known = frozenset(labels)
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if name not in known}
+
+
+def _reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, ...]) -> csr_matrix:
+    """The columns of `names` moved to where `labels` has them; those that it lacks are dropped."""
+    place = {label: index for index, label in enumerate(labels)}
+    known = np.array([(index, place[name]) for index, name in enumerate(names) if name in place]).T
+    move = csr_matrix((np.ones(known.shape[1], np.uint8), (known[0], known[1])), shape=(len(names), len(labels)))
+    return csr_matrix(targets @ move)
+
+
+def _names(counts: dict[str, int]) -> str:
+    """The labels with their counts, the most frequent first, and how many more there are."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    shown = ", ".join(f"{name} ({count})" for name, count in ordered[:NAMES_SHOWN])
+    return shown + (f" and {len(ordered) - NAMES_SHOWN:,} more" if len(ordered) > NAMES_SHOWN else "")
+
+
+def _columns(table: Table) -> str:
+    return f"columns: {', '.join(table.columns)}"

@@ -1,0 +1,67 @@
+"""Examples to train, validation and test: every label in each, no text in one that nearly stands in another.
+
+Groups of near-duplicates are the units that trainer.dealing stratifies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from trainer.config import SplitConfig
+from trainer.dealing import deal
+from trainer.examples import Examples
+
+NAMES_SHOWN = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The examples of each part, in order; notes name the labels that not every part could have."""
+
+    train: Examples
+    validation: Examples
+    test: Examples | None
+    notes: tuple[str, ...] = ()
+
+
+def split(examples: Examples, groups: NDArray[np.int64], config: SplitConfig, *, seed: int, with_test: bool) -> Parts:
+    """Every example in exactly one part, a group never in two; without `with_test`, no test part.
+
+    groups: a number for each example, from 0 without gaps, as `near_duplicates.groups` gives.
+    A label with as many groups as there are parts, or more, is in every part; where labels make that impossible for one
+    another, the notes name them. Same seed, same split.
+    """
+    shares = [1 - config.validation_share, config.validation_share]
+    if with_test:
+        shares = [1 - config.validation_share - config.test_share, config.validation_share, config.test_share]
+    units, sizes = _units(examples.targets, groups)
+    dealt = deal(units, sizes, np.array(shares), seed=seed)
+    chosen = [examples.select(np.flatnonzero(dealt[groups] == part)) for part in range(len(shares))]
+    return Parts(chosen[0], chosen[1], chosen[2] if with_test else None, _notes(examples.labels, units, dealt, len(shares)))
+
+
+def _units(targets: csr_matrix, groups: NDArray[np.int64]) -> tuple[csr_matrix, NDArray[np.int64]]:
+    """How many examples of each group carry each label [groups, labels], and how many examples it has [groups]."""
+    count = int(groups.max(initial=-1)) + 1
+    members = csr_matrix(
+        (np.ones(len(groups), dtype=np.int32), (groups, np.arange(len(groups)))), shape=(count, len(groups)), dtype=np.int32
+    )
+    units = csr_matrix(members @ targets.astype(np.int32))
+    units.sort_indices()
+    return units, np.bincount(groups, minlength=count).astype(np.int64)
+
+
+def _notes(labels: tuple[str, ...], units: csr_matrix, dealt: NDArray[np.int64], parts: int) -> tuple[str, ...]:
+    """What the split could not do: labels that are not in every part, because too few groups carry them or others bind them."""
+    marks = csr_matrix((np.ones_like(units.data), units.indices, units.indptr), shape=units.shape)
+    present = np.stack([np.asarray(marks[dealt == part].sum(axis=0)).ravel() for part in range(parts)])
+    missing = np.flatnonzero((present == 0).any(axis=0) & (present.sum(axis=0) > 0))
+    if not len(missing):
+        return ()
+    more = f" and {len(missing) - NAMES_SHOWN:,} more" if len(missing) > NAMES_SHOWN else ""
+    named = ", ".join(labels[index] for index in missing[:NAMES_SHOWN]) + more
+    return (f"{len(missing):,} labels are not in every part, since too many of their texts are near-duplicates: {named}",)

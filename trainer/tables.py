@@ -1,0 +1,197 @@
+"""Files of one format to one table of texts and labels: the texts in a Parquet file, the rest in memory.
+
+Knows columns and their types, not what a label is: that is trainer.labels.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from model.storage import StorageUnavailable
+from trainer.broken_files import explain
+from trainer.examples import WINDOW_ROWS, DatasetRejected
+from trainer.fetching import SourceFile
+from trainer.formats import Format, format_of, scan
+
+# Between the labels of a list. Made to separate units of text, so no label holds it.
+UNIT = "\x1f"
+NUMBERS_SAMPLE = 1_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """The texts and labels of a dataset, row by row, as its files hold them.
+
+    file: Parquet with the column `text`: the text columns joined, without surrounding blanks, "" where there is none.
+    sizes: bytes of each text [rows].
+    labels: each row's labels as a string or null [rows].
+    listed: several labels stand in such a string with `UNIT` between them; otherwise as the files have it.
+    columns: every column found.
+    """
+
+    file: Path
+    sizes: NDArray[np.uint32]
+    labels: pl.Series
+    listed: bool
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_table(files: Sequence[SourceFile], *, text: tuple[str, ...], labels: tuple[str, ...], scratch: Path) -> Table:
+    """All rows of all files, in the order of the files' names.
+
+    Raises DatasetRejected if the files are of several formats or of none, broken, or lack a column.
+    """
+    kind, files, notes = _of_one_format(files)
+    folder = Path(tempfile.mkdtemp(dir=scratch, prefix="texts-"))
+    wanted = tuple(dict.fromkeys(text + labels))
+    try:
+        scans = [scan(file, kind, wanted, scratch=folder) for file in files]
+        columns = tuple(dict.fromkeys(name for _, names in scans for name in names))
+        _check_columns(files, [names for _, names in scans], wanted, sparse=kind is Format.JSON_LINES)
+        plans = [_plan(file.name, frame, text, labels) for file, (frame, _) in zip(files, scans, strict=True)]
+        pl.concat([plan for plan, _ in plans]).sink_parquet(
+            folder / "texts.parquet", compression="uncompressed", row_group_size=WINDOW_ROWS, statistics=False
+        )
+    except (pl.exceptions.PolarsError, ValueError, EOFError, OSError) as error:
+        raise _translated(error, files, kind) from error
+    if len({listed for _, listed in plans}) > 1:
+        raise DatasetRejected(f"label column {labels[0]!r} holds lists in some files and single values in others")
+    return _table(folder / "texts.parquet", listed=plans[0][1], columns=columns, notes=notes)
+
+
+def _of_one_format(files: Sequence[SourceFile]) -> tuple[Format, list[SourceFile], tuple[str, ...]]:
+    """The format that the files share, those of it that hold anything, and notes on the others."""
+    by_format: dict[Format | None, list[SourceFile]] = defaultdict(list)
+    for file in files:
+        by_format[format_of(file.name)].append(file)
+    strange = [file.name for file in by_format.pop(None, [])]
+    if not by_format:
+        raise DatasetRejected(
+            f"{_named(strange)}: expected a name in .parquet, .csv, .tsv or .jsonl, maybe with .gz, .zst, .bz2 or .xz"
+        )
+    if len(by_format) > 1:
+        found = "; ".join(f"{kind}: {_named([file.name for file in those])}" for kind, those in by_format.items() if kind)
+        raise DatasetRejected(f"the files are of several formats ({found}): name those of one with a glob, such as folder/*.csv")
+    [(kind, ours)] = by_format.items()
+    empty = [file.name for file in ours if file.path.stat().st_size == 0]
+    full = [file for file in ours if file.name not in empty]
+    if kind is None or not full:
+        raise DatasetRejected(f"{_named(empty)} holds no bytes")
+    notes = [f"{len(strange)} files that are no data were left out: {_named(strange)}"] if strange else []
+    notes += [f"{len(empty)} files are empty: {_named(empty)}"] if empty else []
+    return kind, full, tuple(notes)
+
+
+def _check_columns(
+    files: Sequence[SourceFile], found: Sequence[tuple[str, ...]], wanted: tuple[str, ...], *, sparse: bool
+) -> None:
+    """Every column that is wanted is in every file; of JSON Lines, whose objects may leave keys out, in one of them."""
+    everywhere = [tuple(dict.fromkeys(name for names in found for name in names))] if sparse else found
+    for file, names in zip(files, everywhere, strict=False):
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            lacks = f"{file.name} has no column {', '.join(map(repr, missing))}"
+            raise DatasetRejected(f"{lacks}; found {', '.join(map(repr, names)) or 'none'}")
+
+
+def _plan(name: str, frame: pl.LazyFrame, text: tuple[str, ...], labels: tuple[str, ...]) -> tuple[pl.LazyFrame, bool]:
+    """The rows as `text`, `labels`, `size` and `odd`, a value that is no label mark; and whether labels are listed."""
+    schema = frame.collect_schema()
+    whole = _text(name, schema, text)
+    if len(labels) > 1:
+        marked, odd = _marked(name, schema, labels)
+        listed = True
+    else:
+        marked, listed = _labels(name, schema, labels[0])
+        odd = pl.lit(None, pl.String)
+    plan = frame.select(text=whole, labels=marked, odd=odd).with_columns(size=pl.col("text").str.len_bytes())
+    return plan, listed
+
+
+def _text(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> pl.Expr:
+    stripped = [_plain(name, schema, column, "text").str.strip_chars() for column in columns if column in schema]
+    if not stripped:
+        return pl.lit("")
+    if len(stripped) == 1:
+        return stripped[0].fill_null("")
+    filled = [pl.when(part != "").then(part) for part in stripped]
+    return pl.concat_str(filled, separator="\n", ignore_nulls=True)
+
+
+def _plain(name: str, schema: pl.Schema, column: str, meaning: str) -> pl.Expr:
+    kind = schema[column]
+    if kind.is_nested() or kind in (pl.Binary, pl.Object):
+        raise DatasetRejected(f"{name}: {meaning} column {column!r} holds {kind}: expected text")
+    values = pl.col(column)
+    if kind.is_float():  # what pandas makes of whole numbers with gaps
+        return values.fill_nan(None).cast(pl.String).str.replace(r"\.0$", "")
+    return values if kind == pl.String else values.cast(pl.String)
+
+
+def _labels(name: str, schema: pl.Schema, column: str) -> tuple[pl.Expr, bool]:
+    kind = schema.get(column, pl.String())
+    if column not in schema:
+        return pl.lit(None, pl.String), False
+    if not isinstance(kind, pl.List | pl.Array):
+        return _plain(name, schema, column, "label").str.strip_chars(), False
+    if kind.inner is not None and (pl.Schema({"": kind.inner})[""].is_nested() or kind.inner == pl.Binary):
+        raise DatasetRejected(f"{name}: label column {column!r} holds {kind}: expected lists of text")
+    lists = pl.col(column).arr.to_list() if isinstance(kind, pl.Array) else pl.col(column)
+    return lists.cast(pl.List(pl.String)).list.join(UNIT, ignore_nulls=True), True
+
+
+def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr]:
+    """The names of the columns that hold 1, and the first value that is neither 1 nor 0 nor nothing."""
+    values = {
+        column: _plain(name, schema, column, "label").str.strip_chars().str.to_lowercase()
+        for column in columns
+        if column in schema
+    }
+    names = [pl.when(value.is_in(["1", "true"])).then(pl.lit(column)) for column, value in values.items()]
+    known = ["1", "true", "0", "false", ""]
+    odd = [
+        pl.when(~value.is_in(known)).then(pl.lit(f"{column}: ") + pl.col(column).cast(pl.String))
+        for column, value in values.items()
+    ]
+    return pl.concat_str(names, separator=UNIT, ignore_nulls=True), pl.coalesce(odd)
+
+
+def _table(file: Path, *, listed: bool, columns: tuple[str, ...], notes: tuple[str, ...]) -> Table:
+    scan = pl.scan_parquet(file)
+    odd = scan.select(pl.col("odd").drop_nulls().head(1)).collect()["odd"]
+    if len(odd):
+        column, _, value = odd[0].partition(": ")
+        raise DatasetRejected(f"label column {column!r} holds {value!r}: several label columns hold 0 or 1 each")
+    _refuse_numbers(scan)
+    rest = scan.select("labels", "size").collect()
+    return Table(file, rest["size"].to_numpy(), rest["labels"], listed, columns, notes)
+
+
+def _refuse_numbers(scan: pl.LazyFrame) -> None:
+    sample = scan.select(pl.col("text").head(NUMBERS_SAMPLE)).collect()["text"]
+    texts = sample.filter(sample != "")
+    if len(texts) and not texts.str.contains(r"[^\d\s.,:eE+-]").any():
+        raise DatasetRejected(f"the text columns hold only numbers, such as {texts[0]!r}: expected text")
+
+
+def _translated(error: Exception, files: Sequence[SourceFile], kind: Format) -> Exception:
+    fault = explain(files, kind)
+    if fault:
+        return DatasetRejected(fault)
+    message = f"cannot read {_named([file.name for file in files])}: {str(error).splitlines()[0] if str(error) else error!r}"
+    return StorageUnavailable(message) if isinstance(error, OSError) else DatasetRejected(message)
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
