@@ -1,0 +1,183 @@
+"""Fine-tune a network with transformers' Trainer: its loop and optimizer, our batches, loss and evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+
+from model.manifest import Task
+from trainer.architectures import devices
+from trainer.architectures.pooled import PooledClassifier
+from trainer.architectures.token_ids import SimilarLengths, TokenIds
+from trainer.architectures.training_callbacks import EvenlySpaced, StoreCheckpoints, TellProgress
+from trainer.architectures.validation import micro_f1_at_best
+from trainer.checkpoints import Checkpoints
+from trainer.config import TrainingConfig
+
+log = logging.getLogger(__name__)
+
+Loss = Callable[..., Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a network is trained with."""
+
+    train: TokenIds
+    validation: TokenIds
+
+
+class FineTuning(Trainer):
+    """The Trainer, with batches whose order follows from seed and epoch."""
+
+    def __init__(self, network: PooledClassifier, train: TokenIds, **others: Any) -> None:
+        super().__init__(network, train_dataset=train, **others)
+        self._train = train
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of similar length."""
+        batch_size = self.args.per_device_train_batch_size
+        order = SimilarLengths(self._train.lengths, batch_size=batch_size, seed=self.args.seed)
+        loader = DataLoader(self._train, batch_size, sampler=order, collate_fn=self._train.batch)
+        return self.accelerator.prepare(loader)
+
+
+def fine_tune(
+    network: PooledClassifier, material: Material, settings: TrainingConfig, *, folder: Path, checkpoints: Checkpoints | None
+) -> float:
+    """Train `network` in place, and return the passes over the training part that were made.
+
+    It ends with the weights that were best on validation. `folder` is for the Trainer's files; `checkpoints`, where
+    given, is resumed from and saved to.
+    """
+    steps = total_steps(len(material.train), settings)
+    resume = restore(checkpoints, folder) if checkpoints and not settings.from_scratch else None
+    trainer = FineTuning(
+        network,
+        material.train,
+        args=arguments(settings, steps, folder),
+        eval_dataset=material.validation,
+        data_collator=material.validation.batch,
+        compute_loss_func=loss_function(material.train, class_weights=settings.class_weights),
+        compute_metrics=lambda found: _scores(found, material.validation),
+        callbacks=_callbacks(settings, steps) + ([StoreCheckpoints(checkpoints, folder)] if checkpoints else []),
+    )
+    # It prints on standard output, which belongs to the command's result.
+    trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
+    trainer.train(resume_from_checkpoint=resume)
+    trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # it had put its mixed precision into `forward`
+    return float(trainer.state.epoch or 0)
+
+
+def total_steps(texts: int, settings: TrainingConfig) -> int:
+    """Optimizer steps of the whole training."""
+    return math.ceil(math.ceil(texts / settings.batch_size) * settings.num_epochs)
+
+
+def arguments(settings: TrainingConfig, steps: int, folder: Path) -> TrainingArguments:
+    """The Trainer's arguments. When it evaluates, saves and logs is the callbacks' business."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.num_epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size * 2,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=math.ceil(steps * settings.warmup_share),
+        lr_scheduler_type="linear",
+        use_cpu=not torch.cuda.is_available(),
+        bf16=devices.has_bfloat16(),
+        seed=settings.seed,
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=steps + 1,
+        save_steps=steps + 1,
+        logging_steps=min(50, max(1, steps // 20)),
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="micro_f1",
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,  # the patience that is used up
+        label_names=["labels"],
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def loss_function(train: TokenIds, *, class_weights: bool) -> Loss:
+    """Binary cross-entropy when multi-label, cross-entropy when single-label, averaged over all decisions of a step."""
+    weights = rarity_weights(train) if class_weights else None
+
+    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
+        logits = outputs.logits.float()
+        there = None if weights is None else weights.to(logits.device)
+        if train.task is Task.SINGLE_LABEL:
+            total = functional.cross_entropy(logits, labels, weight=there, reduction="sum")
+        else:
+            total = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=there, reduction="sum")
+        # Several small batches may make one step: the Trainer says how many decisions that step has.
+        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
+
+
+def rarity_weights(train: TokenIds) -> Tensor:
+    """A weight for each label [labels], 1 for one of average frequency.
+
+    The square root of the inverse frequency: a label that is a hundred times rarer counts ten times as much. The full
+    inverse would let a handful of texts outweigh all others.
+    """
+    counts = np.maximum(1, np.asarray(train.targets.sum(axis=0, dtype=np.int64)).ravel())
+    return torch.from_numpy(np.sqrt(counts.mean() / counts).astype(np.float32))
+
+
+def restore(checkpoints: Checkpoints, folder: Path) -> str | None:
+    """The newest checkpoint as the Trainer wants it: a folder of a certain name in `folder`, its best one beside it."""
+    found = checkpoints.latest(folder / "restored")
+    if found is None:
+        return None
+    best = folder / f"checkpoint-{found.best_step}"
+    newest = folder / f"checkpoint-{found.step}"
+    found.folder.rename(newest)
+    if best != newest:
+        found.best.rename(best)
+    state = json.loads((newest / TRAINER_STATE_NAME).read_text())
+    state["best_model_checkpoint"] = str(best)  # the Trainer keeps the path of the machine that it was on
+    (newest / TRAINER_STATE_NAME).write_text(json.dumps(state))
+    log.info("resuming at step %d", found.step)
+    return str(newest)
+
+
+def _callbacks(settings: TrainingConfig, steps: int) -> list[TrainerCallback]:
+    evaluations = max(1, round(settings.num_epochs * settings.evaluations_per_epoch))
+    return [
+        EvenlySpaced(steps, evaluations),
+        TellProgress(settings.batch_size),
+        EarlyStoppingCallback(early_stopping_patience=settings.patience),
+    ]
+
+
+def _scores(found: EvalPrediction, validation: TokenIds) -> dict[str, float]:
+    logits = np.asarray(found.predictions, np.float32)
+    return {"micro_f1": micro_f1_at_best(logits, validation.targets, validation.task)}

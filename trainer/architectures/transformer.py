@@ -1,0 +1,92 @@
+"""The transformer architecture: an encoder of the Hugging Face kind, fine-tuned, exported and made small."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer
+
+from model.artifact import TOKENIZER
+from model.classifier import Encoder
+from model.manifest import Architecture, Task
+from trainer.architectures import base_models, devices
+from trainer.architectures.base_models import BaseModel
+from trainer.architectures.exported import Exported
+from trainer.architectures.fine_tuning import Material, fine_tune
+from trainer.architectures.onnx_export import compare, export_graph
+from trainer.architectures.pooled import PooledClassifier
+from trainer.architectures.quantization import quantize_if_harmless
+from trainer.architectures.token_ids import encode
+from trainer.checkpoints import Checkpoints
+from trainer.config import Config, ConfigRejected
+from trainer.examples import Examples
+
+log = logging.getLogger(__name__)
+
+COMPARED_TEXTS = 64
+
+
+def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, checkpoints: Checkpoints | None) -> Exported:
+    """Fine-tune the base model on `train` and export it into `folder`.
+
+    It goes on from the newest of `checkpoints`, if there is one and `training.from_scratch` does not forbid it; the
+    caller clears them once the result is published. Raises ConfigRejected for a base model that cannot be used,
+    StorageError where it cannot be fetched, ExportFailed where the graph is not the network.
+    """
+    started = time.perf_counter()
+    prepare_libraries(config.training.seed)
+    threads = devices.use_all_cpus()
+    folder.mkdir(parents=True, exist_ok=True)
+    if checkpoints and config.training.from_scratch:
+        checkpoints.clear()
+    with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
+        base = base_of(config, scratch=Path(scratch))
+        network = new_network(base, train)
+        material = Material(encode(train, base.text_encoder()), encode(validation, base.text_encoder()).longest_first())
+        epochs = fine_tune(network, material, config.training, folder=Path(scratch), checkpoints=checkpoints)
+    export(network, base, validation, folder)
+    precision = quantize_if_harmless(folder, base.text_encoder(), validation, threads=threads)
+    seconds = time.perf_counter() - started
+    return Exported(folder, Architecture.TRANSFORMER, precision, base.max_length, base.name, epochs, seconds)
+
+
+def prepare_libraries(seed: int) -> None:
+    """Seed every source of random numbers, and keep the libraries' own lines and bars out of ours."""
+    transformers.set_seed(seed)
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def base_of(config: Config, *, scratch: Path) -> BaseModel:
+    """The base model that is configured. Raises as `base_models.load` does, and ConfigRejected if none is."""
+    if not config.training.base_model:
+        raise ConfigRejected("training.base_model is not set: the transformer needs an encoder to fine-tune")
+    base = base_models.load(config.training.base_model, max_length=config.training.max_length, scratch=scratch)
+    if base.max_length < config.training.max_length:
+        log.info("training.max_length is lowered to the %d tokens that %s can see", base.max_length, base.name)
+    return base
+
+
+def new_network(base: BaseModel, train: Examples) -> PooledClassifier:
+    """The base model's network with a head for the labels, which begins at their rates in the training part."""
+    rates = np.clip(train.label_counts() / max(1, len(train)), 1e-4, 1 - 1e-4)
+    odds = np.log(rates) if train.task is Task.SINGLE_LABEL else np.log(rates / (1 - rates))
+    return PooledClassifier(base.network, torch.from_numpy(odds.astype(np.float32)))
+
+
+def export(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:
+    """Write graph and tokenizer, and compare the graph's logits with the network's on validation texts."""
+    base.tokenizer.no_padding()
+    base.tokenizer.no_truncation()
+    base.tokenizer.save(str(folder / TOKENIZER))
+    export_graph(network, folder)
+    texts = validation.select(np.arange(min(COMPARED_TEXTS, len(validation)))).texts()
+    written = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), base.max_length)
+    difference = compare(network, folder, written, texts)
+    log.info("the exported graph's logits are within %.1e of the network's", difference)

@@ -1,0 +1,30 @@
+"""How good a network is on the validation part, while it is trained and once it is exported."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from model.classifier import Encoder, Floats, Graph, to_probabilities
+from model.manifest import Task
+from trainer.examples import Examples
+from trainer.scores import micro_f1
+from trainer.thresholds import choose_thresholds
+
+
+def micro_f1_of(graph: Graph, encoder: Encoder, examples: Examples) -> float:
+    """The graph's micro-F1 on the examples, with the thresholds that are best for it there."""
+    logits = [graph.logits(encoder.encode(texts)) for texts in examples.batches()]
+    return micro_f1_at_best(np.concatenate(logits), examples.targets, examples.task)
+
+
+def micro_f1_at_best(logits: Floats, targets: csr_matrix, task: Task) -> float:
+    """Micro-F1 of logits [texts, labels]: the top label when single-label, else what passes thresholds chosen for them."""
+    probabilities = to_probabilities(logits, task)
+    top = probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1])
+    if task is Task.SINGLE_LABEL:
+        return micro_f1(top, targets.toarray().astype(np.bool_))
+    passing: NDArray[np.bool_] = probabilities >= choose_thresholds(probabilities, targets, task)
+    assigned = np.where(passing.any(axis=1, keepdims=True), passing, top)
+    return micro_f1(assigned, targets.toarray().astype(np.bool_))
