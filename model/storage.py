@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -136,10 +136,7 @@ class FileStore:
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        path = (self.folder / key).absolute()
-        if ".." in Path(key).parts or not path.is_relative_to(self.folder):
-            raise StorageRejected(f"key {key!r} leaves {self.uri}")
-        return path
+        return self.folder / _inside(key, self.uri)
 
     @contextmanager
     def _replacing(self, key: str, *, new: bool) -> Iterator[Path]:
@@ -159,6 +156,14 @@ class FileStore:
         finally:
             os.close(descriptor)
             part.unlink(missing_ok=True)
+
+
+def _inside(key: str, uri: str) -> str:
+    """The key, unless it leads out of the store. Raises StorageRejected."""
+    parts = PurePosixPath(key).parts
+    if ".." in parts or parts[:1] == ("/",):
+        raise StorageRejected(f"key {key!r} leaves {uri}")
+    return key
 
 
 @contextmanager
@@ -209,27 +214,30 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         with _s3_errors(self.uri + key):
-            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._key(key))
             content: bytes = answer["Body"].read()
             return content
 
     def write(self, key: str, content: bytes, *, new: bool = False) -> None:
         condition = {"IfNoneMatch": "*"} if new else {}
         with _s3_errors(self.uri + key):
-            self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content, **condition)
+            self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=content, **condition)
 
     def download(self, key: str, to: Path) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
         with _s3_errors(self.uri + key):
-            self._client.download_file(self.bucket, self.prefix + key, str(to))
+            self._client.download_file(self.bucket, self._key(key), str(to))
 
     def upload(self, path: Path, key: str) -> None:
         with _s3_errors(self.uri + key):
-            self._client.upload_file(str(path), self.bucket, self.prefix + key)
+            self._client.upload_file(str(path), self.bucket, self._key(key))
 
     def delete(self, key: str) -> None:
         with _s3_errors(self.uri + key):
-            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def _key(self, key: str) -> str:
+        return self.prefix + _inside(key, self.uri)
 
 
 @contextmanager

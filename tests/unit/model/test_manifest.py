@@ -1,0 +1,87 @@
+"""What a manifest may say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from model.artifact import ArtifactRejected, parse_manifest, to_json
+from model.manifest import Manifest
+from tests.versions import make_manifest
+
+
+def fields(tmp_path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(to_json(make_manifest(tmp_path)))
+    return found
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path)
+
+    assert parse_manifest(to_json(manifest), where="here") == manifest
+
+
+def test_the_same_manifest_is_the_same_bytes(tmp_path: Path) -> None:
+    assert to_json(make_manifest(tmp_path)) == to_json(make_manifest(tmp_path))
+
+
+def test_a_manifest_cannot_be_changed(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        make_manifest(tmp_path).version = "v2"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        pytest.param({"colour": "red"}, "colour: Extra inputs are not permitted", id="unknown-key"),
+        pytest.param(
+            {"schema_version": 2}, "schema_version is 2, this release reads 1: use a newer Labelwright", id="later-schema"
+        ),
+        pytest.param({"schema_version": 0}, "schema_version", id="no-such-schema"),
+        pytest.param({"labels": ["one"]}, "labels", id="a-single-label"),
+        pytest.param({"labels": ["a", "b", "a"]}, "labels holds a name twice", id="label-twice"),
+        pytest.param({"thresholds": [0.5]}, "thresholds has 1 entries for 3 labels", id="too-few-thresholds"),
+        pytest.param({"thresholds": [0.5, 0.5, 1.5]}, "thresholds.2", id="threshold-above-1"),
+        pytest.param({"version": "../v1"}, "version", id="version-that-climbs"),
+        pytest.param({"classifier": "Papers"}, "classifier", id="name-that-kubernetes-refuses"),
+        pytest.param({"max_length": 0}, "max_length", id="no-length"),
+        pytest.param(
+            {"files": {"../model.onnx": {"sha256": "0" * 64, "size": 1}}}, "not a plain file name", id="file-that-climbs"
+        ),
+        pytest.param({"files": {"model.onnx": {"sha256": "abc", "size": 1}}}, "files.model.onnx.sha256", id="no-checksum"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_with_the_fields_name(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    content = json.dumps(fields(tmp_path) | changed).encode()
+
+    with pytest.raises(ArtifactRejected) as refused:
+        parse_manifest(content, where="s3://models/papers/v1/manifest.json")
+
+    assert str(refused.value).startswith("s3://models/papers/v1/manifest.json")
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{", id="cut"),
+        pytest.param(b"\xff\xfe", id="not-text"),
+        pytest.param(b"[]", id="list"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(content: bytes) -> None:
+    with pytest.raises(ArtifactRejected, match="here"):
+        parse_manifest(content, where="here")
+
+
+def test_bins_need_one_share_more_than_edges(tmp_path: Path) -> None:
+    changed = fields(tmp_path)
+    changed["reference"]["token_length_shares"] = [1.0]
+
+    with pytest.raises(ValidationError, match="one entry for each edge and one for all that is longer"):
+        Manifest.model_validate_json(json.dumps(changed))

@@ -1,0 +1,179 @@
+"""Objects: a folder and a bucket must not be told apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.storage import (
+    PART_PREFIX,
+    ObjectExists,
+    ObjectMissing,
+    ObjectStore,
+    StorageRejected,
+    StorageUnavailable,
+    StoredObject,
+    open_store,
+)
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "s3":
+        bucket: str = request.getfixturevalue("s3_bucket")
+        return open_store(bucket + "some/prefix")
+    return open_store((tmp_path / "some folder").as_uri())
+
+
+def test_what_was_written_is_read(store: ObjectStore) -> None:
+    store.write("a/b.txt", b"content")
+
+    assert store.read("a/b.txt") == b"content"
+
+
+def test_a_second_write_replaces_the_first(store: ObjectStore) -> None:
+    store.write("a", b"first, and longer")
+    store.write("a", b"second")
+
+    assert store.read("a") == b"second"
+
+
+def test_a_new_object_is_written_once(store: ObjectStore) -> None:
+    store.write("a", b"first", new=True)
+
+    with pytest.raises(ObjectExists, match="exists already"):
+        store.write("a", b"second", new=True)
+    assert store.read("a") == b"first"
+
+
+def test_files_go_up_and_come_down_unaltered(store: ObjectStore, tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    (tmp_path / "up").write_bytes(content)
+    store.upload(tmp_path / "up", "deep/down.bin")
+    store.download("deep/down.bin", tmp_path / "new folder" / "down")
+
+    assert (tmp_path / "new folder" / "down").read_bytes() == content
+
+
+def test_listing_is_by_prefix_and_in_order(store: ObjectStore) -> None:
+    for key in ("b/2", "b/10", "bb", "a", "b/empty"):
+        store.write(key, b"" if key == "b/empty" else b"xyz")
+
+    assert list(store.list("b/")) == [StoredObject("b/10", 3), StoredObject("b/2", 3), StoredObject("b/empty", 0)]
+    assert [each.key for each in store.list()] == ["a", "b/10", "b/2", "b/empty", "bb"]
+
+
+def test_listing_an_empty_store_gives_nothing(store: ObjectStore) -> None:
+    assert list(store.list()) == []
+
+
+def test_a_missing_object_is_named(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(ObjectMissing) as missing:
+        store.read("nothing")
+    with pytest.raises(ObjectMissing):
+        store.download("nothing", tmp_path / "to")
+
+    assert str(missing.value) == f"there is no {store.uri}nothing"
+
+
+def test_deleting_twice_is_no_error(store: ObjectStore) -> None:
+    store.write("a", b"content")
+    store.delete("a")
+    store.delete("a")
+
+    assert list(store.list()) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [pytest.param("../a", id="climbing"), pytest.param("a/../../b", id="climbing-later"), pytest.param("/a", id="absolute")],
+)
+def test_a_key_cannot_leave_the_store(store: ObjectStore, key: str) -> None:
+    with pytest.raises(StorageRejected, match="leaves"):
+        store.write(key, b"content")
+    with pytest.raises(StorageRejected, match="leaves"):
+        store.read(key)
+
+
+def test_an_uri_ends_in_a_slash_and_opens_the_same_store(store: ObjectStore) -> None:
+    store.write("a", b"content")
+
+    assert store.uri.endswith("/")
+    assert open_store(store.uri).read("a") == b"content"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        pytest.param("gs://bucket/x", "expected s3://bucket/prefix/, file:///folder/ or a path", id="unknown-scheme"),
+        pytest.param("s3:///x", "names no bucket", id="no-bucket"),
+        pytest.param("file://host/x", "names the host 'host'", id="two-slashes"),
+        pytest.param("", "expected s3://", id="empty"),
+    ],
+)
+def test_a_wrong_address_is_refused(uri: str, said: str) -> None:
+    with pytest.raises(StorageRejected, match=said):
+        open_store(uri)
+
+
+def test_a_missing_bucket_is_no_missing_object(s3_bucket: str) -> None:
+    with pytest.raises(StorageRejected, match="there is no such bucket"):
+        list(open_store("s3://no-such-bucket-at-all/x").list())
+
+
+def test_no_credentials_are_reported_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+
+    with pytest.raises(StorageRejected, match="credentials"):
+        open_store("s3://bucket/x").read("a")
+
+
+FILL = """
+import resource, sys
+from pathlib import Path
+from model.storage import StorageUnavailable, open_store
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+store = open_store(sys.argv[1])
+for write in (lambda: store.write("a", bytes(200_000)), lambda: store.upload(Path(sys.argv[2]), "a")):
+    try:
+        write()
+    except StorageUnavailable as error:
+        print(error)
+"""
+
+
+def test_a_write_that_finds_no_room_leaves_the_object_as_it_was(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.write("a", b"before")
+    (tmp_path / "big").write_bytes(bytes(200_000))
+
+    said = subprocess.run(
+        [sys.executable, "-c", FILL, store.uri, str(tmp_path / "big")], capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout.splitlines() == [f"{store.uri}a: File too large"] * 2
+    assert store.read("a") == b"before"
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["a"]
+
+
+def test_a_full_disk_is_reported_as_something_that_may_pass(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.write("a", b"content")
+
+    with pytest.raises(StorageUnavailable, match="No space left on device"):
+        store.download("a", Path("/dev/full"))
+
+
+def test_a_file_that_is_being_written_is_not_listed(tmp_path: Path) -> None:
+    (tmp_path / f"{PART_PREFIX}abc").write_bytes(b"half")
+
+    assert list(open_store(str(tmp_path)).list()) == []
