@@ -217,7 +217,7 @@ def _rank_curve(axes: Axes, train: Counts, test: Counts) -> None:
 def _name_lowest(axes: Axes, labels: Sequence[str], support: Counts, f1: Floats, *, most: int = 6) -> None:
     """Name the labels that cost most: low F1 over many texts, unless their names would lie on one another."""
     named: list[tuple[float, float]] = []
-    cost = (1 - f1) * np.log1p(support) * (f1 <= np.median(f1))
+    cost = (1 - f1) * np.log1p(support) * (f1 <= np.quantile(f1, 0.8))
     for at in np.argsort(-cost, kind="stable"):
         if len(named) == most or not cost[at]:
             return
