@@ -193,7 +193,8 @@ class S3Store:
         import boto3  # a third of a second that a local run need not pay
         from botocore.config import Config
 
-        return boto3.client(
+        # A session of its own: boto3's common one keeps the first credentials that it saw, and is not for threads.
+        return boto3.session.Session().client(
             "s3",
             config=Config(
                 connect_timeout=10,

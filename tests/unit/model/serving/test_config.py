@@ -1,0 +1,25 @@
+"""What can be set, and what cannot."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from model.serving.config import MOST_THREADS, ServingConfig
+
+
+def test_the_ports_are_kserves_by_default() -> None:
+    config = ServingConfig(version="/mnt/models")
+
+    assert (config.port, config.grpc_port, config.name) == (8080, 8081, None)
+    assert 1 <= config.threads <= MOST_THREADS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"port": -1}, {"grpc_port": 65536}, {"threads": 0}, {"host": "localhost"}, {"name": ""}, {"version": ""}, {"colour": "red"}],
+    ids=repr,
+)
+def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ServingConfig.model_validate({"version": "v1"} | wrong)
