@@ -93,13 +93,14 @@ def _shingle(data: NDArray[np.uint8], folding: NDArray[np.uint32], least: NDArra
             word = word * FIRST + np.uint64(code)
         elif word != STEP:
             words += 1
-            whole = mixed(whole + word)
+            word = mixed(word)  # or "ab cd" and "ac bd" would add up to the same
+            whole = whole * FIRST + word
             if words >= 3:
                 _count(before_that * STEP + before * SECOND + word, least)
             before_that, before, word = before, word, STEP
     if words == 0:
         for byte in data:
-            whole = mixed(whole ^ np.uint64(byte))
+            whole = whole * FIRST + np.uint64(byte)
     if words < 3:
         _count(whole, least)
     return whole
