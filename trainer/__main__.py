@@ -6,11 +6,11 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -23,17 +23,7 @@ CONFIG_WRONG = 64
 DATASET_WRONG = 65
 TRY_AGAIN = 75
 
-
-class Failure(click.ClickException):
-    """A sentence for the person who started the command, and what the program ends with."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-    def show(self, file: Any = None) -> None:
-        """On standard error, like everything that is not the result."""
-        click.echo(f"Error: {self.message}", err=True, file=file)
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -44,14 +34,21 @@ def failures() -> Iterator[None]:
     try:
         yield
     except (ConfigRejected, StorageRejected, ArtifactRejected, ObjectExists) as error:
-        raise Failure(str(error), CONFIG_WRONG) from error
+        raise _failure(str(error), CONFIG_WRONG) from error
     except (DatasetRejected, ObjectMissing) as error:
-        raise Failure(str(error), DATASET_WRONG) from error
+        raise _failure(str(error), DATASET_WRONG) from error
     except (StorageUnavailable, ConnectionError, TimeoutError) as error:
-        raise Failure(f"{error}; trying again may help", TRY_AGAIN) from error
+        raise _failure(f"{error}; trying again may help", TRY_AGAIN) from error
 
 
-def option(*names: str, setting: str, help: str, **kind: Any) -> Any:  # noqa: A002 - click's word
+def _failure(message: str, exit_code: int) -> click.ClickException:
+    """A sentence on standard error, and what the program ends with."""
+    failure = click.ClickException(message)
+    setattr(failure, "exit_code", exit_code)  # noqa: B010 - click declares it for the class, and reads the instance's
+    return failure
+
+
+def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Command], Command]:  # noqa: A002 - click's word
     """A command-line option for one setting, such as `dataset.uri`; unset, the file or the default decides."""
     return click.option(*names, setting.replace(".", "__"), default=None, help=help, **kind)
 

@@ -63,9 +63,9 @@ def milliseconds_per_text(classifier: Classifier, examples: Examples) -> float:
     return median(_milliseconds(classifier, text) for text in texts)
 
 
-def reference(classifier: Classifier, answers: Answers) -> Reference:
+def reference(classifier: Classifier, answers: Answers, *, max_length: int) -> Reference:
     """What served traffic will be compared with: how these texts looked and what they were given."""
-    edges = tuple(each for each in LENGTH_EDGES if each < classifier.encoder.max_length)
+    edges = tuple(each for each in LENGTH_EDGES if each < max_length)
     bins = np.searchsorted(np.array(edges), answers.token_lengths, side="left")
     texts, tokens = max(1, len(answers.token_lengths)), max(1, int(answers.token_lengths.sum()))
     return Reference(

@@ -75,6 +75,8 @@ def run(config: Config, *, scratch: Path, now: datetime) -> Published:
 def prepare(config: Config, scratch: Path) -> Data:
     """Read the dataset and divide it; a given test set is taken as it is."""
     log.info("reading %s", config.dataset.uri)
+    for folder in ("dataset", "test"):
+        (scratch / folder).mkdir()
     loaded = read_examples(config.dataset, scratch=scratch / "dataset", seed=config.training.seed)
     examples, notes, test = loaded.examples, loaded.notes, None
     if config.dataset.test_uri:
@@ -158,7 +160,7 @@ def write_down(
             baseline=BaselineScores(architecture=Architecture.LINEAR, validation=baseline.validation, test=baseline_test),
             milliseconds_per_text=chosen.milliseconds_per_text,
         ),
-        reference=reference(chosen.classifier, answers),
+        reference=reference(chosen.classifier, answers, max_length=chosen.exported.max_length),
     )
 
 

@@ -19,6 +19,8 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any
     The baseline of a linear version is the version itself. That of another was not published: its scores are those
     of the manifest, and `baseline.dataset_sha256` says that they were measured on the version's own test part.
     """
+    for each in ("version", "dataset"):
+        (scratch / each).mkdir()
     folder = fetch(uri, scratch / "version")
     manifest = read_manifest(folder)
     loaded = read_aligned(dataset, dataset.uri, labels=manifest.labels, task=manifest.task, scratch=scratch / "dataset")

@@ -53,7 +53,8 @@ def micro_f1(assigned: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 def f1_score(hits: NDArray[np.int64], given: NDArray[np.int64], carried: NDArray[np.int64]) -> Counts:
     """Harmonic mean of precision and recall from counts of one shape; 0 where nothing was given and nothing carried."""
-    return 2 * hits / np.maximum(given + carried, 1)
+    f1: Counts = 2 * hits / np.maximum(given + carried, 1)
+    return f1
 
 
 def _average_precision(probabilities: Floats, truth: NDArray[np.bool_]) -> float:

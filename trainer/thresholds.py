@@ -32,7 +32,8 @@ def choose_thresholds(probabilities: Floats, targets: csr_matrix, task: Task) ->
     positives = dense.sum(axis=0)
     trust = positives / (positives + PRIOR_EXAMPLES)
     shrunk = expit(trust * _log_odds(own) + (1 - trust) * _log_odds(np.array(common)))
-    return shrunk.astype(np.float32)
+    thresholds: Floats = shrunk.astype(np.float32)
+    return thresholds
 
 
 def _best_threshold(probabilities: Floats, targets: NDArray[np.bool_]) -> float:
