@@ -27,7 +27,7 @@ VOCABULARY = (*SPECIAL, *FILLERS, *(word for words in WORDS.values() for word in
 def write_tiny_bert(folder: Path, *, embeddings: int = len(VOCABULARY), positions: int = 64) -> Path:
     """A BERT of two layers with random weights and a tokenizer of a few words, as a hub would hold it."""
     set_seed(0)
-    config = BertConfig(
+    config = BertConfig(  # type: ignore[no-untyped-call]
         vocab_size=embeddings,
         hidden_size=32,
         num_hidden_layers=2,
@@ -35,13 +35,13 @@ def write_tiny_bert(folder: Path, *, embeddings: int = len(VOCABULARY), position
         intermediate_size=64,
         max_position_embeddings=positions,
     )
-    BertModel(config).save_pretrained(folder)
+    BertModel(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     tokenizer = Tokenizer(models.WordPiece({word: at for at, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.enable_padding(length=16)  # as files of the hub often say, and nobody wants
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )
     fast.save_pretrained(folder)

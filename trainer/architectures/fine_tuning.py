@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def fine_tune(
     trainer = FineTuning(
         network,
         material.train,
-        args=arguments(settings, steps, folder),
+        args=arguments(settings, steps, folder, resumable=checkpoints is not None),
         eval_dataset=material.validation,
         data_collator=material.validation.batch,
         compute_loss_func=loss_function(material.train, class_weights=settings.class_weights),
@@ -84,7 +85,10 @@ def fine_tune(
     )
     # It prints on standard output, which belongs to the command's result.
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
-    trainer.train(resume_from_checkpoint=resume)
+    with warnings.catch_warnings():
+        # Checkpoints that are less than a second apart: the Trainer then orders them by their numbers, which is right.
+        warnings.filterwarnings("ignore", message="mtime may not be reliable")
+        trainer.train(resume_from_checkpoint=resume)
     trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # it had put its mixed precision into `forward`
     return float(trainer.state.epoch or 0)
 
@@ -94,7 +98,7 @@ def total_steps(texts: int, settings: TrainingConfig) -> int:
     return math.ceil(math.ceil(texts / settings.batch_size) * settings.num_epochs)
 
 
-def arguments(settings: TrainingConfig, steps: int, folder: Path) -> TrainingArguments:
+def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: bool) -> TrainingArguments:
     """The Trainer's arguments. When it evaluates, saves and logs is the callbacks' business."""
     return TrainingArguments(
         output_dir=str(folder),
@@ -114,6 +118,7 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path) -> TrainingArg
         save_steps=steps + 1,
         logging_steps=min(50, max(1, steps // 20)),
         save_total_limit=2,
+        save_only_model=not resumable,
         load_best_model_at_end=True,
         metric_for_best_model="micro_f1",
         greater_is_better=True,

@@ -26,13 +26,14 @@ class ExportFailed(Exception):
     """The graph is not the network that it was made from: a fault of this program or its libraries."""
 
 
-def export_graph(network: PooledClassifier, folder: Path) -> None:
+def export_graph(network: PooledClassifier, folder: Path, *, max_length: int) -> None:
     """Write `model.onnx`: `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels])."""
     network = network.cpu().float().eval()
     with warnings.catch_warnings():
         # The tracer warns of what may depend on the example that it follows; the comparison shows whether it does.
         warnings.simplefilter("ignore")
-        export(network, _export_config(network), folder / GRAPH)
+        traced = {"batch_size": 2, "sequence_length": min(16, max_length)}
+        export(network, _export_config(network), folder / GRAPH, input_shapes=traced)
 
 
 def compare(network: PooledClassifier, folder: Path, encoder: Encoder, texts: Sequence[str]) -> float:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from model.storage import StorageUnavailable
 from trainer.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,13 @@ class StoreCheckpoints(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Only the first of several processes does it: they hold the same weights."""
-        if state.is_world_process_zero:
-            step = state.global_step
+        if not state.is_world_process_zero:
+            return
+        step = state.global_step
+        try:
             folder = self._folder / f"checkpoint-{step}"
             self._checkpoints.save(folder, step=step, best_step=state.best_global_step or step)
+        except StorageUnavailable as error:  # the next one may succeed, and the training is worth more than this one
+            log.warning("no checkpoint was saved at step %d: %s", step, error)
+        else:
             log.info("saved a checkpoint at step %d", step)

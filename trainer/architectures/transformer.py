@@ -85,7 +85,7 @@ def export(network: PooledClassifier, base: BaseModel, validation: Examples, fol
     base.tokenizer.no_padding()
     base.tokenizer.no_truncation()
     base.tokenizer.save(str(folder / TOKENIZER))
-    export_graph(network, folder)
+    export_graph(network, folder, max_length=base.max_length)
     texts = validation.select(np.arange(min(COMPARED_TEXTS, len(validation)))).texts()
     written = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), base.max_length)
     difference = compare(network, folder, written, texts)

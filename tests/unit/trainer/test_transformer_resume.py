@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from model.artifact import GRAPH, TOKENIZER
+from model.classifier import Encoder, Floats, Graph
+from model.manifest import Task
+from model.storage import FileStore, StorageUnavailable
+from tests.encoders import pet_examples, training, write_tiny_bert
+from trainer.architectures import transformer
+from trainer.architectures.exported import Exported
+from trainer.checkpoints import Checkpoints
+from trainer.config import Config
+from trainer.examples import Examples
+
+ROOT = Path(__file__).parents[3]
+TEXTS, EPOCHS = 96, 4  # six steps an epoch, and a checkpoint after each
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from model.storage import FileStore
+from tests.unit.trainer.test_transformer_resume import fit, store_of
+from trainer.checkpoints import Checkpoints
+
+class Killed(Checkpoints):
+    def save(self, folder, *, step, best_step):
+        if step == 12:
+            self._store.upload(folder / "model.safetensors", f"{self._prefix}{step:09d}/model.safetensors")
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().save(folder, step=step, best_step=best_step)
+
+torch.set_num_threads(1)
+fit(Path(sys.argv[1]), Killed(store_of(Path(sys.argv[1])), {}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+class Stopped(Exception):
+    pass
+
+
+class StoppedAfter(Checkpoints):
+    """Stops the training once the checkpoint of a step is saved."""
+
+    stop_at = 12
+
+    def save(self, folder: Path, *, step: int, best_step: int) -> None:
+        super().save(folder, step=step, best_step=best_step)
+        if step == self.stop_at:
+            raise Stopped
+
+
+def store_of(folder: Path) -> FileStore:
+    return FileStore(folder / "checkpoints")
+
+
+def examples_in(folder: Path) -> Examples:
+    return pet_examples(folder / "texts", count=TEXTS, task=Task.SINGLE_LABEL)
+
+
+def config_in(folder: Path, **settings: object) -> Config:
+    bert = folder / "bert"
+    return training(bert if bert.exists() else write_tiny_bert(bert), num_epochs=EPOCHS, patience=EPOCHS, **settings)
+
+
+def fit(folder: Path, checkpoints: Checkpoints | None, **settings: object) -> Exported:
+    examples = examples_in(folder)
+    config = config_in(folder, **settings)
+    return transformer.fit(examples, examples, config, folder=folder / "fitted", checkpoints=checkpoints)
+
+
+def logits_of(exported: Exported, examples: Examples) -> Floats:
+    encoder = Encoder(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
+    return Graph(exported.folder / GRAPH).logits(encoder.encode(examples.texts()))
+
+
+def test_a_training_that_was_killed_goes_on_from_its_last_whole_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, check=False, timeout=120)
+    assert died.returncode == -9
+    exported = fit(tmp_path, Checkpoints(store_of(tmp_path), {}))
+    assert "resuming at step 6" in caplog.text
+    assert exported.epochs == EPOCHS
+
+
+def test_a_resumed_training_ends_as_one_that_was_never_stopped(tmp_path: Path) -> None:
+    examples = examples_in(tmp_path)
+    expected = logits_of(fit(tmp_path, None), examples)
+    with pytest.raises(Stopped):
+        fit(tmp_path, StoppedAfter(store_of(tmp_path), {}))
+    resumed = fit(tmp_path, Checkpoints(store_of(tmp_path), {}))
+    np.testing.assert_allclose(logits_of(resumed, examples), expected, atol=1e-3)
+
+
+def test_a_finished_training_is_only_exported_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = Checkpoints(store_of(tmp_path), {})
+    examples = examples_in(tmp_path)
+    first = logits_of(fit(tmp_path, checkpoints), examples)
+    second = logits_of(fit(tmp_path, checkpoints), examples)
+    assert f"resuming at step {6 * EPOCHS}" in caplog.text
+    np.testing.assert_allclose(second, first, atol=1e-3)
+
+
+def test_from_scratch_ignores_what_was_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Stopped):
+        fit(tmp_path, StoppedAfter(store_of(tmp_path), {}))
+    fit(tmp_path, Checkpoints(store_of(tmp_path), {}), from_scratch=True)
+    assert "resuming" not in caplog.text
+
+
+def test_storage_that_does_not_answer_does_not_stop_a_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Away(FileStore):
+        def upload(self, path: Path, key: str) -> None:
+            raise StorageUnavailable(f"{key}: no route")
+
+    exported = fit(tmp_path, Checkpoints(Away(tmp_path / "checkpoints"), {}))
+    assert exported.epochs == EPOCHS
+    assert "no route" in caplog.text
