@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from kserve.protocol.infer_type import RequestedOutput
 from prometheus_client.parser import text_string_to_metric_families
 
-from model.artifact import GRAPH, MANIFEST, TOKENIZER, to_json
+from model.artifact import GRAPH, MANIFEST, TOKENIZER, publish, read_manifest, to_json
+from model.manifest import Task
+from model.storage import open_store
 from tests.servers import RunningServer, serving
 from tests.versions import LABELS, make_manifest, make_version, write_tokenizer
 
 INFER = "/v2/models/papers/infer"
+LONG_REQUEST = ["word " * 200] * 7_000  # takes seconds, and is just below gRPC's 8 MiB
 SURE, UNSURE = pytest.approx(0.880797, abs=1e-5), pytest.approx(0.119203, abs=1e-5)
 
 
@@ -287,7 +290,7 @@ def test_server_metadata_offers_binary_tensors_and_no_model_repository(http: htt
 
 
 def test_health_answers_while_a_long_request_is_computed(http: httpx.Client) -> None:
-    asked = threading.Thread(target=http.post, args=(INFER,), kwargs={"json": ask(*["word " * 200] * 20_000)})
+    asked = threading.Thread(target=http.post, args=(INFER,), kwargs={"json": ask(*LONG_REQUEST)})
     asked.start()
     slowest = 0.0
     while asked.is_alive():
@@ -556,6 +559,28 @@ def test_it_is_ready_and_answers_from_its_first_moment(tmp_path: Path) -> None:
         assert running.terminate() == 0
 
 
+def test_a_version_in_a_bucket_is_fetched_and_served(tmp_path: Path, s3_bucket: str) -> None:
+    folder = make_version(tmp_path / "v1")
+    uri = publish(folder, read_manifest(folder), open_store(s3_bucket + "papers/v1/"))
+    with serving(uri, tmp_path / "log") as running:
+        answer = httpx.post(running.rest + INFER, json=ask("cs.LG"))
+
+    assert answer.json()["outputs"][0]["data"] == ["cs.LG"]
+
+
+def test_a_single_label_version_gives_one_label_and_its_share(tmp_path: Path) -> None:
+    with serving(make_version(tmp_path / "v1", task=Task.SINGLE_LABEL), tmp_path / "log") as running:
+        answer = httpx.post(
+            running.rest + INFER, json=ask("cs.LG math.CO", outputs=[{"name": "labels"}, {"name": "probabilities"}])
+        )
+        metadata = httpx.get(running.rest + "/v2/models/papers").json()
+
+    labels, probabilities = answer.json()["outputs"]
+    assert labels["data"] == ["cs.LG"]
+    assert sum(probabilities["data"]) == pytest.approx(1)
+    assert metadata["parameters"]["task"] == "single-label"
+
+
 def test_kserves_spelling_of_the_options_is_understood(tmp_path: Path) -> None:
     make_version(tmp_path / "v1")
     command = ["--model_name=x", f"--model_dir={tmp_path / 'missing'}", "--http_port=0", "--grpc_port=0"]
@@ -565,20 +590,32 @@ def test_kserves_spelling_of_the_options_is_understood(tmp_path: Path) -> None:
     assert finished.stderr == f"Error: {tmp_path / 'missing'} is not a published version: it has no manifest.json\n"
 
 
-def test_sigterm_lets_the_request_in_flight_finish_and_exits_0(tmp_path: Path) -> None:
+def long_request_over_rest(server: RunningServer) -> bool:
+    return httpx.post(server.rest + INFER, json=ask(*LONG_REQUEST), timeout=60).status_code == 200
+
+
+def long_request_over_grpc(server: RunningServer) -> bool:
+    with grpc.insecure_channel(server.grpc) as channel:
+        answer = GRPCInferenceServiceStub(channel).ModelInfer(_message(*(text.encode() for text in LONG_REQUEST)))
+    return bool(answer.model_version == "v1")
+
+
+@pytest.mark.parametrize(
+    "request_", [pytest.param(long_request_over_rest, id="rest"), pytest.param(long_request_over_grpc, id="grpc")]
+)
+def test_sigterm_lets_the_request_in_flight_finish_and_exits_0(tmp_path: Path, request_: Callable[[RunningServer], bool]) -> None:
     with serving(make_version(tmp_path / "v1"), tmp_path / "log") as running:
-        found: list[int] = []
-        body = ask(*["word " * 200] * 20_000)
-        asking = threading.Thread(
-            target=lambda: found.append(httpx.post(running.rest + INFER, json=body, timeout=60).status_code)
-        )
+        answered: list[bool] = []
+        asking = threading.Thread(target=lambda: answered.append(request_(running)))
         asking.start()
-        time.sleep(0.7)
-        assert not found, "the request was answered too soon to show anything"
+        with httpx.Client(base_url=running.rest) as client:
+            while not series(client).get(("request_preprocess_seconds_count", frozenset({("model_name", "papers")}))):
+                time.sleep(0.01)
+        assert not answered, "the request was answered too soon to show anything"
         status = running.terminate()
         asking.join()
 
-    assert (status, found) == (0, [200])
+    assert (status, answered) == (0, [True])
 
 
 def start(*options: str) -> subprocess.CompletedProcess[str]:
