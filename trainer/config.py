@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from model.manifest import Name
 
@@ -38,6 +38,7 @@ class DatasetConfig(Settings):
     label_columns: tuple[str, ...] = Field(
         default=("categories",),
         min_length=1,
+        validate_default=True,
         description="one column of strings or lists, or several columns of 0 and 1 named after their labels",
     )
     label_separator: str = Field(
@@ -51,6 +52,26 @@ class DatasetConfig(Settings):
     minimum_examples: int = Field(
         default=3, ge=1, description="a label with fewer is set aside: it could not stand in train, validation and test"
     )
+
+    @field_validator("label_columns")
+    @classmethod
+    def _text_does_not_hold_the_answer(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        both = [name for name in columns if name in info.data.get("text_columns", ())]
+        if both:
+            raise ValueError(f"{both[0]!r} is one of text_columns too")
+        return columns
+
+    @field_validator("aliases")
+    @classmethod
+    def _aliases_end(cls, aliases: dict[str, str]) -> dict[str, str]:
+        for alias, renamed in aliases.items():
+            way, name = [alias], renamed
+            while name in aliases and name not in way:
+                way.append(name)
+                name = aliases[name]
+            if name in way:
+                raise ValueError(f"a circle: {' to '.join([*way, name])}")
+        return aliases
 
 
 class SplitConfig(Settings):
