@@ -66,8 +66,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactRejected(f"{folder} is not a published version: it has no {MANIFEST}") from error
+    except OSError as error:
+        raise ArtifactRejected(f"{path} cannot be read: {error.strerror}") from error
     return parse_manifest(content, where=str(path))
 
 
@@ -111,8 +113,10 @@ def to_json(manifest: Manifest) -> bytes:
 def _verify_file(path: Path, expected: FileEntry) -> None:
     try:
         found = _entry(path)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise ArtifactRejected(f"{path} is missing: the version is incomplete") from error
+    except OSError as error:
+        raise ArtifactRejected(f"{path} cannot be read: {error.strerror}") from error
     if found.size != expected.size:
         raise ArtifactRejected(f"{path} has {found.size} bytes, the manifest says {expected.size}: it was altered or cut")
     if found.sha256 != expected.sha256:

@@ -21,7 +21,11 @@ class ServingConfig(Strict):
     """How one version is served."""
 
     version: str = Field(min_length=1, description="path or URI of the version; s3:// is fetched first")
-    name: str | None = Field(default=None, min_length=1, description="name to serve under; the manifest's classifier if None")
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$",
+        description="a part of every address; None: the manifest's classifier",
+    )
     host: str = Field(default="0.0.0.0", description="address to listen on; every one, as a container must")  # noqa: S104
     port: int = Field(default=8080, ge=0, le=65535, description="REST port, KServe's default; 0 takes a free one")
     grpc_port: int = Field(default=8081, ge=0, le=65535, description="gRPC port, KServe's default; 0 takes a free one")

@@ -131,6 +131,16 @@ def test_a_manifest_must_name_what_every_version_has(tmp_path: Path, name: str) 
         verify(folder)
 
 
+@pytest.mark.parametrize("name", [MANIFEST, GRAPH])
+def test_a_folder_in_a_files_place_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    folder = make_version(tmp_path / "made")
+    (folder / name).unlink()
+    (folder / name).mkdir()
+
+    with pytest.raises(ArtifactRejected, match=f"{name} cannot be read: Is a directory"):
+        verify(folder)
+
+
 # Publishes, and is killed by the operating system before the `die_at`th object is begun.
 PUBLISH_AND_DIE = """
 import os, signal, sys

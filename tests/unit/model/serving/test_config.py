@@ -17,7 +17,16 @@ def test_the_ports_are_kserves_by_default() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"port": -1}, {"grpc_port": 65536}, {"threads": 0}, {"host": "localhost"}, {"name": ""}, {"version": ""}, {"colour": "red"}],
+    [
+        {"port": -1},
+        {"grpc_port": 65536},
+        {"threads": 0},
+        {"host": "localhost"},
+        {"name": ""},
+        {"name": "a/b"},
+        {"version": ""},
+        {"colour": "red"},
+    ],
     ids=repr,
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
