@@ -10,6 +10,7 @@ import click
 COMMANDS = {
     "demo": ("labelwright.demo:demo", "See it work: train on docstrings, serve, ask. A minute."),
     "train": ("trainer.__main__:train", "Train a classifier and publish it as a version."),
+    "settings": ("trainer.__main__:settings", "Print every setting, to be edited and given to train --config."),
     "evaluate": ("trainer.__main__:evaluate", "Score a version on a dataset."),
     "predict": ("model.__main__:predict", "Label texts with a version."),
     "serve": ("model.serving.__main__:command", "Answer with a version over KServe's protocols."),

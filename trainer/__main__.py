@@ -1,4 +1,4 @@
-"""The trainer's commands: train and evaluate."""
+"""The trainer's commands: train, evaluate, settings."""
 
 from __future__ import annotations
 
@@ -115,6 +115,14 @@ def evaluate(model_path: str, output_dir: Path, overrides: tuple[str, ...], file
     click.echo(str(output_dir / "scores.json"))
 
 
+@click.command(short_help="Print every setting, to be edited and given to train --config.")
+def settings() -> None:
+    """Print every setting of train with its default and what it does, as a YAML file for --config."""
+    from trainer.settings import as_yaml
+
+    click.echo(as_yaml(), nl=False)
+
+
 def configure(file: Path | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
     """The configuration of a file, `--set` and the command's own options, the later winning."""
     given = {name.replace("__", "."): value for name, value in options.items() if value not in (None, False)}
@@ -146,6 +154,7 @@ def main() -> None:
 
 main.add_command(train)
 main.add_command(evaluate)
+main.add_command(settings)
 
 if __name__ == "__main__":
     main()

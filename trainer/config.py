@@ -120,10 +120,10 @@ class TrainingConfig(Settings):
 class LinearConfig(Settings):
     """The linear architecture's own settings."""
 
-    max_features: int = Field(default=200_000, ge=1, description="words and pairs of words kept, the most frequent first")
-    minimum_texts: int = Field(default=2, ge=1, description="texts that a word or pair must occur in to be kept")
+    max_features: int = Field(default=400_000, ge=1, description="words and pairs of words kept, the most frequent first")
+    minimum_texts: int = Field(default=1, ge=1, description="texts that a word or pair must occur in to be kept")
     penalty: float = Field(default=0.5, gt=0, description="C of the squared hinge loss: higher fits the training part closer")
-    passes: int = Field(default=10, ge=1, description="passes of the dual coordinate descent")
+    passes: int = Field(default=8, ge=1, description="passes of the dual coordinate descent")
     max_length: int = Field(default=512, ge=8, le=8192, description="words of a text that are seen; what is longer is cut")
 
 
@@ -132,7 +132,7 @@ class Config(Settings):
 
     name: Name = Field(default="classifier", description="of the classifier: a folder's and, on Kubernetes, a resource's")
     version: Name | None = Field(default=None, description="of what is published; none: the time of the start, in UTC")
-    output_dir: str = Field(default="file://./models/", description="where versions are published: file:// or s3://")
+    output_dir: str = Field(default="models", description="where versions are published: a folder, file:// or s3://")
     dataset: DatasetConfig = DatasetConfig()
     split: SplitConfig = SplitConfig()
     training: TrainingConfig = TrainingConfig()
