@@ -1,4 +1,4 @@
-"""Which file and line it was that a reader could not read: asked only after it failed, so slow and plain."""
+"""Which file and line it was that a reader could not read. Asked only after it failed, so slow and plain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from trainer.fetching import SourceFile
-from trainer.formats import SEPARATORS, Format, open_bytes
+from trainer.formats import NOT_COMPRESSED, SEPARATORS, Format, open_bytes
 
 
 def explain(files: Iterable[SourceFile], kind: Format) -> str | None:
@@ -21,11 +21,16 @@ def explain(files: Iterable[SourceFile], kind: Format) -> str | None:
             fault = _fault(file, kind)
         except UnicodeDecodeError as error:
             fault = f"is not UTF-8 text ({error.reason} at byte {error.start} of a block): save it as UTF-8"
-        except (OSError, EOFError, ValueError, pl.exceptions.PolarsError) as error:
-            fault = f"cannot be read as {kind}: {str(error).splitlines()[0]}"
+        except (*NOT_COMPRESSED, OSError, ValueError, pl.exceptions.PolarsError) as error:
+            fault = f"cannot be read as {kind}: {first_line(error)}"
         if fault:
             return f"{file.name} {fault}"
     return None
+
+
+def first_line(error: Exception) -> str:
+    """The error's message without what follows its first line, or its type if it has none."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
 def _fault(file: SourceFile, kind: Format) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -42,12 +44,22 @@ ENDINGS = {
     ".ndjson": Format.JSON_LINES,
     ".json": Format.JSON_LINES,  # arXiv's snapshot, and what Spark writes
 }
+
+
+def _open_zstd(path: Path, _: str) -> io.BufferedReader:
+    """Lines and all, which zstandard's own reader cannot, and every frame: parallel compressors write many."""
+    frames = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+    return io.BufferedReader(frames)
+
+
 COMPRESSIONS: dict[str, Callable[..., Any]] = {
     ".gz": gzip.open,
-    ".zst": zstandard.open,
+    ".zst": _open_zstd,
     ".bz2": bz2.open,
     ".xz": lzma.open,
 }
+# What the decompressors raise for bytes that are not theirs, besides OSError and ValueError.
+NOT_COMPRESSED = (EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
 SEPARATORS = {Format.CSV: ",", Format.TSV: "\t"}
 
 
@@ -96,7 +108,10 @@ def _keys(file: SourceFile) -> tuple[str, ...]:
     keys: dict[str, Any] = {}
     for line in next(blocks(file), b"").splitlines():
         if line.strip():
-            keys.update(dict.fromkeys(json.loads(line)))
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise ValueError(f"expected JSON objects, found a {type(value).__name__}")
+            keys.update(dict.fromkeys(value))
     return tuple(keys)
 
 

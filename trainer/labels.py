@@ -124,9 +124,10 @@ def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
 
 def _taken_apart(values: pl.Series, separator: str, aliases: dict[str, str]) -> tuple[tuple[str, ...], csr_matrix]:
     """All labels, sorted, and which of them each string holds, with an empty row at the end for no string at all."""
-    lists = values.str.split(separator) if separator else values.cast(pl.List(pl.String))
-    frame = pl.DataFrame({"string": np.arange(len(values)), "label": lists}, schema_overrides={"label": pl.List(pl.String)})
-    pairs = frame.explode("label").with_columns(pl.col("label").str.strip_chars().replace(aliases))
+    frame = pl.DataFrame({"string": np.arange(len(values)), "label": values})
+    if separator:
+        frame = frame.with_columns(pl.col("label").str.split(separator)).explode("label")
+    pairs = frame.with_columns(pl.col("label").str.strip_chars().replace(aliases))
     pairs = pairs.filter(pl.col("label") != "").unique()
     names = pairs["label"].unique().sort()
     columns: NDArray[np.uint32] = pairs["label"].cast(pl.Enum(names)).to_physical().to_numpy()

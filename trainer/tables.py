@@ -16,10 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from model.storage import StorageUnavailable
-from trainer.broken_files import explain
+from trainer.broken_files import explain, first_line
 from trainer.examples import WINDOW_ROWS, DatasetRejected
 from trainer.fetching import SourceFile
-from trainer.formats import Format, format_of, scan
+from trainer.formats import NOT_COMPRESSED, Format, format_of, scan
 
 # Between the labels of a list. Made to separate units of text, so no label holds it.
 UNIT = "\x1f"
@@ -61,7 +61,7 @@ def read_table(files: Sequence[SourceFile], *, text: tuple[str, ...], labels: tu
         pl.concat([plan for plan, _ in plans]).sink_parquet(
             folder / "texts.parquet", compression="uncompressed", row_group_size=WINDOW_ROWS, statistics=False
         )
-    except (pl.exceptions.PolarsError, ValueError, EOFError, OSError) as error:
+    except (*NOT_COMPRESSED, pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise _translated(error, files, kind) from error
     if len({listed for _, listed in plans}) > 1:
         raise DatasetRejected(f"label column {labels[0]!r} holds lists in some files and single values in others")
@@ -98,6 +98,8 @@ def _check_columns(
     everywhere = [tuple(dict.fromkeys(name for names in found for name in names))] if sparse else found
     for file, names in zip(files, everywhere, strict=False):
         missing = [name for name in wanted if name not in names]
+        if missing and any("\x00" in each or "\ufffd" in each for each in names):
+            raise ValueError("the names of the columns are not UTF-8")
         if missing:
             lacks = f"{file.name} has no column {', '.join(map(repr, missing))}"
             raise DatasetRejected(f"{lacks}; found {', '.join(map(repr, names)) or 'none'}")
@@ -187,7 +189,7 @@ def _translated(error: Exception, files: Sequence[SourceFile], kind: Format) -> 
     fault = explain(files, kind)
     if fault:
         return DatasetRejected(fault)
-    message = f"cannot read {_named([file.name for file in files])}: {str(error).splitlines()[0] if str(error) else error!r}"
+    message = f"cannot read {_named([file.name for file in files])}: {first_line(error)}"
     return StorageUnavailable(message) if isinstance(error, OSError) else DatasetRejected(message)
 
 

@@ -1,0 +1,206 @@
+"""Every kind of file and address gives the same examples."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import json
+import lzma
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+import zstandard
+
+from model.manifest import Task
+from model.storage import StorageRejected, open_store
+from tests.reading import labels_of, read
+from trainer.config import DatasetConfig
+from trainer.sources import DatasetRejected, read_aligned, read_examples, read_test_examples
+
+Rows = Sequence[Mapping[str, object]]
+
+ROWS = [
+    {"title": f"On {animal}", "abstract": f"What {animal} eat, number {index}.", "categories": labels}
+    for index in range(4)
+    for animal, labels in [("cats", "pets"), ("cows", "farm"), ("dogs", "farm pets")]
+]
+LISTS = [{**row, "categories": row["categories"].split()} for row in ROWS]
+TEXTS = [f"{row['title']}\n{row['abstract']}" for row in ROWS]
+LABELS = [set(row["categories"].split()) for row in ROWS]
+
+
+def as_lines(rows: Rows) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def as_csv(separator: str) -> bytes:
+    return pl.DataFrame(ROWS).write_csv(separator=separator).encode()
+
+
+def as_parquet(folder: Path, rows: Rows) -> bytes:
+    pl.DataFrame(rows).write_parquet(folder / "made")
+    return (folder / "made").read_bytes()
+
+
+PLAIN: dict[str, Callable[[Path], bytes]] = {
+    "rows.parquet": lambda folder: as_parquet(folder, ROWS),
+    "lists.parquet": lambda folder: as_parquet(folder, LISTS),
+    "rows.csv": lambda _: as_csv(","),
+    "ROWS.CSV": lambda _: as_csv(","),
+    "rows.tsv": lambda _: as_csv("\t"),
+    "rows.jsonl": lambda _: as_lines(ROWS),
+    "rows.ndjson": lambda _: as_lines(ROWS),
+    "rows.json": lambda _: as_lines(ROWS),
+    "lists.jsonl": lambda _: as_lines(LISTS),
+}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+EVERY_KIND = [
+    pytest.param(name, ending, id=name + ending)
+    for name in PLAIN
+    for ending in PACKED
+    if not ending or not name.endswith(".parquet")
+]
+
+
+@pytest.mark.parametrize(("name", "ending"), EVERY_KIND)
+def test_every_format_and_compression_gives_the_same_examples(name: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / (name + ending)
+    path.write_bytes(PACKED[ending](PLAIN[name](tmp_path)))
+
+    loaded = read(path)
+
+    assert loaded.examples.texts() == TEXTS
+    assert labels_of(loaded) == LABELS
+    assert loaded.examples.task is Task.MULTI_LABEL
+    assert loaded.facts.rows == len(ROWS)
+    assert loaded.facts.columns == ("title", "abstract", "categories")
+    assert loaded.facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert loaded.notes == ()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The rows in two files, among what such folders also hold."""
+    made = tmp_path / "data"
+    for name, rows in [("a/part-1.jsonl", ROWS[:5]), ("b/part-0.jsonl", ROWS[5:])]:
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_bytes(as_lines(rows))
+    for name in ("_SUCCESS", ".hidden.jsonl", "_delta_log/0.json", ".cache/x.csv"):
+        (made / name).parent.mkdir(exist_ok=True)
+        (made / name).write_text("not data")
+    return made
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "/*/*.jsonl", "/**/*.jsonl", "/**/part-*"])
+def test_a_folder_or_a_glob_is_all_its_files_by_name(folder: Path, pattern: str) -> None:
+    loaded = read(folder, uri=folder.as_uri() + pattern)
+
+    assert loaded.examples.texts() == TEXTS
+    content = (folder / "a/part-1.jsonl").read_bytes() + (folder / "b/part-0.jsonl").read_bytes()
+    assert loaded.facts.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_plain_path_is_an_address_too(folder: Path) -> None:
+    assert read(folder, uri=str(folder)).examples.texts() == TEXTS
+
+
+def test_a_name_with_blanks_and_signs_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "my [data] 100%.csv"
+    path.write_bytes(as_csv(","))
+
+    assert read(path).examples.texts() == TEXTS
+
+
+def test_files_that_are_no_data_are_left_out_and_named(folder: Path) -> None:
+    (folder / "README.md").write_text("# Data")
+    (folder / "c.jsonl").touch()
+
+    notes = read(folder).notes
+
+    assert any("README.md" in note for note in notes)
+    assert any("empty" in note and "c.jsonl" in note for note in notes)
+
+
+@pytest.mark.parametrize("pattern", ["data", "data/", "data/*/part-*.jsonl", "data/**/*.jsonl"])
+def test_objects_of_s3_are_read_like_files(folder: Path, s3_bucket: str, pattern: str) -> None:
+    store = open_store(s3_bucket)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            store.upload(path, f"data/{path.relative_to(folder).as_posix()}")
+    store.write("data-of-others/x.jsonl", as_lines(ROWS))
+
+    loaded = read(folder, uri=s3_bucket + pattern)
+
+    assert loaded.examples.texts() == TEXTS
+    assert loaded.facts.sha256 == read(folder).facts.sha256
+
+
+def test_one_object_of_s3_is_not_its_longer_neighbours(folder: Path, s3_bucket: str) -> None:
+    open_store(s3_bucket).write("rows.jsonl", as_lines(ROWS))
+    open_store(s3_bucket).write("rows.jsonl.jsonl", as_lines(ROWS))
+
+    assert read(folder, uri=f"{s3_bucket}rows.jsonl").facts.rows == len(ROWS)
+
+
+def test_nothing_at_an_address_is_the_datasets_fault(folder: Path, s3_bucket: str) -> None:
+    with pytest.raises(DatasetRejected, match="there is no file"):
+        read(folder, uri=f"{s3_bucket}nothing/")
+    with pytest.raises(DatasetRejected, match="there is no file"):
+        read(folder, uri=folder.as_uri() + "/*.parquet")
+
+
+@pytest.mark.parametrize("uri", ["s3://no-such-bucket-anywhere/x", "http://example.org/x.csv"])
+def test_a_wrong_address_is_the_callers_fault(uri: str, folder: Path, s3_bucket: str) -> None:
+    with pytest.raises(StorageRejected):
+        read(folder, uri=uri)
+
+
+def test_a_sample_is_random_but_the_same_for_a_seed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(as_csv(","))
+
+    some = [read(path, sample_count=9).examples.rows.tolist() for _ in range(2)]
+
+    assert some[0] == some[1] == sorted(some[0])
+    assert len(some[0]) == 9
+
+
+def test_test_examples_keep_the_labels_and_order_of_the_training_part(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_bytes(as_lines(ROWS))
+    strange = [
+        {"title": "Owls", "abstract": "They hunt.", "categories": "birds"},
+        {"title": "Hens", "abstract": "They lay.", "categories": "birds farm"},
+        {"title": "", "abstract": "", "categories": "farm"},
+    ]
+    test.write_bytes(as_lines(strange))
+    config = DatasetConfig(uri=str(train), test_uri=str(test))
+    like = read_examples(config, scratch=tmp_path, seed=0).examples
+
+    loaded = read_test_examples(config, like=like, scratch=tmp_path)
+
+    assert loaded.examples.labels == ("farm", "pets")
+    assert labels_of(loaded) == [set(), {"farm"}]
+    assert loaded.examples.texts() == ["Owls\nThey hunt.", "Hens\nThey lay."]
+    assert any("birds (2)" in note for note in loaded.notes)
+    assert any("1 rows without text" in note for note in loaded.notes)
+
+
+def test_aligned_examples_need_a_known_label(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(as_lines(ROWS))
+    config = DatasetConfig(uri=str(path))
+
+    with pytest.raises(DatasetRejected, match=r"none of its labels .* is one of the classifier's, such as 'x'"):
+        read_aligned(config, str(path), labels=("x", "y"), task=Task.MULTI_LABEL, scratch=tmp_path)
+    with pytest.raises(DatasetRejected, match="a row has several labels, and the classifier gives one"):
+        read_aligned(config, str(path), labels=("farm", "pets"), task=Task.SINGLE_LABEL, scratch=tmp_path)

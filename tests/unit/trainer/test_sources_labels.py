@@ -1,0 +1,139 @@
+"""What a label is: separators, lists, columns of marks, aliases, what is rare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from model.manifest import Task
+from tests.reading import labels_of, read
+from trainer.sources import DatasetRejected
+
+SHOPS = ["Home Furnishing", "Home Decor", "Kitchen & Dining", "Toys, Games", "Home"]
+SUBJECTS = ["cs.LG", "stat.ML", "cs.LG stat.ML", "math.ST", "math.ST stat.ML"]
+
+
+def write(folder: Path, labels: Sequence[object], **columns: Sequence[object]) -> Path:
+    path = folder / "rows.parquet"
+    texts = [f"text number {index}" for index in range(len(labels))]
+    pl.DataFrame({"title": texts, "abstract": [""] * len(labels), "categories": labels} | columns, strict=False).write_parquet(
+        path
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("strings", "found"),
+    [
+        pytest.param(SUBJECTS, {"cs.LG", "stat.ML", "math.ST"}, id="blanks-between-known-labels"),
+        pytest.param(SHOPS, set(SHOPS), id="blanks-within-names"),
+        pytest.param(["a;b", "a", "b", "b; c", "c"], {"a", "b", "c"}, id="semicolons"),
+        pytest.param(["a|b", "b|c", "a|c", "a|b|c", "c|b", "b|a", "c|a"], {"a", "b", "c"}, id="bars-never-alone"),
+        pytest.param(["Clothing, Shoes & Jewelry", "Toys, Games", "Food"], None, id="commas-within-names"),
+        pytest.param(["a, b", "a", "b"], {"a", "b"}, id="commas-between"),
+    ],
+)
+def test_a_separator_is_found_only_where_it_separates(strings: list[str], found: set[str] | None, tmp_path: Path) -> None:
+    loaded = read(write(tmp_path, strings * 3), label_separator="auto")
+
+    assert set(loaded.examples.labels) == (found or set(strings))
+    assert any("joined by" in note for note in loaded.notes) == (found is not None and found != set(strings))
+
+
+def test_rows_of_one_label_each_are_single_label(tmp_path: Path) -> None:
+    assert read(write(tmp_path, SHOPS * 3), label_separator="auto").examples.task is Task.SINGLE_LABEL
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([[" a ", None, "b", "a", ""], ["b"], ["a"], []], id="lists"),
+        pytest.param(['["a", null, " b", "a"]', '["b"]', '["a"]', "[]"], id="json-in-strings"),
+        pytest.param(["['a', 'b']", "['b']", "['a']", "[]"], id="python-lists-in-strings"),
+        pytest.param([" a  b a ", " b", "a\r", "  "], id="separated"),
+    ],
+)
+def test_blanks_nulls_and_repetitions_are_no_labels(values: list[object], tmp_path: Path) -> None:
+    loaded = read(write(tmp_path, values * 3))
+
+    assert labels_of(loaded) == [{"a", "b"}, {"b"}, {"a"}] * 3
+    assert loaded.examples.targets.data.tolist() == [1] * 12
+    assert loaded.examples.task is Task.MULTI_LABEL
+    assert loaded.notes == ("3 rows without label were set aside",)
+
+
+@pytest.mark.parametrize(
+    ("toxic", "rude"),
+    [
+        pytest.param([1, 0, 1], [0, 0, 1], id="integers"),
+        pytest.param([1.0, None, 1.0], [0.0, 0.0, 1.0], id="floats-with-gaps"),
+        pytest.param([True, False, True], [False, False, True], id="booleans"),
+        pytest.param(["1", "0", "True"], ["false", "", " 1"], id="strings"),
+    ],
+)
+def test_several_columns_are_marks(toxic: list[object], rude: list[object], tmp_path: Path) -> None:
+    path = write(tmp_path, [None] * 9, toxic=toxic * 3, rude=rude * 3)
+
+    loaded = read(path, label_columns=("toxic", "rude"))
+
+    assert labels_of(loaded) == [{"toxic"}, {"toxic", "rude"}] * 3
+    assert loaded.examples.task is Task.MULTI_LABEL
+
+
+def test_a_mark_that_is_none_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, [None] * 3, toxic=[1, 0, 2], rude=[1, 1, 0])
+
+    with pytest.raises(DatasetRejected, match="label column 'toxic' holds '2': several label columns hold 0 or 1 each"):
+        read(path, label_columns=("toxic", "rude"))
+
+
+def test_numbers_are_labels_and_whole_ones_have_no_point(tmp_path: Path) -> None:
+    assert read(write(tmp_path, [1.0, 2.0, None] * 3)).examples.labels == ("1", "2")
+
+
+def test_aliases_merge_labels_even_in_chains(tmp_path: Path) -> None:
+    path = write(tmp_path, ["old", "older", "new", "other"] * 2)
+
+    loaded = read(path, aliases={"older": "old", "old": "new"}, minimum_examples=2)
+
+    assert loaded.examples.labels == ("new", "other")
+    assert loaded.examples.label_counts().tolist() == [6, 2]
+
+
+def test_rare_labels_are_set_aside_and_named(tmp_path: Path) -> None:
+    path = write(tmp_path, ["a", "b"] * 3 + ["a rare", "odd", "odd"])
+
+    loaded = read(path)
+
+    assert loaded.examples.labels == ("a", "b")
+    assert len(loaded.examples) == 7
+    assert "2 labels with fewer than 3 examples were set aside: odd (2), rare (1)" in loaded.notes
+    assert "2 rows that had no other label were set aside with them" in loaded.notes
+
+
+def test_at_most_twenty_names_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path, ["a", "b"] * 3 + [f"rare-{index:02}" for index in range(25)])
+
+    [note] = [note for note in read(path).notes if "fewer than" in note]
+
+    assert note.count("rare-") == 20
+    assert note.endswith("and 5 more")
+
+
+@pytest.mark.parametrize("name", ["arxiv-metadata-oai-snapshot.json", "rows.jsonl"])
+def test_arxivs_snapshot_brings_its_separator_and_its_renamed_categories(name: str, tmp_path: Path) -> None:
+    rows = [
+        {"id": str(n), "title": "T", "abstract": f"A {n}", "categories": c, "versions": [{"v": 1}]}
+        for n in range(3)
+        for c in ("cmp-lg cs.SY", "math.MP")
+    ]
+    path = tmp_path / name
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    labels = read(path, label_separator="auto" if name.startswith("arxiv") else " ").examples.labels
+
+    assert labels == (("cs.CL", "eess.SY", "math-ph") if name.startswith("arxiv") else ("cmp-lg", "cs.SY", "math.MP"))
