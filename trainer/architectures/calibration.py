@@ -16,10 +16,12 @@ from scipy.special import expit, logsumexp
 from model.manifest import Task
 
 Doubles = NDArray[np.float64]
-# What is assumed before any text was seen, and how strongly: margins of a squared hinge need a slope of about 3.
-SLOPE, OFFSET = 3.0, 0.0
+# What is assumed before any text was seen, and how strongly: margins of a squared hinge need a slope of about 5.
+SLOPE, OFFSET = 5.0, 0.0
 TRUST_ALL = 1.0
-TRUST_LABEL = 10.0
+# Labels stay close to each other: with slopes of their own, log-loss is 1 % lower and micro-F1 0.001 lower too, since the
+# most probable label is more often the wrong one.
+TRUST_LABEL = 1000.0
 STEPS = 30
 HOTTEST, COLDEST = 0.1, 100.0
 

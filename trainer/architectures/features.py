@@ -18,6 +18,7 @@ from trainer.architectures.vocabulary import SPECIAL, Tokens
 
 FIRST_WORD = len(SPECIAL)
 EMPTY = -1
+SPARE = 2  # candidates counted for each feature wanted: a pair counted twice in a text, or with another, may drop out
 # Knuth's multiplicative hash: the golden ratio of 2^64, as a signed integer.
 GOLDEN = -7046029254386353131
 
@@ -47,7 +48,7 @@ def choose(tokens: Tokens, *, word_count: int, minimum_texts: int, maximum: int)
     """
     in_texts = _count_words(tokens.ids, tokens.starts, word_count)
     in_texts[:FIRST_WORD] = 0
-    pairs, pair_texts = _count_pairs(tokens, word_count, minimum_texts)
+    pairs, pair_texts = _count_pairs(tokens, word_count, minimum_texts, maximum)
     order = np.argsort(np.concatenate((-in_texts[FIRST_WORD:], -pair_texts)), kind="stable")[:maximum]
     words = order[order < word_count - FIRST_WORD] + FIRST_WORD
     words = words[in_texts[words] >= minimum_texts]
@@ -78,15 +79,19 @@ def tf_idf(tokens: Tokens, features: Features) -> csr_matrix:
     return csr_matrix((values, indices, starts), shape=(len(tokens), len(features)))
 
 
-def _count_pairs(tokens: Tokens, word_count: int, minimum: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs in at least `minimum` texts, ascending, and how many texts hold each."""
+def _count_pairs(tokens: Tokens, word_count: int, minimum: int, maximum: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs in at least `minimum` texts, ascending, and how many texts hold each; those that are surely not among the
+    `maximum` first may be left out.
+    """
     # Most pairs occur once. A small table of counters, shared by pairs of one hash, tells them from the rest, so that
     # the exact table holds a fraction of all pairs.
     sketch = np.zeros(1 << max(10, min(26, len(tokens.ids).bit_length())), np.uint8)
     _sketch_pairs(tokens.ids, word_count, sketch)
+    at_least = np.bincount(sketch, minlength=256)[::-1].cumsum()[::-1]
+    least = max(min(minimum, 255), int(np.flatnonzero(at_least >= SPARE * maximum).max(initial=1)))
     table, done = _empty_counter(1 << 15), 0
     while True:
-        done = _count_exactly(tokens.ids, tokens.starts, word_count, sketch, min(minimum, 255), table, done)
+        done = _count_exactly(tokens.ids, tokens.starts, word_count, sketch, least, table, done)
         if done == len(tokens):
             break
         larger = _empty_counter(len(table.keys))

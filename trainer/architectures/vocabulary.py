@@ -22,8 +22,9 @@ from trainer.examples import Examples
 
 SPECIAL = ("[PAD]", "[UNK]")
 UNKNOWN = SPECIAL[1]
-# Any script's letters and digits, and what joins on to them. No word can hold a bracket, so none looks like SPECIAL.
-WORD = r"\w+"
+# Two or more of any script's letters and digits, and what joins on to them. Words of one character, and punctuation as
+# words, make the pairs worse (docs/experiments.md). No word can hold a bracket, so none looks like SPECIAL.
+WORD = r"\w\w+"
 ENCODED_AT_ONCE = 1_000  # an encoding takes a hundred times the memory of its ids
 UNBOUNDED = 2**31 - 1
 
