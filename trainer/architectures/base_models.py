@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +54,10 @@ def load(name: str, *, max_length: int, scratch: Path) -> BaseModel:
     cannot be fetched now.
     """
     where = locate(name, scratch=scratch)
-    try:
+    with _read(name, "tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=True)  # type: ignore[no-untyped-call]
+    with _read(name, "model"):
         network = AutoModel.from_pretrained(where, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _unusable(name, error) from error
     if not tokenizer.is_fast:
         raise _rejected(name, f"its tokenizer, {type(tokenizer).__name__}, has no fast version (a tokenizer.json)")
     _check(name, network, tokenizer.backend_tokenizer)
@@ -117,16 +118,17 @@ def _positions(network: torch.nn.Module) -> int:
     return positions
 
 
-def _unusable(name: str, error: Exception) -> Exception:
-    if "connect to" in str(error) and not HF_HUB_OFFLINE:
-        return StorageUnavailable(f"training.base_model {name!r} cannot be fetched from the hub: {_first_line(error)}")
-    return _rejected(name, _first_line(error))
+@contextmanager
+def _read(name: str, part: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a broken folder leads transformers to any exception there is
+        why = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+        if "connect to" in why and not HF_HUB_OFFLINE:
+            raise StorageUnavailable(f"training.base_model {name!r} cannot be fetched from the hub: {why}") from error
+        raise _rejected(name, f"its {part} cannot be read: {why}") from error
 
 
 def _rejected(name: str, why: str) -> ConfigRejected:
     expected = f"expected a folder, s3://bucket/prefix/, {PACKAGED} or a name on the Hugging Face hub"
     return ConfigRejected(f"training.base_model is {name!r}: {why}; {expected}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0].rstrip(".")

@@ -40,20 +40,30 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, 
     StorageError where it cannot be fetched, ExportFailed where the graph is not the network.
     """
     started = time.perf_counter()
+    base, epochs = train_and_export(train, validation, config, folder=folder, checkpoints=checkpoints)
+    precision = quantize_if_harmless(folder, base.text_encoder(), validation, threads=devices.use_all_cpus())
+    seconds = time.perf_counter() - started
+    return Exported(folder, Architecture.TRANSFORMER, precision, base.max_length, base.name, epochs, seconds)
+
+
+def train_and_export(
+    train: Examples, validation: Examples, config: Config, *, folder: Path, checkpoints: Checkpoints | None
+) -> tuple[BaseModel, float]:
+    """As `fit`, but leaves the graph in fp32. Returns the base model and the passes that were made."""
     prepare_libraries(config.training.seed)
     threads = devices.use_all_cpus()
+    log.info("fine-tuning %s on %d threads", config.training.base_model, threads)
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoints and config.training.from_scratch:
         checkpoints.clear()
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         base = base_of(config, scratch=Path(scratch))
         network = new_network(base, train)
-        material = Material(encode(train, base.text_encoder()), encode(validation, base.text_encoder()).longest_first())
+        encoder = base.text_encoder()
+        material = Material(encode(train, encoder), encode(validation, encoder).longest_first())
         epochs = fine_tune(network, material, config.training, folder=Path(scratch), checkpoints=checkpoints)
     export(network, base, validation, folder)
-    precision = quantize_if_harmless(folder, base.text_encoder(), validation, threads=threads)
-    seconds = time.perf_counter() - started
-    return Exported(folder, Architecture.TRANSFORMER, precision, base.max_length, base.name, epochs, seconds)
+    return base, epochs
 
 
 def prepare_libraries(seed: int) -> None:
