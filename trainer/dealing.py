@@ -106,7 +106,10 @@ class _Dealing:
         return int(random.choice(units[cost == cost.min()]))
 
     def fill(self, sizes: Numbers, shares: NDArray[np.float64]) -> None:
-        """Deal out what is free: the label with the fewest free units next, each to the part that lacks most of that label."""
+        """Deal out what is free: the label with the fewest free units next, each to the part that lacks most of that label.
+
+        The largest units first, while there is room for them.
+        """
         members = np.stack([self.part == part for part in range(len(shares))]).astype(np.int64)
         wanted = np.outer(shares, self.counts.sum(axis=0)) - members @ self.counts
         room = shares * sizes.sum() - members @ sizes
@@ -115,8 +118,10 @@ class _Dealing:
         starts, labels, counts = (array.astype(np.int64) for array in arrays)
         while free.any():
             label = int(np.argmin(np.where(free > 0, free, len(sizes) + 1)))
-            _fill_label(label, self.with_label(label), starts, labels, counts, sizes, self.part, (wanted, room, free))
-        for unit in np.flatnonzero(self.part == FREE):  # those without a label
+            _fill_label(
+                label, self.with_label(label)[::-1].copy(), starts, labels, counts, sizes, self.part, (wanted, room, free)
+            )
+        for unit in np.flatnonzero(self.part == FREE)[::-1]:  # those without a label
             self.part[unit] = np.argmax(room)
             room[self.part[unit]] -= sizes[unit]
 

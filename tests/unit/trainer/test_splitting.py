@@ -1,0 +1,155 @@
+"""Every label in every part, groups whole, shares kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from model.manifest import Task
+from trainer.config import SplitConfig
+from trainer.examples import Examples
+from trainer.splitting import Parts, split
+
+
+def examples_with(targets: NDArray[np.int64]) -> Examples:
+    labels = tuple(f"label {index}" for index in range(targets.shape[1]))
+    matrix = csr_matrix(targets.astype(np.uint8))
+    return Examples(Path("unread.parquet"), 10 * np.arange(len(targets)), labels, matrix, Task.MULTI_LABEL)
+
+
+def parts_of(parts: Parts) -> list[Examples]:
+    return [part for part in (parts.train, parts.validation, parts.test) if part is not None]
+
+
+def random_targets(random: np.random.Generator, rows: int, labels: int) -> NDArray[np.int64]:
+    """At least one label a row, the last ones rare."""
+    rates = 0.5 / (1 + np.arange(labels))
+    targets = (random.random((rows, labels)) < rates).astype(np.int64)
+    targets[np.arange(rows), random.integers(labels, size=rows)] = 1
+    return targets
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    rows=st.integers(1, 120),
+    labels=st.integers(1, 8),
+    spread=st.floats(0.2, 1),
+    with_test=st.booleans(),
+)
+def test_parts_are_disjoint_complete_and_keep_groups_whole(
+    seed: int, rows: int, labels: int, spread: float, with_test: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    examples = examples_with(random_targets(random, rows, labels))
+    _, groups = np.unique(random.integers(max(1, int(rows * spread)), size=rows), return_inverse=True)
+
+    parts = split(examples, groups, SplitConfig(), seed=seed, with_test=with_test)
+
+    found = parts_of(parts)
+    assert len(found) == 2 + with_test
+    assert sorted(row for part in found for row in part.rows) == examples.rows.tolist()
+    assert all((np.diff(part.rows) > 0).all() for part in found)
+    homes = [set(groups[part.rows // 10]) for part in found]
+    assert sum(map(len, homes)) == len(set(groups))
+    missing = {label for part in found for label, count in zip(examples.labels, part.label_counts(), strict=True) if not count}
+    carried = {label for label, count in zip(examples.labels, examples.label_counts(), strict=True) if count}
+    assert all(any(label in note for note in parts.notes) for label in missing & carried)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**31), labels=st.integers(2, 30), rare=st.integers(3, 6))
+def test_every_label_with_three_examples_is_in_every_part(seed: int, labels: int, rare: int) -> None:
+    random = np.random.default_rng(seed)
+    common = random_targets(random, 60, labels)
+    few = np.zeros((labels * rare, labels), np.int64)
+    few[np.arange(labels * rare), np.arange(labels * rare) % labels] = 1
+    few[np.arange(labels * rare), random.integers(labels, size=labels * rare)] = 1
+    examples = examples_with(np.vstack([few, common]))
+
+    parts = split(examples, np.arange(len(examples)), SplitConfig(), seed=seed, with_test=True)
+
+    assert all((part.label_counts() > 0).all() for part in parts_of(parts))
+    assert parts.notes == ()
+
+
+def test_labels_that_bind_one_another_are_untied() -> None:
+    """Each label has three examples, each example two labels: the first choices have to be taken back."""
+    edges = [(0, 1), (1, 2), (2, 0), (0, 3), (1, 3), (2, 3)]
+    targets = np.zeros((6, 4), np.int64)
+    for row, pair in enumerate(edges):
+        targets[row, list(pair)] = 1
+    examples = examples_with(targets)
+
+    for seed in range(50):
+        parts = split(examples, np.arange(6), SplitConfig(), seed=seed, with_test=True)
+        assert all((part.label_counts() > 0).all() for part in parts_of(parts))
+
+
+def test_a_label_of_one_group_is_named() -> None:
+    targets = np.zeros((40, 2), np.int64)
+    targets[:5, 0] = 1
+    targets[5:, 1] = 1
+    groups = np.maximum(np.arange(40) - 4, 0)
+
+    parts = split(examples_with(targets), groups, SplitConfig(), seed=0, with_test=True)
+
+    assert len(parts.notes) == 1
+    assert "label 0" in parts.notes[0]
+    assert "label 1" not in parts.notes[0]
+
+
+@pytest.mark.parametrize("with_test", [True, False])
+@pytest.mark.parametrize("single", [True, False], ids=["single-label", "multi-label"])
+def test_shares_are_kept_for_every_label(with_test: bool, single: bool) -> None:
+    random = np.random.default_rng(0)
+    targets = np.eye(12, dtype=np.int64)[random.integers(12, size=5_000)] if single else random_targets(random, 5_000, 12)
+    examples = examples_with(targets)
+    config = SplitConfig(validation_share=0.15, test_share=0.2)
+
+    parts = split(examples, np.arange(5_000), config, seed=1, with_test=with_test)
+
+    shares = [0.65, 0.15, 0.2] if with_test else [0.85, 0.15]
+    for part, share in zip(parts_of(parts), shares, strict=True):
+        assert len(part) == pytest.approx(share * 5_000, abs=50)
+        assert part.label_counts() == pytest.approx(share * examples.label_counts(), abs=2)
+
+
+def test_the_seed_alone_decides() -> None:
+    examples = examples_with(random_targets(np.random.default_rng(0), 300, 10))
+
+    def validation(seed: int) -> list[int]:
+        rows: list[int] = split(examples, np.arange(300), SplitConfig(), seed=seed, with_test=True).validation.rows.tolist()
+        return rows
+
+    assert validation(3) == validation(3)
+    assert validation(3) != validation(4)
+
+
+def test_a_heap_of_equal_texts_does_not_fill_a_small_part() -> None:
+    targets = np.ones((1_000, 1), np.int64)
+    groups = np.maximum(np.arange(1_000) - 400, 0)
+
+    parts = split(examples_with(targets), groups, SplitConfig(), seed=0, with_test=True)
+
+    assert [len(part) for part in parts_of(parts)] == pytest.approx([800, 100, 100], abs=2)
+
+
+def test_two_hundred_thousand_examples_are_no_burden() -> None:
+    random = np.random.default_rng(0)
+    rows, labels = 200_000, 150
+    matrix = csr_matrix(
+        (np.ones(2 * rows, np.uint8), (np.tile(np.arange(rows), 2), random.integers(labels, size=2 * rows))), shape=(rows, labels)
+    )
+    matrix.data[:] = 1
+    examples = Examples(Path("unread"), np.arange(rows), tuple(map(str, range(labels))), matrix, Task.MULTI_LABEL)
+
+    parts = split(examples, np.arange(rows), SplitConfig(), seed=0, with_test=True)
+
+    assert len(parts.train) == pytest.approx(0.8 * rows, rel=0.001)
