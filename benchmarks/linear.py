@@ -1,0 +1,190 @@
+"""The linear architecture beside scikit-learn: F1, time, memory, milliseconds per text.
+
+    python benchmarks/linear.py --data ../shared/data --dataset arxiv --rows small
+
+The peer is TF-IDF of words and pairs of words (sublinear, at most 200,000) with one LinearSVC (C 0.5) for each label. Both
+are fitted on the same nine tenths of `train.parquet`; thresholds are chosen by the same function on the rest; `test.parquet`
+is scored. Each runs in a process of its own. Times run from texts in a file to a classifier with thresholds, ours in its
+folder; reading the labels, and starting Python, is no part of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+
+from model.artifact import GRAPH, TOKENIZER
+from model.classifier import Decision, Encoder, Floats, Graph, to_probabilities
+from model.manifest import Task
+from trainer.config import Config, DatasetConfig
+from trainer.examples import Examples
+from trainer.scores import f1_score, micro_f1
+from trainer.sources import read_aligned, read_examples
+from trainer.thresholds import choose_thresholds
+
+COLUMNS = {
+    "arxiv": (("title", "abstract"), "categories"),
+    "products": (("name", "description"), "category"),
+}
+TIMED_TEXTS = 500
+Answering = Callable[[list[str]], Floats]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What both are given."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def main() -> None:
+    """Run one in this process if told so, else both in processes of their own, and print the table."""
+    arguments = parse()
+    if arguments.only:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        print(json.dumps(measure(arguments)))
+        return
+    ours, peer = (run_alone(arguments, which) for which in ("linear", "sklearn"))
+    print(f"{arguments.dataset}, {arguments.rows} rows, {arguments.threads} thread(s)")
+    print(f"{'':16}{'linear':>12}{'sklearn':>12}{'ratio':>10}")
+    for name, value in ours.items():
+        print(f"{name:16}{value:12.4g}{peer[name]:12.4g}{value / peer[name]:10.3f}")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds arxiv/ and products/")
+    parser.add_argument("--dataset", choices=sorted(COLUMNS), default="arxiv")
+    parser.add_argument("--rows", choices=["small", "all"], default="small", help="small: the rows marked so (arxiv only)")
+    parser.add_argument("--threads", type=int, default=1, help="processors that each may use to fit")
+    parser.add_argument("--only", choices=["linear", "sklearn"], help="measure this one here and print JSON")
+    return parser.parse_args()
+
+
+def run_alone(arguments: argparse.Namespace, which: str) -> dict[str, float]:
+    """What `which` measures of itself in a fresh process."""
+    threads = {name: str(arguments.threads) for name in ("RAYON_NUM_THREADS", "POLARS_MAX_THREADS", "OMP_NUM_THREADS")}
+    root = str(Path(__file__).resolve().parent.parent)
+    command = [sys.executable, __file__, *sys.argv[1:], "--only", which]
+    done = subprocess.run(command, env=os.environ | threads | {"PYTHONPATH": root}, stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Fit, score, and time single texts."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    with TemporaryDirectory() as scratch:
+        parts = read(arguments, Path(scratch))
+        began, cpu = time.perf_counter(), time.process_time()
+        fit = fit_linear if arguments.only == "linear" else fit_sklearn
+        answering = fit(parts, Path(scratch))
+        thresholds = choose_thresholds(answering(parts.validation.texts()), parts.validation.targets, parts.train.task)
+        spent = {"seconds": time.perf_counter() - began, "CPU seconds": time.process_time() - cpu}
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        decision = Decision(parts.train.task, parts.train.labels, thresholds)
+        return {
+            **scores(answering, decision, parts.test),
+            **spent,
+            "peak GB": memory,
+            "ms per text": timed(answering, parts.test),
+        }
+
+
+def fit_linear(parts: Parts, scratch: Path) -> Answering:
+    """Ours, asked as the server asks it: through the files that it wrote."""
+    from trainer.architectures import linear
+
+    exported = linear.fit(parts.train, parts.validation, Config(), folder=scratch / "linear")
+    tokenizer = encoder_of(exported.folder, exported.max_length)
+    graph = Graph(exported.folder / GRAPH)
+
+    def answer(texts: list[str]) -> Floats:
+        found = [graph.logits(tokenizer.encode(texts[at : at + 512])) for at in range(0, len(texts), 512)]
+        return to_probabilities(np.concatenate(found), parts.train.task)
+
+    return answer
+
+
+def encoder_of(folder: Path, max_length: int) -> Encoder:
+    """The tokenizer that was written."""
+    from tokenizers import Tokenizer
+
+    return Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
+
+
+def fit_sklearn(parts: Parts, _scratch: Path) -> Answering:
+    """The peer. Its margins go through the same function to become probabilities; no decision depends on their scale."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.svm import LinearSVC
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=200_000, dtype=np.float32)
+    features = vectorizer.fit_transform(parts.train.texts())
+    fitted = OneVsRestClassifier(LinearSVC(C=0.5)).fit(features, parts.train.targets)
+
+    def answer(texts: list[str]) -> Floats:
+        margins = fitted.decision_function(vectorizer.transform(texts))
+        return to_probabilities(margins.astype(np.float32), parts.train.task)
+
+    return answer
+
+
+def read(arguments: argparse.Namespace, scratch: Path) -> Parts:
+    """The data set's training part, nine tenths and one tenth, and its test part."""
+    texts, label = COLUMNS[arguments.dataset]
+    files = {}
+    for part in ("train", "test"):
+        rows = pl.read_parquet(arguments.data / arguments.dataset / f"{part}.parquet")
+        if arguments.rows == "small" and "small" in rows.columns:
+            rows = rows.filter(pl.col("small"))
+        (scratch / part).mkdir()
+        files[part] = scratch / part / "rows.parquet"
+        rows.write_parquet(files[part])
+    config = DatasetConfig(uri=files["train"].as_uri(), text_columns=texts, label_columns=(label,), label_separator="")
+    whole = read_examples(config, scratch=scratch / "train", seed=0).examples
+    uri = files["test"].as_uri()
+    test = read_aligned(config, uri, labels=whole.labels, task=whole.task, scratch=scratch / "test").examples
+    order = np.random.default_rng(0).permutation(len(whole))
+    cut = len(order) // 10
+    return Parts(whole.select(np.sort(order[cut:])), whole.select(np.sort(order[:cut])), test)
+
+
+def scores(answering: Answering, decision: Decision, test: Examples) -> dict[str, float]:
+    """Micro- and macro-F1 on the test part; where a text has one label, micro-F1 is accuracy."""
+    given = decision.assigned(answering(test.texts()))
+    truth = test.targets.toarray().astype(np.bool_)
+    name = "accuracy" if decision.task is Task.SINGLE_LABEL else "micro-F1"
+    macro = f1_score((given & truth).sum(0), given.sum(0), truth.sum(0))
+    return {name: micro_f1(given, truth), "macro-F1": float(macro.mean())}
+
+
+def timed(answering: Answering, test: Examples) -> float:
+    """Median milliseconds of one text a call, on the thread that calls."""
+    times = []
+    for text in test.texts()[:TIMED_TEXTS]:
+        began = time.perf_counter()
+        answering([text])
+        times.append((time.perf_counter() - began) * 1000)
+    return median(times)
+
+
+if __name__ == "__main__":
+    main()
