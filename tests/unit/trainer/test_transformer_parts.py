@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from torch.nn import functional
+
+from model.manifest import Precision, Task
+from tests.encoders import pet_examples, training, write_tiny_bert
+from trainer.architectures import onnx_export, quantization, transformer
+from trainer.architectures.devices import usable_cpus
+from trainer.architectures.fine_tuning import loss_function, rarity_weights, total_steps
+from trainer.architectures.onnx_export import ExportFailed
+from trainer.architectures.token_ids import SimilarLengths, TokenIds
+from trainer.architectures.training_callbacks import EvenlySpaced
+from trainer.architectures.validation import micro_f1_at_best
+
+
+def token_ids(*, task: Task = Task.SINGLE_LABEL) -> TokenIds:
+    """Three texts of 2, 4 and 1 tokens."""
+    targets = csr_matrix(np.array([[1, 0], [0, 1], [1, 0]], np.uint8))
+    return TokenIds(np.arange(1, 8, dtype=np.int32), np.array([2, 6, 7]), targets, task)
+
+
+def test_a_batch_is_padded_to_its_longest_text() -> None:
+    batch = token_ids().batch([0, 1])
+    assert batch["input_ids"].tolist() == [[1, 2, 0, 0], [3, 4, 5, 6]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        pytest.param(Task.SINGLE_LABEL, [1, 0], id="the-label's-column"),
+        pytest.param(Task.MULTI_LABEL, [[0.0, 1.0], [1.0, 0.0]], id="a-number-for-each-label"),
+    ],
+)
+def test_a_batch_has_its_texts_labels(task: Task, expected: object) -> None:
+    assert token_ids(task=task).batch([1, 2])["labels"].tolist() == expected
+
+
+def test_the_longest_text_can_stand_first() -> None:
+    ordered = token_ids().longest_first()
+    assert [ordered.text(at).tolist() for at in range(3)] == [[3, 4, 5, 6], [1, 2], [7]]
+    assert ordered.targets.toarray().tolist() == [[0, 1], [1, 0], [1, 0]]
+
+
+def order_of(epoch: int, *, seed: int = 0) -> list[int]:
+    lengths = np.random.default_rng(7).integers(1, 100, 1001)
+    order = SimilarLengths(lengths, batch_size=8, seed=seed)
+    order.set_epoch(epoch)
+    return list(order)
+
+
+def test_every_text_is_seen_once_an_epoch() -> None:
+    assert sorted(order_of(0)) == list(range(1001))
+
+
+def test_the_order_follows_from_seed_and_epoch() -> None:
+    assert order_of(3) == order_of(3)
+    assert order_of(3) != order_of(4)
+    assert order_of(3) != order_of(3, seed=1)
+
+
+def test_texts_of_a_batch_are_of_similar_length() -> None:
+    lengths = np.random.default_rng(7).integers(1, 100, 1001)
+    batches = [lengths[order_of(0)[at : at + 8]] for at in range(0, 1000, 8)]
+    assert np.mean([np.ptp(each) for each in batches]) < 10
+
+
+def test_the_loss_is_the_mean_over_the_decisions_of_a_step() -> None:
+    logits, train = torch.tensor([[2.0, -1.0], [0.5, 0.25]]), token_ids(task=Task.MULTI_LABEL)
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    found = loss_function(train, class_weights=False)(SimpleNamespace(logits=logits), labels)
+    assert found.item() == pytest.approx(functional.binary_cross_entropy_with_logits(logits, labels).item())
+
+
+def test_two_halves_of_a_step_have_the_loss_of_the_whole() -> None:
+    logits, labels = torch.tensor([[2.0, -1.0], [0.5, 0.25]]), torch.tensor([0, 1])
+    loss = loss_function(token_ids(), class_weights=False)
+    halves = [loss(SimpleNamespace(logits=logits[at : at + 1]), labels[at : at + 1], torch.tensor(2)) for at in (0, 1)]
+    assert sum(halves).item() == pytest.approx(loss(SimpleNamespace(logits=logits), labels).item())  # type: ignore[union-attr]
+
+
+def test_a_rare_label_weighs_more_by_the_root_of_its_rarity() -> None:
+    targets = csr_matrix(np.repeat(np.eye(2, dtype=np.uint8), [100, 1], axis=0))
+    weights = rarity_weights(TokenIds(np.zeros(101, np.int32), np.arange(1, 102), targets, Task.SINGLE_LABEL))
+    assert (weights[1] / weights[0]).item() == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("texts", "epochs", "expected"),
+    [pytest.param(33, 1, 2, id="a-rest-is-a-step"), pytest.param(64, 0.5, 1, id="half-an-epoch")],
+)
+def test_steps_are_counted_as_the_loop_does(texts: int, epochs: float, expected: int) -> None:
+    settings = training("minilm", batch_size=32, num_epochs=epochs).training
+    assert total_steps(texts, settings) == expected
+
+
+def test_the_last_step_is_always_evaluated() -> None:
+    spaced, seen = EvenlySpaced(309, 2), []
+    for step in range(1, 310):
+        control = SimpleNamespace(should_evaluate=False, should_save=False, should_log=False)
+        spaced.on_step_end(None, SimpleNamespace(global_step=step), control)  # type: ignore[arg-type]
+        seen += [step] if control.should_evaluate and control.should_save else []
+    assert seen == [154, 309]
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"),
+    [
+        pytest.param("50000 100000", 1, id="half-a-cpu-is-one-thread"),
+        pytest.param("max 100000", 1024, id="no-limit"),
+        pytest.param(None, 1024, id="no-container"),
+    ],
+)
+def test_threads_are_those_that_the_container_may_use(quota: str | None, most: int, tmp_path: Path) -> None:
+    if quota:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert 1 <= usable_cpus(tmp_path / "cpu.max") <= most
+
+
+def test_micro_f1_gives_every_text_a_label() -> None:
+    logits = np.array([[3.0, -3.0], [-3.0, -2.9], [-3.0, 3.0]], np.float32)
+    targets = csr_matrix(np.array([[1, 0], [0, 1], [0, 1]], np.uint8))
+    assert micro_f1_at_best(logits, targets, Task.MULTI_LABEL) == 1.0
+    assert micro_f1_at_best(logits, targets, Task.SINGLE_LABEL) == 1.0
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """A tiny encoder's fp32 graph."""
+    torch.set_num_threads(1)
+    examples = pet_examples(tmp_path, count=32, task=Task.SINGLE_LABEL)
+    config = training(write_tiny_bert(tmp_path / "bert"), num_epochs=1)
+    transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
+    return tmp_path / "fitted"
+
+
+@pytest.mark.parametrize(
+    ("int8_score", "expected"),
+    [
+        pytest.param(0.7951, Precision.INT8, id="costs-less-than-0.005"),
+        pytest.param(0.7949, Precision.FP32, id="costs-more"),
+    ],
+)
+def test_int8_is_kept_only_where_it_is_harmless(
+    int8_score: float, expected: Precision, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.8, int8_score])
+    monkeypatch.setattr(quantization, "micro_f1_of", lambda *_: next(scores))
+    before = (exported / "model.onnx").read_bytes()
+    assert quantization.quantize_if_harmless(exported, None, None, threads=1) is expected  # type: ignore[arg-type]
+    assert ((exported / "model.onnx").read_bytes() == before) is (expected is Precision.FP32)
+    assert not (exported / quantization.QUANTIZED).exists()
+
+
+def test_a_graph_that_is_not_the_network_fails_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = pet_examples(tmp_path, count=32, task=Task.SINGLE_LABEL)
+    config = training(write_tiny_bert(tmp_path / "bert"), num_epochs=1)
+    honest = onnx_export._logits
+    monkeypatch.setattr(onnx_export, "_logits", lambda *given: honest(*given) + 0.01)
+    with pytest.raises(ExportFailed, match=r"differs from the network by 0\.01"):
+        transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
