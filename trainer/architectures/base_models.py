@@ -60,9 +60,11 @@ def load(name: str, *, max_length: int, scratch: Path) -> BaseModel:
         network = AutoModel.from_pretrained(where, dtype=torch.float32)
     if not tokenizer.is_fast:
         raise _rejected(name, f"its tokenizer, {type(tokenizer).__name__}, has no fast version (a tokenizer.json)")
+    if network.config.is_encoder_decoder:
+        raise _rejected(name, f"a {network.config.model_type} is an encoder and a decoder, and this fine-tunes encoders")
     _check(name, network, tokenizer.backend_tokenizer)
     if getattr(network, "pooler", None) is not None:
-        network.pooler = None  # not used here; a part without gradients would stop a training on several machines
+        network.pooler.requires_grad_(requires_grad=False)  # not used here; a part without gradients stops distributed training
     sees = min(max_length, tokenizer.model_max_length, _positions(network))
     return BaseModel(name, network, tokenizer.backend_tokenizer, sees)
 
@@ -110,7 +112,8 @@ def _check(name: str, network: torch.nn.Module, tokenizer: Tokenizer) -> None:
 
 def _positions(network: torch.nn.Module) -> int:
     """How many tokens have a position. RoBERTa and its kin lose the first ones to padding."""
-    positions: int = network.config.max_position_embeddings or 2**31  # type: ignore[union-attr, assignment]
+    said = getattr(network.config, "max_position_embeddings", None)
+    positions = said if said and said > 0 else 2**31  # XLNet says -1: no limit
     for part, module in network.named_modules():
         if part.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             reserved = 0 if module.padding_idx is None else module.padding_idx + 1

@@ -125,6 +125,7 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
         restore_callback_states_from_checkpoint=True,  # the patience that is used up
         label_names=["labels"],
         remove_unused_columns=False,
+        logging_nan_inf_filter=False,  # it would wait for the device after every step, to hide what should be seen
         report_to="none",
         disable_tqdm=True,
     )

@@ -59,6 +59,7 @@ def train_and_export(
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         base = base_of(config, scratch=Path(scratch))
         network = new_network(base, train)
+        check_exportable(network, base, validation, folder)
         encoder = base.text_encoder()
         material = Material(encode(train, encoder), encode(validation, encoder).longest_first())
         epochs = fine_tune(network, material, config.training, folder=Path(scratch), checkpoints=checkpoints)
@@ -88,6 +89,15 @@ def new_network(base: BaseModel, train: Examples) -> PooledClassifier:
     rates = np.clip(train.label_counts() / max(1, len(train)), 1e-4, 1 - 1e-4)
     odds = np.log(rates) if train.task is Task.SINGLE_LABEL else np.log(rates / (1 - rates))
     return PooledClassifier(base.network, torch.from_numpy(odds.astype(np.float32)))
+
+
+def check_exportable(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:
+    """Export the network before it is trained: better refused in the first minute than after the last epoch."""
+    try:
+        export(network, base, validation, folder)
+    except Exception as error:  # torch, optimum and onnxruntime each have their own
+        why = str(error).strip().split("\n", 1)[0]
+        raise ConfigRejected(f"training.base_model is {base.name!r}: it cannot be exported to ONNX: {why}") from error
 
 
 def export(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:

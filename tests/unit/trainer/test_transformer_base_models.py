@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from transformers import T5Config, T5Model
 
 from model.storage import StorageUnavailable, open_store
 from tests.encoders import VOCABULARY, write_tiny_bert
@@ -49,8 +50,18 @@ def test_the_encoder_cuts_and_does_not_pad(bert: Path, tmp_path: Path) -> None:
     assert [len(each.ids) for each in encodings] == [3, 8]
 
 
-def test_the_pooler_is_left_out(bert: Path, tmp_path: Path) -> None:
-    assert not [name for name, _ in load(str(bert), tmp_path).network.named_parameters() if "pooler" in name]
+def test_the_pooler_is_not_trained(bert: Path, tmp_path: Path) -> None:
+    trained = [name for name, each in load(str(bert), tmp_path).network.named_parameters() if each.requires_grad]
+    assert trained
+    assert not [name for name in trained if "pooler" in name]
+
+
+def test_a_model_with_a_decoder_is_refused(bert: Path, tmp_path: Path) -> None:
+    config = T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)  # type: ignore[no-untyped-call]
+    (bert / "config.json").unlink()
+    T5Model(config).save_pretrained(bert)
+    with pytest.raises(ConfigRejected, match="a t5 is an encoder and a decoder"):
+        load(str(bert), tmp_path)
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:

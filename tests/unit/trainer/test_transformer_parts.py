@@ -7,17 +7,21 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from tokenizers import Tokenizer
 from torch.nn import functional
+from transformers import AutoConfig, AutoModel
 
+from model.classifier import Encoder, Graph
 from model.manifest import Precision, Task
 from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import onnx_export, quantization, transformer
 from trainer.architectures.devices import usable_cpus
 from trainer.architectures.fine_tuning import loss_function, rarity_weights, total_steps
-from trainer.architectures.onnx_export import ExportFailed
+from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.token_ids import SimilarLengths, TokenIds
 from trainer.architectures.training_callbacks import EvenlySpaced
 from trainer.architectures.validation import micro_f1_at_best
+from trainer.config import ConfigRejected
 
 
 def token_ids(*, task: Task = Task.SINGLE_LABEL) -> TokenIds:
@@ -159,10 +163,40 @@ def test_int8_is_kept_only_where_it_is_harmless(
     assert not (exported / quantization.QUANTIZED).exists()
 
 
-def test_a_graph_that_is_not_the_network_fails_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+KINDS: dict[str, dict[str, object]] = {
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "roberta": {"pad_token_id": 1},
+    "electra": {"embedding_size": 16},
+    "mpnet": {"pad_token_id": 1},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
+    "modernbert": {"pad_token_id": 0, "global_attn_every_n_layers": 2},
+}
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 66,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encoders_of_many_kinds_are_exported_with_two_inputs(kind: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    encoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | KINDS[kind]))  # type: ignore[no-untyped-call]
+    network = PooledClassifier(encoder, torch.zeros(5))
+    onnx_export.export_graph(network, tmp_path, max_length=32)
+    texts = Encoder(Tokenizer.from_file(str(write_tiny_bert(tmp_path / "bert") / "tokenizer.json")), 32)
+    difference = onnx_export.compare(network, tmp_path, texts, ["purr the", "swim " * 9, "a", "purr " * 40])
+    assert difference < 1e-5
+    assert Graph(tmp_path / "model.onnx").label_count == 5
+
+
+def test_a_graph_that_is_not_the_network_is_found_before_it_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = pet_examples(tmp_path, count=32, task=Task.SINGLE_LABEL)
     config = training(write_tiny_bert(tmp_path / "bert"), num_epochs=1)
     honest = onnx_export._logits
     monkeypatch.setattr(onnx_export, "_logits", lambda *given: honest(*given) + 0.01)
-    with pytest.raises(ExportFailed, match=r"differs from the network by 0\.01"):
+    with pytest.raises(ConfigRejected, match=r"differs from the network by 0\.01"):
         transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
