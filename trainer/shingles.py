@@ -102,7 +102,7 @@ def _shingle(data: NDArray[np.uint8], folding: NDArray[np.uint32], least: NDArra
         for byte in data:
             whole = whole * FIRST + np.uint64(byte)
     if words < 3:
-        _count(whole, least)
+        _count(mixed(whole), least)
     return whole
 
 
@@ -125,9 +125,9 @@ def _character(data: NDArray[np.uint8], at: int, folding: NDArray[np.uint32]) ->
 
 @compiled
 def _count(shingle: np.uint64, least: NDArray[np.uint32]) -> None:
-    hashed = mixed(shingle)
-    place = hashed & np.uint64(BINS - 1)
-    value = np.uint32(hashed >> np.uint64(32))
+    """A shingle's hash into its bin: the lowest bits are the bin's, the upper half is the value."""
+    place = shingle & np.uint64(BINS - 1)
+    value = np.uint32(shingle >> np.uint64(32))
     least[place] = min(least[place], value)
 
 
