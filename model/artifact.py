@@ -24,7 +24,7 @@ class ArtifactRejected(Exception):
 
 def describe(folder: Path) -> dict[str, FileEntry]:
     """Checksum and size of every file of the folder that a version consists of, but the manifest."""
-    return {name: _entry(folder / name) for name in (GRAPH, TOKENIZER, REPORT) if (folder / name).exists()}
+    return {name: file_entry(folder / name) for name in (GRAPH, TOKENIZER, REPORT) if (folder / name).exists()}
 
 
 def publish(folder: Path, manifest: Manifest, store: ObjectStore) -> str:
@@ -33,12 +33,17 @@ def publish(folder: Path, manifest: Manifest, store: ObjectStore) -> str:
     The manifest is written last and only if there is none: a reader sees the whole version or none, and a
     published version never changes (ObjectExists). What an interrupted attempt left is replaced.
     """
-    if _is_published(store):
-        raise ObjectExists(f"{store.uri} is published already: a version never changes")
+    require_unpublished(store)
     for name in manifest.files:
         store.upload(folder / name, name)
     store.write(MANIFEST, to_json(manifest), new=True)
     return store.uri
+
+
+def require_unpublished(store: ObjectStore) -> None:
+    """Raise ObjectExists if there is a version at the store's URI: it would have to change."""
+    if any(each.key == MANIFEST for each in store.list(MANIFEST)):
+        raise ObjectExists(f"{store.uri} is published already: a version never changes")
 
 
 def fetch(uri: str, scratch: Path) -> Path:
@@ -112,7 +117,7 @@ def to_json(manifest: Manifest) -> bytes:
 
 def _verify_file(path: Path, expected: FileEntry) -> None:
     try:
-        found = _entry(path)
+        found = file_entry(path)
     except FileNotFoundError as error:
         raise ArtifactRejected(f"{path} is missing: the version is incomplete") from error
     except OSError as error:
@@ -123,10 +128,7 @@ def _verify_file(path: Path, expected: FileEntry) -> None:
         raise ArtifactRejected(f"{path} has SHA-256 {found.sha256}, the manifest says {expected.sha256}: it was altered")
 
 
-def _entry(path: Path) -> FileEntry:
+def file_entry(path: Path) -> FileEntry:
+    """Checksum and size of a file."""
     with path.open("rb") as file:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
-
-
-def _is_published(store: ObjectStore) -> bool:
-    return any(each.key == MANIFEST for each in store.list(MANIFEST))

@@ -34,18 +34,27 @@ def failures() -> Iterator[None]:
     try:
         yield
     except (ConfigRejected, StorageRejected, ArtifactRejected, ObjectExists) as error:
-        raise _failure(str(error), CONFIG_WRONG) from error
+        raise _with_code(click.ClickException(str(error)), CONFIG_WRONG) from error
     except (DatasetRejected, ObjectMissing) as error:
-        raise _failure(str(error), DATASET_WRONG) from error
+        raise _with_code(click.ClickException(str(error)), DATASET_WRONG) from error
     except (StorageUnavailable, ConnectionError, TimeoutError) as error:
-        raise _failure(f"{error}; trying again may help", TRY_AGAIN) from error
+        raise _with_code(click.ClickException(f"{error}; trying again may help"), TRY_AGAIN) from error
 
 
-def _failure(message: str, exit_code: int) -> click.ClickException:
-    """A sentence on standard error, and what the program ends with."""
-    failure = click.ClickException(message)
-    setattr(failure, "exit_code", exit_code)  # noqa: B010 - click declares it for the class, and reads the instance's
-    return failure
+class CodedCommand(click.Command):
+    """A command whose wrong use ends like a wrong configuration: no Job should try it again."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with our exit code."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise _with_code(error, CONFIG_WRONG) from None
+
+
+def _with_code(error: click.ClickException, exit_code: int) -> click.ClickException:
+    setattr(error, "exit_code", exit_code)  # noqa: B010 - click declares it for the class, and reads the instance's
+    return error
 
 
 def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Command], Command]:  # noqa: A002 - click's word
@@ -53,7 +62,7 @@ def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Comma
     return click.option(*names, setting.replace(".", "__"), default=None, help=help, **kind)
 
 
-@click.command(short_help="Train a classifier and publish it as a version.")
+@click.command(cls=CodedCommand, short_help="Train a classifier and publish it as a version.")
 @option("--dataset", setting="dataset.uri", help="Labelled texts: a file, folder or glob at file://, s3://, hf:// or kaggle://.")
 @option("--test-dataset", setting="dataset.test_uri", help="A test set; without one, a part of the dataset is set aside.")
 @option("--text-columns", setting="dataset.text_columns", help="Columns joined into the text.  [default: title,abstract]")
@@ -91,7 +100,7 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
     click.echo(published.uri)
 
 
-@click.command(name="evaluate", short_help="Score a version on a dataset.")
+@click.command(name="evaluate", cls=CodedCommand, short_help="Score a version on a dataset.")
 @click.option("--model-path", required=True, help="The version: a folder, file:// or s3://.")
 @option("--dataset", setting="dataset.uri", required=True, help="Labelled texts, as for train.")
 @option("--text-columns", setting="dataset.text_columns", help="Columns joined into the text.  [default: title,abstract]")

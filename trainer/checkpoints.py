@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from model.artifact import file_entry
 from model.manifest import FileEntry, Strict
 from model.storage import ObjectMissing, ObjectStore, open_store
 from trainer.config import Config
@@ -72,7 +73,7 @@ class Checkpoints:
         files = {}
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
             name = path.relative_to(folder).as_posix()
-            files[name] = _entry(path)
+            files[name] = file_entry(path)
             self._store.upload(path, f"{self._prefix}{step:09d}/{name}")
         index = Index(step=step, best_step=best_step, run=self._run, files=files)
         self._store.write(f"{self._prefix}{step:09d}/{INDEX}", index.model_dump_json().encode())
@@ -110,7 +111,7 @@ class Checkpoints:
             except ObjectMissing:
                 log.warning("the checkpoint of step %d lacks %s: it is passed over", index.step, name)
                 return None
-            if _entry(folder / name) != expected:
+            if file_entry(folder / name) != expected:
                 log.warning("the checkpoint of step %d is altered in %s: it is passed over", index.step, name)
                 return None
         return folder
@@ -166,8 +167,3 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 def fingerprint(run: dict[str, Any]) -> str:
     """The same for the same description, and different for any other."""
     return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)

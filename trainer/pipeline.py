@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish
+from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish, require_unpublished
 from model.classifier import Classifier, Decision, Encoder, Graph
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, Training
-from model.storage import open_store
+from model.storage import ObjectStore, open_store
 from trainer import near_duplicates
 from trainer.architectures import linear
 from trainer.architectures.exported import Exported
@@ -64,12 +64,18 @@ class Tried:
 def run(config: Config, *, scratch: Path, now: datetime) -> Published:
     """Train and publish one version. Raises ConfigRejected, DatasetRejected, StorageError."""
     cost = Cost()
+    config = config.model_copy(update={"version": config.version or f"{now:%Y%m%d-%H%M%S}"})
+    store = open_store(f"{config.output_dir.rstrip('/')}/{config.name}/{config.version}/")
+    require_unpublished(store)  # and that it can be reached: better known now than after the last epoch
     data = prepare(config, scratch)
-    tried = [measure(each, data) for each in fit(config, data, scratch)]
+    checkpoints = Checkpoints.of(config, dataset_sha256=data.facts.sha256)
+    tried = [measure(each, data) for each in fit(config, data, checkpoints, scratch)]
     chosen = choose(tried, config)
     answers = answer(chosen.classifier, data.test, "scoring the test part")
     manifest = write_down(config, data, tried, chosen, answers, cost=cost, now=now)
-    return hand_over(config, data, chosen, answers, manifest)
+    published = hand_over(data, chosen, answers, manifest, store)
+    checkpoints.clear()
+    return published
 
 
 def prepare(config: Config, scratch: Path) -> Data:
@@ -99,13 +105,12 @@ def _data(facts: Dataset, notes: tuple[str, ...], parts: Parts, given: Examples 
     return Data(facts, notes, parts.train, parts.validation, test)
 
 
-def fit(config: Config, data: Data, scratch: Path) -> Iterator[Exported]:
+def fit(config: Config, data: Data, checkpoints: Checkpoints, scratch: Path) -> Iterator[Exported]:
     """The linear model, which every other is measured against, and the transformer if it is asked for."""
     yield linear.fit(data.train, data.validation, config, folder=scratch / "linear")
     if config.training.architecture != "linear" and config.training.base_model:
         from trainer.architectures import transformer  # torch takes seconds to import
 
-        checkpoints = Checkpoints.of(config, dataset_sha256=data.facts.sha256)
         yield transformer.fit(data.train, data.validation, config, folder=scratch / "transformer", checkpoints=checkpoints)
 
 
@@ -144,7 +149,7 @@ def write_down(
     return Manifest(
         schema_version=1,
         classifier=config.name,
-        version=config.version or f"{now:%Y%m%d-%H%M%S}",
+        version=config.version,
         created_at=now,
         task=data.train.task,
         labels=data.train.labels,
@@ -164,13 +169,12 @@ def write_down(
     )
 
 
-def hand_over(config: Config, data: Data, chosen: Tried, answers: Answers, manifest: Manifest) -> Published:
+def hand_over(data: Data, chosen: Tried, answers: Answers, manifest: Manifest, store: ObjectStore) -> Published:
     """Write the report beside the graph and publish the folder."""
     folder, decision = chosen.exported.folder, chosen.classifier.decision
     part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
     write_report(folder / REPORT, manifest, part, data.train.label_counts(), data.notes)
     complete = manifest.model_copy(update={"files": describe(folder)})
-    store = open_store(f"{config.output_dir.rstrip('/')}/{config.name}/{manifest.version}/")
     log.info("publishing %s", store.uri)
     return Published(publish(folder, complete, store), complete)
 

@@ -128,7 +128,7 @@ def test_a_version_that_is_published_is_never_written_again(dataset: Path, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        pytest.param(["--label-column", "category"], 65, ["category", "text, labels"], id="column-that-is-not-there"),
+        pytest.param(["--label-column", "category"], 65, ["category", "'text', 'labels'"], id="column-that-is-not-there"),
         pytest.param(["--architecture", "forest"], 64, ["forest", "linear"], id="unknown-architecture"),
         pytest.param(["--architecture", "transformer"], 64, ["base_model"], id="transformer-of-nothing"),
         pytest.param(["--set", "training.speed=9"], 64, ["training.speed"], id="unknown-setting"),
