@@ -23,6 +23,7 @@ from trainer.fetching import SourceFile
 # Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
 BLOCK_BYTES = 4 << 20
 SLICE_ROWS = 16_384
+SAMPLE_LINES = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -89,7 +90,7 @@ def scan(file: SourceFile, kind: Format, wanted: tuple[str, ...], *, scratch: Pa
         found = tuple(frame.collect_schema())
         return _in_slices(frame.select(name for name in wanted if name in found)), found
     if kind is Format.JSON_LINES:
-        found = _keys(file)
+        found = _keys(file, wanted)
         return _scan_lines(file, tuple(name for name in wanted if name in found)), found
     path = _readable(file, scratch)
     frame = pl.scan_csv(path, separator=SEPARATORS[kind], infer_schema=False, glob=False)
@@ -106,10 +107,12 @@ def blocks(file: SourceFile) -> Iterator[bytes]:
             start = b""
 
 
-def _keys(file: SourceFile) -> tuple[str, ...]:
-    """Every key of the objects in the first block, in order of appearance."""
+def _keys(file: SourceFile, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Every key of the objects at the start, in order of appearance: as far as the first block if a wanted one is missing."""
     keys: dict[str, Any] = {}
-    for line in next(blocks(file), b"").splitlines():
+    for number, line in enumerate(next(blocks(file), b"").splitlines()):
+        if number >= SAMPLE_LINES and keys.keys() >= set(wanted):
+            break
         if line.strip():
             value = json.loads(line)
             if not isinstance(value, dict):

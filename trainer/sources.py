@@ -61,7 +61,9 @@ def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) 
     """The rows of `config.test_uri`, with the labels and the task of `like`. See `read_aligned`."""
     if config.test_uri is None:
         raise ValueError("dataset.test_uri is not set")
-    return read_aligned(config, config.test_uri, labels=like.labels, task=like.task, scratch=scratch)
+    # What was renamed for training is renamed for the test.
+    renaming = config.model_copy(update={"aliases": with_preset(config, config.uri).aliases})
+    return read_aligned(renaming, config.test_uri, labels=like.labels, task=like.task, scratch=scratch)
 
 
 def read_aligned(config: DatasetConfig, uri: str, *, labels: tuple[str, ...], task: Task, scratch: Path) -> Loaded:

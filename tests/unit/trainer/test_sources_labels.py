@@ -11,7 +11,8 @@ import pytest
 
 from model.manifest import Task
 from tests.reading import labels_of, read
-from trainer.sources import DatasetRejected
+from trainer.config import DatasetConfig
+from trainer.sources import DatasetRejected, read_examples, read_test_examples
 
 SHOPS = ["Home Furnishing", "Home Decor", "Kitchen & Dining", "Toys, Games", "Home"]
 SUBJECTS = ["cs.LG", "stat.ML", "cs.LG stat.ML", "math.ST", "math.ST stat.ML"]
@@ -137,3 +138,15 @@ def test_arxivs_snapshot_brings_its_separator_and_its_renamed_categories(name: s
     labels = read(path, label_separator="auto" if name.startswith("arxiv") else " ").examples.labels
 
     assert labels == (("cs.CL", "eess.SY", "math-ph") if name.startswith("arxiv") else ("cmp-lg", "cs.SY", "math.MP"))
+
+
+def test_what_was_renamed_for_training_is_renamed_for_the_test(tmp_path: Path) -> None:
+    rows = [{"title": f"T {n}", "abstract": "", "categories": name} for n in range(3) for name in ("cs.CL", "cs.SY")]
+    (tmp_path / "arxiv-metadata-oai-snapshot.json").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "test.jsonl").write_text(json.dumps({"title": "T", "abstract": "", "categories": "cmp-lg"}))
+    config = DatasetConfig(uri=str(tmp_path / "arxiv-metadata-oai-snapshot.json"), test_uri=str(tmp_path / "test.jsonl"))
+
+    train = read_examples(config, scratch=tmp_path, seed=0)
+    test = read_test_examples(config, like=train.examples, scratch=tmp_path)
+
+    assert labels_of(test) == [{"cs.CL"}]
