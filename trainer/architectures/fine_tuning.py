@@ -49,11 +49,20 @@ class Material:
 
 
 class FineTuning(Trainer):
-    """The Trainer, with batches whose order follows from seed and epoch."""
+    """The Trainer, with batches whose order follows from seed and epoch, and a learning rate of the head's own."""
 
-    def __init__(self, network: PooledClassifier, train: TokenIds, **others: Any) -> None:
+    def __init__(self, network: PooledClassifier, train: TokenIds, settings: TrainingConfig, **others: Any) -> None:
         super().__init__(network, train_dataset=train, **others)
+        self._network = network
         self._train = train
+        self._settings = settings
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW. The head begins at random weights and has to catch up with an encoder that needs small steps."""
+        if self.optimizer is None:
+            groups = parameter_groups(self._network, self._settings)
+            self.optimizer = torch.optim.AdamW(groups, lr=self._settings.learning_rate, fused=True)
+        return self.optimizer
 
     def get_train_dataloader(self) -> Any:
         """Batches of similar length."""
@@ -76,6 +85,7 @@ def fine_tune(
     trainer = FineTuning(
         network,
         material.train,
+        settings,
         args=arguments(settings, steps, folder, resumable=checkpoints is not None),
         eval_dataset=material.validation,
         data_collator=material.validation.batch,
@@ -129,6 +139,17 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def parameter_groups(network: PooledClassifier, settings: TrainingConfig) -> list[dict[str, Any]]:
+    """What is trained, by learning rate and weight decay; biases and norms do not decay."""
+    encoder = [each for each in network.encoder.parameters() if each.requires_grad]
+    rates = [(encoder, settings.learning_rate), (list(network.head.parameters()), settings.head_learning_rate)]
+    return [
+        {"params": [each for each in part if (each.ndim > 1) is decays], "lr": rate, "weight_decay": decay}
+        for part, rate in rates
+        for decays, decay in ((True, settings.weight_decay), (False, 0.0))
+    ]
 
 
 def loss_function(train: TokenIds, *, class_weights: bool) -> Loss:

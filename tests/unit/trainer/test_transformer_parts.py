@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModel
 from model.classifier import Encoder, Graph
 from model.manifest import Precision, Task
 from tests.encoders import pet_examples, training, write_tiny_bert
-from trainer.architectures import onnx_export, quantization, transformer
+from trainer.architectures import base_models, onnx_export, quantization, transformer
 from trainer.architectures.devices import usable_cpus
-from trainer.architectures.fine_tuning import loss_function, rarity_weights, total_steps
+from trainer.architectures.fine_tuning import loss_function, parameter_groups, rarity_weights, total_steps
 from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.token_ids import SimilarLengths, TokenIds
 from trainer.architectures.training_callbacks import EvenlySpaced
@@ -94,6 +94,15 @@ def test_a_rare_label_weighs_more_by_the_root_of_its_rarity() -> None:
     targets = csr_matrix(np.repeat(np.eye(2, dtype=np.uint8), [100, 1], axis=0))
     weights = rarity_weights(TokenIds(np.zeros(101, np.int32), np.arange(1, 102), targets, Task.SINGLE_LABEL))
     assert (weights[1] / weights[0]).item() == pytest.approx(10)
+
+
+def test_the_head_has_a_learning_rate_of_its_own_and_biases_do_not_decay(tmp_path: Path) -> None:
+    settings = training("minilm", learning_rate=1e-4, head_learning_rate=1e-2, weight_decay=0.1).training
+    encoder = base_models.load(str(write_tiny_bert(tmp_path / "bert")), max_length=8, scratch=tmp_path).network
+    network = PooledClassifier(encoder, torch.zeros(5))
+    groups = parameter_groups(network, settings)
+    assert [(each["lr"], each["weight_decay"]) for each in groups] == [(1e-4, 0.1), (1e-4, 0), (1e-2, 0.1), (1e-2, 0)]
+    assert [[tuple(part.shape) for part in each["params"]] for each in groups[2:]] == [[(5, 32)], [(5,)]]
 
 
 @pytest.mark.parametrize(
