@@ -92,6 +92,7 @@ def prepare(config: Config, scratch: Path) -> Data:
         test, notes = given.examples, (*notes, *(f"test set: {note}" for note in given.notes))
     groups = near_duplicates.groups(examples, config.split.near_duplicates)
     parts = split(examples, groups, config.split, seed=config.training.seed, with_test=test is None)
+    notes = (*notes, *parts.notes)
     for note in notes:
         log.info("%s", note)
     return _data(loaded.facts, notes, parts, test)
