@@ -56,16 +56,22 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds products/")
-    parser.add_argument("--learning-rate", type=float, default=None, help="default: the trainer's")
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--batch-size", type=int, default=16, help="small: one epoch has few steps")
     parser.add_argument("--max-length", type=int, default=64, help="tokens; the median text has 24")
     return parser.parse_args()
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
-    """The trainer's defaults, but for one epoch, one evaluation and short texts."""
-    settings = {"base_model": "minilm", "num_epochs": 1, "evaluations_per_epoch": 1, "max_length": arguments.max_length}
-    if arguments.learning_rate:
-        settings["learning_rate"] = arguments.learning_rate
+    """The trainer's defaults, but for one epoch, one evaluation, short texts and what suits so few steps."""
+    settings = {
+        "base_model": "minilm",
+        "num_epochs": 1,
+        "evaluations_per_epoch": 1,
+        "max_length": arguments.max_length,
+        "learning_rate": arguments.learning_rate,
+        "batch_size": arguments.batch_size,
+    }
     return Config.model_validate({"training": settings})
 
 
