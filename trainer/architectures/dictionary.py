@@ -1,7 +1,7 @@
 """An exact dictionary of pairs that a graph can look up: hash and displace, then compare the key.
 
-Two keys of one bucket never share a slot, so that a look-up is three gathers, whatever the key: the bucket's
-displacement, the slot's key, the slot's value. Method: Tarjan and Yao, "Storing a sparse table", CACM 1979.
+Two keys never share a row, so that a look-up is two gathers, whatever the key: the displacement of its bucket, and the key
+that belongs to its row. Method: Tarjan and Yao, "Storing a sparse table", Communications of the ACM 22, 1979.
 """
 
 from __future__ import annotations
@@ -15,95 +15,97 @@ from trainer.architectures.compiled import compiled
 
 FREE = -1  # no pair has this key
 KEYS_IN_A_BUCKET = 3
-ROOM = 1.3  # slots for each key
+ROOM = 1.04  # rows for each key: those that stay free cost memory, fewer of them cost time to build
 
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """The slot of a key is `key % modulus + displacements[key % len(displacements)]`.
+    """A key's row is `(key % modulus + displacements[key % buckets]) % rows`, if `keys` has the key in that row.
 
-    keys: the key in each slot, FREE where there is none; there is a slot for every possible sum.
-    values: what belongs to it.
+    displacements: 0 or more, int64 [buckets].
+    keys: the key of each row, FREE where there is none, int64 [rows].
     """
 
     modulus: int
     displacements: NDArray[np.int64]
     keys: NDArray[np.int64]
-    values: NDArray[np.int64]
 
-    def look_up(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The value of each key, 0 where it is not in the dictionary."""
-        slots = keys % self.modulus + self.displacements[keys % len(self.displacements)]
-        return np.where(self.keys[slots] == keys, self.values[slots], 0)
+    def rows(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row of each key, 0 where it is not in the dictionary."""
+        found = (keys % self.modulus + self.displacements[keys % len(self.displacements)]) % len(self.keys)
+        return np.where(self.keys[found] == keys, found, 0)
 
 
-def build(keys: NDArray[np.int64], values: NDArray[np.int64]) -> Dictionary:
-    """The dictionary of these keys, all different and 0 or more, and these values."""
+def build(keys: NDArray[np.int64], *, first: int) -> Dictionary:
+    """The dictionary of these keys, all different and 0 or more, with rows from `first` on."""
     buckets = _next_prime(len(keys) // KEYS_IN_A_BUCKET + 2)
-    modulus = _next_prime(int(len(keys) * ROOM) + buckets)
+    modulus = _next_prime(int(len(keys) * ROOM) + 2)
     while True:
-        found = _place(keys, values, buckets, modulus)
+        found = _place(keys, buckets, modulus, first)
         if found is not None:
             return found
-        modulus = _next_prime(modulus + 1)
+        # The keys of some bucket fit nowhere, most often because two always meet: other primes part them.
+        buckets, modulus = _next_prime(buckets + 1), _next_prime(modulus + 1 + modulus // 100)
 
 
-def _place(keys: NDArray[np.int64], values: NDArray[np.int64], buckets: int, modulus: int) -> Dictionary | None:
+def _place(keys: NDArray[np.int64], buckets: int, modulus: int, first: int) -> Dictionary | None:
     bucket = keys % buckets
     sizes = np.bincount(bucket, minlength=buckets)
-    # The largest buckets first, while there is room.
+    # The largest buckets first, while there is room; those of one key fit anywhere.
     order = np.lexsort((keys, bucket, -sizes[bucket]))
-    slots = np.full(2 * modulus, FREE, np.int64)
+    several = order[sizes[bucket[order]] > 1]
+    single = order[sizes[bucket[order]] == 1]
+    taken = np.full(modulus, FREE, np.int64)
     displacements = np.zeros(buckets, np.int64)
-    last = _displace(keys[order], bucket[order], modulus, slots, displacements)
-    if last < 0:
+    if not _displace(keys[several], bucket[several], taken, displacements):
         return None
-    in_slots = np.full(modulus + last, FREE, np.int64)
-    value_of = np.zeros(modulus + last, np.int64)
-    taken = np.flatnonzero(slots[: modulus + last] != FREE)
-    in_slots[taken] = keys[order][slots[taken]]
-    value_of[taken] = values[order][slots[taken]]
-    return Dictionary(modulus, displacements, in_slots, value_of)
+    free = np.flatnonzero(taken == FREE)[: len(single)]
+    taken[free] = keys[single]
+    displacements[bucket[single]] = free - keys[single] % modulus
+    rows = np.concatenate((np.full(first, FREE, np.int64), taken))
+    return Dictionary(modulus, (displacements + first) % len(rows), rows)
 
 
 @compiled
 def _displace(
-    keys: NDArray[np.int64],
-    bucket: NDArray[np.int64],
-    modulus: int,
-    slots: NDArray[np.int64],
-    displacements: NDArray[np.int64],
-) -> int:
-    """Give each bucket the first displacement that puts all its keys into free slots, and the slots their keys' numbers.
+    keys: NDArray[np.int64], bucket: NDArray[np.int64], taken: NDArray[np.int64], displacements: NDArray[np.int64]
+) -> bool:
+    """Give each bucket, all its keys in a row, a displacement that puts them into free places of `taken`.
 
-    Returns one more than the largest displacement, -1 where two keys of one bucket cannot be told apart.
+    Returns False where there is none for a bucket.
     """
-    largest = 0
+    modulus = len(taken)
     begin = 0
     while begin < len(keys):
         end = begin + 1
         while end < len(keys) and bucket[end] == bucket[begin]:
             end += 1
-        for one in range(begin, end):
-            for other in range(begin, one):
-                if keys[one] % modulus == keys[other] % modulus:
-                    return -1
-        shift = 0
-        at = begin
-        while at < end:
-            if shift > modulus:
-                return -1
-            if slots[keys[at] % modulus + shift] == FREE:
-                at += 1
-            else:
-                shift += 1
-                at = begin
+        places = np.sort(keys[begin:end] % modulus)
+        # From -places[0] to modulus - 1 - places[-1] all keys stay inside. The search starts anywhere in between: were it
+        # at one end for every bucket, that end would be full.
+        choices = modulus - (places[-1] - places[0])
+        start = keys[begin] * 7919 % choices
+        tried = 0
+        while tried < choices and not _fits(places, (start + tried) % choices - places[0], taken):
+            tried += 1
+        if tried == choices:
+            return False
+        displacements[bucket[begin]] = (start + tried) % choices - places[0]
         for at in range(begin, end):
-            slots[keys[at] % modulus + shift] = at
-        displacements[bucket[begin]] = shift
-        largest = max(largest, shift)
+            taken[keys[at] % modulus + displacements[bucket[begin]]] = keys[at]
         begin = end
-    return largest + 1
+    return True
+
+
+@compiled
+def _fits(places: NDArray[np.int64], shift: int, taken: NDArray[np.int64]) -> bool:
+    """Whether the places, shifted, are free and differ. They ascend."""
+    for at in range(len(places)):
+        if at > 0 and places[at] == places[at - 1]:
+            return False
+        if taken[places[at] + shift] != FREE:
+            return False
+    return True
 
 
 def _next_prime(least: int) -> int:

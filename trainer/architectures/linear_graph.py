@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy.sparse import csr_matrix
 
-from trainer.architectures.dictionary import build
+from trainer.architectures.dictionary import Dictionary, build
 from trainer.architectures.features import Features
 
 OPSET = 17
@@ -55,13 +55,20 @@ def quantise(weights: NDArray[np.float32], slope: NDArray[np.float64], bias: NDA
 
 def to_onnx(features: Features, scorer: Scorer) -> onnx.ModelProto:
     """The model: `input_ids`, `attention_mask` int64 [texts, tokens] to `logits` float32 [texts, labels]."""
+    dictionary = build(features.pairs, first=features.word_count)
+    row_of = np.concatenate((np.arange(features.word_count), dictionary.rows(features.pairs)))
+    idf = np.zeros(len(dictionary.keys), np.float32)
+    idf[row_of] = features.idf
+    weights = np.zeros((len(dictionary.keys), len(scorer.scale)), np.int8)
+    weights[row_of] = scorer.weights
     graph = _Graph()
     words = graph.node("Mul", "input_ids", "attention_mask")
-    places = graph.node("Concat", words, _pair_rows(graph, words, features), axis=1)
+    places = graph.node("Concat", words, _pair_rows(graph, words, dictionary, features.word_count), axis=1)
     counts = _counts(graph, places)
-    weight = graph.node("Mul", graph.node("Add", graph.node("Log", counts), graph.floats(1)), _idf(graph, features, places))
+    tempered = graph.node("Add", graph.node("Log", counts), graph.floats(1))
+    weight = graph.node("Mul", tempered, graph.node("Gather", graph.floats(idf), places))
     share = graph.node("Div", weight, counts)
-    sums = _weighted_sum(graph, share, places, scorer)
+    sums = _weighted_sum(graph, share, places, weights)
     squares = graph.node("ReduceSum", graph.node("Mul", weight, share), graph.integers([1]), keepdims=1)
     norm = graph.node("Sqrt", graph.node("Max", squares, graph.floats(TINY)))
     scaled = graph.node("Mul", graph.node("Div", sums, norm), graph.floats(scorer.scale))
@@ -103,20 +110,19 @@ class _Graph:
         return helper.make_model(graph, producer_name="labelwright", ir_version=FORMAT, opset_imports=[opset])
 
 
-def _pair_rows(graph: _Graph, words: str, features: Features) -> str:
+def _pair_rows(graph: _Graph, words: str, dictionary: Dictionary, word_count: int) -> str:
     """The row of the pair that begins at each position [texts, tokens], 0 where that is no feature.
 
     Padding and unknown words are in no pair of the dictionary, so that it needs no exception for them.
     """
-    dictionary = build(features.pairs, np.arange(features.word_count, len(features)))
     rest = graph.node("Slice", words, graph.integers([1]), graph.integers([np.iinfo(np.int64).max]), graph.integers([1]))
     following = graph.node("Pad", rest, graph.integers([0, 0, 0, 1]))
-    key = graph.node("Add", graph.node("Mul", words, graph.integers(features.word_count)), following)
+    key = graph.node("Add", graph.node("Mul", words, graph.integers(word_count)), following)
     bucket = graph.node("Mod", key, graph.integers(len(dictionary.displacements)))
-    moved = graph.node("Gather", graph.integers(dictionary.displacements), bucket)
-    slot = graph.node("Add", graph.node("Mod", key, graph.integers(dictionary.modulus)), moved)
-    known = graph.node("Equal", graph.node("Gather", graph.integers(dictionary.keys), slot), key)
-    row = graph.node("Gather", graph.integers(dictionary.values), slot)
+    displacement = graph.node("Gather", graph.integers(dictionary.displacements), bucket)
+    moved = graph.node("Add", graph.node("Mod", key, graph.integers(dictionary.modulus)), displacement)
+    row = graph.node("Mod", moved, graph.integers(len(dictionary.keys)))
+    known = graph.node("Equal", graph.node("Gather", graph.integers(dictionary.keys), row), key)
     return graph.node("Where", known, row, graph.integers(0))
 
 
@@ -133,12 +139,8 @@ def _counts(graph: _Graph, places: str) -> str:
     return graph.node("Reshape", counted, graph.integers([0, -1]))
 
 
-def _idf(graph: _Graph, features: Features, places: str) -> str:
-    return graph.node("Gather", graph.floats(features.idf), places)
-
-
-def _weighted_sum(graph: _Graph, share: str, places: str, scorer: Scorer) -> str:
+def _weighted_sum(graph: _Graph, share: str, places: str, weights: NDArray[np.int8]) -> str:
     """The rows of the weights, each times its share, summed up [texts, labels]."""
-    rows = graph.node("Cast", graph.node("Gather", graph.constant(scorer.weights), places), to=TensorProto.FLOAT)
+    rows = graph.node("Cast", graph.node("Gather", graph.constant(weights), places), to=TensorProto.FLOAT)
     product = graph.node("MatMul", graph.node("Unsqueeze", share, graph.integers([1])), rows)
     return graph.node("Squeeze", product, graph.integers([1]))

@@ -77,22 +77,25 @@ def test_many_different_pairs_outgrow_the_first_table() -> None:
 
 
 @settings(deadline=None)
-@given(st.sets(st.integers(0, 10**9), max_size=300), st.lists(st.integers(0, 10**9), max_size=300))
-def test_the_dictionary_knows_its_keys_and_no_others(keys: set[int], others: list[int]) -> None:
+@given(st.sets(st.integers(0, 10**9), max_size=300), st.lists(st.integers(0, 10**9), max_size=300), st.integers(1, 50))
+def test_the_dictionary_knows_its_keys_and_no_others(keys: set[int], others: list[int], first: int) -> None:
     known = np.array(sorted(keys), np.int64)
-    dictionary = build(known, np.arange(1, len(known) + 1))
+    dictionary = build(known, first=first)
 
-    np.testing.assert_array_equal(dictionary.look_up(known), np.arange(1, len(known) + 1))
-    found = dictionary.look_up(np.array(others, np.int64))
-    assert [value > 0 for value in found] == [other in keys for other in others]
+    rows = dictionary.rows(known)
+    assert len(set(rows.tolist())) == len(known)
+    assert rows.min(initial=first) >= first
+    found = dictionary.rows(np.array(others, np.int64))
+    assert [row > 0 for row in found] == [other in keys for other in others]
 
 
 @pytest.mark.parametrize("words", [3, 1_000, 60_000])
-def test_every_slot_that_a_key_can_reach_exists(words: int) -> None:
+def test_the_dictionary_holds_many_keys_in_hardly_more_rows(words: int) -> None:
     random = np.random.default_rng(0)
-    keys = np.unique(random.integers(2, words, 50_000) * words + random.integers(2, words, 50_000))
-    dictionary = build(keys, np.arange(1, len(keys) + 1))
+    keys = np.unique(random.zipf(1.2, 50_000) % words * words + random.zipf(1.2, 50_000) % words)
 
-    np.testing.assert_array_equal(dictionary.look_up(keys), np.arange(1, len(keys) + 1))
-    assert dictionary.modulus - 1 + dictionary.displacements.max() < len(dictionary.keys)
+    dictionary = build(keys, first=words)
+
+    np.testing.assert_array_equal(dictionary.keys[dictionary.rows(keys)], keys)
     assert (dictionary.keys != FREE).sum() == len(keys)
+    assert len(dictionary.keys) < words + 1.1 * len(keys) + 10
