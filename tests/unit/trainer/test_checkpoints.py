@@ -126,7 +126,7 @@ def test_another_dataset_is_another_training() -> None:
     "setting",
     [
         pytest.param({"training": {"from_scratch": True}}, id="from-scratch"),
-        pytest.param({"training": {"architecture": "transformer"}}, id="the-other-architectures-that-are-tried"),
+        pytest.param({"training": {"architecture": "linear"}}, id="the-other-architectures-that-are-tried"),
         pytest.param({"dataset": {"uri": "file:///elsewhere"}}, id="the-same-content-elsewhere"),
         pytest.param({"version": "v2"}, id="version"),
     ],
