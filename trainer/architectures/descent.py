@@ -45,28 +45,32 @@ def fit(features: csr_matrix, targets: csr_matrix, *, penalty: float, passes: in
     Minimises, for each label, |w|^2 / 2 + penalty * sum(max(0, 1 - y * (w x))^2), where x has a constant 1 for the bias.
     """
     orders = [np.random.default_rng([seed, each]).permutation(features.shape[0]) for each in range(passes)]
+    rows = _Rows(features.indptr, features.indices, features.data)
     edges = range(0, targets.shape[1], BLOCK)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        blocks = [threads.submit(_fit_block, features, targets[:, at : at + BLOCK].tocsr(), penalty, orders, at) for at in edges]
+        blocks = [
+            threads.submit(_fit_block, rows, features.shape[1], targets[:, at : at + BLOCK].tocsr(), penalty, orders, at)
+            for at in edges
+        ]
         fitted = [each.result() for each in blocks]
     return Linear(np.concatenate([each.weights for each in fitted], axis=1), np.concatenate([each.bias for each in fitted]))
 
 
-def _fit_block(features: csr_matrix, targets: csr_matrix, penalty: float, orders: list[NDArray[np.int64]], first: int) -> Linear:
+def _fit_block(
+    rows: _Rows, feature_count: int, targets: csr_matrix, penalty: float, orders: list[NDArray[np.int64]], first: int
+) -> Linear:
     examples, labels = targets.shape
-    weights = np.zeros((features.shape[1], labels), np.float32)
-    bias = np.zeros(labels, np.float32)
-    duals = np.zeros((examples, labels), np.float32)
-    squares = np.asarray(features.multiply(features).sum(axis=1), np.float32).ravel() + np.float32(1)
-    rows = _Rows(features.indptr, features.indices, features.data)
+    state = _State(
+        np.zeros((feature_count, labels), np.float32), np.zeros(labels, np.float32), np.zeros((examples, labels), np.float32)
+    )
     labelled = _Labelled(targets.indptr, targets.indices)
-    state = _State(weights, bias, duals)
+    squares = _squares(rows)
     slack = np.float32(1 / (2 * penalty))
     for number, order in enumerate(orders, 1):
         moved = _pass(order, rows, labelled, squares, slack, state)
         where = f"labels {first} to {first + labels - 1}, pass {number} of {len(orders)}"
         log.info("%s: %.1f%% of examples moved a label", where, 100 * moved / max(1, examples * labels))
-    return Linear(weights, bias)
+    return Linear(state.weights, state.bias)
 
 
 class _Rows(NamedTuple):
@@ -90,6 +94,16 @@ class _State(NamedTuple):
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     duals: NDArray[np.float32]
+
+
+@compiled
+def _squares(rows: _Rows) -> NDArray[np.float32]:
+    """The squared length of each example, its constant 1 included."""
+    found = np.ones(len(rows.starts) - 1, np.float32)
+    for example in range(len(found)):
+        for at in range(rows.starts[example], rows.starts[example + 1]):
+            found[example] += rows.values[at] * rows.values[at]
+    return found
 
 
 @compiled

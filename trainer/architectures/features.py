@@ -220,6 +220,7 @@ def _weigh(
     rows: NDArray[np.int32],
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
     """Values, features and starts of the rows of TF-IDF, features in the order in which a text first holds them."""
+    # What is not written to takes no memory, so that cutting at the end is enough.
     values = np.empty(2 * len(ids), np.float32)
     features = np.empty(2 * len(ids), np.int32)
     ends = np.zeros(len(starts), np.int64)
@@ -254,4 +255,4 @@ def _weigh(
         for at in range(begin, end):
             values[at] /= np.sqrt(squares)
         ends[text + 1] = end
-    return values[:end].copy(), features[:end].copy(), ends
+    return values[:end], features[:end], ends

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
@@ -17,13 +18,16 @@ from model.manifest import Architecture, Precision
 from trainer.architectures import descent
 from trainer.architectures.calibration import calibrate
 from trainer.architectures.exported import Exported
-from trainer.architectures.features import Features, choose, renumber, tf_idf
+from trainer.architectures.features import FIRST_WORD, Features, choose, renumber, tf_idf
 from trainer.architectures.linear_graph import Scorer, quantise, to_onnx
-from trainer.architectures.vocabulary import Tokens, encode, encode_texts, train_tokenizer, word_tokenizer, words_of
+from trainer.architectures.vocabulary import encode, encode_texts, train_tokenizer, word_tokenizer, words_of
 from trainer.config import Config, LinearConfig
 from trainer.examples import Examples
 
 log = logging.getLogger(__name__)
+# Features times labels: the weights take four bytes each while they are fitted, one in the graph, whose file must not reach
+# 2 GiB. So six hundred labels and more have fewer features than `max_features`.
+MOST_WEIGHTS = 250_000_000
 COMPARED = 200  # validation texts on which the graph is compared with its Python form
 AGREEMENT = 1e-4  # how far a logit may be off, for each unit of the largest
 
@@ -39,9 +43,9 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     """
     started = time.monotonic()
     settings = config.linear
-    tokenizer, tokens, features = _choose_features(train, settings)
+    tokenizer, features, rows = _choose_features(train, settings)
     fitted = descent.fit(
-        tf_idf(tokens, features),
+        rows,
         train.targets,
         penalty=settings.penalty,
         passes=settings.passes,
@@ -66,17 +70,18 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     )
 
 
-def _choose_features(train: Examples, settings: LinearConfig) -> tuple[Tokenizer, Tokens, Features]:
-    """A tokenizer of those words alone that are features, what it makes of the training part, and the features."""
+def _choose_features(train: Examples, settings: LinearConfig) -> tuple[Tokenizer, Features, csr_matrix]:
+    """The features, a tokenizer of those words alone that are features, and the training part's TF-IDF."""
     wide = train_tokenizer(train, minimum=settings.minimum_texts)
     every_word = words_of(wide)
     count = wide.get_vocab_size()
     tokens = encode(wide, train, max_length=settings.max_length)
     log.info("tokenized %d texts: %d words, %d different", len(train), len(tokens.ids), len(every_word))
-    kept, features = choose(tokens, word_count=count, minimum_texts=settings.minimum_texts, maximum=settings.max_features)
+    maximum = min(settings.max_features, MOST_WEIGHTS // len(train.labels))
+    kept, features = choose(tokens, word_count=count, minimum_texts=settings.minimum_texts, maximum=maximum)
     log.info("chose %d words and %d pairs as features", len(kept), len(features.pairs))
-    tokenizer = word_tokenizer([every_word[each] for each in kept - (count - len(every_word))])
-    return tokenizer, renumber(tokens, kept, word_count=count), features
+    tokenizer = word_tokenizer([every_word[each] for each in kept - FIRST_WORD])
+    return tokenizer, features, tf_idf(renumber(tokens, kept, word_count=count), features)
 
 
 def _write(tokenizer: Tokenizer, features: Features, scorer: Scorer, folder: Path) -> None:
