@@ -142,7 +142,9 @@ class LinearConfig(Settings):
     minimum_texts: int = Field(default=1, ge=1, description="texts that a word or pair must occur in to be kept")
     penalty: float = Field(default=0.5, gt=0, description="C of the squared hinge loss: higher fits the training part closer")
     passes: int = Field(default=8, ge=1, description="passes of the dual coordinate descent")
-    max_length: int = Field(default=512, ge=8, le=8192, description="words of a text that are seen; what is longer is cut")
+    max_length: int = Field(
+        default=512, ge=8, le=2048, description="words of a text that are seen; memory in serving grows with their square"
+    )
 
 
 class Config(Settings):
