@@ -18,7 +18,7 @@ from trainer.architectures.vocabulary import SPECIAL, Tokens
 
 FIRST_WORD = len(SPECIAL)
 EMPTY = -1
-SPARE = 2  # candidates counted for each feature wanted: a pair counted twice in a text, or with another, may drop out
+SPARE = 2  # candidates for each feature wanted: one that occurs twice in a text, or shares its counter, drops out
 # Knuth's multiplicative hash: the golden ratio of 2^64, as a signed integer.
 GOLDEN = -7046029254386353131
 
@@ -80,15 +80,24 @@ def tf_idf(tokens: Tokens, features: Features) -> csr_matrix:
 
 
 def _count_pairs(tokens: Tokens, word_count: int, minimum: int, maximum: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs in at least `minimum` texts, ascending, and how many texts hold each; those that are surely not among the
-    `maximum` first may be left out.
-    """
+    """Pairs in at least `minimum` texts, ascending, and how many texts hold each; the `maximum` first are among them."""
     # Most pairs occur once. A small table of counters, shared by pairs of one hash, tells them from the rest, so that
-    # the exact table holds a fraction of all pairs.
+    # the exact table holds a fraction of all pairs: those that may be in `least` texts.
     sketch = np.zeros(1 << max(10, min(26, len(tokens.ids).bit_length())), np.uint8)
     _sketch_pairs(tokens.ids, word_count, sketch)
     at_least = np.bincount(sketch, minlength=256)[::-1].cumsum()[::-1]
     least = max(min(minimum, 255), int(np.flatnonzero(at_least >= SPARE * maximum).max(initial=1)))
+    while True:
+        pairs, texts = _count_candidates(tokens, word_count, sketch, least)
+        if least <= minimum or (texts >= least).sum() >= maximum:
+            return pairs[texts >= minimum], texts[texts >= minimum]
+        least = max(minimum, least // 2)
+
+
+def _count_candidates(
+    tokens: Tokens, word_count: int, sketch: NDArray[np.uint8], least: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs, ascending, whose hash occurs at least `least` times, and how many texts hold each."""
     table, done = _empty_counter(1 << 15), 0
     while True:
         done = _count_exactly(tokens.ids, tokens.starts, word_count, sketch, least, table, done)
@@ -97,9 +106,9 @@ def _count_pairs(tokens: Tokens, word_count: int, minimum: int, maximum: int) ->
         larger = _empty_counter(len(table.keys))
         _move(table, larger)
         table = larger
-    kept = np.flatnonzero((table.keys != EMPTY) & (table.texts >= minimum))
-    kept = kept[np.argsort(table.keys[kept])]
-    return table.keys[kept], table.texts[kept].astype(np.int64)
+    used = np.flatnonzero(table.keys != EMPTY)
+    used = used[np.argsort(table.keys[used])]
+    return table.keys[used], table.texts[used].astype(np.int64)
 
 
 class _Counter(NamedTuple):

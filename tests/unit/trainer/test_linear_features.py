@@ -54,6 +54,8 @@ def test_the_features_are_those_that_most_texts_hold(texts: list[str], minimum: 
     assert all(word in named for name in named for word in name.split())
     enough = np.round((1 + len(texts)) / np.exp(everything.idf[2:] - 1) - 1) >= minimum
     assert len(named) == min(maximum, enough.sum())
+    counts = np.round((1 + len(texts)) / np.exp(everything.idf[2:].astype(np.float64) - 1) - 1)
+    assert sorted(held.values(), reverse=True) == sorted(counts, reverse=True)[: len(named)]
 
 
 def test_many_different_pairs_outgrow_the_first_table() -> None:
