@@ -143,10 +143,11 @@ def configure(file: Path | None, overrides: tuple[str, ...], options: dict[str, 
 
 def print_scores(scores: dict[str, Any]) -> None:
     """A small table for people, on standard error."""
-    test, baseline = scores["test"], scores["baseline"]["test"]
-    click.echo(f"{'':<18}{'test':>8}{'baseline':>10}", err=True)
-    for name in ("micro_f1", "macro_f1", "samples_f1", "weighted_f1", "subset_accuracy"):
-        click.echo(f"{name:<18}{test[name]:>8.4f}{baseline[name]:>10.4f}", err=True)
+    columns = {"test": scores["test"], f"baseline ({scores['baseline']['architecture']})": scores["baseline"]["test"]}
+    click.echo("".join([f"{'':<18}", *(f"{name:>{len(name) + 4}}" for name in columns)]), err=True)
+    for score in ("micro_f1", "macro_f1", "samples_f1", "weighted_f1", "subset_accuracy"):
+        values = (f"{part[score]:>{len(name) + 4}.4f}" for name, part in columns.items())
+        click.echo("".join([f"{score:<18}", *values]), err=True)
 
 
 def log_to_stderr() -> None:
