@@ -40,11 +40,11 @@ def main() -> None:
         test = read(arguments.data / "products" / "test.parquet", folder / "test.parquet")
         train, validation = halves(read(arguments.data / "products" / "train.parquet", folder / "train.parquet"))
         config = configuration(arguments)
+        fitted = linear.fit(train, validation, config, folder=folder / "linear")
         began = time.perf_counter()
         base, _ = transformer.train_and_export(train, validation, config, folder=folder / "minilm", checkpoints=None)
         seconds = time.perf_counter() - began
         quantize(folder / "minilm" / GRAPH, folder / "minilm" / QUANTIZED)
-        fitted = linear.fit(train, validation, config, folder=folder / "linear")
         print("model         accuracy  ms/text  fitted and exported")
         report("minilm fp32", folder / "minilm", GRAPH, base.max_length, test, seconds)
         report("minilm int8", folder / "minilm", QUANTIZED, base.max_length, test, seconds)
