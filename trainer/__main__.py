@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from model.artifact import ArtifactRejected
-from model.storage import ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
+from model.storage import ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable, open_store
 from trainer.config import Config, ConfigRejected, load, parse_override
 
 # Exit codes, after sysexits.h: what a Job's podFailurePolicy decides by.
@@ -107,21 +107,21 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
 @option(
     "--label-column", setting="dataset.label_columns", help="Column of labels, or several 0/1 columns.  [default: categories]"
 )
-@click.option("--output-dir", required=True, type=click.Path(path_type=Path), help="Folder that scores.json is written to.")
+@click.option("--output-dir", required=True, help="Where scores.json is written: a folder, file:// or s3://.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting of the dataset.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it.")
-def evaluate(model_path: str, output_dir: Path, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
+def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Score a published version on any dataset, and write OUTPUT_DIR/scores.json."""
     log_to_stderr()
     with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         config = configure(file, overrides, options)
         from trainer.rescoring import rescore
 
+        store = open_store(output_dir)
         result = rescore(model_path, config.dataset, scratch=Path(scratch))
-        output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / "scores.json").write_text(json.dumps(result, indent=1) + "\n")
+        store.write("scores.json", f"{json.dumps(result, indent=1)}\n".encode())
         print_scores(result["scores"])
-    click.echo(str(output_dir / "scores.json"))
+    click.echo(f"{store.uri}scores.json")
 
 
 @click.command(short_help="Print every setting, to be edited and given to train --config.")
