@@ -18,7 +18,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "Making .venv (a few minutes where nothing is cached: torch alone is 3 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip sync --quiet requirements/dev.txt
+	@$(BIN)/uv pip sync --quiet --compile-bytecode requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 

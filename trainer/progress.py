@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -16,20 +18,39 @@ SECONDS_BETWEEN_LINES = 10.0
 log = logging.getLogger(__name__)
 
 
-def track(steps: Iterable[Step], *, total: int, what: str) -> Iterator[Step]:
-    """The steps as they come, with the progress through `total` of them on standard error."""
+@contextmanager
+def progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
+    """What to call, from any thread, after each of `total` steps of the work; shown on standard error."""
     if sys.stderr.isatty():
-        yield from tqdm(steps, total=total, desc=what, leave=False, file=sys.stderr)
+        with tqdm(total=total, desc=what, leave=False, file=sys.stderr) as bar:
+            yield bar.update
     else:
-        yield from _with_lines(steps, total, what)
+        yield _Lines(total, what).advance
 
 
-def _with_lines(steps: Iterable[Step], total: int, what: str) -> Iterator[Step]:
-    start = last = time.monotonic()
-    for done, step in enumerate(steps, start=1):
-        yield step
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES and done < total:
-            left = (now - start) / done * (total - done)
-            log.info("%s: %d of %d, %.0f s left", what, done, total, left)
-            last = now
+def track(steps: Iterable[Step], *, total: int, what: str) -> Iterator[Step]:
+    """The steps as they come, with their progress."""
+    with progress(total, what) as advance:
+        for step in steps:
+            yield step
+            advance()
+
+
+class _Lines:
+    """A line now and then, none for what is short."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._total, self._what, self._done = total, what, 0
+        self._start = self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def advance(self) -> None:
+        """One step more is done."""
+        with self._lock:
+            self._done += 1
+            now = time.monotonic()
+            if now - self._last < SECONDS_BETWEEN_LINES or self._done >= self._total:
+                return
+            self._last = now
+        left = (now - self._start) / self._done * (self._total - self._done)
+        log.info("%s: %d of %d, about %.0f s left", self._what, self._done, self._total, left)

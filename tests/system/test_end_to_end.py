@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,12 @@ import pytest
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 from model.manifest import Manifest
+from tests.commands import labelwright
 from tests.servers import serving
 from trainer import docstrings
 
 LIBRARIES = ("networkx", "polars", "pydantic")
 TEXTS = ["Shortest path between two nodes of a weighted graph.", "Validate a field of the model with the given schema.", ""]
-
-
-def labelwright(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "labelwright", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == expect, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ loop runs over labels, which lie side by side. Knows nothing of texts.
 
 from __future__ import annotations
 
-import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from trainer.architectures.compiled import compiled
+from trainer.progress import progress
 
-log = logging.getLogger(__name__)
 # Labels that are fitted side by side. Their weights of one feature are 320 bytes in a row, and there is work for as
 # many threads as there are blocks. A label's weights do not depend on the block that it is in.
 BLOCK = 80
@@ -47,9 +47,10 @@ def fit(features: csr_matrix, targets: csr_matrix, *, penalty: float, passes: in
     orders = [np.random.default_rng([seed, each]).permutation(features.shape[0]) for each in range(passes)]
     rows = _Rows(features.indptr, features.indices, features.data)
     edges = range(0, targets.shape[1], BLOCK)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    steps = progress(len(edges) * passes, f"fitting {targets.shape[1]} labels")
+    with steps as advance, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         blocks = [
-            threads.submit(_fit_block, rows, features.shape[1], targets[:, at : at + BLOCK].tocsr(), penalty, orders, at)
+            threads.submit(_fit_block, rows, features.shape[1], targets[:, at : at + BLOCK].tocsr(), penalty, orders, advance)
             for at in edges
         ]
         fitted = [each.result() for each in blocks]
@@ -57,7 +58,12 @@ def fit(features: csr_matrix, targets: csr_matrix, *, penalty: float, passes: in
 
 
 def _fit_block(
-    rows: _Rows, feature_count: int, targets: csr_matrix, penalty: float, orders: list[NDArray[np.int64]], first: int
+    rows: _Rows,
+    feature_count: int,
+    targets: csr_matrix,
+    penalty: float,
+    orders: list[NDArray[np.int64]],
+    advance: Callable[[], object],
 ) -> Linear:
     examples, labels = targets.shape
     state = _State(
@@ -66,10 +72,9 @@ def _fit_block(
     labelled = _Labelled(targets.indptr, targets.indices)
     squares = _squares(rows)
     slack = np.float32(1 / (2 * penalty))
-    for number, order in enumerate(orders, 1):
-        moved = _pass(order, rows, labelled, squares, slack, state)
-        where = f"labels {first} to {first + labels - 1}, pass {number} of {len(orders)}"
-        log.info("%s: %.1f%% of examples moved a label", where, 100 * moved / max(1, examples * labels))
+    for order in orders:
+        _pass(order, rows, labelled, squares, slack, state)
+        advance()
     return Linear(state.weights, state.bias)
 
 
@@ -114,12 +119,11 @@ def _pass(
     squares: NDArray[np.float32],
     slack: np.float32,
     state: _State,
-) -> int:
-    """Visit every example once, in `order`; returns how many dual variables changed."""
+) -> None:
+    """Visit every example once, in `order`."""
     labels = len(state.bias)
     sign = np.full(labels, np.float32(-1))
     step = np.empty(labels, np.float32)
-    moved = 0
     for example in order:
         begin, end = rows.starts[example], rows.starts[example + 1]
         own = labelled.labels[labelled.starts[example] : labelled.starts[example + 1]]
@@ -134,7 +138,6 @@ def _pass(
         sign[own] = np.float32(-1)
         if changed == 0:
             continue
-        moved += changed
         for label in range(labels):
             state.bias[label] += step[label]
         for at in range(begin, end):
@@ -142,7 +145,6 @@ def _pass(
             value = rows.values[at]
             for label in range(labels):
                 row[label] += value * step[label]
-    return moved
 
 
 @compiled

@@ -58,7 +58,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     _write(tokenizer, features, scorer, folder)
     _compare(validation, tokenizer, features, scorer, folder, max_length=settings.max_length)
     seconds = time.monotonic() - started
-    log.info("exported to %s after %.1f s", folder, seconds)
+    log.info("fitted and exported in %.1f s", seconds)
     return Exported(
         folder=folder,
         architecture=Architecture.LINEAR,

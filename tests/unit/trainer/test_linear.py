@@ -160,6 +160,6 @@ def test_it_says_how_far_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture,
     with caplog.at_level(logging.INFO):
         linear.fit(train, train, settings(passes=3), folder=tmp_path / "linear")
 
-    assert "pass 3 of 3" in caplog.text
+    assert "tokenized 50 texts" in caplog.text
     assert "as features" in caplog.text
     assert capsys.readouterr().out == ""

@@ -118,7 +118,9 @@ def test_shares_are_kept_for_every_label(with_test: bool, single: bool) -> None:
     shares = [0.65, 0.15, 0.2] if with_test else [0.85, 0.15]
     for part, share in zip(parts_of(parts), shares, strict=True):
         assert len(part) == pytest.approx(share * 5_000, abs=50)
-        assert part.label_counts() == pytest.approx(share * examples.label_counts(), rel=0.06, abs=2)  # a label that half of the texts carry comes last
+        assert part.label_counts() == pytest.approx(
+            share * examples.label_counts(), rel=0.06, abs=2
+        )  # a label that half of the texts carry comes last
 
 
 def test_the_seed_alone_decides() -> None:

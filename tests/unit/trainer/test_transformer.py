@@ -16,11 +16,6 @@ from trainer.architectures.exported import Exported
 from trainer.architectures.validation import micro_f1_of
 from trainer.examples import Examples
 
-MINILM_TEXTS = {
-    "kitchen": ["steel pan with lid", "bread knife", "set of six glass tumblers", "non stick baking tray"],
-    "phones": ["case for iphone 6", "micro usb charger", "tempered glass screen guard", "selfie stick with cable"],
-}
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
@@ -113,16 +108,3 @@ def test_a_shorter_model_lowers_the_maximum_length(tmp_path: Path) -> None:
     config = training(write_tiny_bert(tmp_path / "bert", positions=10), num_epochs=1)
     exported = transformer.fit(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
     assert exported.max_length == 10
-
-
-def test_the_packaged_minilm_learns_in_one_epoch(tmp_path: Path) -> None:
-    import polars as pl
-    from scipy.sparse import csr_matrix
-
-    rows = [(text, column) for column, texts in enumerate(MINILM_TEXTS.values()) for text in texts] * 12
-    pl.DataFrame({"text": [text for text, _ in rows]}).write_parquet(tmp_path / "texts.parquet")
-    targets = csr_matrix(np.eye(2, dtype=np.uint8)[[column for _, column in rows]])
-    examples = Examples(tmp_path / "texts.parquet", np.arange(len(rows)), tuple(MINILM_TEXTS), targets, Task.SINGLE_LABEL)
-    config = training("minilm", num_epochs=1, learning_rate=5e-4, class_weights=True)
-    exported = transformer.fit(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
-    assert micro_f1_of(*served(exported), examples) == 1.0
