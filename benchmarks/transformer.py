@@ -58,6 +58,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds products/")
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--batch-size", type=int, default=16, help="small: one epoch has few steps")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-length", type=int, default=64, help="tokens; the median text has 24")
     return parser.parse_args()
 
@@ -71,6 +72,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
         "max_length": arguments.max_length,
         "learning_rate": arguments.learning_rate,
         "batch_size": arguments.batch_size,
+        "seed": arguments.seed,
     }
     return Config.model_validate({"training": settings})
 

@@ -1,0 +1,1 @@
+"""The asynchronous API, feedback, and the page for people: to come."""

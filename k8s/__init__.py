@@ -1,0 +1,1 @@
+"""What the cluster sees: manifests and the controller, to come."""
