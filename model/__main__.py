@@ -6,8 +6,8 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -35,15 +35,34 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
             classifier = Classifier.load(fetch(version, Path(scratch)))
         except (ArtifactRejected, StorageError) as error:
             raise click.ClickException(str(error)) from error
-        for batch in _batches(texts or (line.rstrip("\r\n") for line in sys.stdin)):
+        size = 1 if sys.stdin.isatty() else BATCH_TEXTS  # who types a line wants its answer
+        for batch in _batches(texts or _lines(sys.stdin.buffer), size):
             for text, found in zip(batch, classifier.predict(batch, top_k=top_k, threshold=threshold), strict=True):
                 answer = {"text": text, "labels": found.labels, "scores": [round(each, 6) for each in found.scores]}
                 click.echo(json.dumps(answer, ensure_ascii=False))
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    remaining = iter(texts)
-    while batch := list(islice(remaining, BATCH_TEXTS)):
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    for number, line in enumerate(stream, start=1):
+        try:
+            yield line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise click.ClickException(f"line {number} of standard input is not UTF-8: {error.reason}") from error
+
+
+def _batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """At most `size` texts at a time; those before one that cannot be read are given first."""
+    batch: list[str] = []
+    try:
+        for text in texts:
+            batch.append(text)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except click.ClickException:
+        yield batch
+        raise
+    if batch:
         yield batch
 
 

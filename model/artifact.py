@@ -16,6 +16,7 @@ MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 TOKENIZER = "tokenizer.json"
 REPORT = "report.html"
+PROBE = ".labelwright-probe"
 
 
 class ArtifactRejected(Exception):
@@ -44,6 +45,12 @@ def require_unpublished(store: ObjectStore) -> None:
     """Raise ObjectExists if there is a version at the store's URI: it would have to change."""
     if any(each.key == MANIFEST for each in store.list(MANIFEST)):
         raise ObjectExists(f"{store.uri} is published already: a version never changes")
+
+
+def require_writable(store: ObjectStore) -> None:
+    """Raise StorageError if nothing can be written to the store, by trying."""
+    store.write(PROBE, b"Can this be written?\n")
+    store.delete(PROBE)
 
 
 def fetch(uri: str, scratch: Path) -> Path:

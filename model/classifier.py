@@ -20,6 +20,8 @@ from model.manifest import Manifest, Task
 
 Floats = NDArray[np.float32]
 BATCH_TOKENS = 8192  # bounds the memory of a call; padding counts
+# Key of a graph's metadata: its activations are scaled by all that is in a call, so that texts would colour each other.
+ONE_TEXT_A_CALL = "labelwright.one_text_a_call"
 WARM_UP = ("", "A text to answer before the first one that matters.")
 
 
@@ -99,18 +101,25 @@ class Graph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._one_at_a_time = ONE_TEXT_A_CALL in self._session.get_modelmeta().custom_metadata_map
         self.label_count = self._compute([[0]]).shape[-1]
 
     def logits(self, encodings: Sequence[Encoding]) -> Floats:
-        """Logits [texts, labels] of any number of texts, computed in batches of similar length."""
+        """Logits [texts, labels] of any number of texts, computed in batches of similar length.
+
+        A text's logits do not depend on the others: a graph of which that is not true says so, and gets one a call.
+        """
         lengths = np.array([len(each.ids) for each in encodings])
         order = np.argsort(lengths, kind="stable")
-        found = [self._compute([encodings[at].ids for at in batch]) for batch in _batches(order, lengths)]
+        found = [self._compute([encodings[at].ids for at in batch]) for batch in self._batches(order, lengths)]
         if not found:
             return np.zeros((0, self.label_count), np.float32)
         logits = np.empty((len(encodings), found[0].shape[1]), np.float32)
         logits[order] = np.concatenate(found)
         return logits
+
+    def _batches(self, order: NDArray[np.intp], lengths: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        return [order[[at]] for at in range(len(order))] if self._one_at_a_time else _batches(order, lengths)
 
     def knows(self, token_id: int) -> bool:
         """Whether the graph has a row for this token, tried by asking for it."""

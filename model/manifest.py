@@ -55,6 +55,14 @@ class FileEntry(Strict):
     size: int = Field(ge=0, description="bytes")
 
 
+class TestSet(Strict):
+    """Labelled texts that were given to be scored on."""
+
+    uri: str
+    sha256: Sha256
+    rows: int = Field(ge=0, description="rows read, before any was set aside")
+
+
 class Dataset(Strict):
     """The labelled texts that a version came from."""
 
@@ -62,6 +70,8 @@ class Dataset(Strict):
     sha256: Sha256 = Field(description="of the content of every file read, in the order of their names")
     rows: int = Field(ge=0, description="rows read, before any was set aside")
     columns: tuple[str, ...]
+    test: TestSet | None = Field(default=None, description="none: the test part was set aside from the dataset")
+    notes: tuple[str, ...] = Field(default=(), description="what was set aside or found out, in sentences")
 
 
 class Candidate(Strict):

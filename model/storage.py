@@ -142,8 +142,11 @@ class FileStore:
     def _replacing(self, key: str, *, new: bool) -> Iterator[Path]:
         """A file to write beside the target, moved there in one step, and flushed to the disk before that."""
         target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            raise StorageRejected(f"{target.parent} is no folder that files can be written to: {error.strerror}") from error
         part = Path(name)
         try:
             yield part
@@ -193,18 +196,19 @@ class S3Store:
         import boto3  # a third of a second that a local run need not pay
         from botocore.config import Config
 
-        # A session of its own: boto3's common one keeps the first credentials that it saw, and is not for threads.
-        return boto3.session.Session().client(
-            "s3",
-            config=Config(
-                connect_timeout=10,
-                read_timeout=60,
-                retries={"mode": "standard", "max_attempts": 5},
-                # Stores other than AWS's rarely know the newer checksums.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
+        config = Config(
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 5},
+            # Stores other than AWS's rarely know the newer checksums.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
         )
+        try:
+            # A session of its own: boto3's common one keeps the first credentials that it saw, and is not for threads.
+            return boto3.session.Session().client("s3", config=config)
+        except ValueError as error:  # an endpoint that is no URL
+            raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL has to be like http://host:9000") from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with _s3_errors(self.uri + prefix):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sys
@@ -22,6 +23,7 @@ from trainer.config import Config, ConfigRejected, load, parse_override
 CONFIG_WRONG = 64
 DATASET_WRONG = 65
 TRY_AGAIN = 75
+INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,6 +41,14 @@ def failures() -> Iterator[None]:
         raise _with_code(click.ClickException(str(error)), DATASET_WRONG) from error
     except (StorageUnavailable, ConnectionError, TimeoutError) as error:
         raise _with_code(click.ClickException(f"{error}; trying again may help"), TRY_AGAIN) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = error.filename or tempfile.gettempdir()
+        raise _with_code(click.ClickException(f"the disk of {full} is full; trying again may help"), TRY_AGAIN) from error
+    except KeyboardInterrupt:
+        message = "stopped; the same command again goes on from the last checkpoint, if there is one"
+        raise _with_code(click.ClickException(message), INTERRUPTED) from None
 
 
 class CodedCommand(click.Command):
@@ -63,11 +73,21 @@ def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Comma
 
 
 @click.command(cls=CodedCommand, short_help="Train a classifier and publish it as a version.")
-@option("--dataset", setting="dataset.uri", help="Labelled texts: a file, folder or glob at file://, s3://, hf:// or kaggle://.")
-@option("--test-dataset", setting="dataset.test_uri", help="A test set; without one, a part of the dataset is set aside.")
-@option("--text-columns", setting="dataset.text_columns", help="Columns joined into the text.  [default: title,abstract]")
 @option(
-    "--label-column", setting="dataset.label_columns", help="Column of labels, or several 0/1 columns.  [default: categories]"
+    "--dataset",
+    setting="dataset.uri",
+    help="Labelled texts at file://, s3://, hf:// or kaggle://: a file, folder or glob.  [default: the arXiv snapshot, 4 GB]",
+)
+@option("--test-dataset", setting="dataset.test_uri", help="A test set; without one, a part of the dataset is set aside.")
+@option(
+    "--text-columns",
+    setting="dataset.text_columns",
+    help="Columns joined into the text, separated by commas.  [default: title,abstract]",
+)
+@option(
+    "--label-column",
+    setting="dataset.label_columns",
+    help="Column of labels, or several 0/1 columns, separated by commas.  [default: categories]",
 )
 @option("--output-dir", setting="output_dir", help="Where versions are published, file:// or s3://.  [default: ./models]")
 @option("--name", setting="name", help="The classifier's name.  [default: classifier]")
@@ -78,7 +98,13 @@ def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Comma
 @option("--sample-count", setting="dataset.sample_count", type=int, help="Train on a random sample of so many rows.")
 @option("--seed", setting="training.seed", type=int, help="Same seed, same data: same model.  [default: 0]")
 @option("--from-scratch", setting="training.from_scratch", is_flag=True, help="Ignore the checkpoints of an interrupted run.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting: --set training.batch_size=16.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting that `labelwright settings` prints: --set training.batch_size=16.",
+)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it.")
 def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Train a classifier from labelled texts and publish it as a version.
@@ -103,12 +129,24 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
 @click.command(name="evaluate", cls=CodedCommand, short_help="Score a version on a dataset.")
 @click.option("--model-path", required=True, help="The version: a folder, file:// or s3://.")
 @option("--dataset", setting="dataset.uri", required=True, help="Labelled texts, as for train.")
-@option("--text-columns", setting="dataset.text_columns", help="Columns joined into the text.  [default: title,abstract]")
 @option(
-    "--label-column", setting="dataset.label_columns", help="Column of labels, or several 0/1 columns.  [default: categories]"
+    "--text-columns",
+    setting="dataset.text_columns",
+    help="Columns joined into the text, separated by commas.  [default: title,abstract]",
+)
+@option(
+    "--label-column",
+    setting="dataset.label_columns",
+    help="Column of labels, or several 0/1 columns, separated by commas.  [default: categories]",
 )
 @click.option("--output-dir", required=True, help="Where scores.json is written: a folder, file:// or s3://.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting of the dataset.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting of the dataset that `labelwright settings` prints.",
+)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it.")
 def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Score a published version on any dataset, and write OUTPUT_DIR/scores.json."""
@@ -120,7 +158,8 @@ def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file:
         store = open_store(output_dir)
         result = rescore(model_path, config.dataset, scratch=Path(scratch))
         store.write("scores.json", f"{json.dumps(result, indent=1)}\n".encode())
-        print_scores(result["scores"])
+        same = result["scores"]["baseline"]["dataset_sha256"] == result["dataset"]["sha256"]
+        print_scores(result["scores"], baseline=same)
     click.echo(f"{store.uri}scores.json")
 
 
@@ -134,16 +173,18 @@ def settings() -> None:
 
 def configure(file: Path | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
     """The configuration of a file, `--set` and the command's own options, the later winning."""
-    given = {name.replace("__", "."): value for name, value in options.items() if value not in (None, False)}
+    given = {name.replace("__", "."): value for name, value in options.items() if value is not None and value is not False}
     for setting in ("dataset.text_columns", "dataset.label_columns"):
         if setting in given:
             given[setting] = [each.strip() for each in given[setting].split(",")]
     return load(file, dict(map(parse_override, overrides)) | given)
 
 
-def print_scores(scores: dict[str, Any]) -> None:
+def print_scores(scores: dict[str, Any], *, baseline: bool = True) -> None:
     """A small table for people, on standard error."""
-    columns = {"test": scores["test"], f"baseline ({scores['baseline']['architecture']})": scores["baseline"]["test"]}
+    columns = {"test": scores["test"]}
+    if baseline:
+        columns[f"baseline ({scores['baseline']['architecture']})"] = scores["baseline"]["test"]
     click.echo("".join([f"{'':<18}", *(f"{name:>{len(name) + 4}}" for name in columns)]), err=True)
     for score in ("micro_f1", "macro_f1", "samples_f1", "weighted_f1", "subset_accuracy"):
         values = (f"{part[score]:>{len(name) + 4}.4f}" for name, part in columns.items())

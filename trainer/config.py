@@ -184,7 +184,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise ConfigRejected(f"--config {file}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigRejected(f"--config {file}: {error}") from error
     if content is None:
         return {}
@@ -206,4 +208,7 @@ def _explain(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"{where} is not a setting"
-    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{where} is {error['input']!r}: expected lower-case letters, digits, '-' and '.', 63 at most"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where} is {error['input']!r}: {message[0].lower()}{message[1:]}"

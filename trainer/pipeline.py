@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish, require_unpublished
+from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish, require_unpublished, require_writable
 from model.classifier import Classifier, Decision, Encoder, Graph
-from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, Training
+from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
 from model.storage import ObjectStore, open_store
 from trainer import near_duplicates
 from trainer.architectures import linear
@@ -45,7 +45,6 @@ class Data:
     """The dataset, divided, and what was found out about it."""
 
     facts: Dataset
-    notes: tuple[str, ...]
     train: Examples
     validation: Examples
     test: Examples
@@ -66,7 +65,8 @@ def run(config: Config, *, scratch: Path, now: datetime) -> Published:
     cost = Cost()
     config = config.model_copy(update={"version": config.version or f"{now:%Y%m%d-%H%M%S}"})
     store = open_store(f"{config.output_dir.rstrip('/')}/{config.name}/{config.version}/")
-    require_unpublished(store)  # and that it can be reached: better known now than after the last epoch
+    require_unpublished(store)
+    require_writable(open_store(f"{config.output_dir.rstrip('/')}/{config.name}/"))  # better known now than at the end
     data = prepare(config, scratch)
     checkpoints = Checkpoints.of(config, dataset_sha256=data.facts.sha256)
     tried = [measure(each, data) for each in fit(config, data, checkpoints, scratch)]
@@ -84,34 +84,39 @@ def prepare(config: Config, scratch: Path) -> Data:
     for folder in ("dataset", "test"):
         (scratch / folder).mkdir()
     loaded = read_examples(config.dataset, scratch=scratch / "dataset", seed=config.training.seed)
-    examples, notes, test = loaded.examples, loaded.notes, None
+    examples, facts, notes, test = loaded.examples, loaded.facts, loaded.notes, None
     if config.dataset.test_uri:
         given = read_aligned(
             config.dataset, config.dataset.test_uri, labels=examples.labels, task=examples.task, scratch=scratch / "test"
         )
         test, notes = given.examples, (*notes, *(f"test set: {note}" for note in given.notes))
+        found = TestSet(uri=given.facts.uri, sha256=given.facts.sha256, rows=given.facts.rows)
+        facts = facts.model_copy(update={"test": found})
     groups = near_duplicates.groups(examples, config.split.near_duplicates)
     parts = split(examples, groups, config.split, seed=config.training.seed, with_test=test is None)
     notes = (*notes, *parts.notes)
     for note in notes:
         log.info("%s", note)
-    return _data(loaded.facts, notes, parts, test)
+    return _data(facts.model_copy(update={"notes": notes}), parts, test)
 
 
-def _data(facts: Dataset, notes: tuple[str, ...], parts: Parts, given: Examples | None) -> Data:
+def _data(facts: Dataset, parts: Parts, given: Examples | None) -> Data:
     test = given if given is not None else parts.test
     assert test is not None  # noqa: S101 - split makes one unless it was told that there is one
     sizes = [f"{len(each):,}" for each in (parts.train, parts.validation, test)]
     log.info("%s texts to train on, %s to validate, %s to test, %d labels", *sizes, len(parts.train.labels))
-    return Data(facts, notes, parts.train, parts.validation, test)
+    return Data(facts, parts.train, parts.validation, test)
 
 
 def fit(config: Config, data: Data, checkpoints: Checkpoints, scratch: Path) -> Iterator[Exported]:
     """The linear model, which every other is measured against, and the transformer if it is asked for."""
-    yield linear.fit(data.train, data.validation, config, folder=scratch / "linear")
-    if config.training.architecture != "linear" and config.training.base_model:
+    wanted = config.training.architecture != "linear" and config.training.base_model
+    if wanted:
         from trainer.architectures import transformer  # torch takes seconds to import
 
+        transformer.require_base_model(config, scratch=scratch)
+    yield linear.fit(data.train, data.validation, config, folder=scratch / "linear")
+    if wanted:
         yield transformer.fit(data.train, data.validation, config, folder=scratch / "transformer", checkpoints=checkpoints)
 
 
@@ -174,7 +179,7 @@ def hand_over(data: Data, chosen: Tried, answers: Answers, manifest: Manifest, s
     """Write the report beside the graph and publish the folder."""
     folder, decision = chosen.exported.folder, chosen.classifier.decision
     part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
-    write_report(folder / REPORT, manifest, part, data.train.label_counts(), data.notes)
+    write_report(folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes)
     complete = manifest.model_copy(update={"files": describe(folder)})
     log.info("publishing %s", store.uri)
     return Published(publish(folder, complete, store), complete)

@@ -125,6 +125,11 @@ def test_a_version_that_is_published_is_never_written_again(dataset: Path, tmp_p
         pytest.param(["--architecture", "transformer"], 64, ["base_model"], id="transformer-of-nothing"),
         pytest.param(["--set", "training.speed=9"], 64, ["training.speed"], id="unknown-setting"),
         pytest.param(["--output-dir", "ftp://x/"], 64, ["ftp://x", "s3://"], id="unknown-storage"),
+        pytest.param(["--output-dir", "/dev/null/models"], 64, ["/dev/null/models"], id="output-that-is-no-folder"),
+        pytest.param(["--sample-count", "0"], 64, ["dataset.sample_count", "0"], id="no-sample"),
+        pytest.param(["--name", "My Name"], 64, ["name", "My Name", "lower-case"], id="name-that-no-resource-has"),
+        pytest.param(["--base-model", "/nothing"], 64, ["/nothing"], id="no-such-base-model"),
+        pytest.param(["--test-dataset", "/nothing.csv"], 65, ["/nothing.csv"], id="no-such-test-set"),
         pytest.param(["--dataset", "file:///nothing/here.csv"], 65, ["here.csv"], id="no-such-file"),
     ],
 )

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model.artifact import GRAPH
-from model.classifier import Encoder, Graph
+from model.classifier import ONE_TEXT_A_CALL, Encoder, Graph
 from model.manifest import Precision
 from trainer.architectures.validation import micro_f1_of
 from trainer.examples import Examples
@@ -38,6 +39,9 @@ def quantize(graph: Path, to: Path) -> None:
     """The graph with its matrix products in int8: weights by column beforehand, activations by tensor at run time."""
     with _silence():
         quantize_dynamic(graph, to, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+    quantized = onnx.load(to)
+    onnx.helper.set_model_props(quantized, {ONE_TEXT_A_CALL: "true"})
+    onnx.save(quantized, to)
 
 
 @contextmanager

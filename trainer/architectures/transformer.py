@@ -67,6 +67,13 @@ def train_and_export(
     return base, epochs
 
 
+def require_base_model(config: Config, *, scratch: Path) -> None:
+    """Raise ConfigRejected or StorageError if the base model cannot be used, before anything else takes time."""
+    prepare_libraries(config.training.seed)
+    with TemporaryDirectory(dir=scratch, prefix="base-") as folder:
+        base_of(config, scratch=Path(folder))
+
+
 def prepare_libraries(seed: int) -> None:
     """Seed every source of random numbers, and keep the libraries' own lines and bars out of ours."""
     transformers.set_seed(seed)

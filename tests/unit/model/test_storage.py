@@ -177,3 +177,15 @@ def test_a_file_that_is_being_written_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / f"{PART_PREFIX}abc").write_bytes(b"half")
 
     assert list(open_store(str(tmp_path)).list()) == []
+
+
+def test_a_folder_below_a_file_is_the_fault_of_who_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageRejected, match="no folder"):
+        open_store((tmp_path / "file" / "models").as_uri()).write("key", b"content")
+
+
+def test_an_endpoint_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "notaurl")
+    with pytest.raises(StorageRejected, match=r"notaurl.*AWS_ENDPOINT_URL"):
+        open_store("s3://bucket/").write("key", b"content")
