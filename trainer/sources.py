@@ -50,9 +50,10 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     examples, more = _without_rare(examples, config.minimum_examples)
     if len(examples.labels) < 2:
         found = ", ".join(map(repr, examples.labels)) or "none"
+        drawn = f" in the {len(rows):,} rows that dataset.sample_count lets in" if len(rows) < len(usable) else ""
+        facts_found = (f"labels with at least {config.minimum_examples} examples{drawn}: {found}", _columns(table))
         raise DatasetRejected(
-            f"dataset.uri {config.uri!r}: there is nothing to tell apart: labels with at least "
-            f"{config.minimum_examples} examples: {found}; {_columns(table)}"
+            f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts_found + labelled.notes)}"
         )
     return Loaded(examples, facts, notes + more)
 

@@ -57,6 +57,14 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(name: str, content: byte
     assert "\n" not in str(refused.value)
 
 
+def test_a_sample_too_small_for_its_labels_is_blamed_on_the_setting(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(HEADER + GOOD)
+
+    with pytest.raises(DatasetRejected, match=r"at least 3 examples in the 3 rows that dataset\.sample_count lets in"):
+        read(path, sample_count=3)
+
+
 def test_a_folder_of_several_formats_is_refused_and_they_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()

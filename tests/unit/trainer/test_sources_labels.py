@@ -12,6 +12,7 @@ import pytest
 from model.manifest import Task
 from tests.reading import labels_of, read
 from trainer.config import DatasetConfig
+from trainer.labels import read_labels
 from trainer.sources import DatasetRejected, read_examples, read_test_examples
 
 SHOPS = ["Home Furnishing", "Home Decor", "Kitchen & Dining", "Toys, Games", "Home"]
@@ -36,6 +37,10 @@ def write(folder: Path, labels: Sequence[object], **columns: Sequence[object]) -
         pytest.param(["a|b", "b|c", "a|c", "a|b|c", "c|b", "b|a", "c|a"], {"a", "b", "c"}, id="bars-never-alone"),
         pytest.param(["Clothing, Shoes & Jewelry", "Toys, Games", "Food"], None, id="commas-within-names"),
         pytest.param(["a, b", "a", "b"], {"a", "b"}, id="commas-between"),
+        pytest.param(["red|blue", "green", "red", "blue|green"], {"red", "blue", "green"}, id="bars-in-four-rows"),
+        pytest.param(["Home|Kitchen", "Home|Garden", "Toys|Puzzles"], None, id="bars-of-a-path"),
+        pytest.param(["New York", "New Jersey", "Las Vegas", "Los Angeles"], None, id="cities"),
+        pytest.param(["first class", "second class"], None, id="classes"),
     ],
 )
 def test_a_separator_is_found_only_where_it_separates(strings: list[str], found: set[str] | None, tmp_path: Path) -> None:
@@ -43,6 +48,53 @@ def test_a_separator_is_found_only_where_it_separates(strings: list[str], found:
 
     assert set(loaded.examples.labels) == (found or set(strings))
     assert any("joined by" in note for note in loaded.notes) == (found is not None and found != set(strings))
+
+
+DATA = Path("/work/shared/data")
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the data sets of the workplace")
+
+
+@needs_data
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [300, 1_000, 2_500, 15_000])
+def test_blanks_are_found_between_arxivs_categories(count: int, seed: int) -> None:
+    rows = pl.read_parquet(DATA / "arxiv/test.parquet").sample(count, seed=seed)
+
+    found = read_labels(rows["categories"].list.join(" "), listed=False, separator="auto", aliases={})
+
+    assert found.several
+    assert not any(" " in name for name in found.names)
+    assert any("joined by ' '" in note for note in found.notes)
+
+
+@needs_data
+@pytest.mark.parametrize("count", [100, 300, 1_000, 9_000])
+@pytest.mark.parametrize("column", ["category", "category_l2"])
+def test_blanks_in_names_of_products_separate_nothing(column: str, count: int) -> None:
+    names = pl.read_parquet(DATA / "products/train.parquet")[column].head(count)
+
+    found = read_labels(names, listed=False, separator="auto", aliases={})
+
+    assert set(found.names) == {name.strip() for name in names.drop_nulls() if name.strip()}
+    assert found.notes == ()
+
+
+FEW = ["astro-ph.CO astro-ph.HE", "astro-ph.CO gr-qc", "gr-qc", "hep-th math-ph", "math-ph math.MP", "cs.LG stat.ML"]
+
+
+def test_what_may_be_several_labels_and_was_taken_whole_is_told() -> None:
+    found = read_labels(pl.Series(FEW * 3), listed=False, separator="auto", aliases={})
+
+    [note] = found.notes
+    assert note == (
+        "5 of 6 different labels hold ' ', such as 'cs.LG stat.ML'; "
+        "each was taken as one label: set dataset.label_separator if they are several"
+    )
+
+
+def test_what_may_be_several_labels_is_told_when_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match=r"nothing to tell apart.*5 of 6 different labels hold ' '"):
+        read(write(tmp_path, FEW), label_separator="auto")
 
 
 def test_rows_of_one_label_each_are_single_label(tmp_path: Path) -> None:
