@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from trainer.config import SplitConfig
 from trainer.dealing import deal
-from trainer.examples import Examples
+from trainer.examples import DatasetRejected, Examples
 
 NAMES_SHOWN = 20
 
@@ -33,15 +33,28 @@ def split(examples: Examples, groups: NDArray[np.int64], config: SplitConfig, *,
 
     groups: a number for each example, from 0 without gaps, as `near_duplicates.groups` gives.
     A label with as many groups as there are parts, or more, is in every part; where labels make that impossible for one
-    another, the notes name them. Same seed, same split.
+    another, the notes name them. Same seed, same split. Raises DatasetRejected if a part would be empty.
     """
     shares = [1 - config.validation_share, config.validation_share]
     if with_test:
         shares = [1 - config.validation_share - config.test_share, config.validation_share, config.test_share]
     units, sizes = _units(examples.targets, groups)
     dealt = deal(units, sizes, np.array(shares), seed=seed)
+    _refuse_empty(np.bincount(dealt[groups], minlength=len(shares)), groups=len(sizes), given=not with_test)
     chosen = [examples.select(np.flatnonzero(dealt[groups] == part)) for part in range(len(shares))]
     return Parts(chosen[0], chosen[1], chosen[2] if with_test else None, _notes(examples.labels, units, dealt, len(shares)))
+
+
+def _refuse_empty(sizes: NDArray[np.int64], *, groups: int, given: bool) -> None:
+    empty = [name for name, size in zip(("train", "validation", "test"), sizes, strict=False) if not size]
+    if empty:
+        counted = "1 group" if groups == 1 else f"{groups:,} groups"
+        test_set = "" if given else "give a test set as dataset.test_uri, "
+        raise DatasetRejected(
+            f"nothing is left for the {' and the '.join(empty)} part: too few different texts, {sizes.sum():,} texts in {counted} "
+            f"of near-duplicates, which stay together; add texts, {test_set}"
+            "or set split.near_duplicates to 1, so that only equal texts stay together"
+        )
 
 
 def _units(targets: csr_matrix, groups: NDArray[np.int64]) -> tuple[csr_matrix, NDArray[np.int64]]:
@@ -64,4 +77,5 @@ def _notes(labels: tuple[str, ...], units: csr_matrix, dealt: NDArray[np.int64],
         return ()
     more = f" and {len(missing) - NAMES_SHOWN:,} more" if len(missing) > NAMES_SHOWN else ""
     named = ", ".join(labels[index] for index in missing[:NAMES_SHOWN]) + more
-    return (f"{len(missing):,} labels are not in every part, since too many of their texts are near-duplicates: {named}",)
+    which = "label is" if len(missing) == 1 else "labels are"
+    return (f"{len(missing):,} {which} not in every part, since too many of their texts are near-duplicates: {named}",)

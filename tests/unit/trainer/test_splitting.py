@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from model.manifest import Task
 from trainer.config import SplitConfig
-from trainer.examples import Examples
+from trainer.examples import DatasetRejected, Examples
 from trainer.splitting import Parts, split
 
 
@@ -38,7 +38,7 @@ def random_targets(random: np.random.Generator, rows: int, labels: int) -> NDArr
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
-    rows=st.integers(1, 120),
+    rows=st.integers(30, 120),
     labels=st.integers(1, 8),
     spread=st.floats(0.2, 1),
     with_test=st.booleans(),
@@ -77,6 +77,31 @@ def test_every_label_with_three_examples_is_in_every_part(seed: int, labels: int
 
     assert all((part.label_counts() > 0).all() for part in parts_of(parts))
     assert parts.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("with_test", "sentence"),
+    [
+        pytest.param(
+            True,
+            r"^nothing is left for the .*test part: .* 80 texts in 2 groups of near-duplicates.* give a test set",
+            id="own-test-part",
+        ),
+        pytest.param(
+            False,
+            "^nothing is left for the validation part: too few different texts, 80 texts in 1 group of",
+            id="given-test-set",
+        ),
+    ],
+)
+def test_a_part_without_texts_is_refused(with_test: bool, sentence: str) -> None:
+    targets = np.repeat(np.eye(2, dtype=np.int64), 40, axis=0)
+    groups = np.repeat(np.arange(2), 40) if with_test else np.zeros(80, np.int64)
+
+    with pytest.raises(DatasetRejected, match=sentence) as refused:
+        split(examples_with(targets), groups, SplitConfig(), seed=0, with_test=with_test)
+
+    assert "set split.near_duplicates to 1" in str(refused.value)
 
 
 def test_labels_that_bind_one_another_are_untied() -> None:
