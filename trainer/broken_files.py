@@ -21,6 +21,8 @@ def explain(files: Iterable[SourceFile], kind: Format) -> str | None:
             fault = _fault(file, kind)
         except UnicodeDecodeError as error:
             fault = f"is not UTF-8 text ({error.reason} at byte {error.start} of a block): save it as UTF-8"
+        except EOFError:
+            fault = "ends before its compression does: it was cut off; bring it here again"
         except (*NOT_COMPRESSED, OSError, ValueError, pl.exceptions.PolarsError) as error:
             fault = f"cannot be read as {kind}: {first_line(error)}"
         if fault:

@@ -23,6 +23,7 @@ from trainer.fetching import SourceFile
 # Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
 BLOCK_BYTES = 4 << 20
 SLICE_ROWS = 16_384
+ZSTD_BYTES = 1 << 14  # small, since it may unpack to thousands of times as much
 SAMPLE_LINES = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -48,10 +49,49 @@ ENDINGS = {
 }
 
 
+class _Zstd(io.RawIOBase):
+    """Every frame of a file, since parallel compressors write many, and EOFError if the last does not end.
+
+    zstandard's own reader takes a file that was cut off between two blocks for whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame: Any = None
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            packed = self._file.read(ZSTD_BYTES)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the last frame does not end")
+                return 0
+            self._ready = memoryview(b"".join(self._unpacked(packed)))
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _unpacked(self, packed: bytes) -> Iterator[bytes]:
+        while packed:
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            yield self._frame.decompress(packed)
+            packed = b""
+            if self._frame.eof:
+                packed, self._frame = self._frame.unused_data, None
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _open_zstd(path: Path, _: str) -> io.BufferedReader:
-    """Lines and all, which zstandard's own reader cannot, and every frame: parallel compressors write many."""
-    frames = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-    return io.BufferedReader(frames)
+    return io.BufferedReader(_Zstd(path))
 
 
 COMPRESSIONS: dict[str, Callable[..., Any]] = {

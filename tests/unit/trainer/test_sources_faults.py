@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 from pathlib import Path
 
 import polars as pl
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +41,7 @@ BROKEN = {
     "no-gzip": ("d.csv.gz", b"not packed at all", r"d\.csv\.gz"),
     "no-xz": ("d.jsonl.xz", b"not packed at all", r"d\.jsonl\.xz cannot be read as JSON Lines"),
     "no-bz2": ("d.csv.bz2", b"not packed at all", r"d\.csv\.bz2 cannot be read as CSV"),
-    "cut-gzip": ("d.jsonl.gz", gzip.compress(LINES.encode())[:-10], r"d\.jsonl\.gz cannot be read as JSON Lines"),
+    "cut-gzip": ("d.jsonl.gz", gzip.compress(LINES.encode())[:-10], r"d\.jsonl\.gz ends before its compression does"),
     "unknown-format": ("d.xlsx", b"x", r"d\.xlsx: expected a name in \.parquet, \.csv, \.tsv or \.jsonl"),
     "numbers": ("d.csv", HEADER + NUMBERS, "the text columns hold only numbers, such as '1.5"),
     "one-label": ("d.csv", HEADER + "a,b,x\n" * 5, "there is nothing to tell apart: .*'x'"),
@@ -55,6 +58,43 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(name: str, content: byte
         read(path)
 
     assert "\n" not in str(refused.value)
+
+
+def packed_lines(rows: int) -> list[bytes]:
+    """A zstd frame in two pieces, the first of which ends where a block and a line end."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    first = packer.compress(LINES.encode() * rows) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    return [first, packer.compress(LINES.encode()) + packer.flush()]
+
+
+@pytest.mark.parametrize("rows", [1, 50_000], ids=["small", "many-blocks"])
+def test_frames_of_zstd_are_read_to_the_last(rows: int, tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl.zst"
+    path.write_bytes(b"".join(packed_lines(rows)) + b"\x50\x2a\x4d\x18\x02\0\0\0xx" + zstandard.compress(LINES.encode()))
+
+    assert read(path).facts.rows == 6 * (rows + 2)
+
+
+@pytest.mark.parametrize("end", [".gz", ".zst", ".bz2", ".xz"])
+@pytest.mark.parametrize(("name", "content"), [("d.csv", HEADER + GOOD * 99), ("d.tsv", HEADER), ("d.jsonl", LINES * 99)])
+def test_a_file_that_was_cut_off_is_refused(end: str, name: str, content: str, tmp_path: Path) -> None:
+    pack = {".gz": gzip.compress, ".zst": zstandard.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[end]
+    whole = pack(content.encode())
+    for cut in (len(whole) // 2, len(whole) - 5, len(whole) - 1):
+        path = tmp_path / (name + end)
+        path.write_bytes(whole[:cut])
+
+        with pytest.raises(DatasetRejected, match="ends before its compression does"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["d.jsonl.zst", "d.csv.zst"])
+def test_zstd_that_was_cut_between_blocks_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(packed_lines(20)[0])
+
+    with pytest.raises(DatasetRejected, match="ends before its compression does"):
+        read(path)
 
 
 def test_a_sample_too_small_for_its_labels_is_blamed_on_the_setting(tmp_path: Path) -> None:
