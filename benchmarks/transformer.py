@@ -56,8 +56,8 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds products/")
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--batch-size", type=int, default=16, help="small: one epoch has few steps")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--batch-size", type=int, default=8, help="small: one epoch has few steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-length", type=int, default=64, help="tokens; the median text has 24")
     return parser.parse_args()

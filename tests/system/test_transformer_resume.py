@@ -21,7 +21,7 @@ from trainer.checkpoints import Checkpoints
 from trainer.config import Config
 from trainer.examples import Examples
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TEXTS, EPOCHS = 96, 4  # six steps an epoch, and a checkpoint after each
 
 KILLED = """
