@@ -18,6 +18,7 @@ import polars as pl
 import zstandard
 from polars.io.plugins import register_io_source
 
+from trainer.examples import DatasetRejected
 from trainer.fetching import SourceFile
 
 # Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
@@ -135,6 +136,9 @@ def scan(file: SourceFile, kind: Format, wanted: tuple[str, ...], *, scratch: Pa
     path = _readable(file, scratch)
     frame = pl.scan_csv(path, separator=SEPARATORS[kind], infer_schema=False, glob=False)
     found = tuple(frame.collect_schema())
+    # What polars makes of the second column of a name.
+    if twice := [name for name in wanted if f"{name}_duplicated_0" in found]:
+        raise DatasetRejected(f"{file.name} has several columns {', '.join(map(repr, twice))}: rename all but one")
     return frame.select(name for name in wanted if name in found), found
 
 

@@ -51,8 +51,8 @@ def _refuse_empty(sizes: NDArray[np.int64], *, groups: int, given: bool) -> None
         counted = "1 group" if groups == 1 else f"{groups:,} groups"
         test_set = "" if given else "give a test set as dataset.test_uri, "
         raise DatasetRejected(
-            f"nothing is left for the {' and the '.join(empty)} part: too few different texts, {sizes.sum():,} texts in {counted} "
-            f"of near-duplicates, which stay together; add texts, {test_set}"
+            f"nothing is left for the {' and the '.join(empty)} part: too few different texts, {sizes.sum():,} texts in "
+            f"{counted} of near-duplicates, which stay together; add texts, {test_set}"
             "or set split.near_duplicates to 1, so that only equal texts stay together"
         )
 

@@ -24,6 +24,9 @@ from trainer.formats import NOT_COMPRESSED, Format, format_of, scan
 # Between the labels of a list. Made to separate units of text, so no label holds it.
 UNIT = "\x1f"
 NUMBERS_SAMPLE = 1_000
+# A mark as text, in lower case; with a point, as pandas writes the whole numbers of a column that has gaps.
+ONES = ("1", "1.0", "true")
+ZEROS = ("0", "0.0", "false")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,11 @@ def read_table(files: Sequence[SourceFile], *, text: tuple[str, ...], labels: tu
     return _table(folder / "texts.parquet", listed=plans[0][1], columns=columns, notes=notes)
 
 
+def counted(count: int, noun: str) -> str:
+    """The count with its noun: "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def _of_one_format(files: Sequence[SourceFile]) -> tuple[Format, list[SourceFile], tuple[str, ...]]:
     """The format that the files share, those of it that hold anything, and notes on the others."""
     by_format: dict[Format | None, list[SourceFile]] = defaultdict(list)
@@ -86,8 +94,8 @@ def _of_one_format(files: Sequence[SourceFile]) -> tuple[Format, list[SourceFile
     full = [file for file in ours if file.name not in empty]
     if kind is None or not full:
         raise DatasetRejected(f"{_named(empty)} holds no bytes")
-    notes = [f"{len(strange)} files that are no data were left out: {_named(strange)}"] if strange else []
-    notes += [f"{len(empty)} files are empty: {_named(empty)}"] if empty else []
+    notes = [f"left out, as no data: {counted(len(strange), 'file')}: {_named(strange)}"] if strange else []
+    notes += [f"left out, as empty: {counted(len(empty), 'file')}: {_named(empty)}"] if empty else []
     return kind, full, tuple(notes)
 
 
@@ -106,16 +114,18 @@ def _check_columns(
 
 
 def _plan(name: str, frame: pl.LazyFrame, text: tuple[str, ...], labels: tuple[str, ...]) -> tuple[pl.LazyFrame, bool]:
-    """The rows as `text`, `labels`, `size` and `odd`, a value that is no label mark; and whether labels are listed."""
+    """The rows as `text`, `labels`, `size`, `odd`, a value that is no mark, and `blank`, how many marks are none; and whether
+    labels are listed.
+    """
     schema = frame.collect_schema()
     whole = _text(name, schema, text)
     if len(labels) > 1:
-        marked, odd = _marked(name, schema, labels)
+        marked, odd, blank = _marked(name, schema, labels)
         listed = True
     else:
         marked, listed = _labels(name, schema, labels[0])
-        odd = pl.lit(None, pl.String)
-    plan = frame.select(text=whole, labels=marked, odd=odd).with_columns(size=pl.col("text").str.len_bytes())
+        odd, blank = pl.lit(None, pl.String), pl.lit(0, pl.UInt32)
+    plan = frame.select(text=whole, labels=marked, odd=odd, blank=blank).with_columns(size=pl.col("text").str.len_bytes())
     return plan, listed
 
 
@@ -151,20 +161,20 @@ def _labels(name: str, schema: pl.Schema, column: str) -> tuple[pl.Expr, bool]:
     return lists.cast(pl.List(pl.String)).list.join(UNIT, ignore_nulls=True), True
 
 
-def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr]:
-    """The names of the columns that hold 1, and the first value that is neither 1 nor 0 nor nothing."""
+def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """The names of the columns that hold 1, the first value that is neither 1 nor 0 nor nothing, and how many are nothing."""
     values = {
-        column: _plain(name, schema, column, "label").str.strip_chars().str.to_lowercase()
+        column: _plain(name, schema, column, "label").str.strip_chars().str.to_lowercase().fill_null("")
         for column in columns
         if column in schema
     }
-    names = [pl.when(value.is_in(["1", "true"])).then(pl.lit(column)) for column, value in values.items()]
-    known = ["1", "true", "0", "false", ""]
+    names = [pl.when(value.is_in(ONES)).then(pl.lit(column)) for column, value in values.items()]
     odd = [
-        pl.when(~value.is_in(known)).then(pl.lit(f"{column}: ") + pl.col(column).cast(pl.String))
+        pl.when(~value.is_in([*ONES, *ZEROS, ""])).then(pl.lit(f"{column}: ") + pl.col(column).cast(pl.String))
         for column, value in values.items()
     ]
-    return pl.concat_str(names, separator=UNIT, ignore_nulls=True), pl.coalesce(odd)
+    blank = pl.sum_horizontal([(value == "").cast(pl.UInt32) for value in values.values()])
+    return pl.concat_str(names, separator=UNIT, ignore_nulls=True), pl.coalesce(odd), blank.cast(pl.UInt32)
 
 
 def _table(file: Path, *, listed: bool, columns: tuple[str, ...], notes: tuple[str, ...]) -> Table:
@@ -174,6 +184,8 @@ def _table(file: Path, *, listed: bool, columns: tuple[str, ...], notes: tuple[s
         column, _, value = odd[0].partition(": ")
         raise DatasetRejected(f"label column {column!r} holds {value!r}: several label columns hold 0 or 1 each")
     _refuse_numbers(scan)
+    blank = scan.select(pl.col("blank").cast(pl.Int64).sum()).collect().item()
+    notes += (f"taken for 0: {counted(blank, 'empty cell')} of the label columns",) if blank else ()
     rest = scan.select("labels", "size").collect()
     return Table(file, rest["size"].to_numpy(), rest["labels"], listed, columns, notes)
 

@@ -42,6 +42,11 @@ BROKEN = {
     "no-xz": ("d.jsonl.xz", b"not packed at all", r"d\.jsonl\.xz cannot be read as JSON Lines"),
     "no-bz2": ("d.csv.bz2", b"not packed at all", r"d\.csv\.bz2 cannot be read as CSV"),
     "cut-gzip": ("d.jsonl.gz", gzip.compress(LINES.encode())[:-10], r"d\.jsonl\.gz ends before its compression does"),
+    "name-twice": (
+        "d.csv",
+        "title,abstract,title,categories\nt,a,u,x\n",
+        r"d\.csv has several columns 'title': rename all but one",
+    ),
     "unknown-format": ("d.xlsx", b"x", r"d\.xlsx: expected a name in \.parquet, \.csv, \.tsv or \.jsonl"),
     "numbers": ("d.csv", HEADER + NUMBERS, "the text columns hold only numbers, such as '1.5"),
     "one-label": ("d.csv", HEADER + "a,b,x\n" * 5, "there is nothing to tell apart: .*'x'"),

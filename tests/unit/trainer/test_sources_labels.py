@@ -126,6 +126,7 @@ def test_blanks_nulls_and_repetitions_are_no_labels(values: list[object], tmp_pa
         pytest.param([1.0, None, 1.0], [0.0, 0.0, 1.0], id="floats-with-gaps"),
         pytest.param([True, False, True], [False, False, True], id="booleans"),
         pytest.param(["1", "0", "True"], ["false", "", " 1"], id="strings"),
+        pytest.param(["1.0", "", "1.0"], ["0.0", "0.0", " 1.0"], id="strings-of-floats-with-gaps"),
     ],
 )
 def test_several_columns_are_marks(toxic: list[object], rude: list[object], tmp_path: Path) -> None:
@@ -135,6 +136,16 @@ def test_several_columns_are_marks(toxic: list[object], rude: list[object], tmp_
 
     assert labels_of(loaded) == [{"toxic"}, {"toxic", "rude"}] * 3
     assert loaded.examples.task is Task.MULTI_LABEL
+
+
+def test_empty_cells_among_marks_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("title,abstract,toxic,rude\n" + "t,a,1.0,\nu,a,,1.0\nv,a,0.0,1\n" * 3)
+
+    loaded = read(path, label_columns=("toxic", "rude"))
+
+    assert labels_of(loaded) == [{"toxic"}, {"rude"}, {"rude"}] * 3
+    assert loaded.notes == ("taken for 0: 6 empty cells of the label columns",)
 
 
 def test_a_mark_that_is_none_is_named(tmp_path: Path) -> None:
