@@ -29,7 +29,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from model.storage import FileStore
-from tests.unit.trainer.test_transformer_resume import fit, store_of
+from tests.system.test_transformer_resume import fit, store_of
 from trainer.checkpoints import Checkpoints
 
 class Killed(Checkpoints):
