@@ -23,14 +23,14 @@ DOWNLOADS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a dataset: its name below the dataset's address, and where it lies."""
+    """One file of a dataset: its name below the dataset's address, or that address if it is the file's own; where it lies."""
 
     name: str
     path: Path
 
 
-def fetch(uri: str, *, scratch: Path) -> tuple[SourceFile, ...]:
-    """Every file behind `uri`, by name; what is remote is brought to `scratch`.
+def fetch(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> tuple[SourceFile, ...]:
+    """Every file behind `uri`, which is the value of `setting`, by name; what is remote is brought to `scratch`.
 
     Hidden files and markers (a name or a folder that starts with `.` or `_`) are left out unless the address is their own.
     Raises DatasetRejected if there is none, StorageError if the storage does not answer, ConfigRejected if the address is
@@ -42,11 +42,13 @@ def fetch(uri: str, *, scratch: Path) -> tuple[SourceFile, ...]:
     if scheme == "kaggle":
         files = _in_folder(hubs.from_kaggle(rest))
     elif scheme == "s3":
-        files = _from_store(uri, scratch=scratch)
+        files = _from_store(uri, scratch=scratch, setting=setting)
     else:
         files = _on_disk(uri)
     if not files:
-        raise DatasetRejected(f"dataset.uri {uri!r}: there is no file")
+        raise DatasetRejected(f"{setting} {uri!r}: there is no file")
+    if [file.name for file in files] == [unquote(uri).rpartition("/")[2]]:
+        return (SourceFile(uri, files[0].path),)
     return tuple(files)
 
 
@@ -88,7 +90,7 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
-def _from_store(uri: str, *, scratch: Path) -> list[SourceFile]:
+def _from_store(uri: str, *, scratch: Path, setting: str) -> list[SourceFile]:
     store, keys = _find(uri)
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="files-"))
     # Numbered, since a key may be no name for a file here.
@@ -97,7 +99,7 @@ def _from_store(uri: str, *, scratch: Path) -> list[SourceFile]:
         with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
             list(pool.map(lambda file: store.download(file.name, file.path), files))
     except ObjectMissing as error:
-        raise DatasetRejected(f"dataset.uri {uri!r}: {error}") from error
+        raise DatasetRejected(f"{setting} {uri!r}: {error}") from error
     return files
 
 

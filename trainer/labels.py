@@ -40,13 +40,14 @@ class Labelled:
     """Rows with their labels.
 
     names: every label, sorted. targets: 1 where a row carries a label, uint8 [rows, names].
-    several: whether rows may carry more than one label.
+    several: whether rows may carry more than one label. unused_aliases: those whose old name no row carries.
     """
 
     names: tuple[str, ...]
     targets: csr_matrix
     several: bool
     notes: tuple[str, ...]
+    unused_aliases: frozenset[str]
 
 
 def read_labels(
@@ -66,11 +67,13 @@ def read_labels(
             separator, notes = _find_separator(distinct, known)
     else:
         separator, listed = UNIT, True
-    names, by_string = _taken_apart(values, separator, _resolved(aliases))
+    pairs = _pairs(values, separator)
+    unused = frozenset(aliases).difference(pairs["label"].unique())
+    names, by_string = _marks(pairs, len(values), _resolved(aliases))
     codes = strings.cast(pl.Enum(distinct)).to_physical().cast(pl.Int64).fill_null(len(distinct)).to_numpy()
     targets = csr_matrix(by_string[codes])
     several = listed or bool((by_string.getnnz(axis=1) > 1).any())
-    return Labelled(names, targets, several, notes)
+    return Labelled(names, targets, several, notes, unused)
 
 
 def _unpacked(distinct: pl.Series) -> pl.Series | None:
@@ -148,15 +151,19 @@ def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
     return final
 
 
-def _taken_apart(values: pl.Series, separator: str, aliases: dict[str, str]) -> tuple[tuple[str, ...], csr_matrix]:
-    """All labels, sorted, and which of them each string holds, with an empty row at the end for no string at all."""
+def _pairs(values: pl.Series, separator: str) -> pl.DataFrame:
+    """Every label in every string, as the strings have them: the index `string` and the `label`."""
     frame = pl.DataFrame({"string": np.arange(len(values)), "label": values})
     if separator:
         frame = frame.with_columns(pl.col("label").str.split(separator)).explode("label")
-    pairs = frame.with_columns(pl.col("label").str.strip_chars().replace(aliases))
-    pairs = pairs.filter(pl.col("label") != "").unique()
+    return frame.with_columns(pl.col("label").str.strip_chars())
+
+
+def _marks(pairs: pl.DataFrame, strings: int, aliases: dict[str, str]) -> tuple[tuple[str, ...], csr_matrix]:
+    """All labels, sorted, and which of them each string holds, with an empty row at the end for no string at all."""
+    pairs = pairs.with_columns(pl.col("label").replace(aliases)).filter(pl.col("label") != "").unique()
     names = pairs["label"].unique().sort()
     columns: NDArray[np.uint32] = pairs["label"].cast(pl.Enum(names)).to_physical().to_numpy()
     marks = np.ones(len(pairs), dtype=np.uint8)
     rows = pairs["string"].to_numpy()
-    return tuple(names), csr_matrix((marks, (rows, columns)), shape=(len(values) + 1, len(names)))
+    return tuple(names), csr_matrix((marks, (rows, columns)), shape=(strings + 1, len(names)))

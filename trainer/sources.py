@@ -18,7 +18,7 @@ from trainer.config import DatasetConfig
 from trainer.examples import DatasetRejected, Examples
 from trainer.fetching import content_hash, fetch
 from trainer.labels import Labelled, read_labels
-from trainer.tables import Table, read_table
+from trainer.tables import Table, counted, read_table
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
 
@@ -40,8 +40,9 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     Usable is what has a text and a label that enough rows carry. Raises DatasetRejected if that leaves nothing to learn,
     ConfigRejected and StorageError as `fetching.fetch` does.
     """
-    table, labelled, facts = _read(config, config.uri, scratch=scratch, known=frozenset())
+    table, labelled, facts = _read(config, config.uri, scratch=scratch, known=frozenset(), setting="dataset.uri")
     usable, notes = _usable(table, labelled)
+    notes += _unused(config, labelled)
     if not len(usable):
         raise DatasetRejected(f"dataset.uri {config.uri!r}: no row has a text and a label; found {_columns(table)}")
     rows = _sample(usable, config.sample_count, seed)
@@ -64,35 +65,51 @@ def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) 
         raise ValueError("dataset.test_uri is not set")
     # What was renamed for training is renamed for the test.
     renaming = config.model_copy(update={"aliases": with_preset(config, config.uri).aliases})
-    return read_aligned(renaming, config.test_uri, labels=like.labels, task=like.task, scratch=scratch)
+    return read_aligned(
+        renaming, config.test_uri, labels=like.labels, task=like.task, scratch=scratch, setting="dataset.test_uri"
+    )
 
 
-def read_aligned(config: DatasetConfig, uri: str, *, labels: tuple[str, ...], task: Task, scratch: Path) -> Loaded:
+def read_aligned(
+    config: DatasetConfig,
+    uri: str,
+    *,
+    labels: tuple[str, ...],
+    task: Task,
+    scratch: Path,
+    setting: str = "dataset.uri",
+) -> Loaded:
     """All rows of `uri` that have a text and a label, their targets in the order of `labels`.
 
+    setting: whose value `uri` is, for messages.
     A label that is not among `labels` is named in the notes; its rows stay, with the labels that are. Raises
     DatasetRejected if no row has one that is, or if a row has several and the task allows one.
     """
-    table, labelled, facts = _read(config, uri, scratch=scratch, known=frozenset(labels))
+    table, labelled, facts = _read(config, uri, scratch=scratch, known=frozenset(labels), setting=setting)
     rows, notes = _usable(table, labelled)
     if not len(rows):
-        raise DatasetRejected(f"{uri!r}: no row has a text and a label; found {_columns(table)}")
+        raise DatasetRejected(f"{setting} {uri!r}: no row has a text and a label; found {_columns(table)}")
     targets = labelled.targets[rows]
     if task is Task.SINGLE_LABEL and (targets.getnnz(axis=1) > 1).any():
-        raise DatasetRejected(f"{uri!r}: a row has several labels, and the classifier gives one; check dataset.label_separator")
+        raise DatasetRejected(
+            f"{setting} {uri!r}: a row has several labels, and the classifier gives one; check dataset.label_separator"
+        )
     strange = _strange(labelled.names, np.asarray(targets.sum(axis=0, dtype=np.int64)).ravel(), labels)
     if len(strange) == len(labelled.names):
         raise DatasetRejected(
-            f"{uri!r}: none of its labels ({_names(strange)}) is one of the classifier's, such as {labels[0]!r}"
+            f"{setting} {uri!r}: none of its labels ({_names(strange)}) is one of the classifier's, such as {labels[0]!r}"
         )
+    known = _reordered(targets, labelled.names, labels)
     if strange:
-        notes += (f"{len(strange)} labels that the training part lacks were left out: {_names(strange)}",)
-    return Loaded(Examples(table.file, rows, labels, _reordered(targets, labelled.names, labels), task), facts, notes)
+        notes += (_left_out(strange, bare=int((known.getnnz(axis=1) == 0).sum())),)
+    return Loaded(Examples(table.file, rows, labels, known, task), facts, notes)
 
 
-def _read(config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[str]) -> tuple[Table, Labelled, Dataset]:
+def _read(
+    config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[str], setting: str
+) -> tuple[Table, Labelled, Dataset]:
     config = with_preset(config, uri)
-    files = fetch(uri, scratch=scratch)
+    files = fetch(uri, scratch=scratch, setting=setting)
     table = read_table(files, text=config.text_columns, labels=config.label_columns, scratch=scratch)
     labelled = read_labels(
         table.labels, listed=table.listed, separator=config.label_separator, aliases=config.aliases, known=known
@@ -109,7 +126,7 @@ def _usable(table: Table, labelled: Labelled) -> tuple[NDArray[np.int64], tuple[
         "label": int((has_text & ~has_label).sum()),
         "text or label": int((~has_text & ~has_label).sum()),
     }
-    notes = tuple(f"{count:,} rows without {what} were set aside" for what, count in counts.items() if count)
+    notes = tuple(f"{counted(count, 'row')} without {what} {_were(count)} set aside" for what, count in counts.items() if count)
     return np.flatnonzero(has_text & has_label), table.notes + labelled.notes + notes
 
 
@@ -128,9 +145,11 @@ def _without_rare(examples: Examples, minimum: int) -> tuple[Examples, tuple[str
     labelled = np.flatnonzero(targets.getnnz(axis=1) > 0)
     notes: tuple[str, ...] = ()
     if rare:
-        notes = (f"{len(rare):,} labels with fewer than {minimum} examples were set aside: {_names(rare)}",)
-    if len(labelled) < len(examples):
-        notes += (f"{len(examples) - len(labelled):,} rows that had no other label were set aside with them",)
+        notes = (
+            f"{counted(len(rare), 'label')} with fewer than {minimum} examples {_were(len(rare))} set aside: {_names(rare)}",
+        )
+    if bare := len(examples) - len(labelled):
+        notes += (f"{counted(bare, 'row')} that had no other label {_were(bare)} set aside too",)
     names = tuple(examples.labels[index] for index in kept)
     return replace(examples, labels=names, targets=targets).select(labelled), notes
 
@@ -138,6 +157,28 @@ def _without_rare(examples: Examples, minimum: int) -> tuple[Examples, tuple[str
 def _strange(names: tuple[str, ...], counts: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, int]:
     known = frozenset(labels)
     return {name: int(count) for name, count in zip(names, counts, strict=True) if name not in known}
+
+
+def _left_out(strange: dict[str, int], *, bare: int) -> str:
+    """What becomes of labels of the test that training lacks, and of the rows that have no other."""
+    left = f"{counted(len(strange), 'label')} that the training part lacks {_were(len(strange))} left out: {_names(strange)}"
+    if not bare:
+        return f"{left}; the rows stay, with their other labels"
+    return (
+        f"{left}; the rows stay, and in the {counted(bare, 'row')} that {'has' if bare == 1 else 'have'} no other label "
+        "whatever is predicted counts as wrong"
+    )
+
+
+def _unused(config: DatasetConfig, labelled: Labelled) -> tuple[str, ...]:
+    """A note on aliases, the configuration's own, for labels that no row carries."""
+    unused = [alias for alias in config.aliases if alias in labelled.unused_aliases]
+    shown = ", ".join(map(repr, unused[:NAMES_SHOWN]))
+    return (f"dataset.aliases: no row carries {shown}",) if unused else ()
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, ...]) -> csr_matrix:

@@ -191,8 +191,20 @@ def test_test_examples_keep_the_labels_and_order_of_the_training_part(tmp_path: 
     assert loaded.examples.labels == ("farm", "pets")
     assert labels_of(loaded) == [set(), {"farm"}]
     assert loaded.examples.texts() == ["Owls\nThey hunt.", "Hens\nThey lay."]
-    assert any("birds (2)" in note for note in loaded.notes)
-    assert any("1 rows without text" in note for note in loaded.notes)
+    assert "1 row without text was set aside" in loaded.notes
+    assert loaded.notes[-1] == (
+        "1 label that the training part lacks was left out: birds (2); the rows stay, and in the 1 row that has no other label "
+        "whatever is predicted counts as wrong"
+    )
+
+
+def test_the_setting_of_a_test_set_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(as_lines(ROWS))
+    config = DatasetConfig(uri=str(tmp_path / "train.jsonl"), test_uri=str(tmp_path / "nope.csv"))
+    like = read_examples(config, scratch=tmp_path, seed=0).examples
+
+    with pytest.raises(DatasetRejected, match=r"^dataset\.test_uri '.*nope\.csv': there is no file$"):
+        read_test_examples(config, like=like, scratch=tmp_path)
 
 
 def test_aligned_examples_need_a_known_label(tmp_path: Path) -> None:

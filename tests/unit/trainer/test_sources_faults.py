@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 from pathlib import Path
 
 import polars as pl
@@ -110,6 +111,17 @@ def test_a_sample_too_small_for_its_labels_is_blamed_on_the_setting(tmp_path: Pa
         read(path, sample_count=3)
 
 
+@pytest.mark.parametrize("below", [False, True], ids=["own-address", "below-the-address"])
+def test_a_broken_file_is_named_by_its_address_or_below_it(below: bool, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "a" / "my d.csv"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    named = "a/my d.csv" if below else path.as_uri()
+
+    with pytest.raises(DatasetRejected, match=f"^{re.escape(named)} holds no bytes$"):
+        read(tmp_path / "data" if below else path)
+
+
 def test_a_folder_of_several_formats_is_refused_and_they_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
@@ -172,7 +184,7 @@ def test_rows_without_text_or_label_are_counted(tmp_path: Path) -> None:
     assert loaded.notes == (
         "2 rows without text were set aside",
         "2 rows without label were set aside",
-        "1 rows without text or label were set aside",
+        "1 row without text or label was set aside",
     )
 
 

@@ -168,6 +168,12 @@ def test_aliases_merge_labels_even_in_chains(tmp_path: Path) -> None:
     assert loaded.examples.label_counts().tolist() == [6, 2]
 
 
+def test_an_alias_for_no_label_is_told(tmp_path: Path) -> None:
+    loaded = read(write(tmp_path, ["a", "b"] * 3), aliases={"a": "c", "gone": "b"})
+
+    assert loaded.notes == ("dataset.aliases: no row carries 'gone'",)
+
+
 def test_rare_labels_are_set_aside_and_named(tmp_path: Path) -> None:
     path = write(tmp_path, ["a", "b"] * 3 + ["a rare", "odd", "odd"])
 
@@ -176,7 +182,7 @@ def test_rare_labels_are_set_aside_and_named(tmp_path: Path) -> None:
     assert loaded.examples.labels == ("a", "b")
     assert len(loaded.examples) == 7
     assert "2 labels with fewer than 3 examples were set aside: odd (2), rare (1)" in loaded.notes
-    assert "2 rows that had no other label were set aside with them" in loaded.notes
+    assert "2 rows that had no other label were set aside too" in loaded.notes
 
 
 def test_at_most_twenty_names_are_told(tmp_path: Path) -> None:
