@@ -25,7 +25,7 @@ from trainer.cost import Cost
 from trainer.evaluation import Answers, answer, evaluate, milliseconds_per_text, reference
 from trainer.examples import Examples
 from trainer.report import Part, write_report
-from trainer.sources import read_aligned, read_examples
+from trainer.sources import read_examples, read_test_examples
 from trainer.splitting import Parts, split
 from trainer.thresholds import choose_thresholds
 
@@ -86,9 +86,7 @@ def prepare(config: Config, scratch: Path) -> Data:
     loaded = read_examples(config.dataset, scratch=scratch / "dataset", seed=config.training.seed)
     examples, facts, notes, test = loaded.examples, loaded.facts, loaded.notes, None
     if config.dataset.test_uri:
-        given = read_aligned(
-            config.dataset, config.dataset.test_uri, labels=examples.labels, task=examples.task, scratch=scratch / "test"
-        )
+        given = read_test_examples(config.dataset, like=examples, scratch=scratch / "test")
         test, notes = given.examples, (*notes, *(f"test set: {note}" for note in given.notes))
         found = TestSet(uri=given.facts.uri, sha256=given.facts.sha256, rows=given.facts.rows)
         facts = facts.model_copy(update={"test": found})

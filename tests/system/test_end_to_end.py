@@ -129,7 +129,7 @@ def test_a_version_that_is_published_is_never_written_again(dataset: Path, tmp_p
         pytest.param(["--sample-count", "0"], 64, ["dataset.sample_count", "0"], id="no-sample"),
         pytest.param(["--name", "My Name"], 64, ["name", "My Name", "lower-case"], id="name-that-no-resource-has"),
         pytest.param(["--base-model", "/nothing"], 64, ["/nothing"], id="no-such-base-model"),
-        pytest.param(["--test-dataset", "/nothing.csv"], 65, ["/nothing.csv"], id="no-such-test-set"),
+        pytest.param(["--test-dataset", "/nothing.csv"], 65, ["dataset.test_uri", "/nothing.csv"], id="no-such-test-set"),
         pytest.param(["--dataset", "file:///nothing/here.csv"], 65, ["here.csv"], id="no-such-file"),
     ],
 )
