@@ -72,6 +72,28 @@ def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Comma
     return click.option(*names, setting.replace(".", "__"), default=None, help=help, **kind)
 
 
+TEXT_COLUMNS = option(
+    "--text-columns",
+    setting="dataset.text_columns",
+    help="Columns joined into the text, separated by commas.  [default: title,abstract]",
+)
+LABEL_COLUMN = option(
+    "--label-column",
+    setting="dataset.label_columns",
+    help="Column of labels, or several 0/1 columns, separated by commas.  [default: categories]",
+)
+OVERRIDES = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting that `labelwright settings` prints: --set training.batch_size=16.",
+)
+CONFIG_FILE = click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it."
+)
+
+
 @click.command(cls=CodedCommand, short_help="Train a classifier and publish it as a version.")
 @option(
     "--dataset",
@@ -79,16 +101,8 @@ def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Comma
     help="Labelled texts at file://, s3://, hf:// or kaggle://: a file, folder or glob.  [default: the arXiv snapshot, 4 GB]",
 )
 @option("--test-dataset", setting="dataset.test_uri", help="A test set; without one, a part of the dataset is set aside.")
-@option(
-    "--text-columns",
-    setting="dataset.text_columns",
-    help="Columns joined into the text, separated by commas.  [default: title,abstract]",
-)
-@option(
-    "--label-column",
-    setting="dataset.label_columns",
-    help="Column of labels, or several 0/1 columns, separated by commas.  [default: categories]",
-)
+@TEXT_COLUMNS
+@LABEL_COLUMN
 @option("--output-dir", setting="output_dir", help="Where versions are published, file:// or s3://.  [default: ./models]")
 @option("--name", setting="name", help="The classifier's name.  [default: classifier]")
 @option("--architecture", setting="training.architecture", type=click.Choice(["auto", "linear", "transformer"]),
@@ -98,14 +112,8 @@ def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Comma
 @option("--sample-count", setting="dataset.sample_count", type=int, help="Train on a random sample of so many rows.")
 @option("--seed", setting="training.seed", type=int, help="Same seed, same data: same model.  [default: 0]")
 @option("--from-scratch", setting="training.from_scratch", is_flag=True, help="Ignore the checkpoints of an interrupted run.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any setting that `labelwright settings` prints: --set training.batch_size=16.",
-)
-@click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it.")
+@OVERRIDES
+@CONFIG_FILE
 def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Train a classifier from labelled texts and publish it as a version.
 
@@ -129,25 +137,11 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
 @click.command(name="evaluate", cls=CodedCommand, short_help="Score a version on a dataset.")
 @click.option("--model-path", required=True, help="The version: a folder, file:// or s3://.")
 @option("--dataset", setting="dataset.uri", required=True, help="Labelled texts, as for train.")
-@option(
-    "--text-columns",
-    setting="dataset.text_columns",
-    help="Columns joined into the text, separated by commas.  [default: title,abstract]",
-)
-@option(
-    "--label-column",
-    setting="dataset.label_columns",
-    help="Column of labels, or several 0/1 columns, separated by commas.  [default: categories]",
-)
+@TEXT_COLUMNS
+@LABEL_COLUMN
 @click.option("--output-dir", required=True, help="Where scores.json is written: a folder, file:// or s3://.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any setting of the dataset that `labelwright settings` prints.",
-)
-@click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it.")
+@OVERRIDES
+@CONFIG_FILE
 def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Score a published version on any dataset, and write OUTPUT_DIR/scores.json."""
     log_to_stderr()
