@@ -24,7 +24,7 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
 
     Prints a line of JSON for each text: {"text": …, "labels": […], "scores": […]}.
     """
-    from model.artifact import ArtifactRejected, fetch
+    from model.artifact import ArtifactRejected, fetch, read_manifest
     from model.classifier import Classifier
     from model.storage import StorageError
 
@@ -32,7 +32,8 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
         click.echo("Reading texts from standard input, one a line; end with Ctrl-D.", err=True)
     with tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         try:
-            classifier = Classifier.load(fetch(version, Path(scratch)))
+            folder = fetch(version, Path(scratch))
+            classifier = Classifier.assemble(folder, read_manifest(folder))
         except (ArtifactRejected, StorageError) as error:
             raise click.ClickException(str(error)) from error
         size = 1 if sys.stdin.isatty() else BATCH_TEXTS  # who types a line wants its answer

@@ -24,7 +24,7 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any
     folder = fetch(uri, scratch / "version")
     manifest = read_manifest(folder)
     loaded = read_aligned(dataset, dataset.uri, labels=manifest.labels, task=manifest.task, scratch=scratch / "dataset")
-    classifier = Classifier.load(folder)
+    classifier = Classifier.assemble(folder, manifest)
     scores = evaluate(classifier, loaded.examples, answer(classifier, loaded.examples, "scoring"))
     return {
         "classifier": manifest.classifier,

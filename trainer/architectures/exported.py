@@ -8,6 +8,10 @@ from pathlib import Path
 from model.manifest import Architecture, Precision
 
 
+class ExportFailed(Exception):
+    """The graph does not compute what was fitted, by a fault of this program or its libraries: it must not be published."""
+
+
 @dataclass(frozen=True)
 class Exported:
     """A fitted model on disk, ready to be scored as it will be served.

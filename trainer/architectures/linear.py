@@ -17,7 +17,7 @@ from model.classifier import Encoder, Graph
 from model.manifest import Architecture, Precision
 from trainer.architectures import descent
 from trainer.architectures.calibration import calibrate
-from trainer.architectures.exported import Exported
+from trainer.architectures.exported import Exported, ExportFailed
 from trainer.architectures.features import FIRST_WORD, Features, choose, renumber, tf_idf
 from trainer.architectures.linear_graph import Scorer, quantise, to_onnx
 from trainer.architectures.vocabulary import encode, encode_texts, train_tokenizer, word_tokenizer, words_of
@@ -30,10 +30,6 @@ log = logging.getLogger(__name__)
 MOST_WEIGHTS = 250_000_000
 COMPARED = 200  # validation texts on which the graph is compared with its Python form
 AGREEMENT = 1e-4  # how far a logit may be off, for each unit of the largest
-
-
-class ExportFailed(Exception):
-    """The graph does not compute what was fitted; nothing should be published."""
 
 
 def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) -> Exported:

@@ -16,14 +16,11 @@ from optimum.utils import NormalizedTextConfig
 
 from model.artifact import GRAPH
 from model.classifier import Encoder, Floats, Graph
+from trainer.architectures.exported import ExportFailed
 from trainer.architectures.pooled import PooledClassifier
 
 TOLERANCE = 1e-3  # between the logits of the graph and of the network it was made from
 AXES = {0: "texts", 1: "tokens"}
-
-
-class ExportFailed(Exception):
-    """The graph is not the network that it was made from: a fault of this program or its libraries."""
 
 
 def export_graph(network: PooledClassifier, folder: Path, *, max_length: int) -> None:

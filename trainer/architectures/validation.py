@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from model.classifier import Encoder, Floats, Graph, to_probabilities
+from model.classifier import Decision, Encoder, Floats, Graph, to_probabilities
 from model.manifest import Task
 from trainer.examples import Examples
 from trainer.scores import micro_f1
@@ -20,11 +19,7 @@ def micro_f1_of(graph: Graph, encoder: Encoder, examples: Examples) -> float:
 
 
 def micro_f1_at_best(logits: Floats, targets: csr_matrix, task: Task) -> float:
-    """Micro-F1 of logits [texts, labels]: the top label when single-label, else what passes thresholds chosen for them."""
+    """Micro-F1 of logits [texts, labels], decided as they are served, with thresholds chosen for them."""
     probabilities = to_probabilities(logits, task)
-    top = probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1])
-    if task is Task.SINGLE_LABEL:
-        return micro_f1(top, targets.toarray().astype(np.bool_))
-    passing: NDArray[np.bool_] = probabilities >= choose_thresholds(probabilities, targets, task)
-    assigned = np.where(passing.any(axis=1, keepdims=True), passing, top)
-    return micro_f1(assigned, targets.toarray().astype(np.bool_))
+    decision = Decision(task, (), choose_thresholds(probabilities, targets, task))
+    return micro_f1(decision.assigned(probabilities), targets.toarray().astype(np.bool_))
