@@ -6,7 +6,6 @@ Massive Datasets", chapter 3), each confirmed by its signatures, joined into gro
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from model.cores import usable_cores
 from trainer.architectures.compiled import compiled
 from trainer.examples import Examples
 from trainer.shingles import BINS, FIRST, STEP, mixed, signatures
@@ -73,7 +73,7 @@ def _alike(signed: NDArray[np.uint16], texts: Numbers, similarity: float) -> Ite
 
 def _side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
     """What the work makes of each piece, in order; as many pieces in work, and in memory, as there are processors."""
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cores()
     waiting: deque[Future[Done]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for piece in pieces:

@@ -27,7 +27,7 @@ from model.storage import StorageError
 @click.option("--host", help="Address to listen on. [default: all]")
 @click.option("--port", "--http_port", "port", type=int, help="REST port; 0 takes a free one. [default: 8080]")
 @click.option("--grpc-port", "--grpc_port", "grpc_port", type=int, help="gRPC port; 0 takes a free one. [default: 8081]")
-@click.option("--threads", type=int, help="Requests computed at a time. [default: the cores, at most 4]")
+@click.option("--threads", type=int, help="Requests computed at a time. [default: the cores that it may use]")
 def command(version: str | None, model_dir: str | None, **options: str | int | None) -> None:
     """Answer with the published version at VERSION, a path or an address (file://, s3://).
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from ipaddress import ip_address
 
 from pydantic import Field, field_validator
 
+from model.cores import usable_cores
 from model.manifest import Strict
-
-MOST_THREADS = 4
-
-
-def usable_threads() -> int:
-    """As many as the machine has cores, but few: a container's limit cannot be seen here, and too many cost more."""
-    return min(MOST_THREADS, os.cpu_count() or 1)
 
 
 class ServingConfig(Strict):
@@ -29,7 +22,7 @@ class ServingConfig(Strict):
     host: str = Field(default="0.0.0.0", description="address to listen on; every one, as a container must")  # noqa: S104
     port: int = Field(default=8080, ge=0, le=65535, description="REST port, KServe's default; 0 takes a free one")
     grpc_port: int = Field(default=8081, ge=0, le=65535, description="gRPC port, KServe's default; 0 takes a free one")
-    threads: int = Field(default_factory=usable_threads, ge=1, description="requests computed at a time, a core each")
+    threads: int = Field(default_factory=usable_cores, ge=1, description="requests computed at a time, a core each")
     grace_seconds: float = Field(default=25, ge=0, description="for requests in flight at the end; below Kubernetes' 30")
 
     @field_validator("host")

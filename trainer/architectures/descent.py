@@ -8,7 +8,6 @@ loop runs over labels, which lie side by side. Knows nothing of texts.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from model.cores import usable_cores
 from trainer.architectures.compiled import compiled
 from trainer.progress import progress
 
@@ -48,7 +48,7 @@ def fit(features: csr_matrix, targets: csr_matrix, *, penalty: float, passes: in
     rows = _Rows(features.indptr, features.indices, features.data)
     edges = range(0, targets.shape[1], BLOCK)
     steps = progress(len(edges) * passes, f"fitting {targets.shape[1]} labels")
-    with steps as advance, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with steps as advance, ThreadPoolExecutor(usable_cores()) as threads:
         blocks = [
             threads.submit(_fit_block, rows, features.shape[1], targets[:, at : at + BLOCK].tocsr(), penalty, orders, advance)
             for at in edges

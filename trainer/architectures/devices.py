@@ -1,14 +1,10 @@
-"""What the machine offers to a training: how many CPUs this process may use, and whether bfloat16 is done in hardware."""
+"""What the machine offers to a training: the CPUs that torch may use, and whether bfloat16 is done in hardware."""
 
 from __future__ import annotations
 
-import math
-import os
-from pathlib import Path
-
 import torch
 
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+from model.cores import usable_cores
 
 
 def use_all_cpus() -> int:
@@ -17,19 +13,9 @@ def use_all_cpus() -> int:
     Torch counts the cores of the machine. In a container with a CPU limit it would start a thread for each of them,
     and each would wait for the others most of the time. `OMP_NUM_THREADS`, where set, still lowers the number.
     """
-    threads = min(torch.get_num_threads(), usable_cpus())
+    threads = min(torch.get_num_threads(), usable_cores())
     torch.set_num_threads(threads)
     return threads
-
-
-def usable_cpus(quota: Path = CPU_QUOTA) -> int:
-    """How many CPUs the process may use: its affinity, or the container's limit where that is lower; at least 1."""
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        limit, period = quota.read_text().split()
-        return max(1, min(allowed, math.ceil(int(limit) / int(period))))
-    except (OSError, ValueError):  # no such file outside a container, and the word "max" where there is no limit
-        return allowed
 
 
 def has_bfloat16() -> bool:

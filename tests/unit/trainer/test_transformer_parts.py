@@ -15,7 +15,6 @@ from model.classifier import Encoder, Graph
 from model.manifest import Precision, Task
 from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import base_models, onnx_export, quantization, transformer
-from trainer.architectures.devices import usable_cpus
 from trainer.architectures.fine_tuning import loss_function, parameter_groups, rarity_weights, total_steps
 from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.token_ids import SimilarLengths, TokenIds
@@ -121,20 +120,6 @@ def test_the_last_step_is_always_evaluated() -> None:
         spaced.on_step_end(None, SimpleNamespace(global_step=step), control)  # type: ignore[arg-type]
         seen += [step] if control.should_evaluate and control.should_save else []
     assert seen == [154, 309]
-
-
-@pytest.mark.parametrize(
-    ("quota", "most"),
-    [
-        pytest.param("50000 100000", 1, id="half-a-cpu-is-one-thread"),
-        pytest.param("max 100000", 1024, id="no-limit"),
-        pytest.param(None, 1024, id="no-container"),
-    ],
-)
-def test_threads_are_those_that_the_container_may_use(quota: str | None, most: int, tmp_path: Path) -> None:
-    if quota:
-        (tmp_path / "cpu.max").write_text(quota)
-    assert 1 <= usable_cpus(tmp_path / "cpu.max") <= most
 
 
 def test_micro_f1_gives_every_text_a_label() -> None:

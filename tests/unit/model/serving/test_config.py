@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from model.serving.config import MOST_THREADS, ServingConfig
+from model.cores import usable_cores
+from model.serving.config import ServingConfig
 
 
 def test_the_ports_are_kserves_by_default() -> None:
     config = ServingConfig(version="/mnt/models")
 
     assert (config.port, config.grpc_port, config.name) == (8080, 8081, None)
-    assert 1 <= config.threads <= MOST_THREADS
+    assert config.threads == usable_cores()
 
 
 @pytest.mark.parametrize(
