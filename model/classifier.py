@@ -8,21 +8,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, ArtifactRejected, verify
 from model.manifest import Manifest, Task
 
 Floats = NDArray[np.float32]
 BATCH_TOKENS = 8192  # bounds the memory of a call; padding counts
+CALL_TOKENS = 32  # a call costs about as much as so many tokens, so that more padding than this is not worth saving one
 # Key of a graph's metadata: its activations are scaled by all that is in a call, so that texts would colour each other.
 ONE_TEXT_A_CALL = "labelwright.one_text_a_call"
 WARM_UP = ("", "A text to answer before the first one that matters.")
+
+
+class Tokens(NamedTuple):
+    """A text as token ids, and whether it was longer than the model reads."""
+
+    ids: list[int]
+    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -66,12 +74,13 @@ class Decision:
             eligible = np.ones(probabilities.shape, np.bool_)
         else:
             eligible = self.assigned(probabilities)
-        ranking = np.argsort(-probabilities, axis=1, kind="stable")
-        return [self._prediction(*row, top_k) for row in zip(probabilities, eligible, ranking, strict=True)]
+        return [self._prediction(*row, top_k) for row in zip(probabilities, eligible, strict=True)]
 
-    def _prediction(self, row: Floats, eligible: NDArray[np.bool_], ranked: NDArray[np.intp], top_k: int | None) -> Prediction:
-        chosen = ranked[eligible[ranked]][:top_k]
-        return Prediction(tuple(self.labels[each] for each in chosen), tuple(float(row[each]) for each in chosen))
+    def _prediction(self, row: Floats, eligible: NDArray[np.bool_], top_k: int | None) -> Prediction:
+        chosen = eligible.nonzero()[0]
+        scores = row[chosen]
+        ranked = np.argsort(-scores, kind="stable")[:top_k]
+        return Prediction(tuple([self.labels[each] for each in chosen[ranked].tolist()]), tuple(scores[ranked].tolist()))
 
 
 class Encoder:
@@ -83,16 +92,17 @@ class Encoder:
         self._tokenizer = tokenizer
         self.unknown_id = _unknown_id(tokenizer)
 
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
-        """An encoding for each text; `overflowing` is not empty where the text was cut."""
-        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(list(texts))  # nobody asks for offsets
-        return encodings
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """The tokens of each text."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))  # nobody asks for offsets
+        return [Tokens(each.ids, bool(each.overflowing)) for each in encodings]
 
 
 class Graph:
     """An ONNX graph from `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels]).
 
     label_count: how many labels it knows.
+    one_text_a_call: whether it gets texts one by one, because they would colour each other.
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
@@ -101,25 +111,27 @@ class Graph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._one_at_a_time = ONE_TEXT_A_CALL in self._session.get_modelmeta().custom_metadata_map
+        self.one_text_a_call = ONE_TEXT_A_CALL in self._session.get_modelmeta().custom_metadata_map
         self.label_count = self._compute([[0]]).shape[-1]
 
-    def logits(self, encodings: Sequence[Encoding]) -> Floats:
+    def logits(self, tokens: Sequence[Tokens]) -> Floats:
         """Logits [texts, labels] of any number of texts, computed in batches of similar length.
 
         A text's logits do not depend on the others: a graph of which that is not true says so, and gets one a call.
         """
-        lengths = np.array([len(each.ids) for each in encodings])
-        order = np.argsort(lengths, kind="stable")
-        found = [self._compute([encodings[at].ids for at in batch]) for batch in self._batches(order, lengths)]
+        if len(tokens) == 1:
+            return self._compute([tokens[0].ids])
+        lengths = [len(each.ids) for each in tokens]
+        order = sorted(range(len(tokens)), key=lengths.__getitem__)
+        found = [self._compute([tokens[at].ids for at in batch]) for batch in self._batches(order, lengths)]
         if not found:
             return np.zeros((0, self.label_count), np.float32)
-        logits = np.empty((len(encodings), found[0].shape[1]), np.float32)
+        logits = np.empty((len(tokens), found[0].shape[1]), np.float32)
         logits[order] = np.concatenate(found)
         return logits
 
-    def _batches(self, order: NDArray[np.intp], lengths: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-        return [order[[at]] for at in range(len(order))] if self._one_at_a_time else _batches(order, lengths)
+    def _batches(self, order: list[int], lengths: Sequence[int]) -> list[list[int]]:
+        return [[at] for at in order] if self.one_text_a_call else _batches(order, lengths)
 
     def knows(self, token_id: int) -> bool:
         """Whether the graph has a row for this token, tried by asking for it."""
@@ -193,13 +205,18 @@ def to_probabilities(logits: Floats, task: Task) -> Floats:
     return probabilities
 
 
-def _batches(order: NDArray[np.intp], lengths: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Cut `order`, ascending in length, where a batch padded to its longest would exceed BATCH_TOKENS."""
-    batches, start = [], 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or (end + 1 - start) * max(1, lengths[order[end]]) > BATCH_TOKENS:
-            batches.append(order[start:end])
-            start = end
+def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Cut `order`, ascending in length, where padding would cost more than another call, or exceed BATCH_TOKENS."""
+    batches: list[list[int]] = []
+    real = 0  # tokens in the last batch, which padding comes on top of
+    for at in order:
+        size, longest = len(batches[-1]) + 1 if batches else 1, max(1, lengths[at])
+        padding = size * longest - (real + longest)
+        if not batches or padding > CALL_TOKENS or size * longest > BATCH_TOKENS:
+            batches.append([])
+            real = 0
+        batches[-1].append(at)
+        real += longest
     return batches
 
 

@@ -38,14 +38,16 @@ def answer(classifier: Classifier, examples: Examples, what: str) -> Answers:
     """Ask for every text; `what` names the work in the progress."""
     probabilities = np.empty((len(examples), len(classifier.decision.labels)), np.float32)
     lengths = np.empty(len(examples), np.int64)
+    unknown_id = classifier.encoder.unknown_id
     unknown, start = 0, 0
     batches = examples.batches(BATCH_TEXTS)
     for texts in track(batches, total=-(-len(examples) // BATCH_TEXTS), what=what):
-        encodings = classifier.encoder.encode(texts)
+        tokens = classifier.encoder.encode(texts)
         here = slice(start, start + len(texts))
-        probabilities[here] = to_probabilities(classifier.graph.logits(encodings), classifier.decision.task)
-        lengths[here] = [len(each.ids) for each in encodings]
-        unknown += sum(each.ids.count(classifier.encoder.unknown_id) for each in encodings)
+        probabilities[here] = to_probabilities(classifier.graph.logits(tokens), classifier.decision.task)
+        lengths[here] = [len(each.ids) for each in tokens]
+        if unknown_id is not None:
+            unknown += sum(each.ids.count(unknown_id) for each in tokens)
         start += len(texts)
     return Answers(probabilities, lengths, unknown)
 

@@ -170,8 +170,8 @@ def test_odd_texts_get_the_most_probable_label(classifier: Classifier, text: str
 def test_what_is_longer_than_the_model_reads_is_cut_and_says_so(classifier: Classifier) -> None:
     short, long = classifier.encoder.encode(["and " * 16, "and " * 17])
 
-    assert (len(short.ids), bool(short.overflowing)) == (16, False)
-    assert (len(long.ids), bool(long.overflowing)) == (16, True)
+    assert (len(short.ids), short.truncated) == (16, False)
+    assert (len(long.ids), long.truncated) == (16, True)
 
 
 # --- versions whose parts do not fit ---
