@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from model.classifier import Floats, Tokens
 from model.manifest import Manifest
+from model.serving.drift import Baseline
+from model.serving.totals import Seen, Totals
 
-# A short text takes a millisecond, a batch of long ones seconds.
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+# A short text takes less than a millisecond, a batch of long ones seconds.
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+TEXTS = tuple(2**power for power in range(11))
 
 
 class Metrics:
-    """What the predictor counts. Labels: protocol (v1, v2, grpc), code (HTTP or gRPC status), label (the manifest's)."""
+    """What the predictor counts. Labels: protocol (v1, v2, grpc), code (HTTP or gRPC status), label (the manifest's).
 
-    def __init__(self, manifest: Manifest, registry: CollectorRegistry) -> None:
+    unknown_id: the token that stands for what the tokenizer does not know, if it has one. Any thread may call.
+    """
+
+    def __init__(self, manifest: Manifest, registry: CollectorRegistry, *, unknown_id: int | None = None) -> None:
         self._requests = Counter(
             "labelwright_predictor_requests", "Inference requests answered.", ["protocol", "code"], registry=registry
         )
@@ -27,14 +36,19 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self._texts = Counter("labelwright_predictor_texts", "Texts classified.", registry=registry)
-        self._truncated = Counter(
-            "labelwright_predictor_truncated_texts",
-            "Texts longer than the model reads, whose rest was ignored.",
+        self._queue = Histogram(
+            "labelwright_predictor_queue_seconds",
+            "Seconds that a request waited until its first text was taken up.",
+            buckets=SECONDS,
             registry=registry,
         )
-        predicted = Counter("labelwright_predictor_predicted_labels", "Labels given to texts.", ["label"], registry=registry)
-        self._predicted = {label: predicted.labels(label) for label in manifest.labels}
+        self._inference = Histogram(
+            "labelwright_predictor_inference_seconds",
+            "Seconds that a batch was computed, tokenizer included.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._batch = Histogram("labelwright_predictor_batch_texts", "Texts computed together.", buckets=TEXTS, registry=registry)
         model = Gauge(
             "labelwright_model_info",
             "The version that is served; always 1.",
@@ -42,15 +56,91 @@ class Metrics:
             registry=registry,
         )
         model.labels(manifest.classifier, manifest.version, manifest.training.architecture, manifest.precision).set(1)
+        self._answered: dict[tuple[str, str], _Answered] = {}
+        self._totals = Totals(manifest, unknown_id=unknown_id)
+        registry.register(_Texts(manifest, self._totals))
 
     def answered(self, protocol: str, code: str, seconds: float) -> None:
         """Count one inference request, whatever became of it."""
-        self._requests.labels(protocol, code).inc()
-        self._seconds.labels(protocol).observe(seconds)
+        series = self._answered.get((protocol, code))
+        if series is None:  # to look them up takes longer than to count
+            series = _Answered(self._requests.labels(protocol, code), self._seconds.labels(protocol))
+            self._answered[protocol, code] = series
+        series.requests.inc()
+        series.seconds.observe(seconds)
 
-    def classified(self, *, texts: int, truncated: int, labels: Iterable[str]) -> None:
-        """Count the texts of one request and the labels that they were given."""
-        self._texts.inc(texts)
-        self._truncated.inc(truncated)
-        for label, times in Tally(labels).items():
-            self._predicted[label].inc(times)
+    def waited(self, seconds: float) -> None:
+        """Note how long a request stood in the queue until its first text was taken up."""
+        self._queue.observe(seconds)
+
+    def computed(self, tokens: Sequence[Tokens], probabilities: Floats, seconds: float) -> None:
+        """Count one batch that was computed.
+
+        probabilities: [texts, labels], not to be written to afterwards; seconds: tokenizer included.
+        """
+        self._inference.observe(seconds)
+        self._batch.observe(len(tokens))
+        self._totals.add(tokens, probabilities)
+
+
+class _Answered(NamedTuple):
+    requests: Counter
+    seconds: Histogram
+
+
+class _Texts(Collector):
+    """The series that are computed when they are asked for: of the texts since the start, and of drift in the recent ones."""
+
+    def __init__(self, manifest: Manifest, totals: Totals) -> None:
+        texts = manifest.scores.test.texts  # the reference is measured on the test part
+        self._names = manifest.labels
+        self._labels = Baseline(manifest.reference.label_rates, texts=texts)
+        self._lengths = Baseline(manifest.reference.token_length_shares, texts=texts)
+        self._unknown_share = manifest.reference.unknown_token_rate
+        self._totals = totals
+
+    def collect(self) -> Iterator[Metric]:
+        total, recent = self._totals.read()
+        yield from self._since_the_start(total)
+        yield from self._drift(recent)
+
+    def _since_the_start(self, total: Seen) -> Iterator[Metric]:
+        for name, explanation, value in (
+            ("labelwright_predictor_texts", "Texts classified.", total.texts),
+            ("labelwright_predictor_tokens", "Tokens of the texts classified, after cutting.", total.tokens),
+            (
+                "labelwright_predictor_truncated_texts",
+                "Texts longer than the model reads, whose rest was ignored.",
+                total.truncated,
+            ),
+            (
+                "labelwright_predictor_below_threshold_texts",
+                "Texts of which no label reached its threshold: the most probable stood in.",
+                total.below,
+            ),
+        ):
+            yield CounterMetricFamily(name, explanation, value=value)
+        explanation = "Labels that texts reached by the version's own thresholds, whatever the request asked for."
+        predicted = CounterMetricFamily("labelwright_predictor_predicted_labels", explanation, labels=["label"])
+        for label, times in zip(self._names, total.labels.tolist(), strict=True):
+            predicted.add_metric([label], times)
+        yield predicted
+
+    def _drift(self, recent: Seen) -> Iterator[Metric]:
+        unknown_share = recent.unknown_tokens / max(1, recent.tokens)
+        for name, explanation, value in (
+            ("labelwright_drift_window_texts", "Most recent texts, of which drift is measured.", recent.texts),
+            (
+                "labelwright_drift_label_psi",
+                "Population stability index of the labels given.",
+                self._labels.stability_index(recent.labels),
+            ),
+            (
+                "labelwright_drift_token_length_psi",
+                "Population stability index of token counts.",
+                self._lengths.stability_index(recent.lengths),
+            ),
+            ("labelwright_drift_unknown_token_share", "Share of tokens that the tokenizer does not know.", unknown_share),
+            ("labelwright_drift_reference_unknown_token_share", "The same share in the texts of the test.", self._unknown_share),
+        ):
+            yield GaugeMetricFamily(name, explanation, value=value)

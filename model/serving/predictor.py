@@ -6,6 +6,7 @@ Texts are classified in a small pool of threads, so that the event loop stays fr
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as version_of
@@ -80,15 +81,11 @@ class Predictor(Model):  # type: ignore[misc]
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._classify, question)
 
     def _classify(self, question: Question) -> Answer:
-        classifier = self._classifier
+        classifier, start = self._classifier, time.perf_counter()
         encodings = classifier.encoder.encode(question.texts)
         probabilities = to_probabilities(classifier.graph.logits(encodings), classifier.decision.task)
+        self._metrics.computed(encodings, probabilities, time.perf_counter() - start)
         predictions = classifier.decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
-        self._metrics.classified(
-            texts=len(encodings),
-            truncated=sum(bool(each.overflowing) for each in encodings),
-            labels=(label for each in predictions for label in each.labels),
-        )
         return Answer(predictions, probabilities)
 
 

@@ -1,0 +1,96 @@
+"""What the classified texts were like: since the start, and the most recent of them. Knows no Prometheus.
+
+Made for many batches of one text: a batch is only noted down, and counted together with those after it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Sequence
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.classifier import Decision, Floats, Tokens
+from model.manifest import Manifest
+
+CHUNK_TEXTS = 250  # counted together, and forgotten together
+WINDOW_TEXTS = 5000
+
+Counts = NDArray[np.int64]
+
+
+class Seen(NamedTuple):
+    """What was counted of some texts.
+
+    labels: how often each label was given [labels], by the version's own thresholds.
+    lengths: texts in each of the reference's bins of token length [edges + 1].
+    truncated: texts that were cut; below: texts of which no label reached its threshold.
+    """
+
+    labels: Counts
+    lengths: Counts
+    texts: int = 0
+    tokens: int = 0
+    unknown_tokens: int = 0
+    truncated: int = 0
+    below: int = 0
+
+    def plus(self, other: Seen) -> Seen:
+        return Seen(*map(operator.add, self, other))
+
+    def minus(self, other: Seen) -> Seen:
+        return Seen(*map(operator.sub, self, other))
+
+
+class Totals:
+    """Counts of the texts that one version classified. Any thread may add and read."""
+
+    def __init__(self, manifest: Manifest, *, unknown_id: int | None) -> None:
+        self._decision = Decision(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32))
+        self._edges = np.array(manifest.reference.token_length_edges, np.int64)
+        self._unknown_id = -1 if unknown_id is None else unknown_id  # no token has it
+        self._lock = Lock()
+        self._noted: list[tuple[int, int, bool]] = []  # of each text not yet counted: tokens, unknown ones, whether cut
+        self._probabilities: list[Floats] = []  # the same texts'
+        self._total = Seen(np.zeros(len(manifest.labels), np.int64), np.zeros(len(self._edges) + 1, np.int64))
+        self._before = deque([self._total])  # totals at the ends of chunks, from the window's beginning on
+
+    def add(self, tokens: Sequence[Tokens], probabilities: Floats) -> None:
+        """Count a batch. `probabilities` [texts, labels] is kept for a while, and must not be written to."""
+        unknown = self._unknown_id
+        noted = [(len(each.ids), each.ids.count(unknown), each.truncated) for each in tokens]
+        with self._lock:
+            self._noted += noted
+            self._probabilities.append(probabilities)
+            if len(self._noted) >= CHUNK_TEXTS:
+                self._count()
+
+    def read(self) -> tuple[Seen, Seen]:
+        """All texts since the start, and the most recent of them: WINDOW_TEXTS and little more, once there are so many."""
+        with self._lock:
+            self._count()
+            return self._total, self._total.minus(self._before[0])
+
+    def _count(self) -> None:
+        """Count what was noted down."""
+        if not self._noted:
+            return
+        self._total = self._total.plus(self._seen(np.array(self._noted, np.int64), np.concatenate(self._probabilities)))
+        self._noted, self._probabilities = [], []
+        if self._total.texts - self._before[-1].texts >= CHUNK_TEXTS:
+            self._before.append(self._total)
+        while len(self._before) > 1 and self._total.texts - self._before[1].texts >= WINDOW_TEXTS:
+            self._before.popleft()
+
+    def _seen(self, noted: Counts, probabilities: Floats) -> Seen:
+        assigned = self._decision.assigned(probabilities)
+        tokens, unknown, truncated = noted.sum(axis=0).tolist()
+        bins = np.searchsorted(self._edges, noted[:, 0], side="left")
+        # A label below its threshold is given only to a text that has no other; never when single-label: thresholds are 0.
+        below = int(np.count_nonzero(assigned & (probabilities < self._decision.thresholds)))
+        lengths = np.bincount(bins, minlength=len(self._edges) + 1)
+        return Seen(assigned.sum(axis=0), lengths, len(noted), tokens, unknown, truncated, below)

@@ -1,0 +1,90 @@
+"""What Prometheus is told, call by call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from model.classifier import Tokens
+from model.serving.metrics import Metrics
+from tests.versions import make_manifest
+
+UNKNOWN = 0
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(tmp_path: Path, registry: CollectorRegistry) -> Metrics:
+    return Metrics(make_manifest(tmp_path), registry, unknown_id=UNKNOWN)
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"labelwright_{name}", labels)
+
+
+def test_a_request_is_counted_by_protocol_and_code(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.answered("v2", "200", 0.0004)
+    metrics.answered("v2", "200", 0.0006)
+    metrics.answered("v2", "400", 0.0006)
+
+    assert value(registry, "predictor_requests_total", protocol="v2", code="200") == 2
+    assert value(registry, "predictor_requests_total", protocol="v2", code="400") == 1
+    assert value(registry, "predictor_request_seconds_count", protocol="v2") == 3
+    assert value(registry, "predictor_request_seconds_bucket", protocol="v2", le="0.0005") == 1
+
+
+def test_a_wait_is_observed(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.waited(0.25)
+
+    assert value(registry, "predictor_queue_seconds_sum") == 0.25
+
+
+def test_a_batch_is_counted(metrics: Metrics, registry: CollectorRegistry) -> None:
+    tokens = [Tokens([1, UNKNOWN, 2], truncated=False), Tokens([3], truncated=True), Tokens([], truncated=False)]
+    metrics.computed(tokens, np.array([[0.9, 0.6, 0.1], [0.1, 0.2, 0.4], [0.1, 0.5, 0.2]], np.float32), 0.125)
+
+    assert value(registry, "predictor_inference_seconds_sum") == 0.125
+    assert value(registry, "predictor_batch_texts_bucket", le="2.0") == 0
+    assert value(registry, "predictor_batch_texts_bucket", le="4.0") == 1
+    assert value(registry, "predictor_texts_total") == 3
+    assert value(registry, "predictor_tokens_total") == 4
+    assert value(registry, "predictor_truncated_texts_total") == 1
+    assert value(registry, "predictor_below_threshold_texts_total") == 1
+    labels = ("cs.LG", "stat.ML", "math.CO")
+    assert [value(registry, "predictor_predicted_labels_total", label=each) for each in labels] == [1, 2, 1]
+    assert value(registry, "drift_window_texts") == 3
+    assert value(registry, "drift_unknown_token_share") == 0.25
+    assert value(registry, "drift_reference_unknown_token_share") == 0.2
+
+
+def test_every_series_is_there_from_the_start(metrics: Metrics, registry: CollectorRegistry) -> None:
+    assert value(registry, "predictor_texts_total") == 0
+    assert value(registry, "predictor_predicted_labels_total", label="cs.LG") == 0
+    assert value(registry, "drift_label_psi") == 0
+    assert value(registry, "drift_token_length_psi") == 0
+    assert value(registry, "drift_unknown_token_share") == 0
+
+
+def test_drift_is_reported(tmp_path: Path, registry: CollectorRegistry) -> None:
+    manifest = make_manifest(tmp_path)
+    test = manifest.scores.test.model_copy(update={"texts": 1000})
+    metrics = Metrics(manifest.model_copy(update={"scores": manifest.scores.model_copy(update={"test": test})}), registry)
+    for _ in range(500):
+        metrics.computed([Tokens([1] * 16, truncated=False)], np.array([[0.9, 0.1, 0.1]], np.float32), 0.001)
+
+    assert value(registry, "drift_label_psi") > 0.25
+    assert value(registry, "drift_token_length_psi") > 0.25
+
+
+def test_what_is_told_can_be_written_out(metrics: Metrics, registry: CollectorRegistry) -> None:
+    text = generate_latest(registry).decode()
+
+    assert "# TYPE labelwright_predictor_tokens_total counter" in text
+    assert '\nlabelwright_model_info{architecture="linear",classifier="papers",precision="fp32",version="v1"} 1.0\n' in text
