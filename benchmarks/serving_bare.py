@@ -1,0 +1,134 @@
+"""The ceiling of the serving benchmark: tokenizer, ONNX Runtime and sigmoid in a loop, without any server.
+
+    python benchmarks/serving_bare.py SPEC
+
+SPEC is a JSON file with the fields of `Spec`; for each way of calling, a line of JSON is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+from model.artifact import GRAPH, TOKENIZER, read_manifest
+from model.classifier import Encoder, to_probabilities
+from model.manifest import Task
+
+BATCH = 32
+Call = Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the graph is called: sessions at a time, threads of each, texts a call."""
+
+    sessions: int
+    threads: int
+    texts: int
+
+    def __str__(self) -> str:
+        return f"{self.sessions} x {self.threads} thread{'s'[: self.threads > 1]}, {self.texts} text{'s'[: self.texts > 1]}"
+
+
+def ways(cores: int) -> list[Way]:
+    """Those that are compared: the first two for the latency of a text that is alone, the rest for throughput."""
+    return [Way(1, 1, 1), Way(1, cores, 1), Way(cores, 1, 1), Way(1, cores, BATCH)]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """version: its folder. seconds: how long each way is measured at least."""
+
+    version: str
+    texts: list[str]
+    ways: list[dict[str, int]]
+    warm_up: float
+    seconds: float
+
+
+def main() -> None:
+    """Measure each way in turn."""
+    spec = Spec(**json.loads(Path(sys.argv[1]).read_bytes()))
+    for way in (Way(**each) for each in spec.ways):
+        print(
+            json.dumps({"way": str(way), "sessions": way.sessions, "texts_a_call": way.texts, **measure(way, spec)}), flush=True
+        )
+
+
+def measure(way: Way, spec: Spec) -> dict[str, Any]:
+    """Calls and texts a second, and the milliseconds of a call."""
+    calls = [_call(Path(spec.version), way.threads) for _ in range(way.sessions)]
+    batches = _batches(spec.texts, way.texts)
+    _run(calls, batches, spec.warm_up)
+    began, cpu = time.perf_counter(), time.process_time()
+    times = _run(calls, batches, spec.seconds)
+    seconds = time.perf_counter() - began
+    p50, p95, p99 = (float(each) for each in np.percentile(np.array(times) * 1000, [50, 95, 99]))
+    requests = len(times) / seconds
+    used = (time.process_time() - cpu) / seconds
+    return {"requests": requests, "texts_a_second": requests * way.texts, "p50": p50, "p95": p95, "p99": p99, "server_cpu": used}
+
+
+def _call(version: Path, threads: int) -> Call:
+    """A session of its own and what is done with it for a call, as the server does it."""
+    encoder = Encoder(Tokenizer.from_file(str(version / TOKENIZER)), read_manifest(version).max_length)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(version / GRAPH), options, providers=["CPUExecutionProvider"])
+
+    def call(texts: Sequence[str]) -> None:
+        encodings = encoder.encode(texts)
+        longest = max(len(each.ids) for each in encodings)
+        ids = np.zeros((len(texts), longest), np.int64)
+        mask = np.zeros((len(texts), longest), np.int64)
+        for at, each in enumerate(encodings):
+            ids[at, : len(each.ids)] = each.ids
+            mask[at, : len(each.ids)] = 1
+        to_probabilities(session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0], Task.MULTI_LABEL)
+
+    return call
+
+
+def _batches(texts: list[str], size: int) -> list[list[str]]:
+    """All texts, those of similar length together where a call takes several; the batches in random order."""
+    ordered = sorted(texts, key=len) if size > 1 else texts
+    batches = [ordered[at : at + size] for at in range(0, len(ordered), size)]
+    return [batches[at] for at in np.random.default_rng(0).permutation(len(batches))]
+
+
+def _run(calls: list[Call], batches: list[list[str]], seconds: float) -> list[float]:
+    """The seconds of each call, made until the time is up; where a call takes several texts, until all had their turn."""
+    deadline = time.perf_counter() + seconds
+    whole = len(batches[0]) > 1
+
+    def loop(worker: int) -> list[float]:
+        times: list[float] = []
+        share = batches[worker :: len(calls)]
+        while time.perf_counter() < deadline:
+            for batch in share:
+                began = time.perf_counter()
+                calls[worker](batch)
+                ended = time.perf_counter()
+                times.append(ended - began)
+                if ended >= deadline and not whole:
+                    break
+        return times
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [each for times in pool.map(loop, range(len(calls))) for each in times]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The classifiers of the serving benchmark, made with the trainer's own steps and kept in the output folder.
+
+MiniLM is fitted for so few steps that its answers are worth nothing: what is measured does not depend on that. The peers
+get the same encoder and head as a folder of the transformers library, whose head takes the first token through the
+encoder's pooler where ours takes the mean of the tokens; the work is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+from model.artifact import GRAPH
+from model.manifest import Architecture, Precision
+from model.storage import open_store
+from trainer import pipeline
+from trainer.config import Config
+
+LABELS = 20
+FITTED_TEXTS = 400  # for MiniLM
+MAX_LENGTH = 128
+NAME = "papers"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Classifiers:
+    """Where they are.
+
+    minilm: published versions by precision. linear, linear_149: published versions.
+    transformers: the peers' folder. optimum: theirs with our int8 graph.
+    """
+
+    folder: Path
+
+    @property
+    def int8(self) -> Path:
+        return self.folder / "models" / NAME / "minilm-int8"
+
+    @property
+    def fp32(self) -> Path:
+        return self.folder / "models" / NAME / "minilm-fp32"
+
+    @property
+    def linear(self) -> Path:
+        return self.folder / "models" / NAME / "linear"
+
+    @property
+    def linear_149(self) -> Path:
+        return self.folder / "models" / NAME / "linear-149"
+
+    @property
+    def transformers(self) -> Path:
+        return self.folder / "transformers"
+
+    @property
+    def optimum(self) -> Path:
+        return self.folder / "optimum-int8"
+
+
+def make_classifiers(data: Path, folder: Path) -> Classifiers:
+    """Those that are not there yet take some minutes."""
+    found = Classifiers(folder)
+    source = data / "arxiv" / "train.parquet"
+    for version in (found.linear, found.linear_149):
+        if not (version / "manifest.json").exists():
+            with TemporaryDirectory() as scratch:
+                rows = _rows(source, Path(scratch), every_label=version == found.linear_149)
+                (Path(scratch) / "run").mkdir()
+                pipeline.run(_config(rows, folder, version.name), scratch=Path(scratch) / "run", now=datetime.now(UTC))
+    if not found.optimum.exists():
+        with TemporaryDirectory() as scratch:
+            _make_minilm(_rows(source, Path(scratch), every_label=False), found, Path(scratch))
+    return found
+
+
+def _rows(source: Path, folder: Path, *, every_label: bool) -> Path:
+    """A file of the rows that are marked small; with the 20 most frequent labels alone, unless all are asked for."""
+    rows = pl.read_parquet(source, columns=["title", "abstract", "categories", "small"]).filter("small").drop("small")
+    if not every_label:
+        counts = rows["categories"].explode().value_counts().sort(["count", "categories"], descending=[True, False])
+        kept = counts["categories"].head(LABELS).to_list()
+        rows = rows.with_columns(pl.col("categories").list.filter(pl.element().is_in(kept)))
+        rows = rows.filter(pl.col("categories").list.len() > 0)
+    rows.write_parquet(folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+def _config(rows: Path, folder: Path, version: str, **training: Any) -> Config:
+    settings: dict[str, Any] = {
+        "name": NAME,
+        "version": version,
+        "output_dir": str(folder / "models"),
+        "dataset": {"uri": str(rows), "label_separator": "", "sample_count": training.pop("sample_count", None)},
+        "training": {"architecture": "linear"} | training,
+    }
+    return Config.model_validate(settings)
+
+
+def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
+    """Both precisions as published versions, and the peers' folders. The linear model is there to compare with."""
+    from trainer.architectures import linear, transformer
+    from trainer.architectures.exported import Exported
+    from trainer.architectures.quantization import quantize
+
+    settings = {"architecture": "transformer", "base_model": "minilm", "max_length": MAX_LENGTH, "num_epochs": 1}
+    config = _config(rows, to.folder, to.fp32.name, sample_count=FITTED_TEXTS, batch_size=8, learning_rate=5e-4, **settings)
+    (scratch / "data").mkdir()
+    data = pipeline.prepare(config, scratch / "data")
+    baseline = pipeline.measure(linear.fit(data.train, data.validation, config, folder=scratch / "linear"), data)
+    base, epochs = transformer.train_and_export(
+        data.train, data.validation, config, folder=scratch / Precision.FP32, checkpoints=None
+    )
+    shutil.copytree(scratch / Precision.FP32, scratch / Precision.INT8)
+    (scratch / Precision.INT8 / GRAPH).unlink()
+    quantize(scratch / Precision.FP32 / GRAPH, scratch / Precision.INT8 / GRAPH)
+    for precision, version in ((Precision.FP32, to.fp32), (Precision.INT8, to.int8)):
+        exported = Exported(
+            scratch / precision, Architecture.TRANSFORMER, precision, base.max_length, base.name, epochs, seconds=0.0
+        )
+        _publish(config.model_copy(update={"version": version.name}), data, baseline, exported, version)
+    _write_for_peers(base.network, data.train.labels, to)
+
+
+def _publish(config: Config, data: pipeline.Data, baseline: pipeline.Tried, exported: Any, version: Path) -> None:
+    from trainer.cost import Cost
+    from trainer.evaluation import answer
+
+    if (version / "manifest.json").exists():  # of a run that was interrupted before it came to the peers
+        shutil.rmtree(version)
+    tried = pipeline.measure(exported, data)
+    answers = answer(tried.classifier, data.test, "scoring the test part")
+    manifest = pipeline.write_down(config, data, [baseline, tried], tried, answers, cost=Cost(), now=datetime.now(UTC))
+    pipeline.hand_over(data, tried, answers, manifest, open_store(str(version)))
+
+
+def _write_for_peers(encoder: Any, labels: tuple[str, ...], to: Classifiers) -> None:
+    """The encoder with the head that is in our graph, in the library's format; and that with our int8 graph in it."""
+    import onnx
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from trainer.architectures.base_models import PACKAGED, locate
+
+    head = {each.name: each for each in onnx.load(to.fp32 / GRAPH).graph.initializer if each.name.startswith("head.")}
+    config = BertConfig.from_dict(encoder.config.to_dict())
+    config.update({"problem_type": "multi_label_classification", "architectures": ["BertForSequenceClassification"]})
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: at for at, label in enumerate(labels)}
+    network: Any = BertForSequenceClassification(config)  # type: ignore[no-untyped-call]
+    network.bert.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        for name, parameter in network.classifier.named_parameters():
+            parameter.copy_(torch.tensor(onnx.numpy_helper.to_array(head[f"head.{name}"])))
+    for folder in (to.transformers, to.optimum):
+        shutil.rmtree(folder, ignore_errors=True)
+    network.save_pretrained(to.transformers)
+    base = locate(PACKAGED, scratch=to.folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base, model_max_length=MAX_LENGTH)  # type: ignore[no-untyped-call]
+    tokenizer.save_pretrained(to.transformers)
+    _let_old_releases_read(to.transformers)
+    shutil.copytree(to.transformers, to.optimum, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copy(to.int8 / GRAPH, to.optimum / GRAPH)
+
+
+def _let_old_releases_read(folder: Path) -> None:
+    """A padding in the tokenizer's file would make every title as long as an abstract."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_bytes())
+    content.update({"padding": None, "truncation": None})
+    path.write_text(json.dumps(content))

@@ -1,0 +1,102 @@
+"""The figures of the serving benchmark as tables and as a plot. A figure is a median of the rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Result = dict[str, Any]
+HEAD = (
+    "texts",
+    "server",
+    "conn.",
+    "texts/req.",
+    "req./s",
+    "spread",
+    "texts/s",
+    "p50",
+    "p95",
+    "p99",
+    "errors",
+    "CPU",
+    "client",
+    "others",
+)
+
+
+def show(results: list[Result]) -> None:
+    """A line for each point: rates, milliseconds, and CPUs that the server, the client and the idle servers used."""
+    print(f"\n{HEAD[0]:10}{HEAD[1]:40}" + "".join(f"{each:>11}" for each in HEAD[2:]))
+    for key, found in grouped(results).items():
+        texts, server, connections, texts_a_request, way = key
+        rates = [each["requests"] for each in found]
+        print(
+            f"{texts:10}{f'{server} {way}':40}{connections or '':>11}{texts_a_request:>11}{median(rates):11.1f}"
+            f"{f'±{(max(rates) - min(rates)) / 2 / max(median(rates), 1e-9):.0%}':>11}"
+            + "".join(f"{middle(found, name):11.1f}" for name in ("texts_a_second", "p50", "p95", "p99"))
+            + f"{sum(each['errors'] for each in found):11}"
+            + "".join(f"{middle(found, name):11.2f}" for name in ("server_cpu", "client_cpu", "others_cpu"))
+        )
+    for each in results:
+        if each["errors"]:
+            print(f"{each['server']}, {each['texts']}: {each['errors']} errors, such as {each['first_error']}")
+
+
+def show_servers(servers: list[Result]) -> None:
+    """Ready after so many seconds, and memory."""
+    print(f"\n{'server':16}{'ready, s':>10}{'MB loaded':>12}{'MB at most':>12}")
+    for each in servers:
+        print(f"{each['server']:16}{each['ready']:10.2f}{each['loaded']:12.0f}{each['resident']:12.0f}")
+
+
+def write_plot(results: list[Result], path: Path) -> None:
+    """Requests a second over connections, a panel for each kind of texts; the ceilings are dashed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kinds = list(dict.fromkeys(each["texts"] for each in results))
+    figure = Figure(figsize=(4.6 * len(kinds) + 2, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    shown = [each for each in dict.fromkeys(each["server"] for each in results) if each != "null"]
+    for panel, texts in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for at, server in enumerate(shown):
+            found = [each for each in results if (each["server"], each["texts"]) == (server, texts)]
+            if server.startswith("bare") and found:
+                panel.axhline(ceiling(found, server, texts)[1], color=f"C{at}", linestyle="--", label=server)
+                continue
+            points = grouped(each for each in found if each["texts_a_request"] == 1)
+            if points:
+                rates = [middle(each, "requests") for each in points.values()]
+                panel.plot([key[2] for key in points], rates, color=f"C{at}", marker="o", label=server)
+        panel.set(title=texts, xlabel="connections", ylabel="texts a second", xscale="log", yscale="log")
+        ticks = sorted({each["connections"] for each in results if each["connections"]})
+        panel.set_xticks(ticks, [str(each) for each in ticks])
+        panel.minorticks_off()
+    handles = {each.get_label(): each for panel in figure.axes for each in panel.get_lines()}
+    figure.legend(handles=list(handles.values()), loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def grouped(results: Iterable[Result]) -> dict[tuple[Any, ...], list[Result]]:
+    """What was measured of each point over the rounds, in the order of kinds, then of connections."""
+    found: dict[tuple[Any, ...], list[Result]] = {}
+    kinds: dict[str, int] = {}
+    for each in results:
+        kinds.setdefault(each["texts"], len(kinds))
+        key = (each["texts"], each["server"], each["connections"], each["texts_a_request"], each.get("way", ""))
+        found.setdefault(key, []).append(each)
+    return dict(sorted(found.items(), key=lambda item: (kinds[item[0][0]], item[0][2], item[0][3])))
+
+
+def ceiling(results: Sequence[Result], server: str, texts: str) -> tuple[str, float]:
+    """The way of calling that gets through most texts, and how many a second."""
+    called = grouped(each for each in results if (each["server"], each["texts"]) == (server, texts))
+    best = max(called.items(), key=lambda item: middle(item[1], "texts_a_second"))
+    return best[0][4], middle(best[1], "texts_a_second")
+
+
+def middle(found: Sequence[Result], name: str) -> float:
+    """The median of a figure; 0 where it is not measured."""
+    return float(median(each.get(name, 0.0) for each in found))
