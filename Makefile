@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 CODE := labelwright model trainer k8s gateway benchmarks tests
+PREDICTOR_IMAGE ?= labelwright/predictor:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lock clean
+.PHONY: help setup demo check test images test-cluster bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,13 @@ check: $(READY) ## linters, types, layers, unit and agreement tests: no network,
 
 test: check ## check, and the system tests on this machine: train, publish, serve, ask
 	$(BIN)/pytest --quiet tests/system
+
+images: ## build the predictor's image with docker (PREDICTOR_IMAGE= its name)
+	@command -v docker >/dev/null || { echo "docker is not there: it builds the image from Dockerfile.serve, target predictor"; exit 1; }
+	docker build --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
+
+test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, MinIO's image and ours are there
+	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) $(BIN)/pytest --quiet tests/cluster
 
 bench: $(READY) ## measure what the README claims (minutes; DATA= the folder with arxiv/ and products/)
 	$(BIN)/python benchmarks/linear.py --dataset products

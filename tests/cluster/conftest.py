@@ -1,0 +1,129 @@
+"""A namespace that admits only what is restricted, with an S3, versions in it, and the manifests but for the InferenceService."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+
+from model.artifact import GRAPH, publish, read_manifest
+from model.storage import ObjectStore, open_store
+from tests.cluster.namespace import Namespace
+from tests.cluster.served import PATIENCE, Served, documents
+from tests.versions import make_version
+
+HERE = Path(__file__).parent
+KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"
+ENFORCE = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The predictor's image: that of the manifests unless PREDICTOR_IMAGE names another."""
+    (runtime,) = documents(kind="ServingRuntime")
+    return os.environ.get("PREDICTOR_IMAGE") or runtime["spec"]["containers"][0]["image"]
+
+
+@pytest.fixture(scope="session")
+def namespace() -> Iterator[Namespace]:
+    if not os.environ.get("KUBECONFIG"):
+        pytest.fail("KUBECONFIG is not set: these tests need a cluster with KServe and the predictor's image.", pytrace=False)
+    if not shutil.which("kubectl"):
+        pytest.fail("kubectl is not on the PATH: these tests need it.", pytrace=False)
+    found = Namespace(f"labelwright-{uuid.uuid4().hex[:8]}")
+    found.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found.name, "labels": ENFORCE}}])
+    yield found
+    subprocess.run(["kubectl", "delete", "namespace", found.name, "--wait=false"], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="session")
+def versions(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """Where versions lie in the cluster's S3."""
+    namespace.apply(list(yaml.safe_load_all((HERE / "minio.yaml").read_text())))
+    namespace.kubectl("wait", "--for=condition=Ready", "pod/minio", f"--timeout={PATIENCE:g}s")
+    with namespace.forwarded("pod/minio", 9000) as (address,), pytest.MonkeyPatch.context() as environment:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{address}",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": REGION,
+        }.items():
+            environment.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="models")
+        yield open_store("s3://models/papers/")
+
+
+@pytest.fixture(scope="session")
+def published(versions: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Publish a version of that name; its URI."""
+
+    def publish_one(name: str) -> str:
+        folder = make_version(tmp_path_factory.mktemp("version") / name, version=name)
+        return publish(folder, read_manifest(folder), open_store(f"{versions.uri}{name}/"))
+
+    return publish_one
+
+
+@pytest.fixture(scope="session")
+def altered(versions: ObjectStore, published: Callable[[str], str]) -> str:
+    """The URI of a version whose graph is not what was published."""
+    uri = published("altered")
+    key = f"altered/{GRAPH}"
+    versions.write(key, versions.read(key)[:-1] + b"?")
+    return uri
+
+
+@pytest.fixture(scope="session")
+def prepared(namespace: Namespace, versions: ObjectStore, image: str) -> Namespace:
+    """The namespace with the manifests in it, but for the InferenceService."""
+    (runtime,), (secret,) = documents(kind="ServingRuntime"), documents(kind="Secret")
+    runtime["spec"]["containers"][0]["image"] = image
+    secret["metadata"]["annotations"]["serving.kserve.io/s3-endpoint"] = f"minio.{namespace.name}:9000"
+    secret["stringData"] = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    namespace.apply([runtime, secret, *documents(kind="ServiceAccount")])
+    return namespace
+
+
+@pytest.fixture(scope="module")
+def serve(prepared: Namespace) -> Iterator[Callable[[str, str], Served]]:
+    """Serve a version under a name, and wait until it is; gone after the module."""
+    began: list[Served] = []
+
+    def serve_one(name: str, version: str) -> Served:
+        served = Served(prepared, name)
+        began.append(served)
+        served.apply(version)
+        served.wait_for(version)
+        return served
+
+    yield serve_one
+    for each in began:
+        each.delete()
+
+
+@pytest.fixture
+def load(prepared: Namespace, image: str) -> Iterator[Callable[[Served], None]]:
+    """Start asking that classifier in every way, from a Pod."""
+
+    def start(served: Served) -> None:
+        (pod,) = yaml.safe_load_all((HERE / "load.yaml").read_text())
+        container = pod["spec"]["containers"][0]
+        container["image"] = image
+        container["command"] += [f"{served.name}-predictor", served.name]
+        script = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "load"},
+            "data": {"load.py": (HERE / "load.py").read_text()},
+        }
+        prepared.apply([script, pod])
+
+    yield start
+    prepared.kubectl("delete", "pod", "load", "--ignore-not-found", "--wait=false")
