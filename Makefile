@@ -41,6 +41,7 @@ images: ## build the predictor's image with docker (PREDICTOR_IMAGE= its name)
 	docker build --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
 
 test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, MinIO's image and ours are there
+	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
 	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) $(BIN)/pytest --quiet tests/cluster
 
 bench: $(READY) ## measure what the README claims (minutes; DATA= the folder with arxiv/ and products/)
