@@ -27,8 +27,13 @@ from model.storage import StorageError
 @click.option("--host", help="Address to listen on. [default: all]")
 @click.option("--port", "--http_port", "port", type=int, help="REST port; 0 takes a free one. [default: 8080]")
 @click.option("--grpc-port", "--grpc_port", "grpc_port", type=int, help="gRPC port; 0 takes a free one. [default: 8081]")
-@click.option("--threads", type=int, help="Requests computed at a time. [default: the cores that it may use]")
-def command(version: str | None, model_dir: str | None, **options: str | int | None) -> None:
+@click.option("--threads", type=int, help="Threads that compute. [default: the cores, or the container's CPU limit]")
+@click.option("--queue-texts", type=int, help="Texts that may wait; beyond, requests get 429. [default: 2048]")
+@click.option("--max-texts", type=int, help="Texts in one request. [default: 1024]")
+@click.option("--max-characters", type=int, help="Characters in one text. [default: 1000000]")
+@click.option("--max-body-bytes", type=int, help="Bytes of one request. [default: 16777216]")
+@click.option("--grace-seconds", type=float, help="For what is asked already, when stopping. [default: 20]")
+def command(version: str | None, model_dir: str | None, **options: str | float | None) -> None:
     """Answer with the published version at VERSION, a path or an address (file://, s3://).
 
     Stops on SIGTERM once the requests in flight are answered.
@@ -37,7 +42,8 @@ def command(version: str | None, model_dir: str | None, **options: str | int | N
         raise click.UsageError("Expected one VERSION: a path, file:// or s3://.")
     config = _config({"version": version or model_dir} | {key: value for key, value in options.items() if value is not None})
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # says in four lines what one of ours says
+    for chatty in ("uvicorn", "botocore"):  # say in many lines what one of ours says
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # the SDK's use of it, not ours
     _serve(config)
 

@@ -23,7 +23,11 @@ class ServingConfig(Strict):
     port: int = Field(default=8080, ge=0, le=65535, description="REST port, KServe's default; 0 takes a free one")
     grpc_port: int = Field(default=8081, ge=0, le=65535, description="gRPC port, KServe's default; 0 takes a free one")
     threads: int = Field(default_factory=usable_cores, ge=1, description="requests computed at a time, a core each")
-    grace_seconds: float = Field(default=25, ge=0, description="for requests in flight at the end; below Kubernetes' 30")
+    queue_texts: int = Field(default=2048, ge=1, description="texts that may wait; requests beyond are told to come back")
+    max_texts: int = Field(default=1024, ge=1, description="texts in one request")
+    max_characters: int = Field(default=1_000_000, ge=1, description="characters in one text")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="of one request, over REST or gRPC")
+    grace_seconds: float = Field(default=20, ge=0, description="for what is asked already, at the end")
 
     @field_validator("host")
     @classmethod

@@ -8,29 +8,44 @@ from http import HTTPStatus
 from grpc import StatusCode
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 
+from model.serving.batching import QueueFull
+from model.serving.exchange import BodyTooLarge, BodyTooSlow
+
 # Every kind that REST must be told of; anything else that is raised is a fault of ours.
-EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, NotImplementedError)
+EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, NotImplementedError, QueueFull)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An error's names, and the sentence that the client gets."""
+    """An error's names, the sentence that the client gets, and the seconds after which to ask again."""
 
     http: HTTPStatus
     grpc: StatusCode
     sentence: str
+    retry_after: int | None = None
 
 
 def outcome_of(error: Exception) -> Outcome:
     """How to tell the client; of a fault of ours, no more than that the log has it."""
+    retry_after = None
     match error:
         case InvalidInput():
-            return Outcome(HTTPStatus.BAD_REQUEST, StatusCode.INVALID_ARGUMENT, str(error))
+            names = HTTPStatus.BAD_REQUEST, StatusCode.INVALID_ARGUMENT
         case ModelNotFound():
-            return Outcome(HTTPStatus.NOT_FOUND, StatusCode.NOT_FOUND, str(error))
+            names = HTTPStatus.NOT_FOUND, StatusCode.NOT_FOUND
+        case BodyTooSlow():
+            names = HTTPStatus.REQUEST_TIMEOUT, StatusCode.DEADLINE_EXCEEDED
+        case BodyTooLarge():
+            names = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, StatusCode.RESOURCE_EXHAUSTED
+        case QueueFull():
+            names = HTTPStatus.TOO_MANY_REQUESTS, StatusCode.RESOURCE_EXHAUSTED
+            retry_after = error.retry_after
         case ModelNotReady() | ServerNotReady():
-            return Outcome(HTTPStatus.SERVICE_UNAVAILABLE, StatusCode.UNAVAILABLE, str(error))
+            names = HTTPStatus.SERVICE_UNAVAILABLE, StatusCode.UNAVAILABLE
+            retry_after = 1
         case NotImplementedError():
-            return Outcome(HTTPStatus.NOT_IMPLEMENTED, StatusCode.UNIMPLEMENTED, str(error))
+            names = HTTPStatus.NOT_IMPLEMENTED, StatusCode.UNIMPLEMENTED
         case _:
-            return Outcome(HTTPStatus.INTERNAL_SERVER_ERROR, StatusCode.INTERNAL, "The predictor failed: its log says how.")
+            failed = "The predictor failed: its log says how."
+            return Outcome(HTTPStatus.INTERNAL_SERVER_ERROR, StatusCode.INTERNAL, failed)
+    return Outcome(*names, str(error), retry_after)

@@ -1,36 +1,33 @@
-"""The version that is served, as the KServe SDK sees it, and the SDK's data plane with what it leaves out.
-
-Texts are classified in a small pool of threads, so that the event loop stays free to say that it is well.
-"""
+"""The version that is served, as the KServe SDK sees it, and the SDK's data plane with what it leaves out."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from importlib.metadata import version as version_of
-from typing import Any
+from typing import Any, TypeVar
 
 from kserve import InferRequest, InferResponse, Model, ModelRepository
 from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 
-from model.classifier import Classifier, to_probabilities
+from model.classifier import Decision, Floats
 from model.manifest import Manifest
+from model.serving.batching import Batcher
 from model.serving.bodies import instances_of
-from model.serving.metrics import Metrics
 from model.serving.protocol import (
     INPUT,
     LABELS,
     PROBABILITIES,
     SCORES,
     Answer,
+    Limits,
     Question,
     predictions_of,
     question_of,
     response_to,
 )
+
+T = TypeVar("T")
 
 
 class VersionNotFound(ModelNotFound):  # type: ignore[misc]
@@ -42,27 +39,40 @@ class VersionNotFound(ModelNotFound):  # type: ignore[misc]
 
 
 class Predictor(Model):  # type: ignore[misc]
-    """One loaded version under one name; ready from the start, since loading included the first answer."""
+    """One loaded version under one name; ready from the start, since loading included the first answers."""
 
-    def __init__(self, name: str, classifier: Classifier, manifest: Manifest, *, threads: int, metrics: Metrics) -> None:
+    def __init__(self, name: str, manifest: Manifest, decision: Decision, batcher: Batcher, limits: Limits) -> None:
         super().__init__(name)
         self.manifest = manifest
         self.ready = True
-        self._classifier = classifier
-        self._metrics = metrics
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._decision = decision
+        self._batcher = batcher
+        self._limits = limits
 
     def load(self) -> bool:
-        """Nothing: the SDK calls this for a model that is not ready, which here means that it is being stopped."""
+        """Nothing: the SDK calls this for a model that is not ready, which here is one that finishes what was asked."""
         return bool(self.ready)
 
+    async def ask(self, question: Question, told: Callable[[Answer], T]) -> T:
+        """What `told` makes of the answer, in a thread of the batcher. Raises InvalidInput, QueueFull."""
+        self._limits.check(question.texts)
+
+        def finish(probabilities: Floats) -> T:
+            predictions = self._decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
+            return told(Answer(predictions, probabilities))
+
+        return await self._batcher.compute(question.texts, finish)
+
     async def predict(self, payload: object, headers: object = None) -> InferResponse | dict[str, Any]:  # noqa: ARG002
-        """The answer to a v2 request (InferRequest) or a v1 body (anything else). Raises InvalidInput."""
+        """The SDK's door: the answer to an InferRequest (gRPC) or a v1 body (anything else). Raises as `ask` does."""
         if not isinstance(payload, InferRequest):
-            return predictions_of(await self._answer(instances_of(payload)))
+            return await self.ask(instances_of(payload), predictions_of)
         question = question_of(payload)
-        answer = await self._answer(question)
-        return response_to(payload, answer, question=question, version=self.manifest.version, labels=self.manifest.labels)
+
+        def told(answer: Answer) -> InferResponse:
+            return response_to(payload, answer, question=question, version=self.manifest.version, labels=self.manifest.labels)
+
+        return await self.ask(question, told)
 
     async def explain(self, payload: object, headers: object = None) -> dict[str, Any]:
         raise NotImplementedError("Explanations are not offered.")
@@ -76,17 +86,6 @@ class Predictor(Model):  # type: ignore[misc]
             _tensor(SCORES, "FP32", [-1, -1]),
             _tensor(PROBABILITIES, "FP32", [-1, len(self.manifest.labels)]),
         ]
-
-    async def _answer(self, question: Question) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._classify, question)
-
-    def _classify(self, question: Question) -> Answer:
-        classifier, start = self._classifier, time.perf_counter()
-        encodings = classifier.encoder.encode(question.texts)
-        probabilities = to_probabilities(classifier.graph.logits(encodings), classifier.decision.task)
-        self._metrics.computed(encodings, probabilities, time.perf_counter() - start)
-        predictions = classifier.decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
-        return Answer(predictions, probabilities)
 
 
 class Plane(DataPlane):  # type: ignore[misc]
@@ -116,6 +115,10 @@ class Plane(DataPlane):  # type: ignore[misc]
         found: dict[str, Any] = await super().model_metadata(model_name)
         about = {"labels": list(manifest.labels), "task": manifest.task.value, "max_length": manifest.max_length}
         return found | {"versions": [manifest.version], "platform": "onnxruntime", "parameters": about}
+
+    async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:  # noqa: FBT001, FBT002
+        """Whether to send requests here. The SDK sets the flag for one that has come: what is let in is answered."""
+        return disable_predictor_health_check or bool(self.find(model_name, None).ready)
 
     async def ready(self) -> bool:
         return bool(self._predictor.ready)

@@ -1,7 +1,7 @@
-"""Requests to questions, answers to responses: what the open inference protocol and KServe's v1 look like.
+"""What is asked and what is answered, whichever protocol carries it; and the SDK's types to these and back.
 
-Knows no transport and no model. The SDK's types stand between: `InferRequest` and `InferResponse` for REST and gRPC,
-plain dicts for v1. Whatever a client got wrong is InvalidInput, one sentence that names field, value and expectation.
+`InferRequest` and `InferResponse` come with gRPC; REST has `bodies`. Knows no transport and no model. Whatever a client
+got wrong is InvalidInput, one sentence that names field, value and expectation.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from reprlib import repr as short
 
 import numpy as np
+import orjson
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
 from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
@@ -26,6 +26,23 @@ INPUT = "text"
 LABELS, SCORES, PROBABILITIES = "labels", "scores", "probabilities"
 OUTPUTS = (LABELS, SCORES, PROBABILITIES)
 PARAMETERS = ("top_k", "threshold", "binary_data_output")
+SHOWN = 40  # characters of a wrong value that its client is shown
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask: texts, and characters in each."""
+
+    texts: int
+    characters: int
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Raise InvalidInput where there are too many texts, or too long ones."""
+        if len(texts) > self.texts:
+            raise InvalidInput(f"the request has {len(texts)} texts: expected at most {self.texts}")
+        for at, text in enumerate(texts):
+            if len(text) > self.characters:
+                raise InvalidInput(f"text {at} has {len(text)} characters: expected at most {self.characters}")
 
 
 @dataclass(frozen=True)
@@ -46,17 +63,40 @@ class Answer:
     probabilities: Floats
 
 
+def short(value: object) -> str:
+    """A wrong value as its client wrote it, cut where it is long."""
+    try:
+        written = orjson.dumps(value, default=repr).decode()
+    except (TypeError, ValueError):  # an integer of more than 64 bits
+        written = repr(value)
+    return written if len(written) <= SHOWN else f"{written[: SHOWN - 3]}..."
+
+
 def question_of(request: InferRequest) -> Question:
     """What a v2 request asks. Raises InvalidInput."""
     parameters = _parameters(request)
     top_k, threshold = choices_of(parameters)
-    _boolean("parameter binary_data_output", parameters.get("binary_data_output", False))
-    names = [INPUT if each.name == INPUT else _refuse_input(each.name) for each in request.inputs]
+    boolean("parameter binary_data_output", parameters.get("binary_data_output", False))
+    require_one([each.name for each in request.inputs])
+    outputs = outputs_of([each.name for each in request.request_outputs or ()])
+    return Question(_texts(request.inputs[0]), top_k, threshold, outputs)
+
+
+def require_one(names: Sequence[str]) -> None:
+    """Raise InvalidInput unless these are the names of one input, `text`."""
+    for name in names:
+        if name != INPUT:
+            raise InvalidInput(f"input {short(name)} is not known: expected one input, named {short(INPUT)}")
     if len(names) != 1:
-        raise InvalidInput(f"inputs holds {len(names)} tensors: expected one, named {INPUT!r}, of datatype BYTES and shape [n]")
-    outputs = [_output_name(each) for each in request.request_outputs or ()]
-    texts = _texts(request.inputs[0])
-    return Question(texts, top_k, threshold, tuple(dict.fromkeys(outputs)) or (LABELS, SCORES))
+        raise InvalidInput(f"inputs holds {len(names)} tensors: expected one, named {short(INPUT)}")
+
+
+def outputs_of(names: Sequence[str]) -> Sequence[str]:
+    """The outputs to give if these are asked for, each once. Raises InvalidInput."""
+    for name in names:
+        if name not in OUTPUTS:
+            raise InvalidInput(f"output {short(name)} is not known: expected labels, scores or probabilities")
+    return tuple(dict.fromkeys(names)) or (LABELS, SCORES)
 
 
 def choices_of(parameters: Mapping[str, object]) -> tuple[int | None, float | None]:
@@ -74,11 +114,11 @@ def response_to(
 
     `labels` are the names of the columns of `probabilities`, which carries them as its parameter.
     """
-    tensors = _tensors(answer)
+    tensors = tensors_of(answer)
     outputs = [_output(request, name, *tensors[name]) for name in question.outputs]
     for output in outputs:
         if output.name == PROBABILITIES:
-            output.parameters = {**(output.parameters or {}), "labels": json.dumps(list(labels), ensure_ascii=False)}
+            output.parameters = {**(output.parameters or {}), "labels": names_of(labels)}
     return InferResponse(
         response_id=request.id or str(uuid.uuid4()),
         model_name=request.model_name,
@@ -87,6 +127,11 @@ def response_to(
         use_binary_outputs=request.use_binary_outputs,
         requested_outputs=_encodings(request, question),
     )
+
+
+def names_of(labels: Sequence[str]) -> str:
+    """The labels as the parameter of `probabilities` that names its columns: a JSON list."""
+    return json.dumps(list(labels), ensure_ascii=False)
 
 
 def predictions_of(answer: Answer) -> dict[str, list[dict[str, list[str] | list[float]]]]:
@@ -126,31 +171,19 @@ def _threshold(value: object) -> float | None:
     raise InvalidInput(f"parameter threshold is {short(value)}: expected a number from 0 to 1")
 
 
-def _boolean(what: str, value: object) -> bool:
+def boolean(what: str, value: object) -> bool:
+    """The value, if it is one of the two. Raises InvalidInput."""
     if isinstance(value, bool):
         return value
     raise InvalidInput(f"{what} is {short(value)}: expected true or false")
 
 
-def _refuse_input(name: str) -> str:
-    raise InvalidInput(f"input {short(name)} is not known: expected one input, named {INPUT!r}")
-
-
-def _output_name(output: RequestedOutput) -> str:
-    if output.name not in OUTPUTS:
-        raise InvalidInput(f"output {short(output.name)} is not known: expected labels, scores or probabilities")
-    return str(output.name)
-
-
 def _texts(tensor: InferInput) -> list[str]:
     require_bytes(tensor.name, tensor.datatype)
-    shape = tensor.shape
-    if len(shape) != 1 or shape[0] < 0:
-        raise InvalidInput(f"input {INPUT!r} has shape {short(shape)}: expected [n], n being the number of texts")
+    count = count_of(tensor.shape)
     elements = _elements(tensor)
-    if len(elements) != shape[0]:
-        raise InvalidInput(f"input {INPUT!r} has shape {shape} and {len(elements)} texts: expected as many as its shape says")
-    return [_text(at, element) for at, element in enumerate(elements)]
+    require_count(len(elements), count)
+    return [text_of(at, element) for at, element in enumerate(elements)]
 
 
 def _elements(tensor: InferInput) -> Sequence[object]:
@@ -159,23 +192,42 @@ def _elements(tensor: InferInput) -> Sequence[object]:
     try:
         elements: NDArray[np.object_] = tensor.as_numpy()
     except (struct.error, ValueError) as error:
-        expected = f"{tensor.shape[0]} texts, each after its length as four bytes, little-endian"
-        raise InvalidInput(f"input {INPUT!r} has contents that end early or late: expected {expected}") from error
+        raise ragged(tensor.shape[0]) from error
     return list(elements)
 
 
-def _text(at: int, element: object) -> str:
+def count_of(shape: Sequence[int]) -> int:
+    """How many texts a shape speaks of. Raises InvalidInput."""
+    if len(shape) != 1 or shape[0] < 0:
+        raise InvalidInput(f"input {short(INPUT)} has shape {short(shape)}: expected [n], n being the number of texts")
+    return shape[0]
+
+
+def require_count(found: int, expected: int) -> None:
+    """Raise InvalidInput unless there are as many texts as the shape says."""
+    if found != expected:
+        raise InvalidInput(f"input {short(INPUT)} has {found} texts: expected {expected}, as its shape says")
+
+
+def ragged(count: int) -> InvalidInput:
+    """What to raise where a binary tensor cannot be cut into so many texts."""
+    expected = f"{count} texts, each after its length as four bytes, little-endian"
+    return InvalidInput(f"input {short(INPUT)} has contents that end early or late: expected {expected}")
+
+
+def text_of(at: int, element: object) -> str:
+    """The element as a text. Raises InvalidInput."""
     if isinstance(element, str):
         return element
     if not isinstance(element, bytes):
-        raise InvalidInput(f"input {INPUT!r} holds {short(element)} at {at}: expected a string")
+        raise InvalidInput(f"input {short(INPUT)} holds {short(element)} at {at}: expected a string")
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"input {INPUT!r} holds {short(element)} at {at}: expected UTF-8") from error
+        raise InvalidInput(f"input {short(INPUT)} holds {short(element)} at {at}: expected UTF-8") from error
 
 
-def _tensors(answer: Answer) -> dict[str, tuple[str, NDArray[np.object_] | Floats]]:
+def tensors_of(answer: Answer) -> dict[str, tuple[str, NDArray[np.object_] | Floats]]:
     """Every output; rows are padded with "" and 0 to the longest."""
     longest = max((len(each.labels) for each in answer.predictions), default=0)
     labels = np.full((len(answer.predictions), longest), "", np.object_)
@@ -202,5 +254,5 @@ def _encodings(request: InferRequest, question: Question) -> list[RequestedOutpu
     chosen = []
     for name in question.outputs:
         binary = own.get(name, {}).get("binary_data", request.use_binary_outputs)
-        chosen.append(RequestedOutput(name, {"binary_data": _boolean(f"output {name!r}: parameter binary_data", binary)}))
+        chosen.append(RequestedOutput(name, {"binary_data": boolean(f"output {short(name)}: parameter binary_data", binary)}))
     return chosen

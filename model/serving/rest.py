@@ -1,13 +1,15 @@
-"""REST: the SDK's routes where they keep the protocol, ours where they do not.
+"""REST: inference by a path of our own, everything else by the SDK's routes where they keep the protocol.
 
-Ours: model metadata, readiness and inference, because the SDK's know no versions and answer 422 or 500 to what a
-client got wrong. Left out: loading and unloading models, which the SDK lets anybody do.
+Ours too: model metadata and readiness, because the SDK's know no versions. Left out: loading and unloading models, which
+the SDK lets anybody do.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from http import HTTPStatus
 from time import perf_counter
 
 import orjson
@@ -21,15 +23,24 @@ from prometheus_client import CollectorRegistry, exposition
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.serving.bodies import inference_of
+from model.serving.bodies import Body, body_of, inference_of
+from model.serving.exchange import BodyTooLarge, ClientGone, header, read_body, refuse, replay, respond, while_connected
 from model.serving.metrics import Metrics
-from model.serving.outcomes import EXPECTED, outcome_of
-from model.serving.predictor import Plane
+from model.serving.outcomes import EXPECTED, Outcome, outcome_of
+from model.serving.predictor import Plane, Predictor
+from model.serving.protocol import Answer
 
-INFERENCE = re.compile(r"/(v1)/models/[^/]+:predict|/(v2)/models/.+/infer")
+INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
+JSON_LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
+JSON = {b"content-type": b"application/json"}
+CLIENT_GONE = "499"  # what servers that count such requests call them
+
+Address = tuple[str, int]  # of a client: host and port
+
+logger = logging.getLogger(__name__)
 
 
-def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry) -> FastAPI:
+def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int) -> Door:
     """The application: v1, v2 and /metrics of one predictor."""
     app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", plane.live, methods=["GET"])
@@ -39,8 +50,7 @@ def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry) -> Fas
     for kind in (*EXPECTED, Exception):
         app.add_exception_handler(kind, _tell)
     app.add_exception_handler(HTTPException, _tell_http)
-    app.add_middleware(Outcomes, metrics=metrics)
-    return app
+    return Door(app, plane, metrics, max_body_bytes=max_body_bytes)
 
 
 def _v2(plane: Plane) -> APIRouter:
@@ -56,51 +66,55 @@ def _v2(plane: Plane) -> APIRouter:
     for model in ("/models/{name}", "/models/{name}/versions/{version}"):
         router.add_api_route(model, ours.metadata, methods=["GET"])
         router.add_api_route(model + "/ready", ours.ready, methods=["GET"])
-        router.add_api_route(model + "/infer", ours.infer, methods=["POST"])
+        router.add_api_route(model + "/infer", _only_by_post, methods=["GET"])
     return router
 
 
 class _Models:
-    """What is asked of one model. `version` is None where the address names none."""
+    """What is asked about one model. `version` is None where the address names none."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
 
     async def metadata(self, name: str, version: str | None = None) -> Response:
         self._plane.find(name, version)
-        return _json(await self._plane.model_metadata(name))
+        return Response(orjson.dumps(await self._plane.model_metadata(name)), media_type="application/json")
 
     async def ready(self, name: str, version: str | None = None) -> Response:
-        self._plane.find(name, version)
-        if not await self._plane.model_ready(name):
+        if not self._plane.find(name, version).ready:
             raise ModelNotReady(name)
-        return _json({"name": name, "ready": True})
-
-    async def infer(self, request: Request, name: str, version: str | None = None) -> Response:
-        self._plane.find(name, version)
-        inference = inference_of(await request.body(), request.headers.get(INFERENCE_CONTENT_LENGTH_HEADER), name)
-        answered, _ = await self._plane.infer(name, inference, dict(request.headers))
-        content, json_length = answered.to_rest()
-        if json_length is None:
-            return _json(content)
-        headers = {INFERENCE_CONTENT_LENGTH_HEADER: str(json_length)}
-        return Response(content, media_type="application/octet-stream", headers=headers)
+        return Response(orjson.dumps({"name": name, "ready": True}), media_type="application/json")
 
 
-class Outcomes:
-    """Counts each inference request and its status, whoever answered it."""
+class Door:
+    """What every request comes in by: inference is bounded, counted and, of v2, answered here; the rest is passed on.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    Inference is passed on for v1 only, whose body the SDK reads.
+    """
+
+    def __init__(self, app: ASGIApp, plane: Plane, metrics: Metrics, *, max_body_bytes: int) -> None:
         self._app = app
+        self._plane = plane
         self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._served_to_the_end: Collection[Address] | None = None
+
+    def drain(self, connected: Collection[Address]) -> None:
+        """From now on every response closes its connection, and inference is for these clients only.
+
+        They had connected before readiness fell, and know of no other server yet; whoever connects now was told.
+        """
+        self._served_to_the_end = connected
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = INFERENCE.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
+        if self._served_to_the_end is not None:
+            send = _closing(send)
+        asked = INFERENCE.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if asked is None or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        code = "500"  # what is answered further out if an exception comes through here
+        code = CLIENT_GONE
 
         async def noting(message: Message) -> None:
             nonlocal code
@@ -109,9 +123,68 @@ class Outcomes:
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._exchange(asked, scope, receive, noting)
         finally:
-            self._metrics.answered(found[1] or found[2], code, perf_counter() - started)
+            self._metrics.answered("v1" if asked[3] else "v2", code, perf_counter() - started)
+
+    async def _exchange(self, asked: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            predictor = self._admitted(asked, scope)
+            body = await read_body(scope, receive, limit=self._max_body_bytes)
+            if asked[3]:
+                await while_connected(receive, self._app(scope, replay(body, receive), send))
+                return
+            answered = await while_connected(receive, self._infer(body, header(scope, JSON_LENGTH), predictor.name))
+            await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
+        except ClientGone:
+            return
+        except BodyTooLarge as error:
+            await refuse(receive, send, *_told(outcome_of(error)))
+        except Exception as error:
+            outcome = outcome_of(error)
+            if outcome.http is HTTPStatus.INTERNAL_SERVER_ERROR:
+                logger.exception("%s failed", scope["path"])
+            await respond(send, *_told(outcome))
+
+    def _admitted(self, asked: re.Match[str], scope: Scope) -> Predictor:
+        predictor = self._plane.find(asked[1] or asked[3], asked[2])
+        if not (predictor.ready or scope["client"] in (self._served_to_the_end or ())):
+            raise ModelNotReady(predictor.name)
+        return predictor
+
+    async def _infer(self, body: bytes, json_length: str | None, name: str) -> Body:
+        predictor = self._plane.find(name, None)
+        inference = inference_of(body, json_length, name)
+        version, labels = predictor.manifest.version, predictor.manifest.labels
+
+        def told(answer: Answer) -> Body:
+            return body_of(inference, answer, model_name=name, version=version, labels=labels)
+
+        return await predictor.ask(inference.question, told)
+
+
+def _headers(body: Body) -> dict[bytes, bytes]:
+    if body.json_length is None:
+        return JSON
+    return {b"content-type": b"application/octet-stream", JSON_LENGTH: b"%d" % body.json_length}
+
+
+def _told(outcome: Outcome) -> tuple[int, bytes, dict[bytes, bytes]]:
+    later = {} if outcome.retry_after is None else {b"retry-after": b"%d" % outcome.retry_after}
+    return outcome.http, _error(outcome.sentence), {**JSON, **later}
+
+
+def _error(sentence: str) -> bytes:
+    return orjson.dumps({"error": sentence})
+
+
+def _closing(send: Send) -> Send:
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return closing
 
 
 def _metrics_of(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Response]]:
@@ -122,16 +195,17 @@ def _metrics_of(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Re
     return metrics
 
 
+async def _only_by_post() -> Response:
+    """Never asked to infer: the door answers that."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
+
+
 async def _tell(_: Request, error: Exception) -> Response:
-    outcome = outcome_of(error)
-    return JSONResponse({"error": outcome.sentence}, status_code=outcome.http)
+    status, content, headers = _told(outcome_of(error))
+    return Response(content, status, {key.decode(): value.decode() for key, value in headers.items()})
 
 
 async def _tell_http(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(error)
     return JSONResponse({"error": f"{error.detail}."}, status_code=error.status_code, headers=error.headers)
-
-
-def _json(content: object) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from grpc import StatusCode, aio
 from grpc_interceptor.server import AsyncServerInterceptor
-from kserve.constants.constants import MAX_GRPC_MESSAGE_LENGTH
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from kserve.protocol.grpc.servicer import InferenceServicer
@@ -26,13 +25,13 @@ from model.serving.protocol import require_bytes
 logger = logging.getLogger(__name__)
 
 
-def make_server(plane: Plane, metrics: Metrics) -> aio.Server:
+def make_server(plane: Plane, metrics: Metrics, *, max_message_bytes: int) -> aio.Server:
     """The gRPC server of one predictor, not yet listening."""
     server = aio.server(
         interceptors=(Outcomes(metrics),),
         options=[
-            ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_LENGTH),
-            ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_LENGTH),
+            ("grpc.max_send_message_length", -1),  # what is answered follows from what was asked
+            ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # else a second server would take half of the first one's requests
         ],
     )

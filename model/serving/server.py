@@ -9,18 +9,26 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
+import uvloop
 from grpc import aio
 from prometheus_client import REGISTRY
 
 from model.classifier import Classifier
 from model.manifest import Manifest
+from model.serving.batching import Batcher
 from model.serving.config import ServingConfig
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
-from model.serving.rest import make_app
+from model.serving.protocol import Limits
+from model.serving.rest import Door, make_app
 from model.serving.rpc import make_server
+
+KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that it is they who close it
+DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
+LOOK_SECONDS = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +40,33 @@ class CannotListen(Exception):
 def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> None:
     """Answer until SIGTERM or SIGINT, then finish what was begun. Raises CannotListen."""
     # The process's registry: the SDK's own series are on it, and one process serves one version.
-    metrics = Metrics(manifest, REGISTRY)
-    name = config.name or manifest.classifier
-    predictor = Predictor(name, classifier, manifest, threads=config.threads, metrics=metrics)
-    asyncio.run(_serve(predictor, metrics, config))
+    metrics = Metrics(manifest, REGISTRY, unknown_id=classifier.encoder.unknown_id)
+    batcher = Batcher(classifier, metrics, threads=config.threads, capacity=config.queue_texts)
+    limits = Limits(texts=config.max_texts, characters=config.max_characters)
+    predictor = Predictor(config.name or manifest.classifier, manifest, classifier.decision, batcher, limits)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(predictor, metrics, config))
+    finally:
+        batcher.close()
 
 
 async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) -> None:
     plane = Plane(predictor)
-    app = make_app(plane, metrics, REGISTRY)
-    grace = config.grace_seconds
-    rest = _Uvicorn(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=int(grace)))
-    grpc = make_server(plane, metrics)
+    door = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
+    rest = _Uvicorn(
+        uvicorn.Config(
+            door,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            http="httptools",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, int(config.grace_seconds - DRAIN_SECONDS)),
+        )
+    )
+    grpc = make_server(plane, metrics, max_message_bytes=config.max_body_bytes)
     with _listening(config.host, config.port) as listener:
         grpc_port = _bind_grpc(grpc, config)
         stopping = asyncio.create_task(_signal_received())
@@ -52,10 +75,19 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         where = f"REST on port {listener.getsockname()[1]}, gRPC on port {grpc_port}"
         logger.info("serving %s version %s: %s", predictor.name, predictor.manifest.version, where)
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        logger.info("stopping: no new requests, those in flight have %g seconds", grace)
+        logger.info("stopping: what is asked already has %g seconds", config.grace_seconds)
         predictor.ready = False
-        rest.should_exit = True
-        await asyncio.gather(answering, grpc.stop(grace))
+        await asyncio.gather(_stop(rest, door, answering), grpc.stop(config.grace_seconds))
+
+
+async def _stop(rest: _Uvicorn, door: Door, answering: asyncio.Task[None]) -> None:
+    """Send the connected clients away, each with an answer to what it asks next; then close what is idle, and finish."""
+    door.drain(rest.clients())
+    until = asyncio.get_running_loop().time() + DRAIN_SECONDS
+    while rest.clients() and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(LOOK_SECONDS)
+    rest.should_exit = True
+    await answering
 
 
 class _Uvicorn(uvicorn.Server):
@@ -64,6 +96,10 @@ class _Uvicorn(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    def clients(self) -> set[Any]:
+        """Who is connected, as `scope["client"]` names them."""
+        return {getattr(each, "client", None) for each in self.server_state.connections}
 
 
 async def _signal_received() -> None:

@@ -1,0 +1,211 @@
+"""The micro-batcher: the texts of every request, computed on a few threads while the event loop stays free.
+
+A thread that is free takes what waits; nothing waits for company. So a lone request is computed at once, and texts meet
+in a batch only while every thread is busy. What was measured on CPUs decides the rest: tokens cost, not texts, and a
+batch is padded to its longest, so texts of similar length go together, few tokens at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from threading import Condition, Thread
+from time import perf_counter
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from model.classifier import Classifier, Floats, to_probabilities
+from model.serving.metrics import Metrics
+
+T = TypeVar("T")
+BATCH_CHARACTERS = 4096  # about a thousand tokens; more at a time are no faster and keep their texts waiting
+# Texts of similar length: half as long again, in characters; differences of a few words never matter.
+STRETCH, SLACK = 1.5, 64
+TURN = 32  # texts that a request may have computed before those behind it get their turn
+LOOK_AHEAD = 256  # requests that are searched for texts of similar length
+
+logger = logging.getLogger(__name__)
+
+
+class QueueFull(Exception):
+    """More texts wait than are let in. `retry_after`: whole seconds until those will have been computed."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(f"The queue is full: {waiting} texts are waiting. Ask again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class _Request(Generic[T]):
+    """Texts that are answered together, and how far they are."""
+
+    __slots__ = ("arrived", "finish", "found", "future", "in_turn", "left", "texts", "waiting")
+
+    def __init__(self, texts: Sequence[str], finish: Callable[[Floats], T], future: asyncio.Future[T]) -> None:
+        self.texts = texts
+        self.finish = finish
+        self.future = future
+        self.waiting = sorted(range(len(texts)), key=lambda at: -len(texts[at]))  # positions; the shortest is last
+        self.in_turn = 0  # texts taken since its turn began
+        self.left = len(texts)  # texts that are not computed yet
+        self.found: Floats | None = None
+        self.arrived = perf_counter()
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to take: every text was, or the client has gone, or one of the texts failed."""
+        return not self.waiting or self.future.done()
+
+    def shortest(self) -> int:
+        return len(self.texts[self.waiting[-1]])
+
+
+_Batch = list[tuple[_Request[Any], int]]  # texts, by their request and their position in it
+
+
+class Batcher:
+    """Computes texts on `threads` threads; at most `capacity` texts wait, unless one request alone has more."""
+
+    def __init__(self, classifier: Classifier, metrics: Metrics, *, threads: int, capacity: int) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+        self._capacity = capacity
+        self._most = 1 if classifier.graph.one_text_a_call else capacity  # texts in a batch
+        self._changed = Condition()
+        self._requests: deque[_Request[Any]] = deque()
+        self._waiting = 0  # texts
+        self._idle = 0  # threads
+        self._closing = False
+        self._seconds_a_text = 0.0  # of one thread, lately
+        self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    async def compute(self, texts: Sequence[str], finish: Callable[[Floats], T]) -> T:
+        """What `finish` makes of the texts' probabilities [texts, labels], in one of the threads.
+
+        If the caller is cancelled, what waits of its texts is not computed. Raises QueueFull, what `finish` raises, and
+        what the classifier raises for one of these texts.
+        """
+        if not texts:
+            return finish(np.zeros((0, self._classifier.graph.label_count), np.float32))
+        request: _Request[T] = _Request(texts, finish, asyncio.get_running_loop().create_future())
+        with self._changed:
+            if self._waiting and self._waiting + len(texts) > self._capacity:
+                raise QueueFull(self._waiting, math.ceil(self._waiting * self._seconds_a_text / len(self._threads)) or 1)
+            self._requests.append(request)
+            self._waiting += len(texts)
+            if self._idle:
+                self._changed.notify(len(texts))
+        return await request.future
+
+    def close(self) -> None:
+        """Compute what waits, then end the threads."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while batch := self._take():
+            try:
+                self._compute(batch)
+            except Exception:
+                logger.exception("a batch of %d texts failed", len(batch))
+                self._compute_apart(batch)
+
+    def _compute(self, batch: _Batch) -> None:
+        started = perf_counter()
+        tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch])
+        probabilities = to_probabilities(self._classifier.graph.logits(tokens), self._classifier.decision.task)
+        seconds = perf_counter() - started
+        self._metrics.computed(tokens, probabilities, seconds)
+        self._seconds_a_text += (seconds / len(batch) - self._seconds_a_text) / 16
+        _settle([settled for row, each in enumerate(batch) if (settled := self._note(*each, probabilities[row : row + 1]))])
+
+    def _compute_apart(self, batch: _Batch) -> None:
+        """One by one what failed together, so that only the request fails that has the text which cannot be computed."""
+        for each in batch:
+            try:
+                self._compute([each])
+            except Exception as error:  # noqa: BLE001, the request is told
+                _settle([(each[0].future, None, error)])
+
+    def _note(self, request: _Request[T], at: int, row: Floats) -> _Settled | None:
+        """Keep a text's probabilities; the request's outcome if it was its last text."""
+        if len(request.texts) > 1:
+            with self._changed:  # other threads may be at texts of the same request
+                if request.found is None:
+                    request.found = np.empty((len(request.texts), row.shape[1]), np.float32)
+                request.found[at] = row[0]
+                request.left -= 1
+                if request.left:
+                    return None
+            row = request.found
+        try:
+            return request.future, request.finish(row), None
+        except Exception as error:  # noqa: BLE001, the request is told
+            return request.future, None, error
+
+    def _take(self) -> _Batch:
+        """The next texts to compute together; none once the batcher is closed and nothing waits."""
+        with self._changed:
+            while True:
+                while not self._requests:
+                    if self._closing:
+                        return []
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+                if batch := self._gather():
+                    return batch
+
+    def _gather(self) -> _Batch:
+        """Texts of similar length: of the request whose turn it is, then of those behind it."""
+        first = self._requests[0]
+        if first.over:
+            self._requests.popleft()
+            self._waiting -= len(first.waiting)
+            return []
+        length = first.shortest()
+        shortest, longest = length / STRETCH - SLACK, length * STRETCH + SLACK
+        # No more than its share, so that the threads are done at the same time.
+        most = min(self._most, math.ceil(self._waiting / len(self._threads)), max(1, int(BATCH_CHARACTERS / longest)))
+        batch: _Batch = []
+        for request in islice(self._requests, LOOK_AHEAD):
+            while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:
+                if len(request.waiting) == len(request.texts):
+                    self._metrics.waited(perf_counter() - request.arrived)
+                batch.append((request, request.waiting.pop()))
+                request.in_turn += 1
+            if len(batch) == most:
+                break
+        self._waiting -= len(batch)
+        if first.in_turn >= TURN:
+            first.in_turn = 0
+            self._requests.rotate(-1)
+        return batch
+
+
+_Settled = tuple[asyncio.Future[Any], Any, Exception | None]  # what becomes of a request
+
+
+def _settle(outcomes: Sequence[_Settled]) -> None:
+    """Hand the outcomes to those who wait for them, in the event loop."""
+    if outcomes:
+        outcomes[0][0].get_loop().call_soon_threadsafe(_set, outcomes)
+
+
+def _set(outcomes: Sequence[_Settled]) -> None:
+    for future, result, error in outcomes:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

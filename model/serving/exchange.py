@@ -1,0 +1,125 @@
+"""One HTTP exchange, whatever is asked: a body within bounds, a client that may hang up, a response."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
+
+from starlette.types import Message, Receive, Scope, Send
+
+T = TypeVar("T")
+BODY_SECONDS = 60  # for a whole body to arrive
+LINGER_SECONDS = 5  # for a client that is refused to stop sending; before, it would not read why
+
+
+class BodyTooLarge(Exception):
+    """A body has more bytes than are read."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is too large: expected at most {limit} bytes.")
+
+
+class BodyTooSlow(Exception):
+    """A body does not arrive."""
+
+    def __init__(self) -> None:
+        super().__init__(f"The body took too long: expected all of it within {BODY_SECONDS} s.")
+
+
+class ClientGone(Exception):
+    """Nobody waits for the response."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The value of a header, by its name in lower case; the first, where there are several."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
+    """The whole body. Raises BodyTooLarge, BodyTooSlow, ClientGone."""
+    declared = header(scope, b"content-length")
+    if declared is not None and re.fullmatch(r"[0-9]+", declared) and (len(declared) > 18 or int(declared) > limit):
+        raise BodyTooLarge(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                parts.append(message["body"])
+                size += len(parts[-1])
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                if not message.get("more_body"):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+    except TimeoutError as error:
+        raise BodyTooSlow from error
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """What an application receives that is handed a body already read."""
+    waiting = [body]
+
+    async def received() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return received
+
+
+async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
+    """The result of the work, which is cancelled if the client hangs up meanwhile. Raises ClientGone then."""
+    working = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if working is not None:
+            working.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        if not gone:
+            raise
+        if working is not None:
+            working.uncancel()
+        raise ClientGone from error
+    finally:
+        watching.cancel()
+
+
+async def respond(send: Send, status: int, content: bytes, headers: Mapping[bytes, bytes]) -> None:
+    """A whole response."""
+    await _start(send, status, content, headers)
+    await send({"type": "http.response.body", "body": content})
+
+
+async def refuse(receive: Receive, send: Send, status: int, content: bytes, headers: Mapping[bytes, bytes]) -> None:
+    """A whole response while the request's body is still coming in; the connection is closed.
+
+    What comes in is thrown away for a while: most clients read only once they have sent.
+    """
+    await _start(send, status, content, {**headers, b"connection": b"close"})
+    await send({"type": "http.response.body", "body": content, "more_body": True})
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body"):
+                pass
+    except TimeoutError:
+        pass
+    await send({"type": "http.response.body"})
+
+
+async def _start(send: Send, status: int, content: bytes, headers: Mapping[bytes, bytes]) -> None:
+    raw = [(b"content-length", b"%d" % len(content)), *headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
