@@ -109,9 +109,9 @@ def _batches(texts: list[str], size: int) -> list[list[str]]:
 
 
 def _run(calls: list[Call], batches: list[list[str]], seconds: float) -> list[float]:
-    """The seconds of each call, made until the time is up; where a call takes several texts, until all had their turn."""
+    """The seconds of each call, made until the time is up; where a call takes several texts, until all had their turn, if that does not take much longer."""
     deadline = time.perf_counter() + seconds
-    whole = len(batches[0]) > 1
+    latest = deadline + 2 * seconds if len(batches[0]) > 1 else deadline
 
     def loop(worker: int) -> list[float]:
         times: list[float] = []
@@ -122,7 +122,7 @@ def _run(calls: list[Call], batches: list[list[str]], seconds: float) -> list[fl
                 calls[worker](batch)
                 ended = time.perf_counter()
                 times.append(ended - began)
-                if ended >= deadline and not whole:
+                if ended >= latest:
                     break
         return times
 

@@ -161,20 +161,20 @@ def _write_for_peers(encoder: Any, labels: tuple[str, ...], to: Classifiers) -> 
     with torch.no_grad():
         for name, parameter in network.classifier.named_parameters():
             parameter.copy_(torch.tensor(onnx.numpy_helper.to_array(head[f"head.{name}"])))
-    for folder in (to.transformers, to.optimum):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(to.transformers, ignore_errors=True)
     network.save_pretrained(to.transformers)
     base = locate(PACKAGED, scratch=to.folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(base, model_max_length=MAX_LENGTH)  # type: ignore[no-untyped-call]
     tokenizer.save_pretrained(to.transformers)
-    _let_old_releases_read(to.transformers)
-    shutil.copytree(to.transformers, to.optimum, ignore=shutil.ignore_patterns("*.safetensors"))
-    shutil.copy(to.int8 / GRAPH, to.optimum / GRAPH)
+    _edit(to.transformers / "tokenizer.json", padding=None, truncation=None)  # its padding makes titles as long as abstracts
+    with TemporaryDirectory(dir=to.folder) as scratch:  # it appears under its name once it is whole
+        begun = Path(scratch) / to.optimum.name
+        shutil.copytree(to.transformers, begun, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copy(to.int8 / GRAPH, begun / GRAPH)
+        _edit(begun / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])  # what our graph takes
+        begun.rename(to.optimum)
 
 
-def _let_old_releases_read(folder: Path) -> None:
-    """A padding in the tokenizer's file would make every title as long as an abstract."""
-    path = folder / "tokenizer.json"
-    content = json.loads(path.read_bytes())
-    content.update({"padding": None, "truncation": None})
-    path.write_text(json.dumps(content))
+def _edit(path: Path, **fields: Any) -> None:
+    """Replace fields of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | fields))

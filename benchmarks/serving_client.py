@@ -27,6 +27,7 @@ from serving_processes import cpu_seconds, resident_megabytes
 
 KEEP_EVERY = 20  # answers of which one is looked at
 MOST_KEPT = 300
+DRAINED = 20.0  # seconds at most that are waited for the last answers
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Client:
         self.load = load
         self.tally = Tally()
         self.stopping = False
+        self.busy = 0
         self._requests: Iterator[bytes] = cycle(load.requests())
         self._idle: list[Connection] = []
         self._due: deque[float] = deque()
@@ -104,13 +106,20 @@ class Client:
 
     def lost(self, connection: Connection) -> None:
         """A connection was closed by the server: an error if an answer was due; another takes its place."""
-        if self.stopping:
-            return
-        if connection in self._idle:
-            self._idle.remove(connection)
-        else:
+        if connection.waiting:
+            self.busy -= 1
             self.tally.failed("the server closed the connection before its answer")
-        asyncio.get_running_loop().create_task(self._connect())
+        elif connection in self._idle:
+            self._idle.remove(connection)
+        if not self.stopping:
+            asyncio.get_running_loop().create_task(self._connect())
+
+    async def drain(self) -> None:
+        """Ask no more, and wait for what was asked: a server with a queue would be at work when the next is measured."""
+        self.stopping = True
+        deadline = time.perf_counter() + DRAINED
+        while self.busy and time.perf_counter() < deadline:
+            await asyncio.sleep(0.01)
 
     async def _connect(self) -> None:
         await asyncio.get_running_loop().create_connection(lambda: Connection(self), "127.0.0.1", self.load.port)
@@ -133,6 +142,7 @@ class Connection(asyncio.Protocol):
     """One connection: a request, its answer, the next request."""
 
     def __init__(self, client: Client) -> None:
+        self.waiting = False
         self._client = client
         self._parser: Any = httptools.HttpResponseParser(self)
         self._transport: Any = None
@@ -153,6 +163,8 @@ class Connection(asyncio.Protocol):
     def ask(self, request: bytes, asked: float) -> None:
         """Send it; its time counts from `asked`."""
         self._asked = asked
+        self.waiting = True
+        self._client.busy += 1
         self._body.clear()
         self._transport.write(request)
 
@@ -162,6 +174,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """httptools calls this at the end of an answer."""
+        self.waiting = False
+        self._client.busy -= 1
         tally = self._client.tally
         if self._parser.get_status_code() == 200:
             tally.latencies.append(time.perf_counter() - self._asked)
@@ -183,7 +197,8 @@ async def drive(load: Load) -> dict[str, Any]:
     history = await _watch(load, tally)
     seconds = time.perf_counter() - began
     own, servers = time.process_time() - own, cpu_seconds(load.pid) - servers
-    client.stopping = True
+    client.tally = Tally()  # what comes now is not counted
+    await client.drain()
     wrong = [why for each in tally.answers if (why := CHECKS[load.answer](each))]
     p50, p95, p99 = percentiles(tally.latencies)
     return {

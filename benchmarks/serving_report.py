@@ -45,7 +45,7 @@ def show(results: list[Result]) -> None:
 
 
 def show_servers(servers: list[Result]) -> None:
-    """Ready after so many seconds, and memory."""
+    """Seconds from its start to the first right answer, and resident memory of all its processes."""
     print(f"\n{'server':16}{'ready, s':>10}{'MB loaded':>12}{'MB at most':>12}")
     for each in servers:
         print(f"{each['server']:16}{each['ready']:10.2f}{each['loaded']:12.0f}{each['resident']:12.0f}")

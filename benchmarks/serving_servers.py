@@ -23,7 +23,7 @@ from serving_processes import resident_megabytes
 from serving_texts import v2
 
 LISTENING = re.compile(r"REST on port (\d+)")
-PATIENCE = 180.0  # seconds until the first right answer
+PATIENCE = 150.0  # seconds until the first right answer
 HERE = Path(__file__).parent
 OURS = ("int8", "fp32", "linear", "linear-149")
 PEERS = ("kserve-torch", "mlserver-torch", "mlserver-int8")
@@ -69,7 +69,7 @@ def server_of(name: str, classifiers: Classifiers, folder: Path) -> Server:
     if name.startswith("mlserver"):
         command = mlserver(classifiers, folder / name, int8=name.endswith("int8"))
         offline = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        return Server(name, command, f"/v2/models/{NAME}/infer", "args", "best", offline)
+        return Server(name, command, f"/v2/models/{NAME}/infer", "array_inputs", "best", offline)
     versions = {
         "int8": classifiers.int8,
         "fp32": classifiers.fp32,

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
+from kserve.utils.utils import generate_uuid
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 
@@ -32,12 +33,12 @@ class TorchClassifier(Model):  # type: ignore[misc]
 
     async def predict(self, payload: InferRequest, headers: object = None) -> InferResponse:  # noqa: ARG002
         """A probability for each label of each text."""
-        texts = payload.inputs[0].as_string()
+        texts = list(payload.inputs[0].data)  # strings, as JSON holds them
         batch = self._tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         with torch.no_grad():
             probabilities = self._network(**batch).logits.sigmoid()
         output = InferOutput("probabilities", list(probabilities.shape), "FP32", data=probabilities.flatten().tolist())
-        return InferResponse(payload.id, self.name, [output])
+        return InferResponse(payload.id or generate_uuid(), self.name, [output])
 
 
 def main() -> None:
