@@ -52,7 +52,7 @@ class Namespace:
         """`127.0.0.1:<port>` for each of the target's ports."""
         command = ["kubectl", "--namespace", self.name, "port-forward", target, *(f":{port}" for port in ports)]
         with ExitStack() as stack:
-            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             stack.callback(process.terminate)
             assert process.stdout is not None
             found: list[str] = []
@@ -63,12 +63,12 @@ class Namespace:
             yield found
 
 
-def wait_until(true: Callable[[], Any], what: str, *, seconds: float) -> Any:
-    """The first result that is true. Fails with `what` was waited for, and with what was true at the end."""
+def wait_until(true: Callable[[], Any], what: str, *, seconds: float, instead: Callable[[], str] = str) -> Any:
+    """The first result that is true. Fails with `what` was waited for, and with what is there `instead`."""
     deadline = time.monotonic() + seconds
     while True:
         found = true()
         if found:
             return found
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what} {instead()}"
         time.sleep(0.5)

@@ -52,8 +52,14 @@ class Served:
 
     def wait_for(self, version: str) -> None:
         """Until this version alone is served. The InferenceService would say so before: it does not look at the old Pods."""
-        wait_until(lambda: self._is_rolled_out(version), f"{self.name} at {version}", seconds=PATIENCE)
+        wait_until(lambda: self._is_rolled_out(version), f"{self.name} at {version}", seconds=PATIENCE, instead=self._state)
         wait_until(lambda: len(self.pods()) == 1, f"no Pods of other versions of {self.name}", seconds=PATIENCE)
+
+    def _state(self) -> str:
+        """What the containers wait for."""
+        statuses = [pod["status"] for pod in self.pods()]
+        kinds = ("initContainerStatuses", "containerStatuses")
+        return json.dumps([each["state"] for status in statuses for kind in kinds for each in status.get(kind, [])])
 
     def _is_rolled_out(self, version: str) -> bool:
         found = self.namespace.get("deployment", f"{self.name}-predictor")
