@@ -109,7 +109,10 @@ def _batches(texts: list[str], size: int) -> list[list[str]]:
 
 
 def _run(calls: list[Call], batches: list[list[str]], seconds: float) -> list[float]:
-    """The seconds of each call, made until the time is up; where a call takes several texts, until all had their turn, if that does not take much longer."""
+    """The seconds of each call, made until the time is up.
+
+    Where a call takes several texts, batches differ in length, so all have their turn, if that takes no three times as long.
+    """
     deadline = time.perf_counter() + seconds
     latest = deadline + 2 * seconds if len(batches[0]) > 1 else deadline
 
