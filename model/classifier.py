@@ -90,6 +90,7 @@ class Encoder:
         tokenizer.no_padding()  # files of some models say "pad to 128", which costs a title seven times its tokens
         tokenizer.enable_truncation(max_length)
         self._tokenizer = tokenizer
+        self.max_length = max_length
         self.unknown_id = _unknown_id(tokenizer)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
@@ -103,24 +104,23 @@ class Graph:
 
     label_count: how many labels it knows.
     one_text_a_call: whether it gets texts one by one, because they would colour each other.
+    threads: of one call. threads_alone: of a call that is made alone; if more, a second copy of the weights is held.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    def __init__(self, path: Path, *, threads: int = 1, threads_alone: int = 1) -> None:
+        self._session = _session(path, threads)
+        self._session_alone = _session(path, threads_alone) if threads_alone > threads else self._session
         self.one_text_a_call = ONE_TEXT_A_CALL in self._session.get_modelmeta().custom_metadata_map
         self.label_count = self._compute([[0]]).shape[-1]
 
-    def logits(self, tokens: Sequence[Tokens]) -> Floats:
+    def logits(self, tokens: Sequence[Tokens], *, alone: bool = False) -> Floats:
         """Logits [texts, labels] of any number of texts, computed in batches of similar length.
 
-        A text's logits do not depend on the others: a graph of which that is not true says so, and gets one a call.
+        A text's logits do not depend on the others: a graph of which that is not true says so, and gets one a call. Nor
+        do they depend on `alone`, said where no other call is made meanwhile.
         """
         if len(tokens) == 1:
-            return self._compute([tokens[0].ids])
+            return self._compute([tokens[0].ids], session=self._session_alone if alone else self._session)
         lengths = [len(each.ids) for each in tokens]
         order = sorted(range(len(tokens)), key=lengths.__getitem__)
         found = [self._compute([tokens[at].ids for at in batch]) for batch in self._batches(order, lengths)]
@@ -138,19 +138,25 @@ class Graph:
         quietly = onnxruntime.RunOptions()
         quietly.log_severity_level = 4  # what fails here is an answer, not an error
         try:
-            self._compute([[token_id]], quietly)
+            self._compute([[token_id]], options=quietly)
         except Exception:  # noqa: BLE001, onnxruntime raises bare exceptions of its own
             return False
         return True
 
-    def _compute(self, rows: Sequence[Sequence[int]], options: onnxruntime.RunOptions | None = None) -> Floats:
+    def _compute(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        session: onnxruntime.InferenceSession | None = None,
+        options: onnxruntime.RunOptions | None = None,
+    ) -> Floats:
         longest = max(1, *(len(each) for each in rows))
         ids = np.zeros((len(rows), longest), np.int64)
         mask = np.zeros((len(rows), longest), np.int64)
         for at, row in enumerate(rows):
             ids[at, : len(row)] = row
             mask[at, : len(row)] = 1
-        logits: Floats = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask}, options)[0]
+        logits: Floats = (session or self._session).run(["logits"], {"input_ids": ids, "attention_mask": mask}, options)[0]
         return logits
 
 
@@ -168,7 +174,7 @@ class Classifier:
         return cls.assemble(folder, verify(folder), threads=threads)
 
     @classmethod
-    def assemble(cls, folder: Path, manifest: Manifest, *, threads: int = 1) -> Self:
+    def assemble(cls, folder: Path, manifest: Manifest, *, threads: int = 1, threads_alone: int = 1) -> Self:
         """The version in `folder`, whose files were found to be as `manifest` says; it has answered once.
 
         Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
@@ -176,7 +182,7 @@ class Classifier:
         decision = Decision(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32))
         try:
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-            graph = Graph(folder / GRAPH, threads=threads)
+            graph = Graph(folder / GRAPH, threads=threads, threads_alone=threads_alone)
             loaded = cls(Encoder(tokenizer, manifest.max_length), graph, decision)
             logits = graph.logits(loaded.encoder.encode(WARM_UP))
         except Exception as error:  # both libraries raise bare exceptions of their own
@@ -185,6 +191,14 @@ class Classifier:
         _check_vocabulary(tokenizer, graph, folder)
         return loaded
 
+    def warm_up(self) -> None:
+        """Answer texts of every size, alone and together, so that no request pays for the memory that a first call takes."""
+        longest = " ".join(WARM_UP * self.encoder.max_length)
+        for text in (*WARM_UP, longest):
+            for alone in (False, True):
+                self.graph.logits(self.encoder.encode([text]), alone=alone)
+        self.graph.logits(self.encoder.encode(WARM_UP * 16))
+
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """Probabilities [texts, labels]; each label's own when multi-label, summing to 1 when single-label."""
         return to_probabilities(self.graph.logits(self.encoder.encode(texts)), self.decision.task)
@@ -192,6 +206,14 @@ class Classifier:
     def predict(self, texts: Sequence[str], *, top_k: int | None = None, threshold: float | None = None) -> list[Prediction]:
         """A prediction for each text, as `Decision.predictions` says."""
         return self.decision.predictions(self.probabilities(texts), top_k=top_k, threshold=threshold)
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def to_probabilities(logits: Floats, task: Task) -> Floats:

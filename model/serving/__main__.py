@@ -13,7 +13,7 @@ import click
 from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, fetch, read_manifest
-from model.manifest import Manifest
+from model.manifest import Architecture, Manifest
 from model.serving.config import ServingConfig
 from model.storage import StorageError
 
@@ -70,10 +70,13 @@ def _serve(config: ServingConfig) -> None:
         try:
             folder = fetch(config.version, Path(scratch))
             manifest: Manifest = read_manifest(folder)
-            classifier = Classifier.assemble(folder, manifest)
+            # A transformer's long text takes milliseconds that several cores can share; for a linear one they never pay.
+            alone = config.threads if manifest.training.architecture is Architecture.TRANSFORMER else 1
+            classifier = Classifier.assemble(folder, manifest, threads_alone=alone)
         except (ArtifactRejected, StorageError) as error:
             raise click.ClickException(str(error)) from error
 
+    classifier.warm_up()
     from model.serving.server import CannotListen, serve
 
     try:

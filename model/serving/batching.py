@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from threading import Condition, Thread
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -64,7 +64,14 @@ class _Request(Generic[T]):
         return len(self.texts[self.waiting[-1]])
 
 
-_Batch = list[tuple[_Request[Any], int]]  # texts, by their request and their position in it
+_Text = tuple[_Request[Any], int]  # by its request and its position in it
+
+
+class _Batch(NamedTuple):
+    """Texts to compute together; `alone` where no other thread computes and nothing waits."""
+
+    texts: list[_Text]
+    alone: bool
 
 
 class Batcher:
@@ -116,23 +123,24 @@ class Batcher:
             try:
                 self._compute(batch)
             except Exception:
-                logger.exception("a batch of %d texts failed", len(batch))
+                logger.exception("a batch of %d texts failed", len(batch.texts))
                 self._compute_apart(batch)
 
     def _compute(self, batch: _Batch) -> None:
         started = perf_counter()
-        tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch])
-        probabilities = to_probabilities(self._classifier.graph.logits(tokens), self._classifier.decision.task)
+        tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch.texts])
+        logits = self._classifier.graph.logits(tokens, alone=batch.alone)
+        probabilities = to_probabilities(logits, self._classifier.decision.task)
         seconds = perf_counter() - started
         self._metrics.computed(tokens, probabilities, seconds)
-        self._seconds_a_text += (seconds / len(batch) - self._seconds_a_text) / 16
-        _settle([settled for row, each in enumerate(batch) if (settled := self._note(*each, probabilities[row : row + 1]))])
+        self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
+        _settle([outcome for row, each in enumerate(batch.texts) if (outcome := self._note(*each, probabilities[row : row + 1]))])
 
     def _compute_apart(self, batch: _Batch) -> None:
         """One by one what failed together, so that only the request fails that has the text which cannot be computed."""
-        for each in batch:
+        for each in batch.texts:
             try:
-                self._compute([each])
+                self._compute(_Batch([each], alone=False))
             except Exception as error:  # noqa: BLE001, the request is told
                 _settle([(each[0].future, None, error)])
 
@@ -152,20 +160,21 @@ class Batcher:
         except Exception as error:  # noqa: BLE001, the request is told
             return request.future, None, error
 
-    def _take(self) -> _Batch:
-        """The next texts to compute together; none once the batcher is closed and nothing waits."""
+    def _take(self) -> _Batch | None:
+        """The next texts to compute together; None once the batcher is closed and nothing waits."""
         with self._changed:
             while True:
                 while not self._requests:
                     if self._closing:
-                        return []
+                        return None
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
-                if batch := self._gather():
-                    return batch
+                if texts := self._gather():
+                    others_idle = self._idle == len(self._threads) - 1
+                    return _Batch(texts, alone=others_idle and not self._waiting)
 
-    def _gather(self) -> _Batch:
+    def _gather(self) -> list[_Text]:
         """Texts of similar length: of the request whose turn it is, then of those behind it."""
         first = self._requests[0]
         if first.over:
@@ -176,7 +185,7 @@ class Batcher:
         shortest, longest = length / STRETCH - SLACK, length * STRETCH + SLACK
         # No more than its share, so that the threads are done at the same time.
         most = min(self._most, math.ceil(self._waiting / len(self._threads)), max(1, int(BATCH_CHARACTERS / longest)))
-        batch: _Batch = []
+        batch: list[_Text] = []
         for request in islice(self._requests, LOOK_AHEAD):
             while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:
                 if len(request.waiting) == len(request.texts):
