@@ -239,7 +239,7 @@ def _sentence(error: Exception, body: object) -> str:
     except RecursionError:
         return "the body is nested too deeply"
     except msgspec.DecodeError as reason:
-        return f"the body is not JSON: {reason}"
+        return f"the body is not JSON: {str(reason).removeprefix('JSON is malformed: ').partition(' - at ')[0]}"
     what, _, path = str(error).partition(" - at `$")
     return _misfit(what, path.removesuffix("`").removeprefix("."), whole)
 

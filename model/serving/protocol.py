@@ -7,6 +7,7 @@ got wrong is InvalidInput, one sentence that names field, value and expectation.
 from __future__ import annotations
 
 import json
+import math
 import struct
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
 from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
@@ -66,9 +66,9 @@ class Answer:
 def short(value: object) -> str:
     """A wrong value as its client wrote it, cut where it is long."""
     try:
-        written = orjson.dumps(value, default=repr).decode()
-    except (TypeError, ValueError):  # an integer of more than 64 bits
-        written = repr(value)
+        written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
+    except RecursionError:  # it was just not too deep to be read
+        return "..."
     return written if len(written) <= SHOWN else f"{written[: SHOWN - 3]}..."
 
 
@@ -153,7 +153,8 @@ def _parameters(request: InferRequest) -> dict[str, object]:
     threshold = parameters.get("threshold")
     if isinstance(threshold, str):
         with suppress(ValueError):  # refused where values are judged, as it came
-            parameters["threshold"] = float(threshold)
+            if math.isfinite(number := float(threshold)):
+                parameters["threshold"] = number
     return parameters
 
 
@@ -206,7 +207,7 @@ def count_of(shape: Sequence[int]) -> int:
 def require_count(found: int, expected: int) -> None:
     """Raise InvalidInput unless there are as many texts as the shape says."""
     if found != expected:
-        raise InvalidInput(f"input {short(INPUT)} has {found} texts: expected {expected}, as its shape says")
+        raise InvalidInput(f"input {short(INPUT)} has {found} texts: expected {short(expected)}, as its shape says")
 
 
 def ragged(count: int) -> InvalidInput:
@@ -224,7 +225,7 @@ def text_of(at: int, element: object) -> str:
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"input {short(INPUT)} holds {short(element)} at {at}: expected UTF-8") from error
+        raise InvalidInput(f"input {short(INPUT)} holds bytes at {at} that are no text: expected UTF-8") from error
 
 
 def tensors_of(answer: Answer) -> dict[str, tuple[str, NDArray[np.object_] | Floats]]:
