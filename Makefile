@@ -49,6 +49,7 @@ bench: $(READY) ## measure what the README claims (minutes; DATA= the folder wit
 	$(BIN)/python benchmarks/linear.py --dataset arxiv
 	$(BIN)/python benchmarks/transformer.py
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/serving.py
 
 lock: $(READY) ## compile requirements/ anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra dev pyproject.toml -o requirements/dev.txt

@@ -11,7 +11,8 @@ by calling tokenizer and graph in a loop without any server (`bare-int8`, `bare-
 abstracts cut to 128 tokens, titles, and both in turn.
 
 All servers are started first, one after the other, and stay up: what is not asked does nothing. The points are measured
-in rounds, every second one in reverse order, and a ratio is that of two points of one round.
+in rounds, every second one in reverse order, and a ratio is that of two points of one round. `others` are the CPUs that
+anything else on the machine used meanwhile: where it is not near 0, trust nothing.
 
 Peers: `kserve-torch` is a model on KServe's own server that computes with torch inside `predict`, as KServe's Hugging Face
 runtime does. `mlserver-torch` and `mlserver-int8` are MLServer's Hugging Face runtime as it comes, and with ONNX Runtime,
@@ -26,7 +27,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -38,7 +38,6 @@ from serving_bare import Spec, ways
 from serving_classifiers import Classifiers, make_classifiers
 from serving_client import Load
 from serving_goals import judge
-from serving_processes import cpu_seconds
 from serving_report import show, show_servers, write_plot
 from serving_servers import OURS, PEERS, Running, running, server_of
 from serving_soak import soak
@@ -187,10 +186,7 @@ class Bench:
             rate=rate,
             every=every,
         )
-        others = [each.process.pid for each in self._up.values() if each is not up]
-        began, before = time.perf_counter(), sum(map(cpu_seconds, others))
         found: Result = json.loads(self._run("serving_client.py", asdict(load)))
-        found["others_cpu"] = (sum(map(cpu_seconds, others)) - before) / (time.perf_counter() - began)
         found["texts_a_second"] = found["requests"] * point.texts_a_request
         return found
 

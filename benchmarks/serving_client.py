@@ -23,7 +23,7 @@ from typing import Any
 import httptools
 import numpy as np
 import uvloop
-from serving_processes import cpu_seconds, resident_megabytes
+from serving_processes import cpu_seconds, machine_cpu_seconds, resident_megabytes
 
 KEEP_EVERY = 20  # answers of which one is looked at
 MOST_KEPT = 300
@@ -193,10 +193,12 @@ async def drive(load: Load) -> dict[str, Any]:
     await client.open()
     await asyncio.sleep(load.warm_up)
     tally = client.tally = Tally()
+    everyone = machine_cpu_seconds()
     began, own, servers = time.perf_counter(), time.process_time(), cpu_seconds(load.pid)
     history = await _watch(load, tally)
     seconds = time.perf_counter() - began
     own, servers = time.process_time() - own, cpu_seconds(load.pid) - servers
+    everyone = machine_cpu_seconds() - everyone
     client.tally = Tally()  # what comes now is not counted
     await client.drain()
     wrong = [why for each in tally.answers if (why := CHECKS[load.answer](each))]
@@ -211,6 +213,7 @@ async def drive(load: Load) -> dict[str, Any]:
         "looked_at": len(tally.answers),
         "server_cpu": servers / seconds,
         "client_cpu": own / seconds,
+        "others_cpu": max(0.0, everyone - own - servers) / seconds,
         "resident": resident_megabytes(load.pid),
         "history": history,
     }

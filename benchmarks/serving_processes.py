@@ -24,6 +24,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(_cpu_seconds(each) for each in tree(pid))
 
 
+def machine_cpu_seconds() -> float:
+    """CPU time that the whole machine has used, whoever used it; what the host took from it too."""
+    user, nice, system, _idle, _waiting, *rest = map(int, _read(PROC / "stat").split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / TICKS
+
+
 def resident_megabytes(pid: int) -> float:
     """Resident memory of the tree. Pages that several of its processes share count in each of them."""
     return sum(_resident_megabytes(each) for each in tree(pid))

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 Result = dict[str, Any]
+DISTURBING = 0.2  # CPUs
 HEAD = (
     "texts",
     "server",
@@ -27,7 +28,7 @@ HEAD = (
 
 
 def show(results: list[Result]) -> None:
-    """A line for each point: rates, milliseconds, and CPUs that the server, the client and the idle servers used."""
+    """A line for each point: rates, milliseconds, and CPUs that the server, the client and all else used."""
     print(f"\n{HEAD[0]:10}{HEAD[1]:40}" + "".join(f"{each:>11}" for each in HEAD[2:]))
     for key, found in grouped(results).items():
         texts, server, connections, texts_a_request, way = key
@@ -39,6 +40,8 @@ def show(results: list[Result]) -> None:
             + f"{sum(each['errors'] for each in found):11}"
             + "".join(f"{middle(found, name):11.2f}" for name in ("server_cpu", "client_cpu", "others_cpu"))
         )
+    disturbed = sum(each["others_cpu"] > DISTURBING for each in results)
+    print(f"{disturbed} of {len(results)} measurements while something else used more than {DISTURBING} CPUs")
     for each in results:
         if each["errors"]:
             print(f"{each['server']}, {each['texts']}: {each['errors']} errors, such as {each['first_error']}")
