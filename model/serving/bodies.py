@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import orjson
 from kserve import InferInput, InferRequest
 from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import RequestedOutput
@@ -130,7 +129,8 @@ def body_of(inference: Inference, answer: Answer, *, model_name: str, version: s
     if inference.binary is not None:
         response = response_to(inference.binary, answer, question=question, version=version, labels=labels)
         content, json_length = response.to_rest()
-        return Body(content if json_length else orjson.dumps(content), json_length)
+        if json_length:  # else no output goes in binary
+            return Body(content, json_length)
     outputs = ",".join([_output(name, answer, labels) for name in question.outputs])
     written = f'"model_name":{_write(model_name)},"model_version":{_write(version)},"id":{_write(inference.id)}'
     return Body(f'{{{written},"parameters":null,"outputs":[{outputs}]}}'.encode())
