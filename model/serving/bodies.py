@@ -233,7 +233,7 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
 def _sentence(error: Exception, body: object) -> str:
     """The first thing that is wrong with a body, in bytes or (v1) as read by the SDK."""
     try:
-        whole = msgspec.json.decode(body) if isinstance(body, bytes) else body
+        whole = msgspec.json.decode(body.decode()) if isinstance(body, bytes) else body
     except UnicodeDecodeError as reason:
         return f"the body is not UTF-8 at byte {reason.start}"
     except RecursionError:

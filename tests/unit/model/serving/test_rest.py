@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from tokenizers import Encoding
 
 from model.artifact import read_manifest
-from model.classifier import Classifier, Encoder, Floats, Graph
+from model.classifier import Classifier, Floats, Graph, Tokens
+from model.serving.batching import Batcher
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
-from model.serving.rest import make_app
+from model.serving.protocol import Limits
+from model.serving.rest import Door, make_app
 from tests.versions import make_version
 
+# The SDK's v1 route answers with a class that FastAPI has grown out of.
+pytestmark = pytest.mark.filterwarnings("ignore:ORJSONResponse is deprecated")
+
+INFER = "/v2/models/papers/infer"
+CLIENT = ("10.0.0.1", 12345)
 BODY = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]}
 
 
@@ -26,77 +32,149 @@ class BrokenGraph(Graph):
     """Has run out of luck."""
 
     def __init__(self) -> None:
-        """Nothing to load."""
+        self.label_count = 3
+        self.one_text_a_call = False
 
-    def logits(self, encodings: Sequence[Encoding]) -> Floats:
+    def logits(self, tokens: Sequence[Tokens], **_: object) -> Floats:
         raise MemoryError("allocate 7 GiB at 0x7fff: a secret of ours")
 
 
+class App:
+    """The application, and what a test looks at behind it."""
+
+    def __init__(self, folder: Path, *, broken: bool = False) -> None:
+        classifier, manifest = Classifier.load(make_version(folder)), read_manifest(folder)
+        if broken:
+            classifier = Classifier(classifier.encoder, BrokenGraph(), classifier.decision)
+        registry = CollectorRegistry()
+        metrics = Metrics(manifest, registry)
+        self.batcher = Batcher(classifier, metrics, threads=1, capacity=4)
+        limits = Limits(texts=3, characters=10)
+        self.predictor = Predictor("papers", manifest, classifier.decision, self.batcher, limits)
+        self.door: Door = make_app(Plane(self.predictor), metrics, registry, max_body_bytes=1024)
+
+    def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(self.door, raise_app_exceptions=False, client=CLIENT)
+            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+                return await client.request(method, path, json=body)
+
+        return asyncio.run(call())
+
+    def infer(self, *texts: str) -> httpx.Response:
+        tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
+        return self.ask("POST", INFER, {"inputs": [tensor]})
+
+    def count(self, protocol: str, code: str) -> int:
+        """Requests so answered, as the metrics have it."""
+        name = f'labelwright_predictor_requests_total{{code="{code}",protocol="{protocol}"}} '
+        found = [line for line in self.ask("GET", "/metrics").text.splitlines() if line.startswith(name)]
+        return int(float(found[0].removeprefix(name))) if found else 0
+
+
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
+def app(tmp_path: Path) -> Iterator[App]:
+    app = App(tmp_path)
+    yield app
+    app.batcher.close()
 
 
-def predictor_of(folder: Path, registry: CollectorRegistry, *, broken: bool = False) -> Predictor:
-    classifier, manifest = Classifier.load(folder), read_manifest(folder)
-    if broken:
-        encoder: Encoder = classifier.encoder
-        classifier = Classifier(encoder, BrokenGraph(), classifier.decision)
-    return Predictor("papers", classifier, manifest, threads=1, metrics=Metrics(manifest, registry))
-
-
-def ask(predictor: Predictor, registry: CollectorRegistry, method: str, path: str, body: object = None) -> httpx.Response:
-    app = make_app(Plane(predictor), Metrics(predictor.manifest, CollectorRegistry()), registry)
-
-    async def call() -> httpx.Response:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            return await client.request(method, path, json=body)
-
-    return asyncio.run(call())
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[App]:
+    app = App(tmp_path, broken=True)
+    yield app
+    app.batcher.close()
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        pytest.param("/v2/models/papers/infer", BODY, id="v2"),
+        pytest.param(INFER, BODY, id="v2"),
         pytest.param("/v1/models/papers:predict", {"instances": ["a"]}, id="v1"),
     ],
 )
-def test_a_fault_of_ours_is_500_and_says_nothing_of_our_insides(
-    tmp_path: Path, registry: CollectorRegistry, path: str, body: object
-) -> None:
-    predictor = predictor_of(make_version(tmp_path), registry, broken=True)
-
-    answer = ask(predictor, registry, "POST", path, body)
+def test_a_fault_of_ours_is_500_and_says_nothing_of_our_insides(broken: App, path: str, body: object) -> None:
+    answer = broken.ask("POST", path, body)
 
     assert (answer.status_code, answer.json()) == (500, {"error": "The predictor failed: its log says how."})
 
 
-@pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/papers/ready", "/v1/models/papers"])
-def test_a_predictor_that_is_stopping_is_not_ready(tmp_path: Path, registry: CollectorRegistry, path: str) -> None:
-    predictor = predictor_of(make_version(tmp_path), registry)
-    predictor.ready = False
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        pytest.param("GET", "/v2/health/ready", id="server"),
+        pytest.param("GET", "/v2/models/papers/ready", id="model"),
+        pytest.param("GET", "/v1/models/papers", id="v1"),
+        pytest.param("POST", INFER, id="infer"),
+        pytest.param("POST", "/v1/models/papers:predict", id="predict"),
+    ],
+)
+def test_a_predictor_that_is_stopping_is_not_ready(app: App, method: str, path: str) -> None:
+    app.predictor.ready = False
 
-    answer = ask(predictor, registry, "GET", path)
+    answer = app.ask(method, path, BODY)
 
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert list(answer.json()) == ["error"]
 
 
-def test_a_client_is_refused_without_a_trace_in_the_log(
-    tmp_path: Path, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
-) -> None:
-    predictor = predictor_of(make_version(tmp_path), registry)
+def test_whoever_was_connected_is_served_to_the_end_and_sent_away(app: App) -> None:
+    app.predictor.ready = False
+    app.door.drain([CLIENT])
 
+    answers = [app.infer("a"), app.ask("POST", "/v1/models/papers:predict", {"instances": ["a"]})]
+
+    assert [(each.status_code, each.headers["connection"]) for each in answers] == [(200, "close")] * 2
+    assert app.ask("GET", "/v2/health/ready").status_code == 503
+
+
+def test_whoever_comes_while_it_drains_is_refused(app: App) -> None:
+    app.predictor.ready = False
+    app.door.drain([("10.0.0.7", 1)])
+
+    assert app.infer("a").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        pytest.param(["a"] * 4, "the request has 4 texts: expected at most 3", id="too-many"),
+        pytest.param(["a", "x" * 11], "text 1 has 11 characters: expected at most 10", id="too-long"),
+    ],
+)
+def test_more_than_is_let_in_is_named(app: App, texts: list[str], sentence: str) -> None:
+    by_v2, by_v1 = app.infer(*texts), app.ask("POST", "/v1/models/papers:predict", {"instances": texts})
+
+    assert [(each.status_code, each.json()) for each in (by_v2, by_v1)] == [(400, {"error": sentence})] * 2
+
+
+@pytest.mark.parametrize("path", [pytest.param(INFER, id="v2"), pytest.param("/v1/models/papers:predict", id="v1")])
+def test_a_body_too_large_is_413(app: App, path: str) -> None:
+    answer = app.ask("POST", path, "x" * 1024)
+
+    assert answer.status_code == 413
+    assert answer.json() == {"error": "The body is too large: expected at most 1024 bytes."}
+    assert answer.headers["connection"] == "close"
+
+
+def test_each_request_is_counted_once_with_its_code(app: App) -> None:
+    app.infer("a")
+    app.infer(*"abcd")
+    app.ask("POST", "/v1/models/papers:predict", {"instances": ["a"]})
+    app.ask("POST", "/v1/models/papers:predict", {})
+    app.ask("POST", "/v2/models/other/infer", BODY)
+
+    assert [app.count("v2", code) for code in ("200", "400", "404")] == [1, 1, 1]
+    assert [app.count("v1", code) for code in ("200", "400")] == [1, 1]
+
+
+def test_a_client_is_refused_without_a_trace_in_the_log(app: App, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        answer = ask(predictor, registry, "POST", "/v2/models/papers/infer", {})
+        answer = app.ask("POST", INFER, {})
 
     assert answer.status_code == 400
     assert not [each for each in caplog.records if each.exc_info]
 
 
-def test_metrics_are_those_of_the_registry_given(tmp_path: Path, registry: CollectorRegistry) -> None:
-    predictor = predictor_of(make_version(tmp_path), registry)
-
-    assert 'labelwright_predictor_predicted_labels_total{label="cs.LG"} 0.0' in ask(predictor, registry, "GET", "/metrics").text
+def test_metrics_are_those_of_the_registry_given(app: App) -> None:
+    assert 'labelwright_predictor_predicted_labels_total{label="cs.LG"} 0.0' in app.ask("GET", "/metrics").text
