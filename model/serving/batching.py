@@ -2,7 +2,7 @@
 
 A thread that is free takes what waits; nothing waits for company. So a lone request is computed at once, and texts meet
 in a batch only while every thread is busy. What was measured on CPUs decides the rest: tokens cost, not texts, and a
-batch is padded to its longest, so texts of similar length go together, few tokens at a time.
+batch is padded to its longest, so texts of similar length go together, and no more than are soon computed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from threading import Condition, Thread
 from time import perf_counter
@@ -23,7 +24,7 @@ from model.classifier import Classifier, Floats, to_probabilities
 from model.serving.metrics import Metrics
 
 T = TypeVar("T")
-BATCH_CHARACTERS = 4096  # about a thousand tokens; more at a time are no faster and keep their texts waiting
+BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and keep their texts waiting
 # Texts of similar length: half as long again, in characters; differences of a few words never matter.
 STRETCH, SLACK = 1.5, 64
 TURN = 32  # texts that a request may have computed before those behind it get their turn
@@ -87,7 +88,9 @@ class Batcher:
         self._waiting = 0  # texts
         self._idle = 0  # threads
         self._closing = False
-        self._seconds_a_text = 0.0  # of one thread, lately
+        # Of one thread, lately.
+        self._seconds_a_text = 0.001
+        self._seconds_a_character = 1e-6
         self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -108,7 +111,13 @@ class Batcher:
             self._waiting += len(texts)
             if self._idle:
                 self._changed.notify(len(texts))
-        return await request.future
+        try:
+            return await request.future
+        except asyncio.CancelledError:
+            with self._changed:
+                self._waiting -= len(request.waiting)
+                request.waiting.clear()
+            raise
 
     def close(self) -> None:
         """Compute what waits, then end the threads."""
@@ -122,7 +131,7 @@ class Batcher:
         while batch := self._take():
             try:
                 self._compute(batch)
-            except Exception:
+            except BaseException:  # a panic of the tokenizer's is no Exception, and must not end the thread
                 logger.exception("a batch of %d texts failed", len(batch.texts))
                 self._compute_apart(batch)
 
@@ -133,16 +142,23 @@ class Batcher:
         probabilities = to_probabilities(logits, self._classifier.decision.task)
         seconds = perf_counter() - started
         self._metrics.computed(tokens, probabilities, seconds)
-        self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
+        self._learn(seconds, batch.texts)
         _settle([outcome for row, each in enumerate(batch.texts) if (outcome := self._note(*each, probabilities[row : row + 1]))])
+
+    def _learn(self, seconds: float, texts: Sequence[_Text]) -> None:
+        """Move what is thought of the cost of texts a little towards what a batch of them took."""
+        characters = sum(len(request.texts[at]) + SLACK for request, at in texts)
+        self._seconds_a_text += (seconds / len(texts) - self._seconds_a_text) / 16
+        self._seconds_a_character += (seconds / characters - self._seconds_a_character) / 16
 
     def _compute_apart(self, batch: _Batch) -> None:
         """One by one what failed together, so that only the request fails that has the text which cannot be computed."""
         for each in batch.texts:
             try:
                 self._compute(_Batch([each], alone=False))
-            except Exception as error:  # noqa: BLE001, the request is told
-                _settle([(each[0].future, None, error)])
+            except BaseException as error:  # noqa: BLE001, the request is told
+                told = error if isinstance(error, Exception) else RuntimeError(repr(error))
+                _settle([(each[0].future, None, told)])
 
     def _note(self, request: _Request[T], at: int, row: Floats) -> _Settled | None:
         """Keep a text's probabilities; the request's outcome if it was its last text."""
@@ -183,8 +199,9 @@ class Batcher:
             return []
         length = first.shortest()
         shortest, longest = length / STRETCH - SLACK, length * STRETCH + SLACK
-        # No more than its share, so that the threads are done at the same time.
-        most = min(self._most, math.ceil(self._waiting / len(self._threads)), max(1, int(BATCH_CHARACTERS / longest)))
+        soon = int(BATCH_SECONDS / (self._seconds_a_character * (length + SLACK)))
+        share = math.ceil(self._waiting / len(self._threads))  # so that the threads are done at the same time
+        most = min(self._most, share, max(1, soon))
         batch: list[_Text] = []
         for request in islice(self._requests, LOOK_AHEAD):
             while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:
@@ -207,7 +224,8 @@ _Settled = tuple[asyncio.Future[Any], Any, Exception | None]  # what becomes of 
 def _settle(outcomes: Sequence[_Settled]) -> None:
     """Hand the outcomes to those who wait for them, in the event loop."""
     if outcomes:
-        outcomes[0][0].get_loop().call_soon_threadsafe(_set, outcomes)
+        with suppress(RuntimeError):  # the loop has ended, so nobody waits
+            outcomes[0][0].get_loop().call_soon_threadsafe(_set, outcomes)
 
 
 def _set(outcomes: Sequence[_Settled]) -> None:

@@ -1,0 +1,383 @@
+"""The micro-batcher: who is computed with whom, who waits for whom, and who is told what."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from model.artifact import read_manifest
+from model.classifier import Classifier, Encoder, Floats, Graph, Tokens
+from model.serving.batching import Batcher, QueueFull
+from model.serving.metrics import Metrics
+from tests.versions import LABELS, make_version
+
+PATIENCE = 30.0  # seconds until a test that hangs fails; nothing waits for it to pass
+PLUG = "plug"  # keeps a thread busy
+POISON = "poison"  # cannot be computed
+
+
+class Panic(BaseException):
+    """What a library in Rust raises: no Exception."""
+
+
+class Bytes(Encoder):
+    """A token for each byte, so that the graph sees which texts it gets."""
+
+    def __init__(self) -> None:
+        """Nothing to load."""
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        return [Tokens(list(text.encode()), truncated=False) for text in texts]
+
+
+class Held(Graph):
+    """Computes a batch when it is let, and keeps which texts came together. A text's first logit tells its length."""
+
+    def __init__(self, *, one_text_a_call: bool = False, harm: BaseException | None = None) -> None:
+        self.label_count = len(LABELS)
+        self.one_text_a_call = one_text_a_call
+        self.batches: list[list[str]] = []
+        self.alone: list[bool] = []
+        self._harm = harm
+        self._began: Queue[list[str]] = Queue()
+        self._let = threading.Event()
+
+    def logits(self, tokens: Sequence[Tokens], *, alone: bool = False) -> Floats:
+        texts = [bytes(each.ids).decode() for each in tokens]
+        self.batches.append(texts)
+        self.alone.append(alone)
+        self._began.put(texts)
+        assert self._let.wait(PATIENCE)
+        if self._harm and POISON in texts:
+            raise self._harm
+        return np.array([[len(text) / 100, 0, 0] for text in texts], np.float32)
+
+    async def began(self) -> list[str]:
+        """The next batch, once it has come."""
+        return await asyncio.to_thread(self._began.get, timeout=PATIENCE)
+
+    def let(self) -> None:
+        """Compute what came and whatever comes."""
+        self._let.set()
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_version(tmp_path_factory.mktemp("version"))
+
+
+@pytest.fixture(scope="module")
+def tiny(version: Path) -> Classifier:
+    return Classifier.load(version)
+
+
+@pytest.fixture(scope="module")
+def batchers(version: Path, tiny: Classifier) -> Iterator[list[Batcher]]:
+    """Of one thread, of two and of five."""
+    metrics = Metrics(read_manifest(version), CollectorRegistry())
+    batchers = [Batcher(tiny, metrics, threads=threads, capacity=1000) for threads in (1, 2, 5)]
+    yield batchers
+    for each in batchers:
+        each.close()
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def start(version: Path, tiny: Classifier) -> Iterator[Start]:
+    """Starts a batcher of a graph; at the end the graph is let and the batcher closed."""
+    started: list[tuple[Held, Batcher]] = []
+
+    def start(graph: Held, *, threads: int = 1, capacity: int = 1000) -> Batcher:
+        metrics = Metrics(read_manifest(version), CollectorRegistry())
+        batcher = Batcher(Classifier(Bytes(), graph, tiny.decision), metrics, threads=threads, capacity=capacity)
+        started.append((graph, batcher))
+        return batcher
+
+    yield start
+    for graph, batcher in started:
+        graph.let()
+        batcher.close()
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def within_patience() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await test()
+
+    asyncio.run(within_patience())
+
+
+def lengths(probabilities: Floats) -> Any:
+    """Of the texts that `Held` computed these of."""
+    return [round(100 * float(each)) for each in np.log(probabilities[:, 0] / (1 - probabilities[:, 0]))]
+
+
+async def asked(batcher: Batcher, *texts: str, finish: Callable[[Floats], Any] = lengths) -> asyncio.Task[Any]:
+    """A request that stands in the queue."""
+    task = asyncio.create_task(batcher.compute(texts, finish))
+    await asyncio.sleep(0)
+    return task
+
+
+async def plugged(graph: Held, batcher: Batcher, threads: int = 1) -> list[asyncio.Task[Any]]:
+    """Requests that keep every thread busy."""
+    tasks = []
+    for _ in range(threads):
+        tasks.append(await asked(batcher, PLUG))
+        assert await graph.began() == [PLUG]
+    return tasks
+
+
+words = st.lists(st.sampled_from([*LABELS, "word", "another"]), max_size=40).map(" ".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(words, max_size=12), max_size=12), st.integers(0, 2))
+def test_every_text_gets_its_own_probabilities_whoever_asks_meanwhile(
+    batchers: list[Batcher], tiny: Classifier, requests: list[list[str]], which: int
+) -> None:
+    async def ask() -> list[Floats]:
+        return await asyncio.gather(*(batchers[which].compute(texts, np.copy) for texts in requests))
+
+    answers = asyncio.run(ask())
+
+    for texts, answer in zip(requests, answers, strict=True):
+        alone = [tiny.probabilities([text]) for text in texts]
+        assert np.array_equal(answer, np.concatenate([np.zeros((0, len(LABELS)), np.float32), *alone]))
+
+
+def test_a_lone_request_is_computed_at_once(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), threads=2)
+
+        task = await asked(batcher, "a")
+
+        assert await graph.began() == ["a"]  # though nobody else has come
+        graph.let()
+        assert await task == [1]
+
+    run(test)
+
+
+def test_no_texts_need_no_thread(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held())
+        await plugged(graph, batcher)
+
+        assert await batcher.compute([], np.shape) == (0, len(LABELS))
+
+    run(test)
+
+
+def test_while_all_threads_are_busy_texts_of_similar_length_gather(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held())
+        await plugged(graph, batcher)
+        long = "x" * 900
+        tasks = [await asked(batcher, *texts) for texts in (["a"], [long, "bb"], ["ccc"], [long])]
+        graph.let()
+
+        assert [await task for task in tasks] == [[1], [900, 2], [3], [900]]
+        assert [sorted(batch) for batch in graph.batches] == [[PLUG], ["a", "bb", "ccc"], [long, long]]
+
+    run(test)
+
+
+def test_the_threads_share_what_waits(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), threads=2)
+        await plugged(graph, batcher, threads=2)
+        task = await asked(batcher, *"abcdefgh")
+        graph.let()
+        await task
+
+        assert max(len(batch) for batch in graph.batches) == 4
+
+    run(test)
+
+
+def test_a_small_request_is_not_held_up_by_a_large_one_before_it(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held())
+        await plugged(graph, batcher)
+        large, small = await asked(batcher, *["large"] * 900), await asked(batcher, "small")
+        graph.let()
+        await asyncio.gather(large, small)
+
+        before = next(at for at, batch in enumerate(graph.batches) if "small" in batch)
+        assert sum(len(batch) for batch in graph.batches[:before]) < 100
+
+    run(test)
+
+
+def test_only_a_text_that_is_computed_alone_is_said_to_be_alone(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), threads=2)
+        tasks = []
+        for text in ("first", "second"):
+            tasks.append(await asked(batcher, text))
+            await graph.began()
+        graph.let()
+        await asyncio.gather(*tasks)
+
+        assert graph.alone == [True, False]
+
+    run(test)
+
+
+def test_a_graph_that_must_have_one_text_a_call_gets_one(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(one_text_a_call=True))
+        await plugged(graph, batcher)
+        tasks = [await asked(batcher, "a", "bb"), await asked(batcher, "ccc")]
+        graph.let()
+
+        assert [await task for task in tasks] == [[1, 2], [3]]
+        assert [len(batch) for batch in graph.batches] == [1, 1, 1, 1]
+
+    run(test)
+
+
+def test_the_queue_is_bounded_and_says_when_to_come_back(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), capacity=3)
+        await plugged(graph, batcher)  # is computed, so it does not wait
+        let_in = await asked(batcher, "a", "b")
+
+        with pytest.raises(QueueFull) as full:
+            await batcher.compute(["c", "d"], lengths)
+        fits = await asked(batcher, "e")
+        graph.let()
+
+        assert full.value.retry_after >= 1
+        assert str(full.value) == f"The queue is full: 2 texts are waiting. Ask again in {full.value.retry_after} s."
+        assert [await let_in, await fits] == [[1, 1], [1]]
+        assert await batcher.compute(["c", "d"], lengths) == [1, 1]
+
+    run(test)
+
+
+def test_a_request_larger_than_the_queue_is_let_in_when_nothing_waits(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), capacity=3)
+        await plugged(graph, batcher)
+        larger = await asked(batcher, *"abcdefgh")
+        with pytest.raises(QueueFull):
+            await batcher.compute(["i"], lengths)
+        graph.let()
+
+        assert await larger == [1] * 8
+
+    run(test)
+
+
+def test_what_a_client_that_left_had_asked_is_not_computed_and_leaves_its_place(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), capacity=3)
+        await plugged(graph, batcher)
+        gone = await asked(batcher, "x", "y", "z")
+        gone.cancel()
+        await asyncio.sleep(0)
+
+        task = await asked(batcher, "a", "b", "c")
+        graph.let()
+
+        assert await task == [1, 1, 1]
+        assert gone.cancelled()
+        assert graph.batches == [[PLUG], ["c", "b", "a"]]
+
+    run(test)
+
+
+def test_a_client_may_leave_while_its_text_is_computed(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held())
+        (gone,) = await plugged(graph, batcher)
+        stays = await asked(batcher, "a")
+        gone.cancel()
+        graph.let()
+
+        assert await stays == [1]
+
+    run(test)
+
+
+@pytest.mark.parametrize("harm", [pytest.param(ValueError("bad"), id="error"), pytest.param(Panic("bad"), id="panic")])
+def test_a_text_that_cannot_be_computed_fails_only_its_own_request(start: Start, harm: BaseException) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(harm=harm))
+        await plugged(graph, batcher)
+        tasks = [await asked(batcher, *texts) for texts in (["a"], ["b", POISON, "c"], ["d", "e"])]
+        graph.let()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [answers[0], answers[2]] == [[1], [1, 1]]
+        assert isinstance(answers[1], Exception)
+        assert await batcher.compute(["later"], lengths) == [5]
+
+    run(test)
+
+
+def test_an_answer_that_cannot_be_made_fails_only_its_own_request(start: Start) -> None:
+    def fail(_: Floats) -> None:
+        raise LookupError("no such label")
+
+    async def test() -> None:
+        batcher = start(graph := Held())
+        await plugged(graph, batcher)
+        tasks = [await asked(batcher, "a"), await asked(batcher, "b", finish=fail), await asked(batcher, "c")]
+        graph.let()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [answers[0], answers[2]] == [[1], [1]]
+        assert isinstance(answers[1], LookupError)
+        assert len(graph.batches) == 2  # nothing was computed again
+
+    run(test)
+
+
+def test_closing_computes_what_waits_and_ends_the_threads(start: Start) -> None:
+    before = set(threading.enumerate())
+
+    async def test() -> None:
+        batcher = start(graph := Held(), threads=3)
+        threads = {each for each in threading.enumerate() if each.name.startswith("predict-")} - before
+        tasks = [*await plugged(graph, batcher, threads=3), await asked(batcher, "a", "b")]
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        graph.let()
+
+        await closing
+        assert await asyncio.gather(*tasks) == [[4], [4], [4], [1, 1]]
+        assert len(threads) == 3
+        assert not any(each.is_alive() for each in threads)
+
+    run(test)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nothing_is_harmed_where_the_loop_ends_before_its_texts_are_computed(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    batcher = start(graph := Held())
+
+    async def leave() -> None:
+        await plugged(graph, batcher)
+
+    run(leave)
+    graph.let()
+    batcher.close()
+
+    assert graph.batches == [[PLUG]]
+    assert not caplog.records
