@@ -33,8 +33,7 @@ class Tokens(NamedTuple):
     truncated: bool
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """A text's labels and their probabilities, the most probable first."""
 
     labels: tuple[str, ...]
@@ -55,12 +54,11 @@ class Decision:
         Single-label, the most probable label; multi-label, those that reach their own threshold, and the most
         probable one where none does.
         """
-        best = np.zeros(probabilities.shape, np.bool_)
-        best[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
-        if self.task is Task.SINGLE_LABEL:
-            return best
-        passing: NDArray[np.bool_] = probabilities >= self.thresholds
-        return np.where(passing.any(axis=1, keepdims=True), passing, best)
+        given = np.zeros(probabilities.shape, np.bool_) if self.task is Task.SINGLE_LABEL else probabilities >= self.thresholds
+        none = np.flatnonzero(~given.any(axis=1))
+        if len(none):
+            given[none, probabilities[none].argmax(axis=1)] = True
+        return given
 
     def predictions(self, probabilities: Floats, *, top_k: int | None = None, threshold: float | None = None) -> list[Prediction]:
         """One prediction for each row of `probabilities` [texts, labels].
@@ -74,13 +72,17 @@ class Decision:
             eligible = np.ones(probabilities.shape, np.bool_)
         else:
             eligible = self.assigned(probabilities)
-        return [self._prediction(*row, top_k) for row in zip(probabilities, eligible, strict=True)]
-
-    def _prediction(self, row: Floats, eligible: NDArray[np.bool_], top_k: int | None) -> Prediction:
-        chosen = eligible.nonzero()[0]
-        scores = row[chosen]
-        ranked = np.argsort(-scores, kind="stable")[:top_k]
-        return Prediction(tuple([self.labels[each] for each in chosen[ranked].tolist()]), tuple(scores[ranked].tolist()))
+        rows, columns = eligible.nonzero()
+        scores = probabilities[rows, columns]
+        ranking = np.lexsort((-scores, rows))  # stable: of equal scores, the first label is first
+        labels = [self.labels[each] for each in columns[ranking].tolist()]
+        ranked: list[float] = scores[ranking].tolist()
+        found, start = [], 0
+        for count in eligible.sum(axis=1).tolist():
+            end = start + (count if top_k is None else min(count, top_k))
+            found.append(Prediction(tuple(labels[start:end]), tuple(ranked[start:end])))
+            start += count
+        return found
 
 
 class Encoder:
