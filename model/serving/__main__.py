@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 import warnings
@@ -63,6 +64,7 @@ def _config(options: dict[str, object]) -> ServingConfig:
 
 
 def _serve(config: ServingConfig) -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batcher's threads are all that there are cores for
     # Both take long to import; a version that is refused is refused before the second.
     from model.classifier import Classifier
 

@@ -62,6 +62,7 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
             lifespan="off",
             http="httptools",
             server_header=False,
+            proxy_headers=False,  # nobody asks who the client is
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, int(config.grace_seconds - DRAIN_SECONDS)),
         )
