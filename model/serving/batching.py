@@ -46,7 +46,7 @@ class _Request(Generic[T]):
 
     __slots__ = ("arrived", "finish", "found", "future", "in_turn", "left", "texts", "waiting")
 
-    def __init__(self, texts: Sequence[str], finish: Callable[[Floats], T], future: asyncio.Future[T]) -> None:
+    def __init__(self, texts: Sequence[str], finish: Callable[[Floats], T], future: asyncio.Future[T], *, arrived: float) -> None:
         self.texts = texts
         self.finish = finish
         self.future = future
@@ -54,7 +54,7 @@ class _Request(Generic[T]):
         self.in_turn = 0  # texts taken since its turn began
         self.left = len(texts)  # texts that are not computed yet
         self.found: Floats | None = None
-        self.arrived = perf_counter()
+        self.arrived = arrived
 
     @property
     def over(self) -> bool:
@@ -78,9 +78,18 @@ class _Batch(NamedTuple):
 class Batcher:
     """Computes texts on `threads` threads; at most `capacity` texts wait, unless one request alone has more."""
 
-    def __init__(self, classifier: Classifier, metrics: Metrics, *, threads: int, capacity: int) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        metrics: Metrics,
+        *,
+        threads: int,
+        capacity: int,
+        clock: Callable[[], float] = perf_counter,  # in seconds
+    ) -> None:
         self._classifier = classifier
         self._metrics = metrics
+        self._clock = clock
         self._capacity = capacity
         self._most = 1 if classifier.graph.one_text_a_call else capacity  # texts in a batch
         self._changed = Condition()
@@ -103,7 +112,8 @@ class Batcher:
         """
         if not texts:
             return finish(np.zeros((0, self._classifier.graph.label_count), np.float32))
-        request: _Request[T] = _Request(texts, finish, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        request = _Request(texts, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
                 raise QueueFull(self._waiting, math.ceil(self._waiting * self._seconds_a_text / len(self._threads)) or 1)
@@ -136,11 +146,11 @@ class Batcher:
                 self._compute_apart(batch)
 
     def _compute(self, batch: _Batch) -> None:
-        started = perf_counter()
+        started = self._clock()
         tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch.texts])
         logits = self._classifier.graph.logits(tokens, alone=batch.alone)
         probabilities = to_probabilities(logits, self._classifier.decision.task)
-        seconds = perf_counter() - started
+        seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
         self._learn(seconds, batch.texts)
         _settle([outcome for row, each in enumerate(batch.texts) if (outcome := self._note(*each, probabilities[row : row + 1]))])
@@ -206,7 +216,7 @@ class Batcher:
         for request in islice(self._requests, LOOK_AHEAD):
             while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:
                 if len(request.waiting) == len(request.texts):
-                    self._metrics.waited(perf_counter() - request.arrived)
+                    self._metrics.waited(self._clock() - request.arrived)
                 batch.append((request, request.waiting.pop()))
                 request.in_turn += 1
             if len(batch) == most:

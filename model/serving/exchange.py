@@ -50,7 +50,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGone
-                parts.append(message["body"])
+                parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > limit:
                     raise BodyTooLarge(limit)

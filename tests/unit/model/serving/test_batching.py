@@ -46,6 +46,8 @@ class Held(Graph):
     def __init__(self, *, one_text_a_call: bool = False, harm: BaseException | None = None) -> None:
         self.label_count = len(LABELS)
         self.one_text_a_call = one_text_a_call
+        self.now = 0.0  # a clock that goes on by `seconds` with each text
+        self.seconds = 0.0
         self.batches: list[list[str]] = []
         self.alone: list[bool] = []
         self._harm = harm
@@ -58,6 +60,7 @@ class Held(Graph):
         self.alone.append(alone)
         self._began.put(texts)
         assert self._let.wait(PATIENCE)
+        self.now += self.seconds * len(tokens)
         if self._harm and POISON in texts:
             raise self._harm
         return np.array([[len(text) / 100, 0, 0] for text in texts], np.float32)
@@ -69,6 +72,10 @@ class Held(Graph):
     def let(self) -> None:
         """Compute what came and whatever comes."""
         self._let.set()
+
+    def hold(self) -> None:
+        """Compute nothing more."""
+        self._let.clear()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,8 @@ def start(version: Path, tiny: Classifier) -> Iterator[Start]:
 
     def start(graph: Held, *, threads: int = 1, capacity: int = 1000) -> Batcher:
         metrics = Metrics(read_manifest(version), CollectorRegistry())
-        batcher = Batcher(Classifier(Bytes(), graph, tiny.decision), metrics, threads=threads, capacity=capacity)
+        classifier = Classifier(Bytes(), graph, tiny.decision)
+        batcher = Batcher(classifier, metrics, threads=threads, capacity=capacity, clock=lambda: graph.now)
         started.append((graph, batcher))
         return batcher
 
@@ -216,8 +224,9 @@ def test_a_small_request_is_not_held_up_by_a_large_one_before_it(start: Start) -
         graph.let()
         await asyncio.gather(large, small)
 
-        before = next(at for at, batch in enumerate(graph.batches) if "small" in batch)
-        assert sum(len(batch) for batch in graph.batches[:before]) < 100
+        plug, first, second, *_ = graph.batches
+        assert (plug, set(first)) == ([PLUG], {"large"})
+        assert "small" in second
 
     run(test)
 
@@ -261,10 +270,41 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(start: Start) -> None:
         fits = await asked(batcher, "e")
         graph.let()
 
-        assert full.value.retry_after >= 1
-        assert str(full.value) == f"The queue is full: 2 texts are waiting. Ask again in {full.value.retry_after} s."
+        assert str(full.value) == "The queue is full: 2 texts are waiting. Ask again in 1 s."
         assert [await let_in, await fits] == [[1, 1], [1]]
         assert await batcher.compute(["c", "d"], lengths) == [1, 1]
+
+    run(test)
+
+
+def test_whoever_is_not_let_in_is_told_how_long_what_waits_will_take(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), capacity=3)
+        graph.seconds = 10.0
+        graph.let()
+        for _ in range(200):  # until that is what a text is known to take
+            await batcher.compute([PLUG], lengths)
+            await graph.began()
+        graph.hold()
+        await plugged(graph, batcher)
+        await asked(batcher, "a", "b", "c")
+
+        with pytest.raises(QueueFull) as full:
+            await batcher.compute(["d"], lengths)
+        assert full.value.retry_after == 30
+
+    run(test)
+
+
+def test_texts_that_take_long_are_not_gathered(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held())
+        graph.seconds = 10.0
+        graph.let()
+        await batcher.compute([PLUG], lengths)
+        await batcher.compute(["a", "b", "c"], lengths)
+
+        assert [len(batch) for batch in graph.batches] == [1, 1, 1, 1]
 
     run(test)
 
