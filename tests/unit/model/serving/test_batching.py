@@ -231,17 +231,25 @@ def test_a_small_request_is_not_held_up_by_a_large_one_before_it(start: Start) -
     run(test)
 
 
-def test_only_a_text_that_is_computed_alone_is_said_to_be_alone(start: Start) -> None:
+def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(one_text_a_call=True))
+        await plugged(graph, batcher)
+        task = await asked(batcher, "a", "b")
+        graph.let()
+        await task
+
+        assert graph.alone == [True, False, True]
+
+    run(test)
+
+
+def test_a_text_is_not_said_to_be_alone_while_another_thread_computes(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held(), threads=2)
-        tasks = []
-        for text in ("first", "second"):
-            tasks.append(await asked(batcher, text))
-            await graph.began()
-        graph.let()
-        await asyncio.gather(*tasks)
+        await plugged(graph, batcher, threads=2)
 
-        assert graph.alone == [True, False]
+        assert graph.alone[1] is False
 
     run(test)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.types import Message
 
 from model.artifact import read_manifest
 from model.classifier import Classifier, Floats, Graph, Tokens
@@ -25,7 +30,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:ORJSONResponse is deprecated")
 
 INFER = "/v2/models/papers/infer"
 CLIENT = ("10.0.0.1", 12345)
-BODY = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]}
+PATIENCE = 30.0
+
+
+def body_of(*texts: str) -> dict[str, Any]:
+    return {"inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}]}
+
+
+BODY = body_of("a")
 
 
 class BrokenGraph(Graph):
@@ -39,13 +51,26 @@ class BrokenGraph(Graph):
         raise MemoryError("allocate 7 GiB at 0x7fff: a secret of ours")
 
 
+class HeldGraph(BrokenGraph):
+    """Computes only once it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = threading.Event()
+        self.let = threading.Event()
+
+    def logits(self, tokens: Sequence[Tokens], **_: object) -> Floats:
+        self.began.set()
+        assert self.let.wait(PATIENCE)
+        return np.zeros((len(tokens), self.label_count), np.float32)
+
+
 class App:
     """The application, and what a test looks at behind it."""
 
-    def __init__(self, folder: Path, *, broken: bool = False) -> None:
+    def __init__(self, folder: Path, graph: Graph | None = None) -> None:
         classifier, manifest = Classifier.load(make_version(folder)), read_manifest(folder)
-        if broken:
-            classifier = Classifier(classifier.encoder, BrokenGraph(), classifier.decision)
+        classifier = Classifier(classifier.encoder, graph or classifier.graph, classifier.decision)
         registry = CollectorRegistry()
         metrics = Metrics(manifest, registry)
         self.batcher = Batcher(classifier, metrics, threads=1, capacity=4)
@@ -53,17 +78,16 @@ class App:
         self.predictor = Predictor("papers", manifest, classifier.decision, self.batcher, limits)
         self.door: Door = make_app(Plane(self.predictor), metrics, registry, max_body_bytes=1024)
 
-    def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
-        async def call() -> httpx.Response:
-            transport = httpx.ASGITransport(self.door, raise_app_exceptions=False, client=CLIENT)
-            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-                return await client.request(method, path, json=body)
+    async def call(self, method: str, path: str, body: object = None) -> httpx.Response:
+        transport = httpx.ASGITransport(self.door, raise_app_exceptions=False, client=CLIENT)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.request(method, path, json=body)
 
-        return asyncio.run(call())
+    def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+        return asyncio.run(self.call(method, path, body))
 
     def infer(self, *texts: str) -> httpx.Response:
-        tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
-        return self.ask("POST", INFER, {"inputs": [tensor]})
+        return self.ask("POST", INFER, body_of(*texts))
 
     def count(self, protocol: str, code: str) -> int:
         """Requests so answered, as the metrics have it."""
@@ -81,8 +105,16 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Iterator[App]:
-    app = App(tmp_path, broken=True)
+    app = App(tmp_path, BrokenGraph())
     yield app
+    app.batcher.close()
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[tuple[App, HeldGraph]]:
+    app = App(tmp_path, graph := HeldGraph())
+    yield app, graph
+    graph.let.set()
     app.batcher.close()
 
 
@@ -155,6 +187,55 @@ def test_a_body_too_large_is_413(app: App, path: str) -> None:
     assert answer.status_code == 413
     assert answer.json() == {"error": "The body is too large: expected at most 1024 bytes."}
     assert answer.headers["connection"] == "close"
+
+
+def test_a_full_queue_is_429_and_says_when_to_come_back(held: tuple[App, HeldGraph]) -> None:
+    app, graph = held
+
+    async def test() -> tuple[httpx.Response, list[httpx.Response]]:
+        computed = asyncio.create_task(app.call("POST", INFER, body_of("a")))
+        assert await asyncio.to_thread(graph.began.wait, PATIENCE)
+        both = [asyncio.create_task(app.call("POST", INFER, body_of("a", "b", "c"))) for _ in range(2)]
+        refused, waiting = await asyncio.wait(both, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        graph.let.set()
+        return refused.pop().result(), [await computed, await waiting.pop()]
+
+    refused, answered = asyncio.run(test())
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert refused.json() == {"error": "The queue is full: 3 texts are waiting. Ask again in 1 s."}
+    assert [each.status_code for each in answered] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol", "body"),
+    [
+        pytest.param(INFER, "v2", BODY, id="v2"),
+        pytest.param("/v1/models/papers:predict", "v1", {"instances": ["a"]}, id="v1"),
+    ],
+)
+def test_a_client_that_hangs_up_is_sent_nothing_and_counted(
+    held: tuple[App, HeldGraph], path: str, protocol: str, body: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, graph = held
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "client": CLIENT}
+    messages: list[Message] = [{"type": "http.request", "body": json.dumps(body).encode()}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        assert await asyncio.to_thread(graph.began.wait, PATIENCE)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(app.door(scope, receive, send))
+
+    assert sent == []
+    assert app.count(protocol, "499") == 1
+    assert not caplog.records
 
 
 def test_each_request_is_counted_once_with_its_code(app: App) -> None:
