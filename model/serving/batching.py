@@ -206,6 +206,7 @@ class Batcher:
         if first.over:
             self._requests.popleft()
             self._waiting -= len(first.waiting)
+            first.waiting.clear()  # else a client that has left would give its place back once more
             return []
         length = first.shortest()
         shortest, longest = length / STRETCH - SLACK, length * STRETCH + SLACK

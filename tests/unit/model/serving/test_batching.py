@@ -65,9 +65,13 @@ class Held(Graph):
             raise self._harm
         return np.array([[len(text) / 100, 0, 0] for text in texts], np.float32)
 
-    async def began(self) -> list[str]:
+    def next(self) -> list[str]:
         """The next batch, once it has come."""
-        return await asyncio.to_thread(self._began.get, timeout=PATIENCE)
+        return self._began.get(timeout=PATIENCE)
+
+    async def began(self) -> list[str]:
+        """The same, while others go on."""
+        return await asyncio.to_thread(self.next)
 
     def let(self) -> None:
         """Compute what came and whatever comes."""
@@ -345,6 +349,25 @@ def test_what_a_client_that_left_had_asked_is_not_computed_and_leaves_its_place(
         assert await task == [1, 1, 1]
         assert gone.cancelled()
         assert graph.batches == [[PLUG], ["c", "b", "a"]]
+
+    run(test)
+
+
+def test_a_place_is_left_once_even_if_a_thread_notices_first(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(), capacity=3)
+        await plugged(graph, batcher)
+        gone, task = await asked(batcher, "x", "y"), await asked(batcher, "a")
+        gone.cancel()
+        graph.let()
+        assert graph.next() == ["a"]  # while the loop stands still
+        await task
+        graph.hold()
+        await plugged(graph, batcher)
+        await asked(batcher, "b", "c")
+
+        with pytest.raises(QueueFull):
+            await batcher.compute(["d", "e"], lengths)
 
     run(test)
 
