@@ -24,7 +24,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.serving.bodies import Body, body_of, inference_of
-from model.serving.exchange import BodyTooLarge, ClientGone, header, read_body, refuse, replay, respond, while_connected
+from model.serving.exchange import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientGone,
+    header,
+    read_body,
+    refuse,
+    replay,
+    respond,
+    while_connected,
+)
 from model.serving.metrics import Metrics
 from model.serving.outcomes import EXPECTED, Outcome, outcome_of
 from model.serving.predictor import Plane, Predictor
@@ -138,7 +148,7 @@ class Door:
             await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
         except ClientGone:
             return
-        except BodyTooLarge as error:
+        except (BodyTooLarge, BodyTooSlow) as error:  # the rest of it is still to come
             await refuse(receive, send, *_told(outcome_of(error)))
         except Exception as error:
             outcome = outcome_of(error)
