@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -79,6 +80,8 @@ def _serve(config: ServingConfig) -> None:
             raise click.ClickException(str(error)) from error
 
     classifier.warm_up()
+    gc.collect()
+    gc.freeze()  # what is loaded stays, and need not be searched for garbage while serving
     from model.serving.server import CannotListen, serve
 
     try:

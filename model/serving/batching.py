@@ -25,8 +25,9 @@ from model.serving.metrics import Metrics
 
 T = TypeVar("T")
 BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and keep their texts waiting
-# Texts of similar length: half as long again, in characters; differences of a few words never matter.
-STRETCH, SLACK = 1.5, 64
+# Texts of similar length: half as long again, or so little longer that to go apart would take as much time.
+STRETCH, PADDING_SECONDS = 1.5, 0.0005
+CALL_CHARACTERS = 64  # what a text costs however short it is
 TURN = 32  # texts that a request may have computed before those behind it get their turn
 LOOK_AHEAD = 256  # requests that are searched for texts of similar length
 
@@ -50,7 +51,8 @@ class _Request(Generic[T]):
         self.texts = texts
         self.finish = finish
         self.future = future
-        self.waiting = sorted(range(len(texts)), key=lambda at: -len(texts[at]))  # positions; the shortest is last
+        # Positions; the shortest is last.
+        self.waiting = sorted(range(len(texts)), key=lambda at: -len(texts[at])) if len(texts) > 1 else [0]
         self.in_turn = 0  # texts taken since its turn began
         self.left = len(texts)  # texts that are not computed yet
         self.found: Floats | None = None
@@ -157,7 +159,7 @@ class Batcher:
 
     def _learn(self, seconds: float, texts: Sequence[_Text]) -> None:
         """Move what is thought of the cost of texts a little towards what a batch of them took."""
-        characters = sum(len(request.texts[at]) + SLACK for request, at in texts)
+        characters = sum(len(request.texts[at]) + CALL_CHARACTERS for request, at in texts)
         self._seconds_a_text += (seconds / len(texts) - self._seconds_a_text) / 16
         self._seconds_a_character += (seconds / characters - self._seconds_a_character) / 16
 
@@ -209,8 +211,9 @@ class Batcher:
             first.waiting.clear()  # else a client that has left would give its place back once more
             return []
         length = first.shortest()
-        shortest, longest = length / STRETCH - SLACK, length * STRETCH + SLACK
-        soon = int(BATCH_SECONDS / (self._seconds_a_character * (length + SLACK)))
+        slack = PADDING_SECONDS / self._seconds_a_character
+        shortest, longest = length / STRETCH - slack, length * STRETCH + slack
+        soon = int(BATCH_SECONDS / (self._seconds_a_character * (length + CALL_CHARACTERS)))
         share = math.ceil(self._waiting / len(self._threads))  # so that the threads are done at the same time
         most = min(self._most, share, max(1, soon))
         batch: list[_Text] = []
