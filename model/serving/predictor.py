@@ -7,7 +7,7 @@ from importlib.metadata import version as version_of
 from typing import Any, TypeVar
 
 from kserve import InferRequest, InferResponse, Model, ModelRepository
-from kserve.errors import ModelNotFound
+from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
 from kserve.protocol.dataplane import DataPlane
 
 from model.classifier import Decision, Floats
@@ -25,6 +25,7 @@ from model.serving.protocol import (
     predictions_of,
     question_of,
     response_to,
+    short,
 )
 
 T = TypeVar("T")
@@ -35,7 +36,14 @@ class VersionNotFound(ModelNotFound):  # type: ignore[misc]
 
     def __init__(self, name: str, version: str, served: str) -> None:
         super().__init__(name)
-        self.reason = f"Model {name} has no version {version}: version {served} is served."
+        self.reason = f"Model {name} has no version {short(version)}: version {served} is served."
+
+
+class Stopped(ServerNotReady):  # type: ignore[misc]
+    """The server ends before it has answered."""
+
+    def __init__(self) -> None:
+        super().__init__("It stops, and had no time left for this request.")
 
 
 class Predictor(Model):  # type: ignore[misc]
@@ -74,9 +82,6 @@ class Predictor(Model):  # type: ignore[misc]
 
         return await self.ask(question, told)
 
-    async def explain(self, payload: object, headers: object = None) -> dict[str, Any]:
-        raise NotImplementedError("Explanations are not offered.")
-
     def get_input_types(self) -> list[dict[str, Any]]:
         return [_tensor(INPUT, "BYTES", [-1])]
 
@@ -100,11 +105,19 @@ class Plane(DataPlane):  # type: ignore[misc]
     def find(self, name: str, version: str | None) -> Predictor:
         """The predictor of that name and, if one is asked for, version. Raises ModelNotFound."""
         if name != self._predictor.name:
-            raise ModelNotFound(name)
+            raise ModelNotFound(short(name))
         served = self._predictor.manifest.version
         if version and version != served:
             raise VersionNotFound(name, version, served)
         return self._predictor
+
+    def decode(self, body: object, headers: object, *others: Any) -> Any:
+        """A v1 body as the SDK reads it; where it cannot, the sentence is ours."""
+        try:
+            return super().decode(body, headers, *others)
+        except InvalidInput:
+            instances_of(body)
+            raise
 
     def metadata(self) -> dict[str, Any]:
         return {"name": "labelwright", "version": version_of("labelwright"), "extensions": ["binary_tensor_data"]}

@@ -11,16 +11,18 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, NoReturn
 
-from grpc import StatusCode, aio
-from grpc_interceptor.server import AsyncServerInterceptor
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+from grpc import StatusCode, aio, method_handlers_generic_handler, unary_unary_rpc_method_handler
+from kserve.errors import InvalidInput
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from kserve.protocol.grpc.servicer import InferenceServicer
 
 from model.serving.metrics import Metrics
 from model.serving.outcomes import outcome_of
 from model.serving.predictor import Plane
-from model.serving.protocol import require_bytes
+from model.serving.protocol import require_bytes, require_one
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +30,16 @@ logger = logging.getLogger(__name__)
 def make_server(plane: Plane, metrics: Metrics, *, max_message_bytes: int) -> aio.Server:
     """The gRPC server of one predictor, not yet listening."""
     server = aio.server(
-        interceptors=(Outcomes(metrics),),
         options=[
             ("grpc.max_send_message_length", -1),  # what is answered follows from what was asked
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # else a second server would take half of the first one's requests
         ],
     )
-    add_GRPCInferenceServiceServicer_to_server(Servicer(plane), server)
+    service = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    servicer = Servicer(plane)
+    handlers = {each.name: _Method(each, getattr(servicer, each.name), metrics).handler() for each in service.methods}
+    server.add_generic_rpc_handlers([method_handlers_generic_handler(service.full_name, handlers)])
     return server
 
 
@@ -58,6 +62,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._plane.find(request.model_name, request.model_version)
+        require_one([each.name for each in request.inputs])  # the SDK tells the names that it is sent, however long
         for each in request.inputs:
             require_bytes(each.name, each.datatype.upper())  # the SDK says "invalid content type" of some
         return await super().ModelInfer(request, context)
@@ -69,27 +74,47 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
         raise NotImplementedError("Models are not unloaded on request.")
 
 
-class Outcomes(AsyncServerInterceptor):
-    """Turns errors into statuses, and counts each inference request and its status."""
+class _Method:
+    """One method as the server knows it: turns errors into statuses, and counts each inference request and its status.
 
-    def __init__(self, metrics: Metrics) -> None:
+    In place of what is generated for it, which answers bytes that are no message with the name of a class.
+    """
+
+    def __init__(self, method: MethodDescriptor, answer: Callable[[Any, Any], Awaitable[Any]], metrics: Metrics) -> None:
+        self._name = method.name
+        self._asked, self._answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        self._answer = answer
         self._metrics = metrics
 
-    async def intercept(
-        self, method: Callable[[Any, Any], Awaitable[Any]], request_or_iterator: Any, context: Any, method_name: str
-    ) -> Any:
+    def handler(self) -> Any:
+        write = self._answered.SerializeToString
+        return unary_unary_rpc_method_handler(self._outcome, request_deserializer=self._read, response_serializer=write)
+
+    def _read(self, sent: bytes) -> Any:
+        """The request; None if it is none, since what is raised here cannot be told in our words."""
+        try:
+            return self._asked.FromString(sent)
+        except DecodeError:
+            return None
+
+    def _require_read(self, request: Any) -> None:
+        if request is None:
+            raise InvalidInput(f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}")
+
+    async def _outcome(self, request: Any, context: Any) -> Any:
         started = perf_counter()
         status = StatusCode.CANCELLED  # what it is if the client leaves
         try:
-            answer = await method(request_or_iterator, context)
+            self._require_read(request)
+            answer = await self._answer(request, context)
             status = StatusCode.OK
         except Exception as error:
             outcome = outcome_of(error)
             status = outcome.grpc
             if status is StatusCode.INTERNAL:
-                logger.exception("%s failed", method_name)
+                logger.exception("%s failed", self._name)
             await context.abort(status, outcome.sentence)
         finally:
-            if method_name.endswith("/ModelInfer"):
+            if self._name == "ModelInfer":
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         return answer
