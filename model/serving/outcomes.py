@@ -12,7 +12,7 @@ from model.serving.batching import QueueFull
 from model.serving.exchange import BodyTooLarge, BodyTooSlow
 
 # Every kind that REST must be told of; anything else that is raised is a fault of ours.
-EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, NotImplementedError, QueueFull)
+EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull)
 
 
 @dataclass(frozen=True)

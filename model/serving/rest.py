@@ -1,11 +1,12 @@
 """REST: inference by a path of our own, everything else by the SDK's routes where they keep the protocol.
 
-Ours too: model metadata and readiness, because the SDK's know no versions. Left out: loading and unloading models, which
-the SDK lets anybody do.
+Ours too: model metadata and readiness, because the SDK's know no versions. Left out: explanations, which there are none
+of; loading and unloading models, which the SDK lets anybody do.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
@@ -17,7 +18,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import ModelNotReady
-from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
+from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from prometheus_client import CollectorRegistry, exposition
 from starlette.exceptions import HTTPException
@@ -37,7 +38,7 @@ from model.serving.exchange import (
 )
 from model.serving.metrics import Metrics
 from model.serving.outcomes import EXPECTED, Outcome, outcome_of
-from model.serving.predictor import Plane, Predictor
+from model.serving.predictor import Plane, Predictor, Stopped
 from model.serving.protocol import Answer
 
 INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
@@ -52,15 +53,25 @@ logger = logging.getLogger(__name__)
 
 def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int) -> Door:
     """The application: v1, v2 and /metrics of one predictor."""
-    app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None)
+    # Else FastAPI sends who writes a slash too many to an address that the client itself chose, by its Host.
+    app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/", plane.live, methods=["GET"])
     app.add_api_route("/metrics", _metrics_of(registry), methods=["GET"])
-    register_v1_endpoints(app, plane, None)
+    app.include_router(_v1(plane))
     app.include_router(_v2(plane))
     for kind in (*EXPECTED, Exception):
         app.add_exception_handler(kind, _tell)
     app.add_exception_handler(HTTPException, _tell_http)
     return Door(app, plane, metrics, max_body_bytes=max_body_bytes)
+
+
+def _v1(plane: Plane) -> APIRouter:
+    router, theirs = APIRouter(prefix="/v1"), V1Endpoints(plane)
+    router.add_api_route("/models", theirs.models, methods=["GET"])
+    router.add_api_route("/models/{model_name}:predict", theirs.predict, methods=["POST"], response_model=None)
+    router.add_api_route("/models/{model_name}:{_}", _nowhere, methods=["POST"])
+    router.add_api_route("/models/{model_name}", theirs.model_ready, methods=["GET"])
+    return router
 
 
 def _v2(plane: Plane) -> APIRouter:
@@ -76,7 +87,6 @@ def _v2(plane: Plane) -> APIRouter:
     for model in ("/models/{name}", "/models/{name}/versions/{version}"):
         router.add_api_route(model, ours.metadata, methods=["GET"])
         router.add_api_route(model + "/ready", ours.ready, methods=["GET"])
-        router.add_api_route(model + "/infer", _only_by_post, methods=["GET"])
     return router
 
 
@@ -112,7 +122,8 @@ class Door:
     def drain(self, connected: Collection[Address]) -> None:
         """From now on every response closes its connection, and inference is for these clients only.
 
-        They had connected before readiness fell, and know of no other server yet; whoever connects now was told.
+        They had connected before readiness fell, and know of no other server yet; whoever connects now was told. Work
+        that is cancelled from now on is answered too: that the server stops.
         """
         self._served_to_the_end = connected
 
@@ -120,8 +131,11 @@ class Door:
         if self._served_to_the_end is not None:
             send = _closing(send)
         asked = INFERENCE.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if asked is None or scope["method"] != "POST":
+        if asked is None:
             await self._app(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await respond(send, HTTPStatus.METHOD_NOT_ALLOWED, _error("Inference takes POST."), {**JSON, b"allow": b"POST"})
             return
         started = perf_counter()
         code = CLIENT_GONE
@@ -134,6 +148,11 @@ class Door:
 
         try:
             await self._exchange(asked, scope, receive, noting)
+        except asyncio.CancelledError:
+            if self._served_to_the_end is None:
+                raise
+            if code == CLIENT_GONE:  # the grace period is over, and nothing was sent
+                await respond(noting, *_told(outcome_of(Stopped())))
         finally:
             self._metrics.answered("v1" if asked[3] else "v2", code, perf_counter() - started)
 
@@ -205,9 +224,8 @@ def _metrics_of(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Re
     return metrics
 
 
-async def _only_by_post() -> Response:
-    """Never asked to infer: the door answers that."""
-    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "POST"})
+async def _nowhere() -> Response:
+    raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 async def _tell(_: Request, error: Exception) -> Response:

@@ -491,11 +491,13 @@ def _with_parameter(name: str, **value: Any) -> Any:
         pytest.param(
             _with_parameter("k", int64_param=1), "INVALID_ARGUMENT", 'parameter "k" is not known', id="unknown-parameter"
         ),
-        pytest.param(messages.ModelInferRequest(model_name="other"), "NOT_FOUND", "Model with name other", id="unknown-model"),
+        pytest.param(
+            messages.ModelInferRequest(model_name="other"), "NOT_FOUND", 'Model with name "other" does', id="unknown-model"
+        ),
         pytest.param(
             messages.ModelInferRequest(model_name="papers", model_version="v9"),
             "NOT_FOUND",
-            "Model papers has no version v9: version v1 is served.",
+            'Model papers has no version "v9": version v1 is served.',
             id="unknown-version",
         ),
     ],

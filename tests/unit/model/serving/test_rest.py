@@ -259,6 +259,41 @@ def test_a_body_that_does_not_arrive_is_408_and_ends_the_connection(app: App, mo
     assert app.count("v2", "408") == 1
 
 
+@pytest.mark.parametrize("path", [pytest.param(INFER, id="v2"), pytest.param("/v1/models/papers:predict", id="v1")])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_inference_by_another_method_is_405_and_says_by_which(app: App, method: str, path: str) -> None:
+    answer = app.ask(method, path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json() == {"error": "Inference takes POST."}
+
+
+def test_work_that_is_cancelled_while_draining_is_503(held: tuple[App, HeldGraph], caplog: pytest.LogCaptureFixture) -> None:
+    app, graph = held
+
+    async def test() -> httpx.Response:
+        asking = asyncio.create_task(app.call("POST", INFER, BODY))
+        assert await asyncio.to_thread(graph.began.wait, PATIENCE)
+        app.door.drain([CLIENT])
+        asking.cancel()
+        return await asking
+
+    answer = asyncio.run(test())
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {"error": "Server is not ready. It stops, and had no time left for this request."}
+    assert not caplog.records
+
+
+def test_a_v1_body_that_is_no_json_is_refused_in_our_words(app: App) -> None:
+    async def test() -> httpx.Response:
+        transport = httpx.ASGITransport(app.door, client=CLIENT)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post("/v1/models/papers:predict", content=b"nope")
+
+    assert asyncio.run(test()).json() == {"error": "the body is not JSON: invalid character (byte 4)"}
+
+
 def test_each_request_is_counted_once_with_its_code(app: App) -> None:
     app.infer("a")
     app.infer(*"abcd")
