@@ -20,6 +20,7 @@ from model.classifier import Classifier
 from model.manifest import Manifest
 from model.serving.batching import Batcher
 from model.serving.config import ServingConfig
+from model.serving.connection import Connection
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
 from model.serving.protocol import Limits
@@ -28,6 +29,7 @@ from model.serving.rpc import make_server
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that it is they who close it
 DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
+REFUSE_SECONDS = 0.5  # of the grace period: to tell clients that there will be no answer
 LOOK_SECONDS = 0.05
 
 logger = logging.getLogger(__name__)
@@ -60,11 +62,11 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
             log_config=None,
             access_log=False,
             lifespan="off",
-            http="httptools",
+            http=Connection,
+            ws="none",
             server_header=False,
             proxy_headers=False,  # nobody asks who the client is
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, int(config.grace_seconds - DRAIN_SECONDS)),
         )
     )
     grpc = make_server(plane, metrics, max_message_bytes=config.max_body_bytes)
@@ -78,16 +80,26 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
         logger.info("stopping: what is asked already has %g seconds", config.grace_seconds)
         predictor.ready = False
-        await asyncio.gather(_stop(rest, door, answering), grpc.stop(config.grace_seconds))
+        seconds = max(0.0, config.grace_seconds - REFUSE_SECONDS)
+        await asyncio.gather(_stop(rest, door, answering, seconds), grpc.stop(seconds))
 
 
-async def _stop(rest: _Uvicorn, door: Door, answering: asyncio.Task[None]) -> None:
-    """Send the connected clients away, each with an answer to what it asks next; then close what is idle, and finish."""
+async def _stop(rest: _Uvicorn, door: Door, answering: asyncio.Task[None], seconds: float) -> None:
+    """Send the connected clients away, each with an answer to what it asks next; then close what is idle, and finish.
+
+    What is not answered after so many seconds is refused.
+    """
+    clock = asyncio.get_running_loop().time
     door.drain(rest.clients())
-    until = asyncio.get_running_loop().time() + DRAIN_SECONDS
-    while rest.clients() and asyncio.get_running_loop().time() < until:
+    until = clock() + seconds
+    drained = min(clock() + DRAIN_SECONDS, until)
+    while rest.clients() and clock() < drained:
         await asyncio.sleep(LOOK_SECONDS)
     rest.should_exit = True
+    await asyncio.wait({answering}, timeout=max(0.0, until - clock()))
+    rest.give_up()
+    await asyncio.wait({answering}, timeout=REFUSE_SECONDS)
+    rest.hang_up()
     await answering
 
 
@@ -101,6 +113,16 @@ class _Uvicorn(uvicorn.Server):
     def clients(self) -> set[Any]:
         """Who is connected, as `scope["client"]` names them."""
         return {getattr(each, "client", None) for each in self.server_state.connections}
+
+    def give_up(self) -> None:
+        """End the work on every request; the door answers each."""
+        for task in self.server_state.tasks:
+            task.cancel()
+
+    def hang_up(self) -> None:
+        """Close every connection, though its client may not have read what it was sent."""
+        for each in list(self.server_state.connections):
+            each.transport.abort()
 
 
 async def _signal_received() -> None:

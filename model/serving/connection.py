@@ -1,0 +1,80 @@
+"""A client's connection: uvicorn's, with bounds for what comes before a body, and refusals in the protocol's form."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+HEAD_BYTES = 64 * 1024  # of a request's line and headers
+HEAD_SECONDS = 60  # for them to arrive
+
+
+class Connection(HttpToolsProtocol):
+    """Bounds what uvicorn does not: heads, in bytes and seconds; trailers; the wait for a first request."""
+
+    _unread = 0  # bytes since the last that were of use: those of an unfinished head, or of trailers
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_deadline()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
+        super().data_received(data)
+        if not self._unread:
+            if self._deadline is not None:
+                self._end_deadline()
+        elif self._unread > HEAD_BYTES:
+            sentence = f"The headers are too large: expected at most {HEAD_BYTES} bytes."
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        self._unread = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unread = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's words
+        self._refuse(HTTPStatus.BAD_REQUEST, "The request cannot be read: expected HTTP/1.1.")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: a request to speak another protocol is answered in this one, as it may be."""
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return  # another request's answer is due first, and until then nothing more need be read
+        sentence = f"The headers took too long: expected all of them within {HEAD_SECONDS} s."
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, sentence)
+
+    def _refuse(self, status: HTTPStatus, sentence: str) -> None:
+        """Say why, and close; nothing if that was done already."""
+        self._end_deadline()
+        if self.transport.is_closing():
+            return
+        content = orjson.dumps({"error": sentence})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(content)
+        self.transport.write(STATUS_LINE[status] + head + content)
+        self.transport.close()
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

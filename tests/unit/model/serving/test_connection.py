@@ -1,0 +1,170 @@
+"""What uvicorn leaves unbounded on a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from model.serving import connection
+from model.serving.connection import HEAD_BYTES, Connection
+from tests.raw_http import Answer, answers, check_refusal
+
+PATIENCE = 30.0
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def answers(self) -> list[Answer]:
+        return list(answers(self.written))
+
+
+async def echo(_: Scope, receive: Receive, send: Send) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def connect(*, keep_alive: float = PATIENCE) -> tuple[Connection, Wire]:
+    config = Config(echo, lifespan="off", ws="none", log_config=None)
+    config.timeout_keep_alive = keep_alive  # type: ignore[assignment]
+    made, wire = Connection(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
+    made.connection_made(wire)
+    return made, wire
+
+
+def run(test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def within_patience() -> Any:
+        async with asyncio.timeout(PATIENCE):
+            return await test()
+
+    return asyncio.run(within_patience())
+
+
+def pieces(content: bytes, size: int) -> Iterator[bytes]:
+    return (content[at : at + size] for at in range(0, len(content), size))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET /" + b"a" * 2 * HEAD_BYTES, id="path"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * HEAD_BYTES, id="one-header"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * HEAD_BYTES, id="many-headers"),
+        pytest.param(HEAD + b"2\r\nab\r\n0\r\n" + b"X: a\r\n" * HEAD_BYTES, id="trailers"),
+        pytest.param(b"\r\n" * HEAD_BYTES, id="nothing-but-lines"),
+    ],
+)
+def test_what_has_no_end_is_431(sent: bytes) -> None:
+    async def test() -> list[Answer]:
+        made, wire = connect()
+        for piece in pieces(sent, 4096):
+            made.data_received(piece)
+            if wire.is_closing():
+                return wire.answers()
+        raise AssertionError("all of it was read")
+
+    (refused,) = run(test)
+    assert refused.status == 431
+    check_refusal(refused)
+
+
+@pytest.mark.parametrize("size", [pytest.param(1, id="byte-by-byte"), pytest.param(1 << 18, id="in-large-pieces")])
+def test_a_body_is_as_long_as_it_is(size: int) -> None:
+    body = b"x" * (HEAD_BYTES // size + 1_000)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in pieces(body, 7)) + b"0\r\n\r\n"
+
+    async def test() -> list[Answer]:
+        made, wire = connect()
+        for piece in pieces((HEAD + chunks) * 2, size):
+            made.data_received(piece)
+            await asyncio.sleep(0)
+        while len(wire.answers()) < 2:
+            await asyncio.sleep(0.001)
+        assert not wire.is_closing()
+        return wire.answers()
+
+    assert [each.body for each in run(test)] == [body] * 2
+
+
+def test_a_head_that_does_not_end_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.01)
+
+    async def test() -> list[Answer]:
+        made, wire = connect()
+        made.data_received(b"GET / HT")
+        await wire.closed.wait()
+        return wire.answers()
+
+    (refused,) = run(test)
+    assert refused.status == 408
+    check_refusal(refused)
+
+
+def test_a_head_that_ends_in_time_has_no_deadline_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+
+    async def test() -> list[Answer]:
+        made, wire = connect()
+        made.data_received(HEAD[:9])
+        made.data_received(HEAD[9:])
+        await asyncio.sleep(0.1)
+        made.data_received(b"1\r\na\r\n")
+        made.data_received(b"0\r\n\r\n")
+        await asyncio.sleep(0.1)
+        return wire.answers()
+
+    assert [each.status for each in run(test)] == [200]
+
+
+def test_a_client_that_says_nothing_is_hung_up_on() -> None:
+    async def test() -> bytes:
+        _, wire = connect(keep_alive=0.01)
+        await wire.closed.wait()
+        return wire.written
+
+    assert run(test) == b""
+
+
+def test_a_client_that_leaves_leaves_no_timer() -> None:
+    async def test() -> None:
+        for sent in (b"", b"GET / HT"):
+            made, wire = connect(keep_alive=0.01)
+            if sent:
+                made.data_received(sent)
+            made.connection_lost(ConnectionResetError())
+            await asyncio.sleep(0.03)
+            assert not wire.is_closing()
+
+    run(test)
