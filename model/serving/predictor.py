@@ -111,10 +111,10 @@ class Plane(DataPlane):  # type: ignore[misc]
             raise VersionNotFound(name, version, served)
         return self._predictor
 
-    def decode(self, body: object, headers: object, *others: Any) -> Any:
+    def decode(self, body: object, headers: object, **others: Any) -> Any:
         """A v1 body as the SDK reads it; where it cannot, the sentence is ours."""
         try:
-            return super().decode(body, headers, *others)
+            return super().decode(body, headers, **others)
         except InvalidInput:
             instances_of(body)
             raise

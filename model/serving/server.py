@@ -29,7 +29,7 @@ from model.serving.rpc import make_server
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that it is they who close it
 DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
-REFUSE_SECONDS = 0.5  # of the grace period: to tell clients that there will be no answer
+REFUSE_SECONDS = 0.75  # of the grace period: to tell clients that there will be no answer, and to end
 LOOK_SECONDS = 0.05
 
 logger = logging.getLogger(__name__)
