@@ -28,6 +28,8 @@ BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and 
 # Texts of similar length: half as long again, or so little longer that to go apart would take as much time.
 STRETCH, PADDING_SECONDS = 1.5, 0.0005
 CALL_CHARACTERS = 64  # what a text costs however short it is
+LONG = 256  # characters from which a text that is alone is called long
+TRY_EVERY = 16  # texts that are alone, of which one is computed the other way
 TURN = 32  # texts that a request may have computed before those behind it get their turn
 LOOK_AHEAD = 256  # requests that are searched for texts of similar length
 
@@ -77,6 +79,31 @@ class _Batch(NamedTuple):
     alone: bool
 
 
+class _Alone:
+    """Whether a text that is alone is computed by every core: where that was faster than by one, lately.
+
+    It is on a quiet machine, if the text is long; where others use the cores it is slower. So the other way is tried now
+    and then, for short texts and long ones apart.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[bool, bool], float] = {}  # a character, by whether the text was long, and the way
+        self._asked = 0
+
+    def choose(self, characters: int) -> bool:
+        """Whether every core is to compute a text of so many characters."""
+        self._asked += 1
+        is_long = characters > LONG
+        together, single = (self._seconds.get((is_long, way), 0.0) for way in (True, False))
+        faster = together <= single
+        return faster if self._asked % TRY_EVERY else not faster
+
+    def learn(self, characters: int, seconds: float, *, every_core: bool) -> None:
+        way = (characters > LONG, every_core)
+        found = seconds / (characters + CALL_CHARACTERS)
+        self._seconds[way] = found + (self._seconds.get(way, found) - found) * 7 / 8
+
+
 class Batcher:
     """Computes texts on `threads` threads; at most `capacity` texts wait, unless one request alone has more."""
 
@@ -100,6 +127,7 @@ class Batcher:
         self._idle = 0  # threads
         self._closing = False
         # Of one thread, lately.
+        self._alone = _Alone()
         self._seconds_a_text = 0.001
         self._seconds_a_character = 1e-6
         self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]
@@ -148,20 +176,20 @@ class Batcher:
                 self._compute_apart(batch)
 
     def _compute(self, batch: _Batch) -> None:
+        characters = sum(len(request.texts[at]) for request, at in batch.texts)
+        every_core = batch.alone and self._alone.choose(characters)
         started = self._clock()
         tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch.texts])
-        logits = self._classifier.graph.logits(tokens, alone=batch.alone)
+        logits = self._classifier.graph.logits(tokens, alone=every_core)
         probabilities = to_probabilities(logits, self._classifier.decision.task)
         seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
-        self._learn(seconds, batch.texts)
+        if batch.alone:
+            self._alone.learn(characters, seconds, every_core=every_core)
+        self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
+        cost = seconds / (characters + CALL_CHARACTERS * len(tokens))
+        self._seconds_a_character += (cost - self._seconds_a_character) / 16
         _settle([outcome for row, each in enumerate(batch.texts) if (outcome := self._note(*each, probabilities[row : row + 1]))])
-
-    def _learn(self, seconds: float, texts: Sequence[_Text]) -> None:
-        """Move what is thought of the cost of texts a little towards what a batch of them took."""
-        characters = sum(len(request.texts[at]) + CALL_CHARACTERS for request, at in texts)
-        self._seconds_a_text += (seconds / len(texts) - self._seconds_a_text) / 16
-        self._seconds_a_character += (seconds / characters - self._seconds_a_character) / 16
 
     def _compute_apart(self, batch: _Batch) -> None:
         """One by one what failed together, so that only the request fails that has the text which cannot be computed."""

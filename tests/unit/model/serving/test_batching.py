@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from model.artifact import read_manifest
 from model.classifier import Classifier, Encoder, Floats, Graph, Tokens
-from model.serving.batching import Batcher, QueueFull
+from model.serving.batching import LONG, TRY_EVERY, Batcher, QueueFull, _Alone
 from model.serving.metrics import Metrics
 from tests.versions import LABELS, make_version
 
@@ -452,3 +452,24 @@ def test_nothing_is_harmed_where_the_loop_ends_before_its_texts_are_computed(
 
     assert graph.batches == [[PLUG]]
     assert not caplog.records
+
+
+@pytest.mark.parametrize("every_core_is_faster", [True, False])
+def test_a_text_that_is_alone_is_computed_the_faster_way_and_the_other_is_tried_now_and_then(every_core_is_faster: bool) -> None:
+    alone = _Alone()
+    chosen = []
+    for _ in range(10 * TRY_EVERY):
+        way = alone.choose(LONG + 1)
+        chosen.append(way)
+        alone.learn(LONG + 1, 1.0 if way is every_core_is_faster else 2.0, every_core=way)
+
+    assert chosen[TRY_EVERY:].count(every_core_is_faster) == 9 * (TRY_EVERY - 1)
+
+
+def test_short_texts_and_long_ones_learn_apart() -> None:
+    alone = _Alone()
+    for way in (True, False):
+        alone.learn(1, 1.0 if way else 2.0, every_core=way)
+        alone.learn(LONG + 1, 2.0 if way else 1.0, every_core=way)
+
+    assert (alone.choose(1), alone.choose(LONG + 1)) == (True, False)
