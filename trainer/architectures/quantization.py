@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model.artifact import GRAPH
@@ -36,12 +39,33 @@ def quantize_if_harmless(folder: Path, encoder: Encoder, validation: Examples, *
 
 
 def quantize(graph: Path, to: Path) -> None:
-    """The graph with its matrix products in int8: weights by column beforehand, activations by tensor at run time."""
+    """The graph with its matrix products in int8: weights by column beforehand, activations by tensor at run time.
+
+    Embeddings, by now most of the file, are stored in 16 bits, and looked up in those.
+    """
     with _silence():
         quantize_dynamic(graph, to, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
     quantized = onnx.load(to)
+    _halve_embeddings(quantized.graph)
     onnx.helper.set_model_props(quantized, {ONE_TEXT_A_CALL: "true"})
     onnx.save(quantized, to)
+
+
+def _halve_embeddings(graph: onnx.GraphProto) -> None:
+    """Store in float16 every table of float32 that is only looked up in; what is found there is float32 again."""
+    tables = {each.name: each for each in graph.initializer if each.data_type == TensorProto.FLOAT and len(each.dims) == 2}
+    users = Counter(name for node in graph.node for name in node.input)
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is not None and users[table.name] == 1:
+            found, half = node.output[0], f"{node.output[0]}_half"
+            table.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(table).astype(np.float16), table.name))
+            node.output[0] = half
+            nodes.append(helper.make_node("Cast", [half], [found], to=TensorProto.FLOAT))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from scipy.sparse import csr_matrix
@@ -11,7 +12,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
 
-from model.classifier import Encoder, Graph
+from model.classifier import Encoder, Graph, Tokens
 from model.manifest import Precision, Task
 from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import base_models, onnx_export, quantization, transformer
@@ -185,6 +186,22 @@ def test_encoders_of_many_kinds_are_exported_with_two_inputs(kind: str, tmp_path
     difference = onnx_export.compare(network, tmp_path, texts, ["purr the", "swim " * 9, "a", "purr " * 40])
     assert difference < 1e-5
     assert Graph(tmp_path / "model.onnx").label_count == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encoders_of_many_kinds_are_quantized_with_embeddings_of_16_bits(kind: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    encoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | KINDS[kind]))  # type: ignore[no-untyped-call]
+    onnx_export.export_graph(PooledClassifier(encoder, torch.zeros(5)), tmp_path, max_length=32)
+    quantization.quantize(tmp_path / "model.onnx", tmp_path / "int8.onnx")
+    texts = [Tokens([2, 9, 10, 3], truncated=False), Tokens([2, *range(5, 25), 3], truncated=False)]
+    full, cheap = (Graph(tmp_path / name).logits(texts) for name in ("model.onnx", "int8.onnx"))
+    tables = [
+        each for each in onnx.load(tmp_path / "int8.onnx").graph.initializer if list(each.dims)[:1] == [SIZES["vocab_size"]]
+    ]
+
+    assert np.abs(full - cheap).max() < 0.1 * np.abs(full).max()
+    assert words & {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16} == {onnx.TensorProto.FLOAT16}
 
 
 def test_a_graph_that_is_not_the_network_is_found_before_it_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
