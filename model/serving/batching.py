@@ -126,8 +126,8 @@ class Batcher:
         self._waiting = 0  # texts
         self._idle = 0  # threads
         self._closing = False
-        # Of one thread, lately.
         self._alone = _Alone()
+        # Of one thread, lately.
         self._seconds_a_text = 0.001
         self._seconds_a_character = 1e-6
         self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]

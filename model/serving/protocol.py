@@ -76,7 +76,7 @@ def question_of(request: InferRequest) -> Question:
     """What a v2 request asks. Raises InvalidInput."""
     parameters = _parameters(request)
     top_k, threshold = choices_of(parameters)
-    boolean("parameter binary_data_output", parameters.get("binary_data_output", False))
+    _boolean("parameter binary_data_output", parameters.get("binary_data_output", False))
     require_one([each.name for each in request.inputs])
     outputs = outputs_of([each.name for each in request.request_outputs or ()])
     return Question(_texts(request.inputs[0]), top_k, threshold, outputs)
@@ -114,7 +114,7 @@ def response_to(
 
     `labels` are the names of the columns of `probabilities`, which carries them as its parameter.
     """
-    tensors = tensors_of(answer)
+    tensors = _tensors(answer)
     outputs = [_output(request, name, *tensors[name]) for name in question.outputs]
     for output in outputs:
         if output.name == PROBABILITIES:
@@ -172,7 +172,7 @@ def _threshold(value: object) -> float | None:
     raise InvalidInput(f"parameter threshold is {short(value)}: expected a number from 0 to 1")
 
 
-def boolean(what: str, value: object) -> bool:
+def _boolean(what: str, value: object) -> bool:
     """The value, if it is one of the two. Raises InvalidInput."""
     if isinstance(value, bool):
         return value
@@ -193,7 +193,8 @@ def _elements(tensor: InferInput) -> Sequence[object]:
     try:
         elements: NDArray[np.object_] = tensor.as_numpy()
     except (struct.error, ValueError) as error:
-        raise ragged(tensor.shape[0]) from error
+        expected = f"{tensor.shape[0]} texts, each after its length as four bytes, little-endian"
+        raise InvalidInput(f"input {short(INPUT)} has contents that end early or late: expected {expected}") from error
     return list(elements)
 
 
@@ -210,12 +211,6 @@ def require_count(found: int, expected: int) -> None:
         raise InvalidInput(f"input {short(INPUT)} has {found} texts: expected {short(expected)}, as its shape says")
 
 
-def ragged(count: int) -> InvalidInput:
-    """What to raise where a binary tensor cannot be cut into so many texts."""
-    expected = f"{count} texts, each after its length as four bytes, little-endian"
-    return InvalidInput(f"input {short(INPUT)} has contents that end early or late: expected {expected}")
-
-
 def text_of(at: int, element: object) -> str:
     """The element as a text. Raises InvalidInput."""
     if isinstance(element, str):
@@ -228,7 +223,7 @@ def text_of(at: int, element: object) -> str:
         raise InvalidInput(f"input {short(INPUT)} holds bytes at {at} that are no text: expected UTF-8") from error
 
 
-def tensors_of(answer: Answer) -> dict[str, tuple[str, NDArray[np.object_] | Floats]]:
+def _tensors(answer: Answer) -> dict[str, tuple[str, NDArray[np.object_] | Floats]]:
     """Every output; rows are padded with "" and 0 to the longest."""
     longest = max((len(each.labels) for each in answer.predictions), default=0)
     labels = np.full((len(answer.predictions), longest), "", np.object_)
@@ -255,5 +250,5 @@ def _encodings(request: InferRequest, question: Question) -> list[RequestedOutpu
     chosen = []
     for name in question.outputs:
         binary = own.get(name, {}).get("binary_data", request.use_binary_outputs)
-        chosen.append(RequestedOutput(name, {"binary_data": boolean(f"output {short(name)}: parameter binary_data", binary)}))
+        chosen.append(RequestedOutput(name, {"binary_data": _boolean(f"output {short(name)}: parameter binary_data", binary)}))
     return chosen
