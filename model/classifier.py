@@ -23,6 +23,8 @@ BATCH_TOKENS = 8192  # bounds the memory of a call; padding counts
 CALL_TOKENS = 32  # a call costs about as much as so many tokens, so that more padding than this is not worth saving one
 # Key of a graph's metadata: its activations are scaled by all that is in a call, so that texts would colour each other.
 ONE_TEXT_A_CALL = "labelwright.one_text_a_call"
+# On a CPU these take longer than the operations they replace: 10 % of an int8 call of 128 tokens (docs/experiments.md).
+SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]
 WARM_UP = ("", "A text to answer before the first one that matters.")
 
 
@@ -215,7 +217,9 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSIONS
+    )
 
 
 def to_probabilities(logits: Floats, task: Task) -> Floats:
