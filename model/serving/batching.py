@@ -20,7 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from model.classifier import Classifier, Floats, to_probabilities
+from model.classifier import Classifier, Floats, Prediction, to_probabilities
 from model.serving.metrics import Metrics
 
 T = TypeVar("T")
@@ -44,20 +44,24 @@ class QueueFull(Exception):
         self.retry_after = retry_after
 
 
+Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictions and probabilities [texts, labels]
+
+
 class _Request(Generic[T]):
     """Texts that are answered together, and how far they are."""
 
-    __slots__ = ("arrived", "finish", "found", "future", "in_turn", "left", "texts", "waiting")
+    __slots__ = ("arrived", "finish", "future", "in_turn", "predictions", "probabilities", "texts", "waiting")
 
-    def __init__(self, texts: Sequence[str], finish: Callable[[Floats], T], future: asyncio.Future[T], *, arrived: float) -> None:
+    def __init__(self, texts: Sequence[str], finish: Finish[T], future: asyncio.Future[T], *, arrived: float) -> None:
         self.texts = texts
         self.finish = finish
         self.future = future
         # Positions; the shortest is last.
         self.waiting = sorted(range(len(texts)), key=lambda at: -len(texts[at])) if len(texts) > 1 else [0]
         self.in_turn = 0  # texts taken since its turn began
-        self.left = len(texts)  # texts that are not computed yet
-        self.found: Floats | None = None
+        # Of the texts that are computed, by their positions.
+        self.predictions: dict[int, Prediction] = {}
+        self.probabilities: Floats | None = None
         self.arrived = arrived
 
     @property
@@ -134,14 +138,14 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    async def compute(self, texts: Sequence[str], finish: Callable[[Floats], T]) -> T:
-        """What `finish` makes of the texts' probabilities [texts, labels], in one of the threads.
+    async def compute(self, texts: Sequence[str], finish: Finish[T]) -> T:
+        """What `finish` makes of the texts' predictions, as `Decision.predictions` gives them, in one of the threads.
 
         If the caller is cancelled, what waits of its texts is not computed. Raises QueueFull, what `finish` raises, and
         what the classifier raises for one of these texts.
         """
         if not texts:
-            return finish(np.zeros((0, self._classifier.graph.label_count), np.float32))
+            return finish([], np.zeros((0, self._classifier.graph.label_count), np.float32))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         request = _Request(texts, finish, future, arrived=self._clock())
         with self._changed:
@@ -182,6 +186,7 @@ class Batcher:
         tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch.texts])
         logits = self._classifier.graph.logits(tokens, alone=every_core)
         probabilities = to_probabilities(logits, self._classifier.decision.task)
+        predictions = self._classifier.decision.predictions(probabilities)  # of all at once: it takes as long for one
         seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
         if batch.alone:
@@ -189,7 +194,8 @@ class Batcher:
         self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
         cost = seconds / (characters + CALL_CHARACTERS * len(tokens))
         self._seconds_a_character += (cost - self._seconds_a_character) / 16
-        _settle([outcome for row, each in enumerate(batch.texts) if (outcome := self._note(*each, probabilities[row : row + 1]))])
+        found = zip(batch.texts, predictions, probabilities[:, np.newaxis], strict=True)
+        _settle([outcome for text, prediction, row in found if (outcome := self._note(*text, prediction, row))])
 
     def _compute_apart(self, batch: _Batch) -> None:
         """One by one what failed together, so that only the request fails that has the text which cannot be computed."""
@@ -200,19 +206,21 @@ class Batcher:
                 told = error if isinstance(error, Exception) else RuntimeError(repr(error))
                 _settle([(each[0].future, None, told)])
 
-    def _note(self, request: _Request[T], at: int, row: Floats) -> _Settled | None:
-        """Keep a text's probabilities; the request's outcome if it was its last text."""
+    def _note(self, request: _Request[T], at: int, prediction: Prediction, row: Floats) -> _Settled | None:
+        """Keep what was found of a text, `row` [1, labels]; the request's outcome if it was its last text."""
+        predictions, probabilities = [prediction], row
         if len(request.texts) > 1:
             with self._changed:  # other threads may be at texts of the same request
-                if request.found is None:
-                    request.found = np.empty((len(request.texts), row.shape[1]), np.float32)
-                request.found[at] = row[0]
-                request.left -= 1
-                if request.left:
+                if request.probabilities is None:
+                    request.probabilities = np.empty((len(request.texts), row.shape[1]), np.float32)
+                request.probabilities[at] = row[0]
+                request.predictions[at] = prediction
+                if len(request.predictions) < len(request.texts):
                     return None
-            row = request.found
+            predictions = [request.predictions[each] for each in range(len(request.texts))]
+            probabilities = request.probabilities
         try:
-            return request.future, request.finish(row), None
+            return request.future, request.finish(predictions, probabilities), None
         except Exception as error:  # noqa: BLE001, the request is told
             return request.future, None, error
 

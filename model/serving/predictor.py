@@ -10,7 +10,7 @@ from kserve import InferRequest, InferResponse, Model, ModelRepository
 from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
 from kserve.protocol.dataplane import DataPlane
 
-from model.classifier import Decision, Floats
+from model.classifier import Decision, Floats, Prediction
 from model.manifest import Manifest
 from model.serving.batching import Batcher
 from model.serving.bodies import instances_of
@@ -65,8 +65,9 @@ class Predictor(Model):  # type: ignore[misc]
         """What `told` makes of the answer, in a thread of the batcher. Raises InvalidInput, QueueFull."""
         self._limits.check(question.texts)
 
-        def finish(probabilities: Floats) -> T:
-            predictions = self._decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
+        def finish(predictions: Sequence[Prediction], probabilities: Floats) -> T:
+            if question.top_k is not None or question.threshold is not None:
+                predictions = self._decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
             return told(Answer(predictions, probabilities))
 
         return await self._batcher.compute(question.texts, finish)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.artifact import read_manifest
-from model.classifier import Classifier, Encoder, Floats, Graph, Tokens
+from model.classifier import Classifier, Encoder, Floats, Graph, Prediction, Tokens
 from model.serving.batching import LONG, TRY_EVERY, Batcher, QueueFull, _Alone
 from model.serving.metrics import Metrics
 from tests.versions import LABELS, make_version
@@ -131,12 +131,17 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(within_patience())
 
 
-def lengths(probabilities: Floats) -> Any:
+def lengths(_: Sequence[Prediction], probabilities: Floats) -> Any:
     """Of the texts that `Held` computed these of."""
     return [round(100 * float(each)) for each in np.log(probabilities[:, 0] / (1 - probabilities[:, 0]))]
 
 
-async def asked(batcher: Batcher, *texts: str, finish: Callable[[Floats], Any] = lengths) -> asyncio.Task[Any]:
+def both(predictions: Sequence[Prediction], probabilities: Floats) -> tuple[Sequence[Prediction], Floats]:
+    """All that a request is given."""
+    return predictions, probabilities
+
+
+async def asked(batcher: Batcher, *texts: str, finish: Callable[[Sequence[Prediction], Floats], Any] = lengths) -> asyncio.Task[Any]:
     """A request that stands in the queue."""
     task = asyncio.create_task(batcher.compute(texts, finish))
     await asyncio.sleep(0)
@@ -157,17 +162,18 @@ words = st.lists(st.sampled_from([*LABELS, "word", "another"]), max_size=40).map
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(words, max_size=12), max_size=12), st.integers(0, 2))
-def test_every_text_gets_its_own_probabilities_whoever_asks_meanwhile(
+def test_every_text_gets_its_own_answer_whoever_asks_meanwhile(
     batchers: list[Batcher], tiny: Classifier, requests: list[list[str]], which: int
 ) -> None:
-    async def ask() -> list[Floats]:
-        return await asyncio.gather(*(batchers[which].compute(texts, np.copy) for texts in requests))
+    async def ask() -> list[tuple[Sequence[Prediction], Floats]]:
+        return await asyncio.gather(*(batchers[which].compute(texts, both) for texts in requests))
 
     answers = asyncio.run(ask())
 
-    for texts, answer in zip(requests, answers, strict=True):
+    for texts, (predictions, probabilities) in zip(requests, answers, strict=True):
         alone = [tiny.probabilities([text]) for text in texts]
-        assert np.array_equal(answer, np.concatenate([np.zeros((0, len(LABELS)), np.float32), *alone]))
+        assert np.array_equal(probabilities, np.concatenate([np.zeros((0, len(LABELS)), np.float32), *alone]))
+        assert list(predictions) == [prediction for text in texts for prediction in tiny.predict([text])]
 
 
 def test_a_lone_request_is_computed_at_once(start: Start) -> None:
@@ -188,7 +194,7 @@ def test_no_texts_need_no_thread(start: Start) -> None:
         batcher = start(graph := Held())
         await plugged(graph, batcher)
 
-        assert await batcher.compute([], np.shape) == (0, len(LABELS))
+        assert await batcher.compute([], lambda _, found: found.shape) == (0, len(LABELS))
 
     run(test)
 
@@ -402,7 +408,7 @@ def test_a_text_that_cannot_be_computed_fails_only_its_own_request(start: Start,
 
 
 def test_an_answer_that_cannot_be_made_fails_only_its_own_request(start: Start) -> None:
-    def fail(_: Floats) -> None:
+    def fail(*_: object) -> None:
         raise LookupError("no such label")
 
     async def test() -> None:
