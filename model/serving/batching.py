@@ -30,7 +30,6 @@ STRETCH, PADDING_SECONDS = 1.5, 0.0005
 CALL_CHARACTERS = 64  # what a text costs however short it is
 LONG = 256  # characters from which a text that is alone is called long
 TRY_EVERY = 16  # texts that are alone, of which one is computed the other way
-TURN = 32  # texts that a request may have computed before those behind it get their turn
 LOOK_AHEAD = 256  # requests that are searched for texts of similar length
 
 logger = logging.getLogger(__name__)
@@ -39,8 +38,8 @@ logger = logging.getLogger(__name__)
 class QueueFull(Exception):
     """More texts wait than are let in. `retry_after`: whole seconds until those will have been computed."""
 
-    def __init__(self, waiting: int, retry_after: int) -> None:
-        super().__init__(f"The queue is full: {waiting} texts are waiting. Ask again in {retry_after} s.")
+    def __init__(self, waiting: int, capacity: int, retry_after: int) -> None:
+        super().__init__(f"The queue is full: {waiting} texts wait, of at most {capacity}. Ask again in {retry_after} s.")
         self.retry_after = retry_after
 
 
@@ -50,7 +49,7 @@ Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictio
 class _Request(Generic[T]):
     """Texts that are answered together, and how far they are."""
 
-    __slots__ = ("arrived", "finish", "future", "in_turn", "predictions", "probabilities", "texts", "waiting")
+    __slots__ = ("arrived", "finish", "future", "predictions", "probabilities", "texts", "waiting")
 
     def __init__(self, texts: Sequence[str], finish: Finish[T], future: asyncio.Future[T], *, arrived: float) -> None:
         self.texts = texts
@@ -58,7 +57,6 @@ class _Request(Generic[T]):
         self.future = future
         # Positions; the shortest is last.
         self.waiting = sorted(range(len(texts)), key=lambda at: -len(texts[at])) if len(texts) > 1 else [0]
-        self.in_turn = 0  # texts taken since its turn began
         # Of the texts that are computed, by their positions.
         self.predictions: dict[int, Prediction] = {}
         self.probabilities: Floats | None = None
@@ -150,7 +148,8 @@ class Batcher:
         request = _Request(texts, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
-                raise QueueFull(self._waiting, math.ceil(self._waiting * self._seconds_a_text / len(self._threads)) or 1)
+                seconds = self._waiting * self._seconds_a_text / len(self._threads)
+                raise QueueFull(self._waiting, self._capacity, math.ceil(seconds) or 1)
             self._requests.append(request)
             self._waiting += len(texts)
             if self._idle:
@@ -258,13 +257,10 @@ class Batcher:
                 if len(request.waiting) == len(request.texts):
                     self._metrics.waited(self._clock() - request.arrived)
                 batch.append((request, request.waiting.pop()))
-                request.in_turn += 1
             if len(batch) == most:
                 break
         self._waiting -= len(batch)
-        if first.in_turn >= TURN:
-            first.in_turn = 0
-            self._requests.rotate(-1)
+        self._requests.rotate(-1)  # of a large request there is something left: those behind it have their turn first
         return batch
 
 

@@ -25,10 +25,12 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.writes = 0
         self.closed = asyncio.Event()
 
     def write(self, data: Any) -> None:
         self.written += data
+        self.writes += 1
 
     def close(self) -> None:
         self.closed.set()
@@ -74,6 +76,19 @@ def run(test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 def pieces(content: bytes, size: int) -> Iterator[bytes]:
     return (content[at : at + size] for at in range(0, len(content), size))
+
+
+def test_a_response_is_sent_in_one_piece() -> None:
+    async def test() -> None:
+        made, wire = connect()
+        made.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\ntext")
+        while not wire.written:
+            await asyncio.sleep(0)
+
+        assert [answer.body for answer in wire.answers()] == [b"text"]
+        assert wire.writes == 1
+
+    run(test)
 
 
 @pytest.mark.parametrize(

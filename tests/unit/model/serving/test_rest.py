@@ -204,7 +204,7 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(held: tuple[App, HeldGra
     refused, answered = asyncio.run(test())
 
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-    assert refused.json() == {"error": "The queue is full: 3 texts are waiting. Ask again in 1 s."}
+    assert refused.json() == {"error": "The queue is full: 3 texts wait, of at most 4. Ask again in 1 s."}
     assert [each.status_code for each in answered] == [200, 200]
 
 
