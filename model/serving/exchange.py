@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -13,6 +13,7 @@ T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]+")
 BODY_SECONDS = 60  # for a whole body to arrive
 UNWATCHED_SECONDS = 0.05  # of waiting for an answer before it is worth its cost to see whether the client is still there
+FREE_BYTES = 64 * 1024  # of each body, which the intake does not count
 LINGER_SECONDS = 5  # for a client that is refused to stop sending; before, it would not read why
 
 
@@ -30,8 +31,63 @@ class BodyTooSlow(Exception):
         super().__init__(f"The body took too long: expected all of it within {BODY_SECONDS} s.")
 
 
+class TooMuchAtOnce(Exception):
+    """More bytes of bodies arrive, or wait for their answers, than are held at a time."""
+
+    retry_after = 1
+
+    def __init__(self) -> None:
+        super().__init__(f"Too much is being sent at once. Ask again in {self.retry_after} s.")
+
+
 class ClientGone(Exception):
     """Nobody waits for the response."""
+
+
+class Intake:
+    """Bounds the bytes of bodies that are held at a time, from their arrival to their answers.
+
+    The first of each body are free, so that large requests, or such as never end, take no room from small ones.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def share(self) -> Share:
+        """A share of it, of nothing yet; to be entered."""
+        return Share(self)
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more. Raises TooMuchAtOnce."""
+        if self._held + size > self._limit:
+            raise TooMuchAtOnce
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self._held -= size
+
+
+class Share:
+    """What one request holds of the intake; given back when it is left."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held:
+            self._intake.give_back(self._held)
+
+    def grow_to(self, size: int) -> None:
+        """Hold a body of so many bytes. Raises TooMuchAtOnce."""
+        if size > FREE_BYTES:
+            self._intake.take(size - FREE_BYTES - self._held)
+            self._held = size - FREE_BYTES
 
 
 class _Interruption:
@@ -81,8 +137,8 @@ def header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge, BodyTooSlow, ClientGone."""
+async def read_body(scope: Scope, receive: Receive, *, limit: int, share: Share) -> bytes:
+    """The whole body, of at most `limit` bytes. Raises BodyTooLarge, BodyTooSlow, TooMuchAtOnce, ClientGone."""
     declared = header(scope, b"content-length")
     if declared is not None and NUMBER.fullmatch(declared) and (len(declared) > 18 or int(declared) > limit):
         raise BodyTooLarge(limit)
@@ -99,6 +155,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
                 size += len(parts[-1])
                 if size > limit:
                     raise BodyTooLarge(limit)
+                share.grow_to(size)
                 if not message.get("more_body"):
                     return parts[0] if len(parts) == 1 else b"".join(parts)
         except asyncio.CancelledError as error:

@@ -9,7 +9,7 @@ from grpc import StatusCode
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 
 from model.serving.batching import QueueFull
-from model.serving.exchange import BodyTooLarge, BodyTooSlow
+from model.serving.exchange import BodyTooLarge, BodyTooSlow, TooMuchAtOnce
 
 # Every kind that REST must be told of; anything else that is raised is a fault of ours.
 EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull)
@@ -37,7 +37,7 @@ def outcome_of(error: Exception) -> Outcome:
             names = HTTPStatus.REQUEST_TIMEOUT, StatusCode.DEADLINE_EXCEEDED
         case BodyTooLarge():
             names = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, StatusCode.RESOURCE_EXHAUSTED
-        case QueueFull():
+        case QueueFull() | TooMuchAtOnce():
             names = HTTPStatus.TOO_MANY_REQUESTS, StatusCode.RESOURCE_EXHAUSTED
             retry_after = error.retry_after
         case ModelNotReady() | ServerNotReady():

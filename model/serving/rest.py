@@ -17,7 +17,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
-from kserve.errors import ModelNotReady
+from kserve.errors import InvalidInput, ModelNotReady
 from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
 from prometheus_client import CollectorRegistry, exposition
@@ -29,6 +29,8 @@ from model.serving.exchange import (
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
+    Intake,
+    TooMuchAtOnce,
     header,
     read_body,
     refuse,
@@ -39,11 +41,12 @@ from model.serving.exchange import (
 from model.serving.metrics import Metrics
 from model.serving.outcomes import EXPECTED, Outcome, outcome_of
 from model.serving.predictor import Plane, Predictor, Stopped
-from model.serving.protocol import Answer
+from model.serving.protocol import Answer, short
 
 INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
 JSON_LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
 JSON = {b"content-type": b"application/json"}
+LARGEST_AT_ONCE = 4  # bodies of the largest size that are held at a time
 CLIENT_GONE = "499"  # what servers that count such requests call them
 
 Address = tuple[str, int]  # of a client: host and port
@@ -117,6 +120,7 @@ class Door:
         self._plane = plane
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._intake = Intake(LARGEST_AT_ONCE * max_body_bytes)
         self._served_to_the_end: Collection[Address] | None = None
 
     def drain(self, connected: Collection[Address]) -> None:
@@ -137,13 +141,13 @@ class Door:
         if scope["method"] != "POST":
             await respond(send, HTTPStatus.METHOD_NOT_ALLOWED, _error("Inference takes POST."), {**JSON, b"allow": b"POST"})
             return
-        started = perf_counter()
+        started = ended = perf_counter()
         code = CLIENT_GONE
 
         async def noting(message: Message) -> None:
-            nonlocal code
+            nonlocal code, ended
             if message["type"] == "http.response.start":
-                code = str(message["status"])
+                code, ended = str(message["status"]), perf_counter()
             await send(message)
 
         try:
@@ -154,26 +158,32 @@ class Door:
             if code == CLIENT_GONE:  # the grace period is over, and nothing was sent
                 await respond(noting, *_told(outcome_of(Stopped())))
         finally:
-            self._metrics.answered("v1" if asked[3] else "v2", code, perf_counter() - started)
+            seconds = (perf_counter() if code == CLIENT_GONE else ended) - started
+            self._metrics.answered("v1" if asked[3] else "v2", code, seconds)
 
     async def _exchange(self, asked: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None
         try:
             predictor = self._admitted(asked, scope)
-            body = await read_body(scope, receive, limit=self._max_body_bytes)
-            if asked[3]:
-                await while_connected(receive, self._app(scope, replay(body, receive), send))
-                return
-            answered = await while_connected(receive, self._infer(body, header(scope, JSON_LENGTH), predictor.name))
-            await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
+            with self._intake.share() as share:
+                body = await read_body(scope, receive, limit=self._max_body_bytes, share=share)
+                _require_plain(header(scope, b"content-encoding"))
+                if asked[3]:
+                    await while_connected(receive, self._app(scope, replay(body, receive), send))
+                    return
+                answered = await while_connected(receive, self._infer(body, header(scope, JSON_LENGTH), predictor.name))
+                await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
         except ClientGone:
             return
-        except (BodyTooLarge, BodyTooSlow) as error:  # the rest of it is still to come
-            await refuse(receive, send, *_told(outcome_of(error)))
+        except (BodyTooLarge, BodyTooSlow, TooMuchAtOnce) as error:
+            refusal = _told(outcome_of(error))
         except Exception as error:
             outcome = outcome_of(error)
             if outcome.http is HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.exception("%s failed", scope["path"])
             await respond(send, *_told(outcome))
+        if refusal:  # the rest of the body is still to come; what did come is forgotten with the error
+            await refuse(receive, send, *refusal)
 
     def _admitted(self, asked: re.Match[str], scope: Scope) -> Predictor:
         predictor = self._plane.find(asked[1] or asked[3], asked[2])
@@ -190,6 +200,12 @@ class Door:
             return body_of(inference, answer, model_name=name, version=version, labels=labels)
 
         return await predictor.ask(inference.question, told)
+
+
+def _require_plain(encoding: str | None) -> None:
+    """Raise InvalidInput for a body that must be unpacked first."""
+    if encoding not in (None, "identity"):
+        raise InvalidInput(f"header Content-Encoding is {short(encoding)}: expected a body that is not compressed")
 
 
 def _headers(body: Body) -> dict[bytes, bytes]:

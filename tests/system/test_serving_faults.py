@@ -458,6 +458,42 @@ def test_a_client_that_reads_only_once_it_has_sent_learns_that_its_body_is_too_l
     check_refusal(answer)
 
 
+@pytest.mark.parametrize("path", [pytest.param(INFER, id="v2"), pytest.param(PREDICT, id="v1")])
+def test_many_large_bodies_at_once_are_held_up_to_a_limit_and_small_ones_are_answered(server: RunningServer, path: str) -> None:
+    size = 16 * MEGABYTE
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+    before = most_memory(server)
+
+    async def send_all_but_the_end() -> Answer | None:
+        """What came meanwhile: nothing where the server waits for the end."""
+        reader, writer = await asyncio.open_connection(HOST, port_of(server.rest))
+        writers.append(writer)
+        with suppress(ConnectionError):
+            writer.write(head + b" " * (size - 100))
+            await writer.drain()
+        with suppress(TimeoutError, *LOST):
+            async with asyncio.timeout(2):
+                return await read_answer(reader)
+        return None
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def test() -> list[Answer | None]:
+        answers = await asyncio.gather(*(send_all_but_the_end() for _ in range(30)))
+        assert labels(await ask(port_of(server.rest), post("stat.ML"))) == ["stat.ML"]
+        for writer in writers:
+            writer.close()
+        return answers
+
+    answers = run(test())
+
+    refused = [answer for answer in answers if answer is not None]
+    assert {(answer.status, answer.headers["retry-after"]) for answer in refused} == {(429, "1")}
+    assert len(answers) - len(refused) == 4
+    assert most_memory(server) - before < 200
+    run(until(lambda: httpx.post(server.rest + path, content=b" " * size, timeout=PATIENCE).status_code == 400))  # room again
+
+
 @pytest.mark.parametrize("line", [pytest.param(b"x" * MEGABYTE, id="one-header"), pytest.param(b"X: a\r\n" * 170_000, id="many")])
 def test_headers_without_end_do_not_grow_the_memory(server: RunningServer, line: bytes) -> None:
     before = most_memory(server)

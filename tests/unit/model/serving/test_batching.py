@@ -141,7 +141,7 @@ def both(predictions: Sequence[Prediction], probabilities: Floats) -> tuple[Sequ
     return predictions, probabilities
 
 
-async def asked(batcher: Batcher, *texts: str, finish: Callable[[Sequence[Prediction], Floats], Any] = lengths) -> asyncio.Task[Any]:
+async def asked(batcher: Batcher, *texts: str, finish: Callable[..., Any] = lengths) -> asyncio.Task[Any]:
     """A request that stands in the queue."""
     task = asyncio.create_task(batcher.compute(texts, finish))
     await asyncio.sleep(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from model.serving.exchange import (
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
+    Intake,
+    TooMuchAtOnce,
     header,
     read_body,
     refuse,
@@ -70,7 +72,7 @@ def parts(*contents: bytes) -> list[Message]:
 
 def read(messages: Sequence[Message], *headers: tuple[bytes, bytes], limit: int = LIMIT) -> bytes:
     async def test() -> bytes:
-        return await read_body(scope(*headers), Client(*messages).receive, limit=limit)
+        return await read_body(scope(*headers), Client(*messages).receive, limit=limit, share=Intake(0).share())
 
     found: bytes = run(test)
     return found
@@ -94,7 +96,7 @@ def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     async def test() -> None:
         client = Client(*parts(b"x" * 11))
         with pytest.raises(BodyTooLarge):
-            await read_body(scope((b"content-length", b"11")), client.receive, limit=LIMIT)
+            await read_body(scope((b"content-length", b"11")), client.receive, limit=LIMIT, share=Intake(0).share())
         assert client.messages
 
     run(test)
@@ -124,6 +126,31 @@ def test_a_body_is_bounded_whatever_length_it_claims() -> None:
         read(parts(b"x" * 6, b"x" * 6), (b"content-length", b"1"))
 
 
+@given(st.lists(st.integers(0, 300), max_size=8))
+def test_bodies_are_held_up_to_a_limit_and_given_back(sizes: list[int]) -> None:
+    free, limit = exchange.FREE_BYTES, 500
+    intake, held = Intake(limit), 0
+    with ExitStack() as shares:
+        for size in sizes:
+            share = shares.enter_context(intake.share())
+            share.grow_to(free // 2)  # in two parts, as bodies arrive
+            if held + size <= limit:
+                share.grow_to(free + size)
+                held += size
+            else:
+                with pytest.raises(TooMuchAtOnce):
+                    share.grow_to(free + size)
+    with intake.share() as share:
+        share.grow_to(free + limit)  # everything was given back
+
+
+def test_small_bodies_find_room_however_much_is_held() -> None:
+    intake = Intake(10)
+    with intake.share() as large, intake.share() as small:
+        large.grow_to(exchange.FREE_BYTES + 10)
+        small.grow_to(exchange.FREE_BYTES)
+
+
 def test_a_body_that_does_not_end_is_not_kept() -> None:
     async def test() -> int:
         read = 0
@@ -134,7 +161,7 @@ def test_a_body_that_does_not_end_is_not_kept() -> None:
             return {"type": "http.request", "body": b"x", "more_body": True}
 
         with pytest.raises(BodyTooLarge):
-            await read_body(scope(), receive, limit=LIMIT)
+            await read_body(scope(), receive, limit=LIMIT, share=Intake(0).share())
         return read
 
     assert run(test) == LIMIT + 1

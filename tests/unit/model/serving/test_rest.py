@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import threading
@@ -188,6 +189,42 @@ def test_a_body_too_large_is_413(app: App, path: str) -> None:
     assert answer.status_code == 413
     assert answer.json() == {"error": "The body is too large: expected at most 1024 bytes."}
     assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("path", [INFER, "/v1/models/papers:predict"])
+def test_a_body_that_is_compressed_is_refused(app: App, path: str) -> None:
+    async def test() -> httpx.Response:
+        transport = httpx.ASGITransport(app.door, client=CLIENT)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post(path, content=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"})
+
+    refused = asyncio.run(test())
+
+    assert refused.status_code == 400
+    assert refused.json() == {"error": 'header Content-Encoding is "gzip": expected a body that is not compressed'}
+
+
+def test_the_seconds_of_a_request_end_with_its_response_not_with_the_client_that_lingers(app: App) -> None:
+    async def test() -> None:
+        sent: list[Message] = []
+
+        async def never_done() -> Message:
+            await asyncio.sleep(0.5)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        headers = [(b"content-length", b"99999999")]
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": headers, "client": CLIENT}
+        await app.door(scope, never_done, send)
+        assert sent[0]["status"] == 413
+
+    asyncio.run(test())
+
+    name = 'labelwright_predictor_request_seconds_sum{protocol="v2"} '
+    metrics = app.ask("GET", "/metrics").text
+    assert float(metrics.partition("\n" + name)[2].partition("\n")[0]) < 0.25
 
 
 def test_a_full_queue_is_429_and_says_when_to_come_back(held: tuple[App, HeldGraph]) -> None:
