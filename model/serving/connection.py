@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024  # of a request's line and headers
 HEAD_SECONDS = 60  # for them to arrive
+BODY_SECONDS = 60  # for a whole body to arrive
 
 
 class _Joining:
@@ -43,9 +44,10 @@ class _Joining:
 
 
 class Connection(HttpToolsProtocol):
-    """Bounds what uvicorn does not: heads, in bytes and seconds; trailers; the wait for a first request."""
+    """Bounds what uvicorn does not: heads, in bytes and seconds; bodies, in seconds; trailers; the wait for a first request."""
 
     _unread = 0  # bytes since the last that were of use: those of an unfinished head, or of trailers
+    _in_body = False
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -61,17 +63,16 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unread += len(data)
         super().data_received(data)
-        if not self._unread:
-            if self._deadline is not None:
-                self._end_deadline()
-        elif self._unread > HEAD_BYTES:
+        if self._unread > HEAD_BYTES:
             sentence = f"The headers are too large: expected at most {HEAD_BYTES} bytes."
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        elif self._deadline is None and (self._unread or self._in_body):
+            seconds = BODY_SECONDS if self._in_body else HEAD_SECONDS
+            self._deadline = self.loop.call_later(seconds, self._too_slow, seconds)
 
     def on_headers_complete(self) -> None:
-        self._unread = 0
+        self._unread, self._in_body = 0, True
+        self._end_deadline()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -79,7 +80,8 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._unread = 0
+        self._unread, self._in_body = 0, False
+        self._end_deadline()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's words
@@ -88,12 +90,15 @@ class Connection(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: a request to speak another protocol is answered in this one, as it may be."""
 
-    def _too_slow(self) -> None:
+    def _too_slow(self, seconds: float) -> None:
         self._deadline = None
-        if self.cycle is not None and not self.cycle.response_complete:
-            return  # another request's answer is due first, and until then nothing more need be read
-        sentence = f"The headers took too long: expected all of them within {HEAD_SECONDS} s."
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, sentence)
+        if self._in_body and self.cycle is not None and self.cycle.response_started:
+            self.transport.close()  # whose answer did not need all of the body
+        elif self._in_body or self.cycle is None or self.cycle.response_complete:
+            what = "body" if self._in_body else "head"
+            sentence = f"The request's {what} took too long: expected all of it within {seconds} s."
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, sentence)
+        # Else another request's answer is due first, and until then nothing more need be read.
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
         """Say why, and close; nothing if that was done already."""

@@ -11,7 +11,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]+")
-BODY_SECONDS = 60  # for a whole body to arrive
 UNWATCHED_SECONDS = 0.05  # of waiting for an answer before it is worth its cost to see whether the client is still there
 FREE_BYTES = 64 * 1024  # of each body, which the intake does not count
 LINGER_SECONDS = 5  # for a client that is refused to stop sending; before, it would not read why
@@ -22,13 +21,6 @@ class BodyTooLarge(Exception):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is too large: expected at most {limit} bytes.")
-
-
-class BodyTooSlow(Exception):
-    """A body does not arrive."""
-
-    def __init__(self) -> None:
-        super().__init__(f"The body took too long: expected all of it within {BODY_SECONDS} s.")
 
 
 class TooMuchAtOnce(Exception):
@@ -138,28 +130,23 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int, share: Share) -> bytes:
-    """The whole body, of at most `limit` bytes. Raises BodyTooLarge, BodyTooSlow, TooMuchAtOnce, ClientGone."""
+    """The whole body, of at most `limit` bytes. Raises BodyTooLarge, TooMuchAtOnce, ClientGone."""
     declared = header(scope, b"content-length")
     if declared is not None and NUMBER.fullmatch(declared) and (len(declared) > 18 or int(declared) > limit):
         raise BodyTooLarge(limit)
     parts: list[bytes] = []
     size = 0
-    with _Interruption() as late:
-        late.after(BODY_SECONDS, late.interrupt)
-        try:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > limit:
-                    raise BodyTooLarge(limit)
-                share.grow_to(size)
-                if not message.get("more_body"):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-        except asyncio.CancelledError as error:
-            raise late.instead_of(error, BodyTooSlow()) from None
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise BodyTooLarge(limit)
+        share.grow_to(size)
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

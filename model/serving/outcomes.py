@@ -9,7 +9,7 @@ from grpc import StatusCode
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 
 from model.serving.batching import QueueFull
-from model.serving.exchange import BodyTooLarge, BodyTooSlow, TooMuchAtOnce
+from model.serving.exchange import BodyTooLarge, TooMuchAtOnce
 
 # Every kind that REST must be told of; anything else that is raised is a fault of ours.
 EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull)
@@ -33,8 +33,6 @@ def outcome_of(error: Exception) -> Outcome:
             names = HTTPStatus.BAD_REQUEST, StatusCode.INVALID_ARGUMENT
         case ModelNotFound():
             names = HTTPStatus.NOT_FOUND, StatusCode.NOT_FOUND
-        case BodyTooSlow():
-            names = HTTPStatus.REQUEST_TIMEOUT, StatusCode.DEADLINE_EXCEEDED
         case BodyTooLarge():
             names = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, StatusCode.RESOURCE_EXHAUSTED
         case QueueFull() | TooMuchAtOnce():

@@ -27,7 +27,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.serving.bodies import Body, body_of, inference_of
 from model.serving.exchange import (
     BodyTooLarge,
-    BodyTooSlow,
     ClientGone,
     Intake,
     TooMuchAtOnce,
@@ -175,7 +174,7 @@ class Door:
                 await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
         except ClientGone:
             return
-        except (BodyTooLarge, BodyTooSlow, TooMuchAtOnce) as error:
+        except (BodyTooLarge, TooMuchAtOnce) as error:
             refusal = _told(outcome_of(error))
         except Exception as error:
             outcome = outcome_of(error)

@@ -58,8 +58,13 @@ async def echo(_: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def connect(*, keep_alive: float = PATIENCE) -> tuple[Connection, Wire]:
-    config = Config(echo, lifespan="off", ws="none", log_config=None)
+async def not_found(_: Scope, __: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+
+
+def connect(*, keep_alive: float = PATIENCE, application: Any = echo) -> tuple[Connection, Wire]:
+    config = Config(application, lifespan="off", ws="none", log_config=None)
     config.timeout_keep_alive = keep_alive  # type: ignore[assignment]
     made, wire = Connection(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
     made.connection_made(wire)
@@ -147,8 +152,36 @@ def test_a_head_that_does_not_end_is_408(monkeypatch: pytest.MonkeyPatch) -> Non
     check_refusal(refused)
 
 
-def test_a_head_that_ends_in_time_has_no_deadline_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_end_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.01)
+
+    async def test() -> list[Answer]:
+        made, wire = connect()
+        made.data_received(HEAD)
+        made.data_received(b"1\r\na\r\n")
+        await wire.closed.wait()
+        return wire.answers()
+
+    (refused,) = run(test)
+    assert refused.status == 408
+    check_refusal(refused)
+
+
+def test_a_body_that_nobody_waits_for_does_not_hold_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.05)
+
+    async def test() -> list[Answer]:
+        made, wire = connect(application=not_found)
+        made.data_received(HEAD)
+        await wire.closed.wait()
+        return wire.answers()
+
+    assert [answer.status for answer in run(test)] == [404]
+
+
+def test_what_ends_in_time_has_no_deadline_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.15)
 
     async def test() -> list[Answer]:
         made, wire = connect()

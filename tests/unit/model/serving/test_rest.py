@@ -19,7 +19,6 @@ from starlette.types import Message
 
 from model.artifact import read_manifest
 from model.classifier import Classifier, Floats, Graph, Tokens
-from model.serving import exchange
 from model.serving.batching import Batcher
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
@@ -274,26 +273,6 @@ def test_a_client_that_hangs_up_is_sent_nothing_and_counted(
     assert sent == []
     assert app.count(protocol, "499") == 1
     assert not caplog.records
-
-
-def test_a_body_that_does_not_arrive_is_408_and_ends_the_connection(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "BODY_SECONDS", 0.01)
-    monkeypatch.setattr(exchange, "LINGER_SECONDS", 0.01)
-    scope = {"type": "http", "method": "POST", "path": INFER, "headers": [], "query_string": b"", "client": CLIENT}
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        await asyncio.sleep(PATIENCE)
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    asyncio.run(app.door(scope, receive, send))
-
-    assert sent[0]["status"] == 408
-    assert (b"connection", b"close") in sent[0]["headers"]
-    assert app.count("v2", "408") == 1
 
 
 @pytest.mark.parametrize("path", [pytest.param(INFER, id="v2"), pytest.param("/v1/models/papers:predict", id="v1")])
