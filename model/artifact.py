@@ -98,12 +98,23 @@ def parse_manifest(content: bytes, *, where: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'manifest'}: {each['msg']}" for each in error.errors())
-        raise ArtifactRejected(f"{where}: {problems}") from error
+        raise ArtifactRejected(f"{where}: {_problems(error)}") from error
     for name in manifest.files:
         if Path(name).name != name:  # before anything is written or read under that name
             raise ArtifactRejected(f"{where}: files names {name!r}, which is not a plain file name")
     return manifest
+
+
+def _problems(error: ValidationError) -> str:
+    """What is wrong and where; of a field with many values that are wrong alike, the first, and how many more there are."""
+    alike: dict[tuple[object, str], list[str]] = {}
+    for each in error.errors():
+        where = ".".join(map(str, each["loc"])) or "manifest"
+        alike.setdefault((each["loc"][:1], each["msg"].removeprefix("Value error, ")), []).append(where)
+    return "; ".join(
+        f"{first} and {len(others)} more: {message}" if others else f"{first}: {message}"
+        for (_, message), (first, *others) in alike.items()
+    )
 
 
 def verify(folder: Path) -> Manifest:

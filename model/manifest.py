@@ -174,9 +174,11 @@ class Manifest(Strict):
     reference: Reference
 
     @model_validator(mode="after")
-    def _one_threshold_a_label(self) -> Self:
+    def _labels_agree(self) -> Self:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels holds a name twice")
+        if "" in self.labels:
+            raise ValueError("labels holds an empty name, which in an answer stands for no label")
         if len(self.thresholds) != len(self.labels):
             raise ValueError(f"thresholds has {len(self.thresholds)} entries for {len(self.labels)} labels")
         if len(self.reference.label_rates) != len(self.labels):

@@ -43,7 +43,8 @@ def test_a_manifest_cannot_be_changed(tmp_path: Path) -> None:
         ),
         pytest.param({"schema_version": 0}, "schema_version", id="no-such-schema"),
         pytest.param({"labels": ["one"]}, "labels", id="a-single-label"),
-        pytest.param({"labels": ["a", "b", "a"]}, "labels holds a name twice", id="label-twice"),
+        pytest.param({"labels": ["a", "b", "a"]}, "manifest: labels holds a name twice", id="label-twice"),
+        pytest.param({"labels": ["a", "", "b"]}, "manifest: labels holds an empty name", id="label-without-a-name"),
         pytest.param({"thresholds": [0.5]}, "thresholds has 1 entries for 3 labels", id="too-few-thresholds"),
         pytest.param({"thresholds": [0.5, 0.5, 1.5]}, "thresholds.2", id="threshold-above-1"),
         pytest.param({"version": "../v1"}, "version", id="version-that-climbs"),
@@ -63,6 +64,19 @@ def test_a_wrong_manifest_is_refused_with_the_fields_name(tmp_path: Path, change
 
     assert str(refused.value).startswith("s3://models/papers/v1/manifest.json")
     assert said in str(refused.value)
+
+
+def test_what_is_wrong_with_many_values_of_a_field_is_told_once(tmp_path: Path) -> None:
+    changed = {"thresholds": [float("nan"), 0.5, -1, 2], "max_length": 0}
+
+    with pytest.raises(ArtifactRejected) as refused:
+        parse_manifest(json.dumps(fields(tmp_path) | changed).encode(), where="here")
+
+    assert str(refused.value) == (
+        "here: thresholds.0 and 1 more: Input should be less than or equal to 1; "
+        "thresholds.2: Input should be greater than or equal to 0; "
+        "max_length: Input should be greater than or equal to 1"
+    )
 
 
 @pytest.mark.parametrize(
