@@ -32,9 +32,13 @@ class RunningServer:
 
 
 @contextmanager
-def serving(version: Path | str, log: Path, *, options: Sequence[str] = ()) -> Iterator[RunningServer]:
-    """A server of `version` on free ports; killed at the end if it still runs."""
-    command = [sys.executable, "-m", "model.serving", str(version), "--host=127.0.0.1", "--port=0", "--grpc-port=0", *options]
+def serving(
+    version: Path | str, log: Path, *, host: str | None = "127.0.0.1", options: Sequence[str] = ()
+) -> Iterator[RunningServer]:
+    """A server of `version` on free ports; killed at the end if it still runs. `host`: None for its own default."""
+    command = [sys.executable, "-m", "model.serving", str(version), "--port=0", "--grpc-port=0", *options]
+    if host is not None:
+        command.append(f"--host={host}")
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr)
         try:

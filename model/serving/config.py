@@ -9,6 +9,8 @@ from pydantic import Field, field_validator
 from model.cores import usable_cores
 from model.manifest import Strict
 
+EVERY_ADDRESS = "::"  # of IPv4 too; of it alone where the kernel has no IPv6
+
 
 class ServingConfig(Strict):
     """How one version is served."""
@@ -19,7 +21,7 @@ class ServingConfig(Strict):
         pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$",
         description="a part of every address; None: the manifest's classifier",
     )
-    host: str = Field(default="0.0.0.0", description="address to listen on; every one, as a container must")  # noqa: S104
+    host: str = Field(default=EVERY_ADDRESS, description="IP address to listen on; every one, as a container must")
     port: int = Field(default=8080, ge=0, le=65535, description="REST port, KServe's default; 0 takes a free one")
     grpc_port: int = Field(default=8081, ge=0, le=65535, description="gRPC port, KServe's default; 0 takes a free one")
     threads: int = Field(default_factory=usable_cores, ge=1, description="requests computed at a time, a core each")
@@ -32,5 +34,7 @@ class ServingConfig(Strict):
     @field_validator("host")
     @classmethod
     def _is_an_address(cls, host: str) -> str:
-        ip_address(host)
-        return host
+        try:
+            return str(ip_address(host))
+        except ValueError as error:
+            raise ValueError("expected an IP address, such as 127.0.0.1 or ::1") from error

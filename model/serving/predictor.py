@@ -13,7 +13,7 @@ from kserve.protocol.dataplane import DataPlane
 from model.classifier import Decision, Floats, Prediction
 from model.manifest import Manifest
 from model.serving.batching import Batcher
-from model.serving.bodies import instances_of
+from model.serving.bodies import instances_of, require_light
 from model.serving.protocol import (
     INPUT,
     LABELS,
@@ -53,9 +53,10 @@ class Predictor(Model):  # type: ignore[misc]
         super().__init__(name)
         self.manifest = manifest
         self.ready = True
+        self.unanswered = 0  # requests that wait or are computed
         self._decision = decision
         self._batcher = batcher
-        self._limits = limits
+        self.limits = limits
 
     def load(self) -> bool:
         """Nothing: the SDK calls this for a model that is not ready, which here is one that finishes what was asked."""
@@ -63,20 +64,24 @@ class Predictor(Model):  # type: ignore[misc]
 
     async def ask(self, question: Question, told: Callable[[Answer], T]) -> T:
         """What `told` makes of the answer, in a thread of the batcher. Raises InvalidInput, QueueFull."""
-        self._limits.check(question.texts)
+        self.limits.check(question.texts)
 
         def finish(predictions: Sequence[Prediction], probabilities: Floats) -> T:
             if question.top_k is not None or question.threshold is not None:
                 predictions = self._decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
             return told(Answer(predictions, probabilities))
 
-        return await self._batcher.compute(question.texts, finish)
+        self.unanswered += 1
+        try:
+            return await self._batcher.compute(question.texts, finish)
+        finally:
+            self.unanswered -= 1
 
     async def predict(self, payload: object, headers: object = None) -> InferResponse | dict[str, Any]:  # noqa: ARG002
         """The SDK's door: the answer to an InferRequest (gRPC) or a v1 body (anything else). Raises as `ask` does."""
         if not isinstance(payload, InferRequest):
             return await self.ask(instances_of(payload), predictions_of)
-        question = question_of(payload)
+        question = question_of(payload, self.limits)
 
         def told(answer: Answer) -> InferResponse:
             return response_to(payload, answer, question=question, version=self.manifest.version, labels=self.manifest.labels)
@@ -101,6 +106,7 @@ class Plane(DataPlane):  # type: ignore[misc]
         models = ModelRepository()
         models.update(predictor)
         super().__init__(models)
+        self.limits = predictor.limits
         self._predictor = predictor
 
     def find(self, name: str, version: str | None) -> Predictor:
@@ -113,7 +119,9 @@ class Plane(DataPlane):  # type: ignore[misc]
         return self._predictor
 
     def decode(self, body: object, headers: object, **others: Any) -> Any:
-        """A v1 body as the SDK reads it; where it cannot, the sentence is ours."""
+        """A v1 body as the SDK reads it; where it cannot, or would take long, the sentence is ours."""
+        if isinstance(body, bytes):
+            require_light(body, self.limits)
         try:
             return super().decode(body, headers, **others)
         except InvalidInput:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +18,14 @@ from prometheus_client import REGISTRY
 from model.classifier import Classifier
 from model.manifest import Manifest
 from model.serving.batching import Batcher
-from model.serving.config import ServingConfig
+from model.serving.config import EVERY_ADDRESS, ServingConfig
 from model.serving.connection import Connection
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
 from model.serving.protocol import Limits
 from model.serving.rest import Door, make_app
 from model.serving.rpc import make_server
+from model.serving.signals import STOPPING
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that it is they who close it
 DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
@@ -80,23 +80,30 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
         logger.info("stopping: what is asked already has %g seconds", config.grace_seconds)
         predictor.ready = False
-        seconds = max(0.0, config.grace_seconds - REFUSE_SECONDS)
-        await asyncio.gather(_stop(rest, door, answering, seconds), grpc.stop(seconds))
+        until = asyncio.get_running_loop().time() + max(0.0, config.grace_seconds - REFUSE_SECONDS)
+        ended = asyncio.create_task(grpc.stop(config.grace_seconds))  # takes no new requests from now on
+        await _finish(rest, door, {answering, ended}, until)
+        if predictor.unanswered:
+            logger.warning("requests cut off, for the time is over: %d", predictor.unanswered)
+        await asyncio.gather(_refuse(rest, answering), grpc.stop(None))
 
 
-async def _stop(rest: _Uvicorn, door: Door, answering: asyncio.Task[None], seconds: float) -> None:
-    """Send the connected clients away, each with an answer to what it asks next; then close what is idle, and finish.
+async def _finish(rest: _Uvicorn, door: Door, both: set[asyncio.Task[None]], until: float) -> None:
+    """Send the connected clients away, each with an answer to what it asks next; then close what is idle.
 
-    What is not answered after so many seconds is refused.
+    Returns when both servers have ended or, by the event loop's clock, at `until`.
     """
     clock = asyncio.get_running_loop().time
     door.drain(rest.clients())
-    until = clock() + seconds
     drained = min(clock() + DRAIN_SECONDS, until)
     while rest.clients() and clock() < drained:
         await asyncio.sleep(LOOK_SECONDS)
     rest.should_exit = True
-    await asyncio.wait({answering}, timeout=max(0.0, until - clock()))
+    await asyncio.wait(both, timeout=max(0.0, until - clock()))
+
+
+async def _refuse(rest: _Uvicorn, answering: asyncio.Task[None]) -> None:
+    """Tell every client that still waits that there will be no answer, and end."""
     rest.give_up()
     await asyncio.wait({answering}, timeout=REFUSE_SECONDS)
     rest.hang_up()
@@ -128,15 +135,18 @@ class _Uvicorn(uvicorn.Server):
 async def _signal_received() -> None:
     """Return at the first SIGTERM or SIGINT."""
     received = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, received.set)
     await received.wait()
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    every = host == EVERY_ADDRESS
+    if every and not socket.has_dualstack_ipv6():
+        host, every = "0.0.0.0", False  # noqa: S104, as gRPC does by itself
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family, dualstack_ipv6=every)
     except OSError as error:
         raise CannotListen(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}") from error
 

@@ -706,6 +706,28 @@ def test_more_work_than_the_grace_period_allows_is_refused_at_its_end(slow_versi
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def test_requests_that_are_cut_off_at_the_end_of_the_grace_period_are_counted_in_the_log(
+    slow_version: Path, tmp_path: Path
+) -> None:
+    async def stop(running: RunningServer) -> int:
+        texts = ["cs.LG"] * 500
+        async with grpc.aio.insecure_channel(running.grpc) as channel:
+            asking = [asyncio.create_task(ask(port_of(running.rest), post(*texts))) for _ in range(2)]
+            call = GRPCInferenceServiceStub(channel).ModelInfer(message(*texts))
+            await asyncio.sleep(0.3)
+            running.process.terminate()
+            status = await asyncio.to_thread(running.process.wait, PATIENCE)
+            await asyncio.gather(*asking, return_exceptions=True)
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        return status
+
+    with serving(slow_version, tmp_path / "log", options=["--threads=1", "--grace-seconds=2"]) as running:
+        learn_to_be_slow(running)
+        assert run(stop(running)) == 0
+
+    assert " WARNING model.serving.server: requests cut off, for the time is over: 3\n" in (tmp_path / "log").read_text()
+
+
 def test_a_grace_period_of_a_second_is_kept(slow_version: Path, tmp_path: Path) -> None:
     with serving(slow_version, tmp_path / "log", options=["--threads=1", "--grace-seconds=1"]) as running:
         with socket.create_connection((HOST, port_of(running.rest)), timeout=PATIENCE) as connection:
