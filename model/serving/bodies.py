@@ -3,6 +3,9 @@
 JSON is read once and written once, to the byte as the SDK's own v2 route would answer (`tests/agreement/test_bodies.py`)
 at a fraction of its cost: that validates every element twice. Binary tensors go through the SDK's types. What a client
 got wrong is InvalidInput with a sentence, where the SDK answers 422 or 500.
+
+Nothing else is answered meanwhile. So the first thing that is wrong ends the reading, and the types leave no place for
+more than a request needs: else 16 MiB can hold millions of objects, and take seconds.
 """
 
 from __future__ import annotations
@@ -16,16 +19,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 from kserve import InferInput, InferRequest
 from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import RequestedOutput
 
 from model.classifier import Floats
+from model.serving.misfits import UNREADABLE, WANTED, sentence_of
 from model.serving.protocol import (
     LABELS,
+    LARGE,
     PROBABILITIES,
     SCORES,
     Answer,
+    Limits,
     Question,
     choices_of,
     count_of,
@@ -37,20 +44,11 @@ from model.serving.protocol import (
     require_one,
     response_to,
     short,
-    text_of,
 )
 
-# Fields that a request must have, and what they hold.
-WANTED = {
-    "inputs": "a list of one tensor",
-    "name": "a string",
-    "shape": "[n], n being the number of texts",
-    "datatype": '"BYTES"',
-    "data": "a list of strings",
-    "instances": "a list of strings",
-}
-# msgspec's words for what it expected.
-KINDS = {"array": "a list", "object": "an object", "str": "a string", "int": "an integer"}
+QUOTE, BACKSLASH = b'"\\'
+
+Scalar = str | int | float | bool | None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,21 +57,21 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Tensor(_Body):
     name: str
-    shape: list[int]
+    shape: tuple[int]
     datatype: str
-    parameters: dict[str, Any] | None = None
-    data: list[Any] | None = None
+    parameters: dict[str, Scalar] | None = None
+    data: list[str] | None = None
 
 
 class _Output(_Body):
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Scalar] | None = None
 
 
 class _Inference(_Body):
     inputs: list[_Tensor]
     id: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Scalar] | None = None
     outputs: list[_Output] | None = None
     # Sent by KServe's client; the address says it already.
     model_name: str | None = None
@@ -82,11 +80,26 @@ class _Inference(_Body):
 
 class _Instances(_Body):
     instances: list[str]
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Scalar] | None = None
+
+
+class _Event(_Body):
+    """A CloudEvent about instances, which the SDK's v1 takes too."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    data: _Instances
+    time: str | None = None
+    subject: str | None = None
+    dataschema: str | None = None
+    datacontenttype: str | None = None
 
 
 _read_inference = msgspec.json.Decoder(_Inference).decode
 _read_instances = msgspec.json.Decoder(_Instances).decode
+_read_event = msgspec.json.Decoder(_Event).decode
 # The SDK's route writes JSON with this encoder too: another one prints small numbers otherwise.
 _write = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -108,16 +121,17 @@ class Body:
     json_length: int | None = None
 
 
-def inference_of(body: bytes, json_length: str | None, model_name: str) -> Inference:
+def inference_of(body: bytes, json_length: str | None, *, model_name: str, limits: Limits) -> Inference:
     """A v2 body, whose JSON is `json_length` bytes long if binary tensors follow it. Raises InvalidInput."""
     head, tail = _cut(body, json_length)
+    _require_few_strings(head, limits)
     try:
         read = _read_inference(head)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(_sentence(error, head)) from error
+    except UNREADABLE as error:
+        raise InvalidInput(sentence_of(error, head)) from error
     if _is_binary(read, tail):
         request = _sdk_request(read, tail, model_name)
-        return Inference(request.id, question_of(request), request)
+        return Inference(request.id, question_of(request, limits), request)
     top_k, threshold = choices_of(read.parameters) if read.parameters else (None, None)
     require_one([each.name for each in read.inputs])
     outputs = outputs_of([each.name for each in read.outputs]) if read.outputs else (LABELS, SCORES)
@@ -141,10 +155,32 @@ def instances_of(payload: object) -> Question:
     """A v1 body: what the SDK read, or bytes where it did not take the content type for JSON. Raises InvalidInput."""
     try:
         body = _read_instances(payload) if isinstance(payload, bytes) else msgspec.convert(payload, _Instances)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(_sentence(error, payload)) from error
+    except UNREADABLE as error:
+        raise InvalidInput(sentence_of(error, payload)) from error
     top_k, threshold = choices_of(body.parameters or {})
     return Question(body.instances, top_k, threshold)
+
+
+def require_light(body: bytes, limits: Limits) -> None:
+    """Raise InvalidInput for a v1 body that the SDK would make more objects of than of any that is right."""
+    if len(body) <= LARGE:
+        return
+    _require_few_strings(body, limits)
+    try:
+        _read_event(body)
+    except UNREADABLE:
+        instances_of(body)
+
+
+def _require_few_strings(body: bytes, limits: Limits) -> None:
+    """Raise InvalidInput if JSON holds more strings than a right request. To count quotes takes milliseconds.
+
+    One that follows no backslash begins a string or ends it, so that they are at most two for each.
+    """
+    if len(body) > LARGE:
+        written = np.frombuffer(body, np.uint8)
+        quotes = np.count_nonzero((written[1:] == QUOTE) & (written[:-1] != BACKSLASH))
+        limits.check_parts(int(quotes) // 2)
 
 
 def _new_id() -> str:
@@ -158,7 +194,7 @@ def _texts(tensor: _Tensor) -> list[str]:
     if tensor.data is None:
         raise InvalidInput(f"inputs[0].data is missing: expected {WANTED['data']}")
     require_count(len(tensor.data), count)
-    return [text_of(at, element) for at, element in enumerate(tensor.data)]
+    return tensor.data
 
 
 def _output(name: str, answer: Answer, labels: Sequence[str]) -> str:
@@ -210,7 +246,7 @@ def _sdk_request(read: _Inference, tail: bytes, model_name: str) -> InferRequest
     raw = _raw_inputs(read.inputs, tail)
     return InferRequest(
         model_name,
-        [InferInput(each.name, each.shape, each.datatype, data=each.data) for each in read.inputs],
+        [InferInput(each.name, list(each.shape), each.datatype, each.data, each.parameters) for each in read.inputs],
         request_id=read.id or _new_id(),
         raw_inputs=raw,
         parameters=read.parameters or {},
@@ -234,40 +270,3 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
         expected = f"the {len(tail)} bytes behind the JSON and no data"
         raise InvalidInput(f"inputs[0].parameters.binary_data_size is {short(sizes[0])}: expected {expected}")
     return [tail]
-
-
-def _sentence(error: Exception, body: object) -> str:
-    """The first thing that is wrong with a body, in bytes or (v1) as read by the SDK."""
-    try:
-        whole = msgspec.json.decode(body.decode()) if isinstance(body, bytes) else body
-    except UnicodeDecodeError as reason:
-        return f"the body is not UTF-8 at byte {reason.start}"
-    except RecursionError:
-        return "the body is nested too deeply"
-    except msgspec.DecodeError as reason:
-        return f"the body is not JSON: {str(reason).removeprefix('JSON is malformed: ').partition(' - at ')[0]}"
-    what, _, path = str(error).partition(" - at `$")
-    return _misfit(what, path.removesuffix("`").removeprefix("."), whole)
-
-
-def _misfit(what: str, where: str, whole: object) -> str:
-    """What msgspec found, and where, as a sentence."""
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
-        return f"{_join(where, missing[1])} is missing: expected {WANTED[missing[1]]}"
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
-        place = "top_k and threshold go in parameters"
-        return f"{_join(where, unknown[1])} is not a field of this request: expected another name; {place}"
-    if expected := re.match(r"Expected `([a-z]+)", what):
-        return f"{where or 'the body'} is {short(_at(where, whole))}: expected {KINDS.get(expected[1], expected[1])}"
-    return f"{where or 'the body'}: {what}"
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
-
-
-def _at(where: str, found: Any) -> object:
-    """What lies at a path such as `inputs[0].shape`."""
-    for name, position in re.findall(r"([^.\[\]]+)|\[(\d+)\]", where):
-        found = found[name] if name else found[int(position)]
-    return found

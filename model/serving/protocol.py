@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import struct
+import re
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,13 @@ INPUT = "text"
 LABELS, SCORES, PROBABILITIES = "labels", "scores", "probabilities"
 OUTPUTS = (LABELS, SCORES, PROBABILITIES)
 PARAMETERS = ("top_k", "threshold", "binary_data_output")
+# Of tensors. MLServer's clients name the type of the content; here it is text, whatever they name.
+INPUT_PARAMETERS, OUTPUT_PARAMETERS = ("binary_data_size", "content_type"), ("binary_data",)
+MOST_OUTPUTS = 16  # that one request may name: there are three, and some clients repeat themselves
 SHOWN = 40  # characters of a wrong value that its client is shown
+LARGE = 64 * 1024  # bytes of a request from which its parts are counted before it is read
+SPARE = 256  # parts of a request besides its texts: more than there are parameters and outputs to name
+NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")  # as JSON writes it
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,21 @@ class Limits:
     texts: int
     characters: int
 
+    def check_parts(self, parts: int) -> None:
+        """Raise InvalidInput where a request is of more strings, fields and numbers than any with so many texts."""
+        if parts > self.texts + SPARE:
+            raise InvalidInput(
+                f"the request has over {self.texts + SPARE} strings or fields: expected at most {self.texts} texts"
+            )
+
+    def check_count(self, count: int) -> None:
+        """Raise InvalidInput where there are too many texts."""
+        if count > self.texts:
+            raise InvalidInput(f"the request has {short(count)} texts: expected at most {self.texts}")
+
     def check(self, texts: Sequence[str]) -> None:
         """Raise InvalidInput where there are too many texts, or too long ones."""
-        if len(texts) > self.texts:
-            raise InvalidInput(f"the request has {len(texts)} texts: expected at most {self.texts}")
+        self.check_count(len(texts))
         for at, text in enumerate(texts):
             if len(text) > self.characters:
                 raise InvalidInput(f"text {at} has {len(text)} characters: expected at most {self.characters}")
@@ -65,6 +81,8 @@ class Answer:
 
 def short(value: object) -> str:
     """A wrong value as its client wrote it, cut where it is long."""
+    if isinstance(value, str):
+        value = value[:SHOWN]  # which is longer once it is in quotes: of what is cut here, the rest need not be written
     try:
         written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
     except RecursionError:  # it was just not too deep to be read
@@ -72,14 +90,17 @@ def short(value: object) -> str:
     return written if len(written) <= SHOWN else f"{written[: SHOWN - 3]}..."
 
 
-def question_of(request: InferRequest) -> Question:
-    """What a v2 request asks. Raises InvalidInput."""
+def question_of(request: InferRequest, limits: Limits) -> Question:
+    """What a v2 request asks; its texts are read only if they are not too many. Raises InvalidInput."""
     parameters = _parameters(request)
     top_k, threshold = choices_of(parameters)
     _boolean("parameter binary_data_output", parameters.get("binary_data_output", False))
     require_one([each.name for each in request.inputs])
+    require_known("inputs[0].parameters", request.inputs[0].parameters or (), INPUT_PARAMETERS)
     outputs = outputs_of([each.name for each in request.request_outputs or ()])
-    return Question(_texts(request.inputs[0]), top_k, threshold, outputs)
+    for at, each in enumerate(request.request_outputs or ()):
+        require_known(f"outputs[{at}].parameters", each.parameters or (), OUTPUT_PARAMETERS)
+    return Question(_texts(request.inputs[0], limits), top_k, threshold, outputs)
 
 
 def require_one(names: Sequence[str]) -> None:
@@ -93,10 +114,20 @@ def require_one(names: Sequence[str]) -> None:
 
 def outputs_of(names: Sequence[str]) -> Sequence[str]:
     """The outputs to give if these are asked for, each once. Raises InvalidInput."""
+    if len(names) > MOST_OUTPUTS:
+        raise InvalidInput(f"outputs holds {len(names)} tensors: expected at most {MOST_OUTPUTS}")
     for name in names:
         if name not in OUTPUTS:
             raise InvalidInput(f"output {short(name)} is not known: expected labels, scores or probabilities")
     return tuple(dict.fromkeys(names)) or (LABELS, SCORES)
+
+
+def require_known(where: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise InvalidInput for a tensor's parameter that is not known there: nobody would look at it."""
+    for name in names:
+        if name not in known:
+            place = "top_k and threshold go in the request's own parameters"
+            raise InvalidInput(f"{where} has {short(name)}: expected {' or '.join(known)}; {place}")
 
 
 def choices_of(parameters: Mapping[str, object]) -> tuple[int | None, float | None]:
@@ -151,10 +182,8 @@ def _parameters(request: InferRequest) -> dict[str, object]:
         return dict(request.parameters or {})
     parameters: dict[str, object] = to_http_parameters(request.parameters or {})
     threshold = parameters.get("threshold")
-    if isinstance(threshold, str):
-        with suppress(ValueError):  # refused where values are judged, as it came
-            if math.isfinite(number := float(threshold)):
-                parameters["threshold"] = number
+    if isinstance(threshold, str) and NUMBER.fullmatch(threshold) and math.isfinite(number := float(threshold)):
+        parameters["threshold"] = number  # anything else is refused where values are judged, as it came
     return parameters
 
 
@@ -179,36 +208,57 @@ def _boolean(what: str, value: object) -> bool:
     raise InvalidInput(f"{what} is {short(value)}: expected true or false")
 
 
-def _texts(tensor: InferInput) -> list[str]:
+def _texts(tensor: InferInput, limits: Limits) -> list[str]:
     require_bytes(tensor.name, tensor.datatype)
     count = count_of(tensor.shape)
-    elements = _elements(tensor)
+    limits.check_count(count)
+    raw: bytes | None = tensor._raw_data  # noqa: SLF001, the SDK tells it only decoded, however many elements that makes
+    elements: Sequence[object] = (tensor.data or ()) if raw is None else _unpacked(raw, count)
     require_count(len(elements), count)
     return [text_of(at, element) for at, element in enumerate(elements)]
 
 
-def _elements(tensor: InferInput) -> Sequence[object]:
-    if isinstance(tensor.data, list) and tensor.data:
-        return tensor.data
-    try:
-        elements: NDArray[np.object_] = tensor.as_numpy()
-    except (struct.error, ValueError) as error:
-        expected = f"{tensor.shape[0]} texts, each after its length as four bytes, little-endian"
-        raise InvalidInput(f"input {short(INPUT)} has contents that end early or late: expected {expected}") from error
-    return list(elements)
+def _unpacked(raw: bytes, count: int) -> list[bytes]:
+    """The elements of a binary tensor. Raises InvalidInput if they are not so many."""
+    elements = []
+    at = 0
+    for _ in range(count):
+        begin = at + 4
+        at = begin + int.from_bytes(raw[at:begin], "little")
+        if max(begin, at) > len(raw):
+            break
+        elements.append(raw[begin:at])
+    if len(elements) != count or at != len(raw):
+        expected = f"{_told(count)}, each after its length as four bytes, little-endian"
+        raise InvalidInput(f"input {short(INPUT)} has contents that end early or late: expected {expected}")
+    return elements
 
 
 def count_of(shape: Sequence[int]) -> int:
     """How many texts a shape speaks of. Raises InvalidInput."""
     if len(shape) != 1 or shape[0] < 0:
-        raise InvalidInput(f"input {short(INPUT)} has shape {short(shape)}: expected [n], n being the number of texts")
+        raise InvalidInput(no_count(short(shape)))
     return shape[0]
+
+
+def no_count(shape: str) -> str:
+    """What is said of a shape that is not a number of texts."""
+    return f"input {short(INPUT)} has shape {shape}: expected [n], n being the number of texts"
+
+
+def no_text(at: int, element: str) -> str:
+    """What is said of an element that is not a text."""
+    return f"input {short(INPUT)} holds {element} at {at}: expected a string"
 
 
 def require_count(found: int, expected: int) -> None:
     """Raise InvalidInput unless there are as many texts as the shape says."""
     if found != expected:
-        raise InvalidInput(f"input {short(INPUT)} has {found} texts: expected {short(expected)}, as its shape says")
+        raise InvalidInput(f"input {short(INPUT)} has {_told(found)}: expected {short(expected)}, as its shape says")
+
+
+def _told(count: int) -> str:
+    return f"{count} text" if count == 1 else f"{count} texts"
 
 
 def text_of(at: int, element: object) -> str:
@@ -216,7 +266,7 @@ def text_of(at: int, element: object) -> str:
     if isinstance(element, str):
         return element
     if not isinstance(element, bytes):
-        raise InvalidInput(f"input {short(INPUT)} holds {short(element)} at {at}: expected a string")
+        raise InvalidInput(no_text(at, short(element)))
     try:
         return element.decode()
     except UnicodeDecodeError as error:

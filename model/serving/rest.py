@@ -192,7 +192,7 @@ class Door:
 
     async def _infer(self, body: bytes, json_length: str | None, name: str) -> Body:
         predictor = self._plane.find(name, None)
-        inference = inference_of(body, json_length, name)
+        inference = inference_of(body, json_length, model_name=name, limits=predictor.limits)
         version, labels = predictor.manifest.version, predictor.manifest.labels
 
         def told(answer: Answer) -> Body:

@@ -22,7 +22,8 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from model.serving.metrics import Metrics
 from model.serving.outcomes import outcome_of
 from model.serving.predictor import Plane
-from model.serving.protocol import require_bytes, require_one
+from model.serving.protocol import INPUT, LARGE, Limits, count_of, require_bytes, require_one, short
+from model.serving.wire import parts
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ def make_server(plane: Plane, metrics: Metrics, *, max_message_bytes: int) -> ai
     )
     service = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     servicer = Servicer(plane)
-    handlers = {each.name: _Method(each, getattr(servicer, each.name), metrics).handler() for each in service.methods}
+    handlers = {
+        each.name: _Method(each, getattr(servicer, each.name), metrics, plane.limits).handler() for each in service.methods
+    }
     server.add_generic_rpc_handlers([method_handlers_generic_handler(service.full_name, handlers)])
     return server
 
@@ -65,6 +68,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
         require_one([each.name for each in request.inputs])  # the SDK tells the names that it is sent, however long
         for each in request.inputs:
             require_bytes(each.name, each.datatype.upper())  # the SDK says "invalid content type" of some
+            _require_texts(each, raw=bool(request.raw_input_contents))
         return await super().ModelInfer(request, context)
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
@@ -74,38 +78,53 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
         raise NotImplementedError("Models are not unloaded on request.")
 
 
+def _require_texts(tensor: Any, *, raw: bool) -> None:
+    """Raise InvalidInput unless texts are there, and nothing else: the SDK looks at no other contents."""
+    filled = [field.name for field, _ in tensor.contents.ListFields()]
+    for name in filled:
+        if name != "bytes_contents":
+            raise InvalidInput(f"input {short(INPUT)} has {name}: expected bytes_contents and no other contents")
+    if not (filled or raw) and count_of(tensor.shape) > 0:
+        raise InvalidInput(f"input {short(INPUT)} has no contents: expected bytes_contents or raw_input_contents")
+
+
 class _Method:
     """One method as the server knows it: turns errors into statuses, and counts each inference request and its status.
 
     In place of what is generated for it, which answers bytes that are no message with the name of a class.
     """
 
-    def __init__(self, method: MethodDescriptor, answer: Callable[[Any, Any], Awaitable[Any]], metrics: Metrics) -> None:
+    def __init__(
+        self, method: MethodDescriptor, answer: Callable[[Any, Any], Awaitable[Any]], metrics: Metrics, limits: Limits
+    ) -> None:
         self._name = method.name
         self._asked, self._answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
         self._answer = answer
         self._metrics = metrics
+        self._limits = limits
 
     def handler(self) -> Any:
         write = self._answered.SerializeToString
         return unary_unary_rpc_method_handler(self._outcome, request_deserializer=self._read, response_serializer=write)
 
     def _read(self, sent: bytes) -> Any:
-        """The request; None if it is none, since what is raised here cannot be told in our words."""
+        """The request; or why it is none, since what is raised here cannot be told in our words."""
         try:
+            if len(sent) > LARGE:
+                for count in parts(sent, self._asked.DESCRIPTOR):
+                    self._limits.check_parts(count)
             return self._asked.FromString(sent)
+        except InvalidInput as refused:
+            return refused
         except DecodeError:
-            return None
-
-    def _require_read(self, request: Any) -> None:
-        if request is None:
-            raise InvalidInput(f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}")
+            return InvalidInput(f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}")
 
     async def _outcome(self, request: Any, context: Any) -> Any:
         started = perf_counter()
         status = StatusCode.CANCELLED  # what it is if the client leaves
         try:
-            self._require_read(request)
+            if isinstance(request, InvalidInput):
+                raise request  # noqa: TRY301, the one place that turns errors into statuses
             answer = await self._answer(request, context)
             status = StatusCode.OK
         except Exception as error:

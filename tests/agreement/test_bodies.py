@@ -120,7 +120,9 @@ def bodies(
     *, whole: st.SearchStrategy[dict[str, Any]], of_output: st.SearchStrategy[dict[str, Any]]
 ) -> st.SearchStrategy[dict[str, Any]]:
     """v2 requests without their input; `whole` are the request's parameters, `of_output` each output's."""
-    outputs = st.lists(st.builds(lambda name, more: {"name": name, **more}, names, left_out_null_or(of_output, "parameters")))
+    outputs = st.lists(
+        st.builds(lambda name, more: {"name": name, **more}, names, left_out_null_or(of_output, "parameters")), max_size=16
+    )
     parts = (
         left_out_null_or(st.text(max_size=10), "id"),
         left_out_null_or(whole, "parameters"),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +321,7 @@ REFUSED = [
     pytest.param(tensor(name="texts"), 'input "texts" is not known: expected one input, named "text"', id="unknown-input"),
     pytest.param({"inputs": tensor()["inputs"] * 2}, 'inputs holds 2 tensors: expected one, named "text"', id="text-twice"),
     pytest.param(tensor(datatype="INT32"), 'input "text" has datatype "INT32": expected BYTES', id="wrong-datatype"),
-    pytest.param(tensor(shape=[5]), 'input "text" has 1 texts: expected 5, as its shape says', id="shape-too-long"),
+    pytest.param(tensor(shape=[5]), 'input "text" has 1 text: expected 5, as its shape says', id="shape-too-long"),
     pytest.param(
         tensor(shape=[1, 1]), 'input "text" has shape [1,1]: expected [n], n being the number of texts', id="two-dimensions"
     ),
@@ -353,6 +353,18 @@ REFUSED = [
     ),
     pytest.param(
         ask("a", parameters={"topk": 2}), 'parameter "topk" is not known: expected top_k or threshold', id="unknown-parameter"
+    ),
+    pytest.param(
+        tensor(parameters={"top_k": 3}),
+        'inputs[0].parameters has "top_k": expected binary_data_size or content_type; '
+        "top_k and threshold go in the request's own parameters",
+        id="parameter-of-the-input",
+    ),
+    pytest.param(
+        ask("a", outputs=[{"name": "labels", "parameters": {"classification": 3}}]),
+        'outputs[0].parameters has "classification": expected binary_data; '
+        "top_k and threshold go in the request's own parameters",
+        id="parameter-of-an-output",
     ),
     pytest.param(
         ask("a", top_k=2),
@@ -457,9 +469,15 @@ def _message(*texts: bytes, **changed: Any) -> Any:
     return request
 
 
-def _raw(content: bytes) -> Any:
+def _raw(content: bytes, *, shape: Sequence[int] = (1,)) -> Any:
     request = messages.ModelInferRequest(model_name="papers", raw_input_contents=[content])
-    request.inputs.add(name="text", shape=[1], datatype="BYTES")
+    request.inputs.add(name="text", shape=shape, datatype="BYTES")
+    return request
+
+
+def _with_contents(**contents: Any) -> Any:
+    request = messages.ModelInferRequest(model_name="papers")
+    request.inputs.add(name="text", shape=[1], datatype="BYTES", contents=messages.InferTensorContents(**contents))
     return request
 
 
@@ -476,12 +494,45 @@ def _with_parameter(name: str, **value: Any) -> Any:
             _message(b"a", datatype="FP16"), "INVALID_ARGUMENT", 'input "text" has datatype "FP16": expected BYTES', id="datatype"
         ),
         pytest.param(_message(b"a", name="texts"), "INVALID_ARGUMENT", 'input "texts" is not known', id="unknown-input"),
-        pytest.param(_message(b"a", shape=[3]), "INVALID_ARGUMENT", 'input "text" has 1 texts: expected 3', id="shape"),
+        pytest.param(_message(b"a", shape=[3]), "INVALID_ARGUMENT", 'input "text" has 1 text: expected 3', id="shape"),
         pytest.param(
             _message(b"\xff"),
             "INVALID_ARGUMENT",
             'input "text" holds bytes at 0 that are no text: expected UTF-8',
             id="not-utf-8",
+        ),
+        pytest.param(
+            _with_contents(fp32_contents=[1.0]),
+            "INVALID_ARGUMENT",
+            'input "text" has fp32_contents: expected bytes_contents and no other contents',
+            id="fractions",
+        ),
+        pytest.param(
+            _with_contents(bytes_contents=[b"a"], int_contents=[1]),
+            "INVALID_ARGUMENT",
+            'input "text" has int_contents: expected bytes_contents and no other contents',
+            id="texts-and-integers",
+        ),
+        pytest.param(
+            _with_contents(),
+            "INVALID_ARGUMENT",
+            'input "text" has no contents: expected bytes_contents or raw_input_contents',
+            id="no-contents",
+        ),
+        pytest.param(
+            _raw(b"\0" * 100_000, shape=[25_000]),
+            "INVALID_ARGUMENT",
+            "the request has 25000 texts: expected at most 10000",
+            id="too-many-raw",
+        ),
+        pytest.param(
+            _message(*[b""] * 50_000),
+            "INVALID_ARGUMENT",
+            "the request has over 10256 strings or fields: expected at most 10000 texts",
+            id="too-many",
+        ),
+        pytest.param(
+            _with_parameter("threshold", string_param="0_5"), "INVALID_ARGUMENT", 'parameter threshold is "0_5"', id="underscore"
         ),
         pytest.param(_raw(b"\x63\0\0\0a"), "INVALID_ARGUMENT", 'input "text" has contents that end early', id="raw-contents-cut"),
         pytest.param(_with_parameter("top_k", int64_param=0), "INVALID_ARGUMENT", "parameter top_k is 0", id="top-k"),

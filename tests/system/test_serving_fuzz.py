@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -305,6 +306,10 @@ def test_a_body_with_damaged_bytes_is_answered_or_refused(http: httpx.Client, pa
         pytest.param(json.dumps({str(key): 0 for key in range(200_000)}).encode(), id="many-keys"),
         pytest.param(json.dumps(v2(["a"] * 500_000)).encode(), id="many-texts"),
         pytest.param(b'{"inputs": [' + b"{}," * 1_000_000 + b"{}]}", id="many-inputs"),
+        pytest.param(json.dumps(v2([[]] * 500_000)).encode(), id="many-lists"),
+        pytest.param(json.dumps({"instances": [[]] * 500_000}).encode(), id="many-lists-as-instances"),
+        pytest.param(json.dumps(v2(["a"], outputs=[{"name": "labels"}] * 100_000)).encode(), id="many-outputs"),
+        pytest.param(b'{"inputs": [5], "inputs": []}', id="said-twice"),
         pytest.param(json.dumps(v2(["a"], parameters={"x" * 3_000_000: 1})).encode(), id="long-parameter"),
     ],
 )
@@ -313,6 +318,44 @@ def test_a_body_of_extreme_form_is_refused_briefly(http: httpx.Client, path: str
 
     check_refusal(answer)
     assert len(answer.body) < 2_000
+
+
+HEAVY_BODIES = [
+    pytest.param(INFER, b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":[', b"[],", id="lists"),
+    pytest.param(INFER, b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":[', b'"",', id="texts"),
+    pytest.param(INFER, b'{"inputs":[{"name":"text","datatype":"BYTES","data":["a"],"shape":[', b"1,", id="shape"),
+    pytest.param(INFER, b'{"inputs":[],"outputs":[', b'{"name":"labels"},', id="outputs"),
+    pytest.param(INFER, b'{"inputs":[],"parameters":{"top_k":[', b"[],", id="parameter"),
+    pytest.param(PREDICT, b'{"instances":[', b"[],", id="v1-lists"),
+    pytest.param(PREDICT, b'{"instances":[', b'"",', id="v1-texts"),
+    pytest.param(PREDICT, b'{"id":[', b"[],", id="v1-unknown"),
+]
+WHOLE = 16 * 2**20  # bytes, as many as are let in
+
+
+def worked(server: RunningServer) -> float:
+    """Seconds of a core that the server has used."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(("path", "head", "unit"), HEAVY_BODIES)
+def test_a_heavy_body_is_refused_with_less_than_half_the_work_of_a_right_one(
+    server: RunningServer, http: httpx.Client, path: str, head: bytes, unit: bytes
+) -> None:
+    def work(body: bytes) -> tuple[float, httpx.Response]:
+        before = worked(server)
+        answers_ = [http.post(path, content=body) for _ in range(3)]
+        return worked(server) - before, answers_[0]
+
+    text = "é" * 999_999  # of six bytes each, as Python's own encoder writes it
+    right = v2([text] * 2) if path == INFER else {"instances": [text] * 2}
+    light, answered = work(json.dumps(right).encode())
+    heavy, refused = work(head + unit * ((WHOLE - len(head)) // len(unit)))
+
+    assert answered.status_code == 200
+    check_refusal(answer_of(refused))
+    assert 2 * heavy < light
 
 
 # --- binary tensors ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kserve.errors import InvalidInput
 
-from model.serving.bodies import inference_of, instances_of
-from model.serving.protocol import Question
+from model.serving.bodies import Inference, inference_of, instances_of, require_light
+from model.serving.protocol import Limits, Question
 
+LIMITS = Limits(texts=1024, characters=1_000_000)
 TENSOR: dict[str, Any] = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
 
 anything = st.recursive(
@@ -22,8 +25,12 @@ anything = st.recursive(
 )
 
 
+def infer(body: bytes, json_length: str | None = None) -> Inference:
+    return inference_of(body, json_length, model_name="papers", limits=LIMITS)
+
+
 def read(body: bytes) -> Question:
-    return inference_of(body, None, "papers").question
+    return infer(body).question
 
 
 def question(body: object) -> Question:
@@ -50,7 +57,7 @@ def test_no_field_of_a_tensor_does_worse_than_being_refused(field: str, value: A
 @given(st.binary(), st.none() | st.integers(0, 200).map(str) | st.text(max_size=5))
 def test_no_bytes_do_worse_than_being_refused(body: bytes, length: str | None) -> None:
     with pytest.raises(InvalidInput):
-        inference_of(body, length, "papers")
+        infer(body, length)
 
 
 @given(st.lists(st.text(max_size=30), max_size=10))
@@ -88,6 +95,17 @@ def test_a_body_of_any_depth_is_refused_with_a_sentence(opened: str) -> None:
         pytest.param(b'{"inputs": [null]}', "inputs[0] is null: expected an object", id="null"),
         pytest.param(b'{"inputs": [], "id": true}', "id is true: expected a string", id="boolean"),
         pytest.param(b'{"inputs": [], "outputs": {"a": [1, null]}}', 'outputs is {"a":[1,null]}: expected a list', id="object"),
+        pytest.param(
+            b'{"inputs": [], "parameters": {"a": 1, "top_k": [1]}}',
+            "parameters.top_k is [1]: expected a string, a number or a boolean",
+            id="list-as-parameter",
+        ),
+        pytest.param(b'{"inputs": [5], "inputs": []}', "inputs[0] is an integer: expected an object", id="said-twice"),
+        pytest.param(
+            b'{"inputs": [], "parameters": {"a": [1], "a": 1}}',
+            "parameters[...] is a list: expected a string, a number or a boolean",
+            id="parameter-said-twice",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_json_s_words(body: bytes, sentence: str) -> None:
@@ -105,8 +123,171 @@ def test_a_number_of_any_size_is_refused_with_a_short_sentence(digits: int) -> N
         assert len(str(refused.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        pytest.param({"shape": [1, 1]}, "has shape [1,1]: expected [n], n being the number of texts", id="dimensions"),
+        pytest.param({"shape": []}, "has shape []: expected [n], n being the number of texts", id="no-dimension"),
+        pytest.param({"shape": [2]}, "has 1 text: expected 2, as its shape says", id="one-text"),
+        pytest.param({"shape": [0]}, "has 1 text: expected 0, as its shape says", id="no-texts"),
+        pytest.param({"data": ["a", 5]}, "holds 5 at 1: expected a string", id="a-number-as-text"),
+    ],
+)
+def test_what_is_wrong_with_the_input_is_said_of_it(changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        question({"inputs": [TENSOR | changed]})
+
+    assert str(refused.value) == f'input "text" {sentence}'
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        pytest.param(
+            {"inputs": [TENSOR | {"parameters": {"top_k": 3}}]},
+            'inputs[0].parameters has "top_k": expected binary_data_size or content_type; ',
+            id="input",
+        ),
+        pytest.param(
+            {"inputs": [TENSOR], "outputs": [{"name": "scores"}, {"name": "labels", "parameters": {"classification": 3}}]},
+            'outputs[1].parameters has "classification": expected binary_data; ',
+            id="output",
+        ),
+    ],
+)
+def test_a_tensor_s_parameter_that_would_be_ignored_is_refused(body: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        question(body)
+
+    assert str(refused.value) == sentence + "top_k and threshold go in the request's own parameters"
+
+
+def test_an_output_may_be_named_several_times_but_not_any_number_of_times() -> None:
+    def asking(count: int) -> Question:
+        return question({"inputs": [TENSOR], "outputs": [{"name": "labels"}] * count})
+
+    assert asking(16).outputs == ("labels",)
+    with pytest.raises(InvalidInput, match="outputs holds 17 tensors: expected at most 16"):
+        asking(17)
+
+
+# --- bodies that would take long to read ------------------------------------------------------------------------------
+
+SIZE = 2**20  # bytes of a heavy body; every one of them is read or refused in time and memory that grow with its size
+
+
+def filled(head: bytes, unit: bytes, end: bytes) -> bytes:
+    """A body of about SIZE bytes that is full of units, with commas between."""
+    return head + b",".join([unit] * (SIZE // (len(unit) + 1))) + end
+
+
+def tensor_of(field: bytes, unit: bytes) -> bytes:
+    others = b"".join(b'"%s":%s,' % each for each in ((b"shape", b"[1]"), (b"data", b'["a"]')) if each[0] != field)
+    return filled(b'{"inputs":[{"name":"text","datatype":"BYTES",' + others + b'"' + field + b'":[', unit, b"]}]}")
+
+
+def whole_of(field: bytes, unit: bytes) -> bytes:
+    return filled(json.dumps({"inputs": [TENSOR]}).encode()[:-1] + b',"' + field + b'":[', unit, b"]}")
+
+
+def check_v1(body: bytes) -> None:
+    require_light(body, LIMITS)
+    instances_of(body)
+
+
+TOO_MANY = "the request has over 1280 strings or fields: expected at most 1024 texts"
+HEAVY = [
+    pytest.param(read, tensor_of(b"data", b"[]"), 'input "text" holds a list at 0: expected a string', id="data-of-lists"),
+    pytest.param(read, tensor_of(b"data", b"{}"), 'input "text" holds an object at 0: expected a string', id="data-of-objects"),
+    pytest.param(read, tensor_of(b"data", b"1"), 'input "text" holds an integer at 0: expected a string', id="data-of-numbers"),
+    pytest.param(read, tensor_of(b"data", b'"a"'), TOO_MANY, id="many-texts"),
+    pytest.param(read, tensor_of(b"data", b'"\\\\"'), TOO_MANY, id="many-backslashes"),
+    pytest.param(read, tensor_of(b"shape", b"1"), 'input "text" has shape of another length: expected [n]', id="long-shape"),
+    pytest.param(read, whole_of(b"outputs", b'{"name":"labels"}'), TOO_MANY, id="many-outputs"),
+    pytest.param(read, whole_of(b"parameters", b"[]"), "parameters is a list: expected an object", id="parameters-as-list"),
+    pytest.param(read, whole_of(b"more", b"[]"), "more is not a field of this request", id="unknown-field"),
+    pytest.param(read, filled(b'{"inputs":[', b"{}", b"]}"), "inputs[0].name is missing: expected a string", id="empty-inputs"),
+    pytest.param(read, filled(b"[", b"[]", b"]"), "the body is a list: expected an object", id="list"),
+    pytest.param(
+        read,
+        filled(b'{"inputs":[],"parameters":{"top_k":[', b"[]", b"]}}"),
+        "parameters[...] is a list: expected a string, a number or a boolean",
+        id="list-as-parameter",
+    ),
+    pytest.param(read, filled(b'{"inputs":[', b"[]", b""), "inputs[0] is a list: expected an object", id="no-json-in-the-end"),
+    pytest.param(read, b'{"id":"' + b"a" * SIZE + b'\xff"}', "the body is not UTF-8", id="not-utf-8"),
+    pytest.param(check_v1, filled(b'{"instances":[', b'"a"', b"]}"), TOO_MANY, id="v1-many-texts"),
+    pytest.param(check_v1, filled(b'{"instances":[', b"[]", b"]}"), "instances[0] is a list: expected a string", id="v1-lists"),
+    pytest.param(check_v1, filled(b'{"more":[', b"[]", b"]}"), "more is not a field of this request", id="v1-unknown-field"),
+]
+
+
+@pytest.mark.parametrize(("reading", "body", "sentence"), HEAVY)
+def test_a_heavy_body_is_refused_before_it_is_made_objects_of(
+    reading: Callable[[bytes], object], body: bytes, sentence: str
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput) as refused:
+            reading(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert str(refused.value).startswith(sentence)
+    assert peak < 4 * len(body)
+
+
+def test_texts_that_are_full_of_quotes_and_backslashes_are_few() -> None:
+    texts = ['"' * 100_000, "\\" * 100_000, '\\"' * 100_000]
+
+    assert question({"inputs": [TENSOR | {"shape": [3], "data": texts}]}).texts == texts
+
+
+def test_as_many_texts_as_are_let_in_are_read_whatever_else_is_asked() -> None:
+    texts = ["x" * 100] * LIMITS.texts
+    outputs = [{"name": "labels", "parameters": {"binary_data": False}}] * 16
+    parameters = {"top_k": 1, "threshold": 0.5, "binary_data_output": False}
+
+    asked = {"id": "1", "inputs": [TENSOR | {"shape": [len(texts)], "data": texts}], "outputs": outputs, "parameters": parameters}
+
+    assert question(asked).texts == texts
+
+
+def test_a_large_v1_body_that_is_right_is_let_through() -> None:
+    instances = {"instances": ["x" * SIZE], "parameters": {"top_k": 1}}
+    event = {"specversion": "1.0", "id": "1", "source": "a", "type": "b", "time": "2026-01-01T00:00:00Z", "data": instances}
+
+    for body in (instances, event):
+        require_light(json.dumps(body).encode(), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("count", "sentence"),
+    [
+        pytest.param(1, "contents that end early or late: expected 1 text, each after its length", id="one-text"),
+        pytest.param(SIZE, f"the request has {SIZE} texts: expected at most 1024", id="as-many-as-there-are"),
+    ],
+)
+def test_binary_data_of_many_texts_is_not_unpacked(count: int, sentence: str) -> None:
+    tail = bytes(4 * SIZE)
+    tensor = {"name": "text", "shape": [count], "datatype": "BYTES", "parameters": {"binary_data_size": len(tail)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    body = head + tail
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput) as refused:
+            infer(body, str(len(head)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert sentence in str(refused.value)
+    assert peak < 2 * len(body)
+
+
 def test_an_id_is_kept_or_made() -> None:
-    ids = [inference_of(json.dumps({"inputs": [TENSOR]} | more).encode(), None, "papers").id for more in ({"id": "mine"}, {}, {})]
+    ids = [infer(json.dumps({"inputs": [TENSOR]} | more).encode()).id for more in ({"id": "mine"}, {}, {})]
 
     assert ids[0] == "mine"
     assert len(set(ids)) == 3
@@ -118,4 +299,4 @@ def test_texts_in_binary_arrive_as_they_were_sent(texts: list[str]) -> None:
     tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "parameters": {"binary_data_size": len(tail)}}
     head = json.dumps({"inputs": [tensor]}).encode()
 
-    assert list(inference_of(head + tail, str(len(head)), "papers").question.texts) == texts
+    assert list(infer(head + tail, str(len(head))).question.texts) == texts

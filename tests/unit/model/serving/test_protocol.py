@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.infer_type import InferResponse, RequestedOutput
 
 from model.classifier import Prediction
-from model.serving.protocol import Answer, choices_of, predictions_of, question_of, response_to
+from model.serving.protocol import Answer, Limits, choices_of, predictions_of, question_of, response_to
 
 LABELS = ("a", "b", "c")
+LIMITS = Limits(texts=1024, characters=1_000_000)
 ANSWER = Answer(
     [Prediction(("b", "a"), (0.9, 0.6)), Prediction((), ()), Prediction(("c",), (0.5,))],
     np.array([[0.6, 0.9, 0.1], [0.1, 0.2, 0.3], [0.1, 0.2, 0.5]], np.float32),
@@ -29,7 +31,7 @@ def request(*, outputs: tuple[str, ...] = (), **more: Any) -> InferRequest:
 
 
 def respond(asked: InferRequest) -> InferResponse:
-    return response_to(asked, ANSWER, question=question_of(asked), version="v1", labels=LABELS)
+    return response_to(asked, ANSWER, question=question_of(asked, LIMITS), version="v1", labels=LABELS)
 
 
 def test_rows_are_padded_to_the_longest() -> None:
@@ -57,7 +59,7 @@ def test_no_raw_contents_do_worse_than_being_refused(raws: list[bytes], count: i
     message = ModelInferRequest(model_name="papers", raw_input_contents=raws[:1])
     message.inputs.add(name="text", shape=[count], datatype="BYTES")
     try:
-        found = question_of(InferRequest.from_grpc(message))
+        found = question_of(InferRequest.from_grpc(message), LIMITS)
     except InvalidInput:
         return
     assert len(found.texts) == count
@@ -78,6 +80,48 @@ def test_any_other_top_k_is_refused(value: object) -> None:
 def test_a_threshold_outside_0_to_1_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput, match="expected a number from 0 to 1"):
         choices_of({"threshold": value})
+
+
+def grpc_question(**parameters: Any) -> Any:
+    message = ModelInferRequest(model_name="papers")
+    message.inputs.add(name="text", shape=[0], datatype="BYTES")
+    for name, value in parameters.items():
+        message.parameters[name].string_param = value
+    return question_of(InferRequest.from_grpc(message), LIMITS)
+
+
+@pytest.mark.parametrize("written", ["0", "1", "0.5", "1.0", "5e-1", "0.05E1", "-0.0"])
+def test_a_threshold_over_grpc_is_a_number_as_json_writes_it(written: str) -> None:
+    assert grpc_question(threshold=written).threshold == float(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["0_5", " 0.5 ", "0.5\n", "\u0660.\u0665", ".5", "1.", "+1", "00", "0x1", "nan", "inf", "1e999", "", "0" * 10**6]
+)
+def test_any_other_threshold_over_grpc_is_refused_as_it_came(written: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        grpc_question(threshold=written)
+
+    assert str(refused.value).startswith(f"parameter threshold is {json.dumps(written, ensure_ascii=False)[:37]}")
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        pytest.param("inputs", 'inputs[0].parameters has "top_k": expected binary_data_size or content_type; ', id="input"),
+        pytest.param("outputs", 'outputs[0].parameters has "top_k": expected binary_data; ', id="output"),
+    ],
+)
+def test_a_tensor_s_parameter_that_would_be_ignored_is_refused_over_grpc_too(field: str, sentence: str) -> None:
+    message = ModelInferRequest(model_name="papers")
+    message.inputs.add(name="text", shape=[0], datatype="BYTES")
+    message.outputs.add(name="labels")
+    getattr(message, field)[0].parameters["top_k"].int64_param = 5
+
+    with pytest.raises(InvalidInput) as refused:
+        question_of(InferRequest.from_grpc(message), LIMITS)
+
+    assert str(refused.value) == sentence + "top_k and threshold go in the request's own parameters"
 
 
 def test_v1_has_no_padding() -> None:
