@@ -22,7 +22,7 @@ from serving_processes import machine_cpu_seconds
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, read_manifest
-from model.classifier import Encoder, to_probabilities
+from model.classifier import SLOWER_FUSIONS, Encoder, to_probabilities
 from model.manifest import Task
 
 BATCH = 32
@@ -89,7 +89,9 @@ def _call(version: Path, threads: int) -> Call:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(version / GRAPH), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(version / GRAPH), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSIONS
+    )
 
     def call(texts: Sequence[str]) -> None:
         encodings = encoder.encode(texts)
