@@ -260,7 +260,9 @@ class Batcher:
             if len(batch) == most:
                 break
         self._waiting -= len(batch)
-        self._requests.rotate(-1)  # of a large request there is something left: those behind it have their turn first
+        others = islice(self._requests, 1, LOOK_AHEAD)
+        if first.waiting and any(0 < len(each.waiting) < len(first.waiting) for each in others):
+            self._requests.rotate(-1)  # the smaller ones behind it have their turn first
         return batch
 
 

@@ -38,8 +38,8 @@ class _Joining:
         self._transport.close()
 
     def _send(self) -> None:
-        if self._written:
-            written, self._written = b"".join(self._written), []
+        written, self._written = b"".join(self._written), []
+        if written and not self._transport.is_closing():  # the client may have left since
             self._transport.write(written)
 
 

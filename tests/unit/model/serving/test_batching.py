@@ -241,6 +241,19 @@ def test_a_small_request_waits_for_no_more_than_a_batch_of_each_large_one_before
     run(test)
 
 
+def test_requests_of_one_size_are_answered_one_after_the_other(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held(one_text_a_call=True))
+        await plugged(graph, batcher)
+        both = [await asked(batcher, *[text] * 3) for text in ("one", "another")]
+        graph.let()
+        await asyncio.gather(*both)
+
+        assert graph.batches == [[PLUG], *[["one"]] * 3, *[["another"]] * 3]
+
+    run(test)
+
+
 def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held(one_text_a_call=True))

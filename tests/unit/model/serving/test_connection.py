@@ -96,6 +96,18 @@ def test_a_response_is_sent_in_one_piece() -> None:
     run(test)
 
 
+def test_nothing_is_sent_to_a_client_that_leaves_at_the_same_moment() -> None:
+    async def test() -> None:
+        made, wire = connect()
+        made.transport.write(b"too late")
+        wire.close()
+        await asyncio.sleep(0)
+
+        assert wire.writes == 0
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     "sent",
     [
