@@ -122,7 +122,6 @@ class Batcher:
         self._metrics = metrics
         self._clock = clock
         self._capacity = capacity
-        self._most = 1 if classifier.graph.one_text_a_call else capacity  # texts in a batch
         self._changed = Condition()
         self._requests: deque[_Request[Any]] = deque()
         self._waiting = 0  # texts
@@ -250,7 +249,7 @@ class Batcher:
         shortest, longest = length / STRETCH - slack, length * STRETCH + slack
         soon = int(BATCH_SECONDS / (self._seconds_a_character * (length + CALL_CHARACTERS)))
         share = math.ceil(self._waiting / len(self._threads))  # so that the threads are done at the same time
-        most = min(self._most, share, max(1, soon))
+        most = min(share, max(1, soon))
         batch: list[_Text] = []
         for request in islice(self._requests, LOOK_AHEAD):
             while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:

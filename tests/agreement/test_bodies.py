@@ -48,7 +48,6 @@ class Magnitudes(Graph):
 
     def __init__(self) -> None:
         self.label_count = len(LABELS)
-        self.one_text_a_call = False
 
     def logits(self, tokens: Sequence[Tokens], **_: object) -> Floats:
         rows = [np.random.default_rng(each.ids).uniform(-80, 20, len(LABELS)) for each in tokens]

@@ -43,9 +43,8 @@ class Bytes(Encoder):
 class Held(Graph):
     """Computes a batch when it is let, and keeps which texts came together. A text's first logit tells its length."""
 
-    def __init__(self, *, one_text_a_call: bool = False, harm: BaseException | None = None) -> None:
+    def __init__(self, *, harm: BaseException | None = None) -> None:
         self.label_count = len(LABELS)
-        self.one_text_a_call = one_text_a_call
         self.now = 0.0  # a clock that goes on by `seconds` with each text
         self.seconds = 0.0
         self.batches: list[list[str]] = []
@@ -243,22 +242,23 @@ def test_a_small_request_waits_for_no_more_than_a_batch_of_each_large_one_before
 
 def test_requests_of_one_size_are_answered_one_after_the_other(start: Start) -> None:
     async def test() -> None:
-        batcher = start(graph := Held(one_text_a_call=True))
+        batcher = start(graph := Held(), capacity=5000)
         await plugged(graph, batcher)
-        both = [await asked(batcher, *[text] * 3) for text in ("one", "another")]
+        texts = ["x" * 20, "x" * 220]
+        both = [await asked(batcher, *[text] * 900) for text in texts]
         graph.let()
         await asyncio.gather(*both)
 
-        assert graph.batches == [[PLUG], *[["one"]] * 3, *[["another"]] * 3]
+        assert [text for batch in graph.batches for text in batch] == [PLUG, *[texts[0]] * 900, *[texts[1]] * 900]
 
     run(test)
 
 
 def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
     async def test() -> None:
-        batcher = start(graph := Held(one_text_a_call=True))
+        batcher = start(graph := Held())
         await plugged(graph, batcher)
-        task = await asked(batcher, "a", "b")
+        task = await asked(batcher, "a", "x" * 900)  # too long to go together
         graph.let()
         await task
 
@@ -273,19 +273,6 @@ def test_a_text_is_not_said_to_be_alone_while_another_thread_computes(start: Sta
         await plugged(graph, batcher, threads=2)
 
         assert graph.alone[1] is False
-
-    run(test)
-
-
-def test_a_graph_that_must_have_one_text_a_call_gets_one(start: Start) -> None:
-    async def test() -> None:
-        batcher = start(graph := Held(one_text_a_call=True))
-        await plugged(graph, batcher)
-        tasks = [await asked(batcher, "a", "bb"), await asked(batcher, "ccc")]
-        graph.let()
-
-        assert [await task for task in tasks] == [[1, 2], [3]]
-        assert [len(batch) for batch in graph.batches] == [1, 1, 1, 1]
 
     run(test)
 

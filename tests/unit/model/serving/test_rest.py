@@ -46,7 +46,6 @@ class BrokenGraph(Graph):
 
     def __init__(self) -> None:
         self.label_count = 3
-        self.one_text_a_call = False
 
     def logits(self, tokens: Sequence[Tokens], **_: object) -> Floats:
         raise MemoryError("allocate 7 GiB at 0x7fff: a secret of ours")
