@@ -170,7 +170,7 @@ class Door:
                 if asked[3]:
                     await while_connected(receive, self._app(scope, replay(body, receive), send))
                     return
-                answered = await while_connected(receive, self._infer(body, header(scope, JSON_LENGTH), predictor.name))
+                answered = await while_connected(receive, _infer(predictor, body, header(scope, JSON_LENGTH)))
                 await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
         except ClientGone:
             return
@@ -190,15 +190,15 @@ class Door:
             raise ModelNotReady(predictor.name)
         return predictor
 
-    async def _infer(self, body: bytes, json_length: str | None, name: str) -> Body:
-        predictor = self._plane.find(name, None)
-        inference = inference_of(body, json_length, model_name=name, limits=predictor.limits)
-        version, labels = predictor.manifest.version, predictor.manifest.labels
 
-        def told(answer: Answer) -> Body:
-            return body_of(inference, answer, model_name=name, version=version, labels=labels)
+async def _infer(predictor: Predictor, body: bytes, json_length: str | None) -> Body:
+    inference = inference_of(body, json_length, model_name=predictor.name, limits=predictor.limits)
+    version, labels = predictor.manifest.version, predictor.manifest.labels
 
-        return await predictor.ask(inference.question, told)
+    def told(answer: Answer) -> Body:
+        return body_of(inference, answer, model_name=predictor.name, version=version, labels=labels)
+
+    return await predictor.ask(inference.question, told)
 
 
 def _require_plain(encoding: str | None) -> None:
