@@ -75,7 +75,7 @@ _Text = tuple[_Request[Any], int]  # by its request and its position in it
 
 
 class _Batch(NamedTuple):
-    """Texts to compute together; `alone` where no other thread computes and nothing waits."""
+    """Texts to compute together; `alone` where it is one, no other thread computes and nothing waits."""
 
     texts: list[_Text]
     alone: bool
@@ -234,7 +234,7 @@ class Batcher:
                     self._idle -= 1
                 if texts := self._gather():
                     others_idle = self._idle == len(self._threads) - 1
-                    return _Batch(texts, alone=others_idle and not self._waiting)
+                    return _Batch(texts, alone=len(texts) == 1 and others_idle and not self._waiting)
 
     def _gather(self) -> list[_Text]:
         """Texts of similar length: of the request whose turn it is, then of those behind it."""

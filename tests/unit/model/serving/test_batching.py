@@ -267,6 +267,17 @@ def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
     run(test)
 
 
+def test_texts_that_go_together_are_not_said_to_be_alone(start: Start) -> None:
+    async def test() -> None:
+        batcher = start(graph := Held())
+        graph.let()
+        await batcher.compute(["a", "b"], lengths)
+
+        assert (graph.batches, graph.alone) == ([["b", "a"]], [False])  # the graph would not use every core for them
+
+    run(test)
+
+
 def test_a_text_is_not_said_to_be_alone_while_another_thread_computes(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held(), threads=2)
