@@ -150,27 +150,20 @@ def test_a_body_is_as_long_as_it_is(size: int) -> None:
     assert [each.body for each in run(test)] == [body] * 2
 
 
-def test_a_head_that_does_not_end_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.01)
+@pytest.mark.parametrize(
+    ("bound", "sent"),
+    [
+        pytest.param("HEAD_SECONDS", [b"GET / HT"], id="head"),
+        pytest.param("BODY_SECONDS", [HEAD, b"1\r\na\r\n"], id="body"),
+    ],
+)
+def test_what_does_not_end_in_time_is_408(monkeypatch: pytest.MonkeyPatch, bound: str, sent: list[bytes]) -> None:
+    monkeypatch.setattr(connection, bound, 0.01)
 
     async def test() -> list[Answer]:
         made, wire = connect()
-        made.data_received(b"GET / HT")
-        await wire.closed.wait()
-        return wire.answers()
-
-    (refused,) = run(test)
-    assert refused.status == 408
-    check_refusal(refused)
-
-
-def test_a_body_that_does_not_end_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "BODY_SECONDS", 0.01)
-
-    async def test() -> list[Answer]:
-        made, wire = connect()
-        made.data_received(HEAD)
-        made.data_received(b"1\r\na\r\n")
+        for piece in sent:
+            made.data_received(piece)
         await wire.closed.wait()
         return wire.answers()
 
