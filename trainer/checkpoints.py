@@ -149,7 +149,7 @@ class Checkpoints:
 
 def describe_run(config: Config, dataset_sha256: str) -> dict[str, Any]:
     """What decides the result of a training: settings by name, and the content of the dataset."""
-    sections = config.model_dump(mode="json", include={"dataset", "split", "training"})
+    sections = config.model_dump(mode="json", include={"dataset", "split", "training", "balance"})
     named = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
     for indifferent in ("dataset.uri", *(f"training.{each}" for each in INDIFFERENT)):
         del named[indifferent]

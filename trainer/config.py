@@ -125,7 +125,9 @@ class TrainingConfig(Settings):
     evaluations_per_epoch: int = Field(
         default=2, ge=1, description="how often validation is scored, and a checkpoint saved, transformer"
     )
-    class_weights: bool = Field(default=False, description="weigh each label by the square root of its rarity, transformer")
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="share of the activations that a step drops, transformer; none: as the encoder says"
+    )
 
     @field_validator("base_model")
     @classmethod
@@ -133,6 +135,24 @@ class TrainingConfig(Settings):
         if base_model is None and info.data.get("architecture") == "transformer":
             raise ValueError("the transformer needs an encoder to fine-tune")
         return base_model
+
+
+class BalanceConfig(Settings):
+    """What is done about labels that are rarer than others; to the training part alone."""
+
+    sampling: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
+        default="none",
+        description="undersample: drop texts by the joint probability of their labels' excess; undersample-any: keep a text if any of its labels draws to keep it; mltl: drop texts of the opposite kind among the nearest neighbours of rare ones; oversample: repeat texts of rare labels (ML-ROS)",
+    )
+    threshold: int | None = Field(
+        default=None, ge=1, description="texts of a label that undersampling aims at; none: the median of the labels' counts"
+    )
+    oversample_share: float = Field(default=0.25, gt=0, le=4, description="texts that oversampling adds, of those there are")
+    loss: Literal["plain", "weighted", "focal"] = Field(
+        default="plain",
+        description="weighted: each label by the square root of its rarity; focal: decisions that are right already count less",
+    )
+    focal_gamma: float = Field(default=2.0, ge=0, le=10, description="how much less; 0: the plain loss")
 
 
 class LinearConfig(Settings):
@@ -147,6 +167,32 @@ class LinearConfig(Settings):
     )
 
 
+class CheckpointConfig(Settings):
+    """How much work an interruption may cost."""
+
+    every_minutes: float = Field(
+        default=10, gt=0, description="between two checkpoints; one is saved at each evaluation and on SIGTERM, too"
+    )
+
+
+class TrackingConfig(Settings):
+    """Where a run is written down beside its version."""
+
+    uri: str | None = Field(
+        default=None, description="of an MLflow server; none: MLFLOW_TRACKING_URI of the environment, or no tracking"
+    )
+    experiment: str | None = Field(default=None, description="MLflow's; none: the classifier's name")
+
+
+class ProgressConfig(Settings):
+    """What a run tells while it goes on."""
+
+    log_format: Literal["text", "json"] = Field(default="text", description="of the lines on standard error")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="on which Prometheus may ask /metrics; none: on no port; 0: on any that is free"
+    )
+
+
 class Config(Settings):
     """One training."""
 
@@ -155,8 +201,15 @@ class Config(Settings):
     output_dir: str = Field(default="models", description="where versions are published: a folder, file:// or s3://")
     dataset: DatasetConfig = DatasetConfig()
     split: SplitConfig = SplitConfig()
+    balance: BalanceConfig = BalanceConfig()
     training: TrainingConfig = TrainingConfig()
     linear: LinearConfig = LinearConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    progress: ProgressConfig = ProgressConfig()
+    result_file: Path | None = Field(
+        default=None, description="where the outcome is written as JSON; on Kubernetes /dev/termination-log"
+    )
 
 
 def load(file: Path | None, overrides: dict[str, Any]) -> Config:

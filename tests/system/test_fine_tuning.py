@@ -22,7 +22,7 @@ def test_the_packaged_minilm_learns_in_one_epoch_and_is_served_from_onnx(tmp_pat
     done = labelwright(
         "train", "--dataset", str(file), "--text-columns", "name", "--label-column", "category", "--name", "products",
         "--output-dir", str(tmp_path / "models"), "--architecture", "transformer", "--base-model", "minilm",
-        "--num-epochs", "1", "--set", "training.learning_rate=5e-4", "--set", "training.class_weights=true",
+        "--num-epochs", "1", "--set", "training.learning_rate=5e-4", "--set", "balance.loss=weighted",
     )  # fmt: skip
     uri = done.stdout.splitlines()[-1]
     manifest = json.loads((Path(uri.removeprefix("file://")) / "manifest.json").read_text())

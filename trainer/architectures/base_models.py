@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from tokenizers import Tokenizer
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from model.classifier import Encoder
 from model.storage import StorageUnavailable, local_path, open_store
@@ -47,9 +47,10 @@ class BaseModel:
         return Encoder(Tokenizer.from_str(self.tokenizer.to_str()), self.max_length)
 
 
-def load(name: str, *, max_length: int, scratch: Path) -> BaseModel:
+def load(name: str, *, max_length: int, scratch: Path, dropout: float | None = None) -> BaseModel:
     """The base model of that name, cut at `max_length` tokens or what it can see, if that is less.
 
+    dropout: of every layer that has any; None leaves them as the model's configuration says.
     Raises ConfigRejected where there is none, or none that can be used; StorageUnavailable, StorageRejected where it
     cannot be fetched now.
     """
@@ -57,7 +58,7 @@ def load(name: str, *, max_length: int, scratch: Path) -> BaseModel:
     with _read(name, "tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=True)  # type: ignore[no-untyped-call]
     with _read(name, "model"):
-        network = AutoModel.from_pretrained(where, dtype=torch.float32)
+        network = AutoModel.from_pretrained(where, config=_with_dropout(where, dropout), dtype=torch.float32)
     if not tokenizer.is_fast:
         raise _rejected(name, f"its tokenizer, {type(tokenizer).__name__}, has no fast version (a tokenizer.json)")
     if network.config.is_encoder_decoder:
@@ -98,6 +99,15 @@ def _fetch(uri: str, folder: Path) -> Path:
     for key in keys:
         store.download(key, folder / key)
     return folder
+
+
+def _with_dropout(where: str, dropout: float | None) -> Any:
+    """The model's configuration; each architecture has names of its own for its dropouts, and all hold the word."""
+    config = AutoConfig.from_pretrained(where)
+    for name, value in config.to_dict().items():
+        if dropout is not None and "dropout" in name and isinstance(value, float):
+            setattr(config, name, dropout)
+    return config
 
 
 def _check(name: str, network: torch.nn.Module, tokenizer: Tokenizer) -> None:

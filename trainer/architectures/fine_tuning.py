@@ -6,15 +6,12 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
@@ -26,18 +23,16 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
-from model.manifest import Task
 from trainer.architectures import devices
+from trainer.architectures.losses import loss_function
 from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.token_ids import SimilarLengths, TokenIds
 from trainer.architectures.training_callbacks import EvenlySpaced, StoreCheckpoints, TellProgress
 from trainer.architectures.validation import micro_f1_at_best
 from trainer.checkpoints import Checkpoints
-from trainer.config import TrainingConfig
+from trainer.config import Config, TrainingConfig
 
 log = logging.getLogger(__name__)
-
-Loss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +68,14 @@ class FineTuning(Trainer):
 
 
 def fine_tune(
-    network: PooledClassifier, material: Material, settings: TrainingConfig, *, folder: Path, checkpoints: Checkpoints | None
+    network: PooledClassifier, material: Material, config: Config, *, folder: Path, checkpoints: Checkpoints | None
 ) -> float:
     """Train `network` in place, and return the passes over the training part that were made.
 
     It ends with the weights that were best on validation. `folder` is for the Trainer's files; `checkpoints`, where
     given, is resumed from and saved to.
     """
+    settings = config.training
     steps = total_steps(len(material.train), settings)
     resume = restore(checkpoints, folder) if checkpoints and not settings.from_scratch else None
     trainer = FineTuning(
@@ -89,7 +85,7 @@ def fine_tune(
         args=arguments(settings, steps, folder, resumable=checkpoints is not None),
         eval_dataset=material.validation,
         data_collator=material.validation.batch,
-        compute_loss_func=loss_function(material.train, class_weights=settings.class_weights),
+        compute_loss_func=loss_function(material.train.targets, material.train.task, config.balance),
         compute_metrics=lambda found: _scores(found, material.validation),
         callbacks=_callbacks(settings, steps) + ([StoreCheckpoints(checkpoints, folder)] if checkpoints else []),
     )
@@ -150,33 +146,6 @@ def parameter_groups(network: PooledClassifier, settings: TrainingConfig) -> lis
         for part, rate in rates
         for decays, decay in ((True, settings.weight_decay), (False, 0.0))
     ]
-
-
-def loss_function(train: TokenIds, *, class_weights: bool) -> Loss:
-    """Binary cross-entropy when multi-label, cross-entropy when single-label, averaged over all decisions of a step."""
-    weights = rarity_weights(train) if class_weights else None
-
-    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | None = None) -> Tensor:
-        logits = outputs.logits.float()
-        there = None if weights is None else weights.to(logits.device)
-        if train.task is Task.SINGLE_LABEL:
-            total = functional.cross_entropy(logits, labels, weight=there, reduction="sum")
-        else:
-            total = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=there, reduction="sum")
-        # Several small batches may make one step: the Trainer says how many decisions that step has.
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
-
-    return loss
-
-
-def rarity_weights(train: TokenIds) -> Tensor:
-    """A weight for each label [labels], 1 for one of average frequency.
-
-    The square root of the inverse frequency: a label that is a hundred times rarer counts ten times as much. The full
-    inverse would let a handful of texts outweigh all others.
-    """
-    counts = np.maximum(1, np.asarray(train.targets.sum(axis=0, dtype=np.int64)).ravel())
-    return torch.from_numpy(np.sqrt(counts.mean() / counts).astype(np.float32))
 
 
 def restore(checkpoints: Checkpoints, folder: Path) -> str | None:

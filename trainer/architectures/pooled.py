@@ -14,7 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 class PooledClassifier(nn.Module):
     """Token ids to logits."""
 
-    def __init__(self, encoder: nn.Module, bias: Tensor, *, dropout: float = 0.1) -> None:
+    def __init__(self, encoder: nn.Module, bias: Tensor, *, dropout: float) -> None:
         """`bias` [labels]: the logits of a text of which nothing is known, so that no step is spent on learning them."""
         super().__init__()
         self.encoder = encoder

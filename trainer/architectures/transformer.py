@@ -30,6 +30,7 @@ from trainer.examples import Examples
 log = logging.getLogger(__name__)
 
 COMPARED_TEXTS = 64
+HEAD_DROPOUT = 0.1
 
 
 def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, checkpoints: Checkpoints | None) -> Exported:
@@ -58,11 +59,11 @@ def train_and_export(
         checkpoints.clear()
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         base = base_of(config, scratch=Path(scratch))
-        network = new_network(base, train)
+        network = new_network(base, train, dropout=config.training.dropout)
         check_exportable(network, base, validation, folder)
         encoder = base.text_encoder()
         material = Material(encode(train, encoder), encode(validation, encoder).longest_first())
-        epochs = fine_tune(network, material, config.training, folder=Path(scratch), checkpoints=checkpoints)
+        epochs = fine_tune(network, material, config, folder=Path(scratch), checkpoints=checkpoints)
     export(network, base, validation, folder)
     return base, epochs
 
@@ -83,19 +84,24 @@ def prepare_libraries(seed: int) -> None:
 
 def base_of(config: Config, *, scratch: Path) -> BaseModel:
     """The base model that is configured. Raises as `base_models.load` does, and ConfigRejected if none is."""
-    if not config.training.base_model:
+    settings = config.training
+    if not settings.base_model:
         raise ConfigRejected("training.base_model is not set: the transformer needs an encoder to fine-tune")
-    base = base_models.load(config.training.base_model, max_length=config.training.max_length, scratch=scratch)
+    base = base_models.load(settings.base_model, max_length=settings.max_length, dropout=settings.dropout, scratch=scratch)
     if base.max_length < config.training.max_length:
         log.info("training.max_length is lowered to the %d tokens that %s can see", base.max_length, base.name)
     return base
 
 
-def new_network(base: BaseModel, train: Examples) -> PooledClassifier:
-    """The base model's network with a head for the labels, which begins at their rates in the training part."""
+def new_network(base: BaseModel, train: Examples, *, dropout: float | None) -> PooledClassifier:
+    """The base model's network with a head for the labels, which begins at their rates in the training part.
+
+    dropout: before that head; None: `HEAD_DROPOUT`.
+    """
     rates = np.clip(train.label_counts() / max(1, len(train)), 1e-4, 1 - 1e-4)
     odds = np.log(rates) if train.task is Task.SINGLE_LABEL else np.log(rates / (1 - rates))
-    return PooledClassifier(base.network, torch.from_numpy(odds.astype(np.float32)))
+    bias = torch.from_numpy(odds.astype(np.float32))
+    return PooledClassifier(base.network, bias, dropout=HEAD_DROPOUT if dropout is None else dropout)
 
 
 def check_exportable(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:

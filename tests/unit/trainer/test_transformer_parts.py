@@ -16,12 +16,13 @@ from model.classifier import Encoder, Graph, Tokens
 from model.manifest import Precision, Task
 from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import base_models, onnx_export, quantization, transformer
-from trainer.architectures.fine_tuning import loss_function, parameter_groups, rarity_weights, total_steps
+from trainer.architectures.fine_tuning import parameter_groups, total_steps
+from trainer.architectures.losses import loss_function, rarity_weights
 from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.token_ids import SimilarLengths, TokenIds
 from trainer.architectures.training_callbacks import EvenlySpaced
 from trainer.architectures.validation import micro_f1_at_best
-from trainer.config import ConfigRejected
+from trainer.config import BalanceConfig, ConfigRejected
 
 
 def token_ids(*, task: Task = Task.SINGLE_LABEL) -> TokenIds:
@@ -79,27 +80,27 @@ def test_texts_of_a_batch_are_of_similar_length() -> None:
 def test_the_loss_is_the_mean_over_the_decisions_of_a_step() -> None:
     logits, train = torch.tensor([[2.0, -1.0], [0.5, 0.25]]), token_ids(task=Task.MULTI_LABEL)
     labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    found = loss_function(train, class_weights=False)(SimpleNamespace(logits=logits), labels)
+    found = loss_function(train.targets, train.task, BalanceConfig())(SimpleNamespace(logits=logits), labels)
     assert found.item() == pytest.approx(functional.binary_cross_entropy_with_logits(logits, labels).item())
 
 
 def test_two_halves_of_a_step_have_the_loss_of_the_whole() -> None:
     logits, labels = torch.tensor([[2.0, -1.0], [0.5, 0.25]]), torch.tensor([0, 1])
-    loss = loss_function(token_ids(), class_weights=False)
+    loss = loss_function(token_ids().targets, Task.SINGLE_LABEL, BalanceConfig())
     halves = [loss(SimpleNamespace(logits=logits[at : at + 1]), labels[at : at + 1], torch.tensor(2)) for at in (0, 1)]
     assert sum(halves).item() == pytest.approx(loss(SimpleNamespace(logits=logits), labels).item())  # type: ignore[union-attr]
 
 
 def test_a_rare_label_weighs_more_by_the_root_of_its_rarity() -> None:
     targets = csr_matrix(np.repeat(np.eye(2, dtype=np.uint8), [100, 1], axis=0))
-    weights = rarity_weights(TokenIds(np.zeros(101, np.int32), np.arange(1, 102), targets, Task.SINGLE_LABEL))
+    weights = rarity_weights(targets)
     assert (weights[1] / weights[0]).item() == pytest.approx(10)
 
 
 def test_the_head_has_a_learning_rate_of_its_own_and_biases_do_not_decay(tmp_path: Path) -> None:
     settings = training("minilm", learning_rate=1e-4, head_learning_rate=1e-2, weight_decay=0.1).training
     encoder = base_models.load(str(write_tiny_bert(tmp_path / "bert")), max_length=8, scratch=tmp_path).network
-    network = PooledClassifier(encoder, torch.zeros(5))
+    network = PooledClassifier(encoder, torch.zeros(5), dropout=0.1)
     groups = parameter_groups(network, settings)
     assert [(each["lr"], each["weight_decay"]) for each in groups] == [(1e-4, 0.1), (1e-4, 0), (1e-2, 0.1), (1e-2, 0)]
     assert [[tuple(part.shape) for part in each["params"]] for each in groups[2:]] == [[(5, 32)], [(5,)]]
@@ -180,7 +181,7 @@ SIZES = {
 def test_encoders_of_many_kinds_are_exported_with_two_inputs(kind: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     encoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | KINDS[kind]))  # type: ignore[no-untyped-call]
-    network = PooledClassifier(encoder, torch.zeros(5))
+    network = PooledClassifier(encoder, torch.zeros(5), dropout=0.1)
     onnx_export.export_graph(network, tmp_path, max_length=32)
     texts = Encoder(Tokenizer.from_file(str(write_tiny_bert(tmp_path / "bert") / "tokenizer.json")), 32)
     difference = onnx_export.compare(network, tmp_path, texts, ["purr the", "swim " * 9, "a", "purr " * 40])
@@ -192,7 +193,7 @@ def test_encoders_of_many_kinds_are_exported_with_two_inputs(kind: str, tmp_path
 def test_encoders_of_many_kinds_are_quantized_with_embeddings_of_16_bits(kind: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     encoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | KINDS[kind]))  # type: ignore[no-untyped-call]
-    onnx_export.export_graph(PooledClassifier(encoder, torch.zeros(5)), tmp_path, max_length=32)
+    onnx_export.export_graph(PooledClassifier(encoder, torch.zeros(5), dropout=0.1), tmp_path, max_length=32)
     quantization.quantize(tmp_path / "model.onnx", tmp_path / "int8.onnx")
     texts = [Tokens([2, 9, 10, 3], truncated=False), Tokens([2, *range(5, 25), 3], truncated=False)]
     full, cheap = (Graph(tmp_path / name).logits(texts) for name in ("model.onnx", "int8.onnx"))
