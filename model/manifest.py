@@ -82,6 +82,13 @@ class Candidate(Strict):
     validation_micro_f1: Share
     milliseconds_per_text: float = Field(ge=0)
     seconds: float = Field(ge=0)
+    cpu_seconds: float = Field(
+        default=0, ge=0, description="of all cores, from the examples to the exported model; 0: not measured"
+    )
+    gpu_seconds: float = Field(default=0, ge=0, description="GPUs times the seconds for which they were held to fit it")
+    peak_memory_bytes: int = Field(
+        default=0, ge=0, description="the most resident memory of a process of the run until it was fitted; 0: not measured"
+    )
     chosen: bool
 
 
@@ -94,9 +101,15 @@ class Training(Strict):
     epochs: float = Field(ge=0, description="passes over the training part")
     balance: str
     code_version: str
+    settings_sha256: Sha256 | None = Field(
+        default=None, description="of the settings that decide the result: a Job that is tried again finds its own version by it"
+    )
     seconds: float = Field(ge=0)
-    cpu_seconds: float = Field(ge=0)
-    peak_memory_bytes: int = Field(ge=0)
+    cpu_seconds: float = Field(ge=0, description="of all cores, over the whole run; child processes that have ended count")
+    gpu_seconds: float = Field(
+        default=0, ge=0, description="GPUs times the seconds for which they were held to fit, all candidates"
+    )
+    peak_memory_bytes: int = Field(ge=0, description="the most resident memory of a process of the run")
     examples: dict[Literal["train", "validation", "test"], int] = Field(description="texts in each part")
     candidates: tuple[Candidate, ...] = ()
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from model.manifest import BaselineScores, Manifest, Task
-from trainer import plots
+from trainer import plots, trade_off
 from trainer.diagnosis import (
     Counts,
     Decisions,
@@ -106,6 +106,7 @@ def write_report(to: Path, manifest: Manifest, test: Part, train_counts: Counts,
         rival=_rival(manifest),
         notes=notes,
         plots=list(_plots(manifest, test, decisions, train_counts)),
+        trade_off=_trade_off_plot(manifest),
         rows=_label_rows(manifest, decisions, train_counts),
     )
     to.write_text(html, encoding="utf-8")
@@ -274,6 +275,11 @@ def _token_lengths_plot(manifest: Manifest, test: Part) -> Plot:
         f"{manifest.max_length:,}, after which the model reads nothing; if that is many, a higher limit may help."
     )
     return Plot("Token lengths", plots.token_lengths(lengths, manifest.max_length), reading)
+
+
+def _trade_off_plot(manifest: Manifest) -> Plot | None:
+    tried = manifest.training.candidates
+    return Plot("Score against cost", trade_off.score_against_cost(tried), trade_off.reading(tried)) if tried else None
 
 
 def _environment() -> Environment:

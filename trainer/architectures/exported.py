@@ -21,6 +21,10 @@ class Exported:
     max_length: tokens of a text that the model sees.
     epochs: passes over the training part that were made.
     seconds: from the examples to the folder.
+    cpu_seconds: of all cores, of the same stretch.
+    gpu_seconds: GPUs of the training times the seconds for which it held them.
+    peak_memory_bytes: the most resident memory of a process of the run until then.
+    best_step: the optimizer step whose weights these are; None where there are no steps.
     """
 
     folder: Path
@@ -30,3 +34,7 @@ class Exported:
     base_model: str | None
     epochs: float
     seconds: float
+    cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    best_step: int | None = None

@@ -99,3 +99,40 @@ def test_bins_need_one_share_more_than_edges(tmp_path: Path) -> None:
 
     with pytest.raises(ValidationError, match="one entry for each edge and one for all that is longer"):
         Manifest.model_validate_json(json.dumps(changed))
+
+
+def test_a_manifest_from_before_its_cost_was_measured_is_read(tmp_path: Path) -> None:
+    older = fields(tmp_path)
+    for name in ("gpu_seconds", "settings_sha256"):
+        del older["training"][name]
+    older["training"]["candidates"] = [
+        {
+            "architecture": "linear",
+            "precision": "int8",
+            "validation_micro_f1": 0.9,
+            "milliseconds_per_text": 0.1,
+            "seconds": 3.0,
+            "chosen": True,
+        }
+    ]
+
+    training = parse_manifest(json.dumps(older).encode(), where="here").training
+
+    assert (training.gpu_seconds, training.settings_sha256) == (0, None)
+    (candidate,) = training.candidates
+    assert (candidate.cpu_seconds, candidate.gpu_seconds, candidate.peak_memory_bytes) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"gpu_seconds": -1}, id="gpu-seconds-below-0"),
+        pytest.param({"settings_sha256": "abc"}, id="no-checksum-of-settings"),
+    ],
+)
+def test_a_cost_or_a_checksum_that_cannot_be_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    wrong = fields(tmp_path)
+    wrong["training"] |= changed
+
+    with pytest.raises(ArtifactRejected, match=f"training.{next(iter(changed))}"):
+        parse_manifest(json.dumps(wrong).encode(), where="here")

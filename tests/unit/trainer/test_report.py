@@ -296,7 +296,32 @@ def test_the_page_says_where_the_version_comes_from(page: Page) -> None:
         "encoder-of-choice",
     ):
         assert told in page.text
-    assert page.row("linear") == ["linear", "fp32", "0.500", "0.21", "44 s", ""]
+    assert page.row("linear") == ["linear", "fp32", "0.500", "0.21", "44 s", DASH, ""]  # an older manifest's
+
+
+def test_what_a_model_cost_stands_beside_its_score(tmp_path: Path) -> None:
+    manifest, test = two_labels_one_text()
+    (linear,) = manifest.training.candidates
+    cost = {"cpu_seconds": 80.0, "gpu_seconds": 0.0, "peak_memory_bytes": 2**30}
+    others = {"architecture": Architecture.TRANSFORMER, "chosen": True, "gpu_seconds": 512.0, "cpu_seconds": 9400.0}
+    tried = (linear.model_copy(update=cost), linear.model_copy(update=cost | others))
+    training = manifest.training.model_copy(update={"candidates": tried, "gpu_seconds": 512.0})
+
+    page = Page(written(tmp_path, manifest.model_copy(update={"training": training}), test))
+
+    assert page.row("linear") == ["linear", "fp32", "0.500", "0.21", "44 s", "80", DASH, ""]
+    assert page.row("transformer") == ["transformer", "fp32", "0.500", "0.21", "44 s", "9,400", "512", "published"]
+    assert "38,211 CPU-seconds, 512 GPU-seconds, at most 3 GiB" in page.text
+    assert page.texts.count("transformer: micro-F1 0.500, 9,400 CPU-seconds, 512 GPU-seconds, 0.21 ms for a text") == 2
+
+
+def test_a_manifest_without_candidates_has_no_trade_off(tmp_path: Path) -> None:
+    manifest, test = two_labels_one_text()
+    training = manifest.training.model_copy(update={"candidates": ()})
+
+    page = Page(written(tmp_path, manifest.model_copy(update={"training": training}), test))
+
+    assert "Score against cost" not in page.text
 
 
 def test_notes_about_the_data_are_shown_where_there_are_any(page: Page, tmp_path: Path) -> None:
