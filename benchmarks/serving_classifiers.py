@@ -20,8 +20,8 @@ import polars as pl
 
 from model.artifact import GRAPH
 from model.manifest import Architecture, Precision
-from model.storage import open_store
 from trainer import pipeline
+from trainer.attempt import Attempt
 from trainer.config import Config
 
 LABELS = 20
@@ -76,7 +76,8 @@ def make_classifiers(data: Path, folder: Path) -> Classifiers:
             with TemporaryDirectory() as scratch:
                 rows = _rows(source, Path(scratch), every_label=version == found.linear_149)
                 (Path(scratch) / "run").mkdir()
-                pipeline.run(_config(rows, folder, version.name), scratch=Path(scratch) / "run", now=datetime.now(UTC))
+                config = _config(rows, folder, version.name)
+                pipeline.run(config, Attempt(), scratch=Path(scratch) / "run", now=datetime.now(UTC))
     if not found.optimum.exists():
         with TemporaryDirectory() as scratch:
             _make_minilm(_rows(source, Path(scratch), every_label=False), found, Path(scratch))
@@ -115,17 +116,17 @@ def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
     settings = {"architecture": "transformer", "base_model": "minilm", "max_length": MAX_LENGTH, "num_epochs": 1}
     config = _config(rows, to.folder, to.fp32.name, sample_count=FITTED_TEXTS, batch_size=8, learning_rate=5e-4, **settings)
     (scratch / "data").mkdir()
-    data = pipeline.prepare(config, scratch / "data")
-    baseline = pipeline.measure(linear.fit(data.train, data.validation, config, folder=scratch / "linear"), data)
-    base, epochs = transformer.train_and_export(
-        data.train, data.validation, config, folder=scratch / Precision.FP32, checkpoints=None
+    data = pipeline.prepare(config, Attempt(), scratch / "data")
+    baseline = pipeline.measure(linear.fit(data.train, data.validation, config, folder=scratch / "linear"), data, Attempt())
+    base, done = transformer.train_and_export(
+        data.train, data.validation, config, folder=scratch / Precision.FP32, attempt=Attempt()
     )
     shutil.copytree(scratch / Precision.FP32, scratch / Precision.INT8)
     (scratch / Precision.INT8 / GRAPH).unlink()
     quantize(scratch / Precision.FP32 / GRAPH, scratch / Precision.INT8 / GRAPH)
     for precision, version in ((Precision.FP32, to.fp32), (Precision.INT8, to.int8)):
         exported = Exported(
-            scratch / precision, Architecture.TRANSFORMER, precision, base.max_length, base.name, epochs, seconds=0.0
+            scratch / precision, Architecture.TRANSFORMER, precision, base.max_length, base.name, done.epochs, seconds=0.0
         )
         _publish(config.model_copy(update={"version": version.name}), data, baseline, exported, version)
     _write_for_peers(base.network, data.train.labels, to)
@@ -137,10 +138,10 @@ def _publish(config: Config, data: pipeline.Data, baseline: pipeline.Tried, expo
 
     if (version / "manifest.json").exists():  # of a run that was interrupted before it came to the peers
         shutil.rmtree(version)
-    tried = pipeline.measure(exported, data)
+    tried = pipeline.measure(exported, data, Attempt())
     answers = answer(tried.classifier, data.test, "scoring the test part")
     manifest = pipeline.write_down(config, data, [baseline, tried], tried, answers, cost=Cost(), now=datetime.now(UTC))
-    pipeline.hand_over(data, tried, answers, manifest, open_store(str(version)))
+    pipeline.hand_over(config, data, tried, answers, manifest)
 
 
 def _write_for_peers(encoder: Any, labels: tuple[str, ...], to: Classifiers) -> None:

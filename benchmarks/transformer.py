@@ -25,6 +25,7 @@ from model.classifier import Encoder, Graph
 from model.manifest import Task
 from trainer.architectures import linear, transformer
 from trainer.architectures.quantization import QUANTIZED, quantize
+from trainer.attempt import Attempt
 from trainer.config import Config
 from trainer.examples import Examples
 
@@ -42,7 +43,7 @@ def main() -> None:
         config = configuration(arguments)
         fitted = linear.fit(train, validation, config, folder=folder / "linear")
         began = time.perf_counter()
-        base, _ = transformer.train_and_export(train, validation, config, folder=folder / "minilm", checkpoints=None)
+        base, _ = transformer.train_and_export(train, validation, config, folder=folder / "minilm", attempt=Attempt())
         seconds = time.perf_counter() - began
         quantize(folder / "minilm" / GRAPH, folder / "minilm" / QUANTIZED)
         print("model         accuracy  ms/text  fitted and exported")

@@ -18,7 +18,9 @@ from urllib.request import Request, urlopen
 
 import click
 
-from trainer.__main__ import failures, log_to_stderr, print_scores
+from trainer import logs
+from trainer.__main__ import print_scores
+from trainer.command_line import failures
 from trainer.config import load
 
 NAME = "docstrings"
@@ -38,7 +40,7 @@ def demo(folder: Path, port: int) -> None:
 
     On a terminal the server stays until Ctrl-C; otherwise it is stopped once it has answered.
     """
-    log_to_stderr()
+    logs.configure("text")
     start = time.perf_counter()
     folder = folder.absolute()
     dataset = folder / "docstrings.parquet"
@@ -59,6 +61,7 @@ def demo(folder: Path, port: int) -> None:
 
 def train(dataset: Path, models: Path) -> str:
     """Publish a version trained on the dataset, and return its URI."""
+    from trainer.attempt import Attempt
     from trainer.pipeline import run
 
     settings = {
@@ -69,7 +72,7 @@ def train(dataset: Path, models: Path) -> str:
         "dataset.label_columns": ["labels"],
     }
     with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
-        published = run(load(None, settings), scratch=Path(scratch), now=datetime.now(UTC))
+        published = run(load(None, settings), Attempt(), scratch=Path(scratch), now=datetime.now(UTC))
     print_scores(published.manifest.scores.model_dump())
     return published.uri
 

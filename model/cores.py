@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use. Knows nothing of what they are used for.
+"""How many CPU cores this process may use, and how much memory. Knows nothing of what they are used for.
 
 The machine's own count is wrong in a container: it may use a part of them, and threads beyond that part stand in each
 other's way until the kernel's next period.
@@ -27,31 +27,39 @@ def cpu_limit(root: Path = Path("/")) -> float:
     As cgroups(7) and the kernel's cgroup-v2.rst have it: version 1 has a hierarchy for each controller, version 2 one
     for all, and a machine may have both.
     """
-    groups = dict(_groups(root))
-    limits = (
-        LIMITS[version](folder)
-        for version, mounted in _mounts(root)
-        for folder in _lineage(root / mounted.lstrip("/"), groups.get(version, "/"))
-    )
-    return min(limits, default=math.inf)
+    return min((CPU_LIMITS[version](folder) for version, folder in _folders(root, "cpu")), default=math.inf)
 
 
-def _groups(root: Path) -> Iterator[tuple[str, str]]:
-    """The version of each hierarchy that may limit CPU time, with the process's group in it."""
+def memory_limit(root: Path = Path("/")) -> float:
+    """The same in bytes of memory."""
+    found = (_number(_read(folder / MEMORY_LIMITS[version])) for version, folder in _folders(root, "memory"))
+    return min((each for each in found if each < NO_MEMORY_LIMIT), default=math.inf)
+
+
+def _folders(root: Path, controller: str) -> Iterator[tuple[str, Path]]:
+    """The folder of each control group that may limit the process, with the version of its hierarchy."""
+    groups = dict(_groups(root, controller))
+    for version, mounted in _mounts(root, controller):
+        for folder in _lineage(root / mounted.lstrip("/"), groups.get(version, "/")):
+            yield version, folder
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[str, str]]:
+    """The version of each hierarchy that may limit it, with the process's group in it."""
     for line in _read(root / "proc" / "self" / "cgroup").splitlines():
         number, controllers, group = line.split(":", 2)
         if number == "0":
             yield "cgroup2", group
-        elif "cpu" in controllers.split(","):
+        elif controller in controllers.split(","):
             yield "cgroup", group
 
 
-def _mounts(root: Path) -> Iterator[tuple[str, str]]:
+def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str]]:
     """The version of each such hierarchy, with where it is mounted."""
     for line in _read(root / "proc" / "self" / "mountinfo").splitlines():
         mount, _, system = line.partition(" - ")
         version, _, options = system.split(" ", 2)
-        if version == "cgroup2" or (version == "cgroup" and "cpu" in options.split(",")):
+        if version == "cgroup2" or (version == "cgroup" and controller in options.split(",")):
             yield version, mount.split(" ")[4]
 
 
@@ -74,7 +82,17 @@ def _limit_of_version_2(group: Path) -> float:
     return _quotient(*_read(group / "cpu.max").partition(" ")[::2])
 
 
-LIMITS: dict[str, Callable[[Path], float]] = {"cgroup": _limit_of_version_1, "cgroup2": _limit_of_version_2}
+CPU_LIMITS: dict[str, Callable[[Path], float]] = {"cgroup": _limit_of_version_1, "cgroup2": _limit_of_version_2}
+MEMORY_LIMITS = {"cgroup": "memory.limit_in_bytes", "cgroup2": "memory.max"}
+NO_MEMORY_LIMIT = 2**60  # version 1 has no word for it, but a number near 2**63
+
+
+def _number(text: str) -> float:
+    """Infinite where there is none, such as "max"."""
+    try:
+        return int(text)
+    except ValueError:
+        return math.inf
 
 
 def _quotient(quota: str, period: str) -> float:

@@ -2,96 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from model.artifact import ArtifactRejected
-from model.storage import ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable, open_store
-from trainer.config import Config, ConfigRejected, load, parse_override
-
-# Exit codes, after sysexits.h: what a Job's podFailurePolicy decides by.
-CONFIG_WRONG = 64
-DATASET_WRONG = 65
-TRY_AGAIN = 75
-INTERRUPTED = 130
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Translate what can go wrong into exit codes."""
-    from trainer.sources import DatasetRejected
-
-    try:
-        yield
-    except (ConfigRejected, StorageRejected, ArtifactRejected, ObjectExists) as error:
-        raise _with_code(click.ClickException(str(error)), CONFIG_WRONG) from error
-    except (DatasetRejected, ObjectMissing) as error:
-        raise _with_code(click.ClickException(str(error)), DATASET_WRONG) from error
-    except (StorageUnavailable, ConnectionError, TimeoutError) as error:
-        raise _with_code(click.ClickException(f"{error}; trying again may help"), TRY_AGAIN) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        full = error.filename or tempfile.gettempdir()
-        raise _with_code(click.ClickException(f"the disk of {full} is full; trying again may help"), TRY_AGAIN) from error
-    except KeyboardInterrupt:
-        message = "stopped; the same command again goes on from the last checkpoint, if there is one"
-        raise _with_code(click.ClickException(message), INTERRUPTED) from None
-
-
-class CodedCommand(click.Command):
-    """A command whose wrong use ends like a wrong configuration: no Job should try it again."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, with our exit code."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            raise _with_code(error, CONFIG_WRONG) from None
-
-
-def _with_code(error: click.ClickException, exit_code: int) -> click.ClickException:
-    setattr(error, "exit_code", exit_code)  # noqa: B010 - click declares it for the class, and reads the instance's
-    return error
-
-
-def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Command], Command]:  # noqa: A002 - click's word
-    """A command-line option for one setting, such as `dataset.uri`; unset, the file or the default decides."""
-    return click.option(*names, setting.replace(".", "__"), default=None, help=help, **kind)
-
-
-TEXT_COLUMNS = option(
-    "--text-columns",
-    setting="dataset.text_columns",
-    help="Columns joined into the text, separated by commas.  [default: title,abstract]",
-)
-LABEL_COLUMN = option(
-    "--label-column",
-    setting="dataset.label_columns",
-    help="Column of labels, or several 0/1 columns, separated by commas.  [default: categories]",
-)
-OVERRIDES = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any setting that `labelwright settings` prints: --set training.batch_size=16.",
-)
-CONFIG_FILE = click.option(
-    "--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it."
-)
+from model.storage import open_store
+from trainer import logs
+from trainer.command_line import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
+from trainer.config import Config, add_to_environment, environment
+from trainer.processes import Processes, read_processes, run_all
+from trainer.result_file import ResultFile
 
 
 @click.command(cls=CodedCommand, short_help="Train a classifier and publish it as a version.")
@@ -122,16 +47,45 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
 
     \b
     Exit codes: 0 published, 64 a setting is wrong, 65 the dataset is wrong,
-    75 something outside failed and trying again may help.
+    75 something outside failed and trying again may help, 143 stopped by SIGTERM after saving a checkpoint.
     """
-    log_to_stderr()
-    with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
+    with ResultFile(environment()) as result, failures():
         config = configure(file, overrides, options)
-        from trainer.pipeline import run
+        logs.configure(config.progress.log_format)
+        result.path = config.result_file
+        processes = read_processes(environment(), gpus=_gpus)
+        if len(processes.node) > 1:
+            sys.exit(run_all(processes.node, environment()))
+        for each in processes.node:  # torch reads it nowhere else
+            add_to_environment(each)
+        _train(config, processes, result)
 
-        published = run(config, scratch=Path(scratch), now=datetime.now(UTC))
+
+def _train(config: Config, processes: Processes, result: ResultFile) -> None:
+    """What every process of a training does; the first one has something to tell."""
+    from trainer.attempt import Attempt
+    from trainer.pipeline import assist, run
+
+    attempt = Attempt(processes=processes)
+    with (
+        attempt.interruption.on_sigterm(),
+        attempt.metrics.serve(config.progress.metrics_port if processes.leads_its_node else None),
+        tempfile.TemporaryDirectory(prefix="labelwright-") as scratch,
+    ):
+        if not processes.first:
+            return assist(config, attempt, scratch=Path(scratch))
+        published = run(config, attempt, scratch=Path(scratch), now=datetime.now(UTC))
+    result.published(published)
+    if not logs.in_json():
         print_scores(published.manifest.model_dump()["scores"])
     click.echo(published.uri)
+    return None
+
+
+def _gpus() -> int:
+    from trainer.architectures.devices import count_gpus  # torch takes seconds to import
+
+    return count_gpus()
 
 
 @click.command(name="evaluate", cls=CodedCommand, short_help="Score a version on a dataset.")
@@ -144,9 +98,9 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
 @CONFIG_FILE
 def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Score a published version on any dataset, and write OUTPUT_DIR/scores.json."""
-    log_to_stderr()
     with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         config = configure(file, overrides, options)
+        logs.configure(config.progress.log_format)
         from trainer.rescoring import rescore
 
         store = open_store(output_dir)
@@ -165,15 +119,6 @@ def settings() -> None:
     click.echo(as_yaml(), nl=False)
 
 
-def configure(file: Path | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """The configuration of a file, `--set` and the command's own options, the later winning."""
-    given = {name.replace("__", "."): value for name, value in options.items() if value is not None and value is not False}
-    for setting in ("dataset.text_columns", "dataset.label_columns"):
-        if setting in given:
-            given[setting] = [each.strip() for each in given[setting].split(",")]
-    return load(file, dict(map(parse_override, overrides)) | given)
-
-
 def print_scores(scores: dict[str, Any], *, baseline: bool = True) -> None:
     """A small table for people, on standard error."""
     columns = {"test": scores["test"]}
@@ -183,13 +128,6 @@ def print_scores(scores: dict[str, Any], *, baseline: bool = True) -> None:
     for score in ("micro_f1", "macro_f1", "samples_f1", "weighted_f1", "subset_accuracy"):
         values = (f"{part[score]:>{len(name) + 4}.4f}" for name, part in columns.items())
         click.echo("".join([f"{score:<18}", *values]), err=True)
-
-
-def log_to_stderr() -> None:
-    """Plain lines with the time, ours only."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
-    for package in ("trainer", "model"):
-        logging.getLogger(package).setLevel(logging.INFO)
 
 
 @click.group()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +14,9 @@ from model.manifest import Name
 
 # The arXiv snapshot: what `train` reads when no dataset is named.
 ARXIV = "kaggle://Cornell-University/arxiv"
+# Of variables that are settings. Two underscores: Kubernetes itself makes LABELWRIGHT_… for Services of such names.
+PREFIX = "LABELWRIGHT__"
+MLFLOW = "MLFLOW_TRACKING_URI"  # what MLflow's own client reads
 
 
 class ConfigRejected(Exception):
@@ -175,6 +180,12 @@ class CheckpointConfig(Settings):
     )
 
 
+class GateConfig(Settings):
+    """How good a version has to be. One that is not is published all the same, and marked."""
+
+    minimum_micro_f1: float | None = Field(default=None, ge=0, le=1, description="on the test part; none: any will do")
+
+
 class TrackingConfig(Settings):
     """Where a run is written down beside its version."""
 
@@ -204,6 +215,7 @@ class Config(Settings):
     balance: BalanceConfig = BalanceConfig()
     training: TrainingConfig = TrainingConfig()
     linear: LinearConfig = LinearConfig()
+    gate: GateConfig = GateConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
     progress: ProgressConfig = ProgressConfig()
@@ -212,15 +224,36 @@ class Config(Settings):
     )
 
 
-def load(file: Path | None, overrides: dict[str, Any]) -> Config:
-    """The configuration of a YAML file with `overrides` ("training.seed": 1) on top. Raises ConfigRejected."""
+def environment() -> Mapping[str, str]:
+    """The variables of this process, which nothing else here reads."""
+    return os.environ
+
+
+def add_to_environment(variables: Mapping[str, str]) -> None:
+    """Set what a library reads from nowhere else."""
+    os.environ.update(variables)
+
+
+def load(file: Path | None, overrides: dict[str, Any], variables: Mapping[str, str] | None = None) -> Config:
+    """The configuration of a YAML file, with `variables` on top and `overrides` ("training.seed": 1) on top of these.
+
+    Of the variables those count that begin with `PREFIX`: LABELWRIGHT__TRAINING__SEED=1, the value read as YAML; and
+    MLFLOW_TRACKING_URI where `tracking.uri` is not set. Raises ConfigRejected.
+    """
     settings = _read_yaml(file) if file else {}
+    given = variables or {}
+    for name in sorted(name for name in given if name.startswith(PREFIX)):
+        key = name.removeprefix(PREFIX).lower().replace("__", ".")
+        _put(settings, key, _read_value(name, given[name]))
     for key, value in overrides.items():
         _put(settings, key, value)
     try:
-        return Config.model_validate(settings)
+        config = Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigRejected("; ".join(map(_explain, error.errors()))) from error
+    if config.tracking.uri is None and given.get(MLFLOW):
+        config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": given[MLFLOW]})})
+    return config
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -228,10 +261,14 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ConfigRejected(f"--set {text!r}: expected KEY=VALUE, such as training.batch_size=16")
+    return key, _read_value(f"--set {key}", value)
+
+
+def _read_value(where: str, text: str) -> Any:
     try:
-        return key, yaml.safe_load(value) if value.strip() else value
+        return yaml.safe_load(text) if text.strip() else text
     except yaml.YAMLError as error:
-        raise ConfigRejected(f"--set {text!r}: the value is not YAML: {error}") from error
+        raise ConfigRejected(f"{where} is {text!r}: the value is not YAML: {error}") from error
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version as release
 from pathlib import Path
@@ -12,32 +13,45 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish, require_unpublished, require_writable
+from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish, require_writable
 from model.classifier import Classifier, Decision, Encoder, Graph
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
-from model.storage import ObjectStore, open_store
+from model.storage import ObjectExists, open_store
 from trainer import near_duplicates
 from trainer.architectures import linear
 from trainer.architectures.exported import Exported
+from trainer.attempt import Attempt
+from trainer.balancing import Balanced, balance
 from trainer.checkpoints import Checkpoints
-from trainer.config import Config
+from trainer.config import Config, ConfigRejected
 from trainer.cost import Cost
 from trainer.evaluation import Answers, answer, evaluate, milliseconds_per_text, reference
 from trainer.examples import Examples
 from trainer.report import Part, write_report
+from trainer.runs import begin, find_published, open_run, settings_sha256, version_store
 from trainer.sources import read_examples, read_test_examples
 from trainer.splitting import Parts, split
 from trainer.thresholds import choose_thresholds
+from trainer.tracking import Gate, gate_result, tracked
+from trainer.training_metrics import Phase
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A version that can be served, and where it is."""
+    """A version that can be served, where it is, and what is known of how it came to be."""
 
     uri: str
     manifest: Manifest
+    minimum_micro_f1: float | None = None
+    best_checkpoint: str | None = None
+    mlflow_run_id: str | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """Whether it is as good as was asked for."""
+        return gate_result(self.manifest.scores.test, self.minimum_micro_f1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +62,7 @@ class Data:
     train: Examples
     validation: Examples
     test: Examples
+    balance: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,26 +75,84 @@ class Tried:
     milliseconds_per_text: float
 
 
-def run(config: Config, *, scratch: Path, now: datetime) -> Published:
-    """Train and publish one version. Raises ConfigRejected, DatasetRejected, StorageError."""
+def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Published:
+    """Train and publish one version, or find that an earlier attempt has.
+
+    Raises ConfigRejected, DatasetRejected, StorageError, Terminated.
+    """
     cost = Cost()
-    config = config.model_copy(update={"version": config.version or f"{now:%Y%m%d-%H%M%S}"})
-    store = open_store(f"{config.output_dir.rstrip('/')}/{config.name}/{config.version}/")
-    require_unpublished(store)
+    if already := find_published(config):
+        return _found(config, already, scratch)
     require_writable(open_store(f"{config.output_dir.rstrip('/')}/{config.name}/"))  # better known now than at the end
-    data = prepare(config, scratch)
-    checkpoints = Checkpoints.of(config, dataset_sha256=data.facts.sha256)
-    tried = [measure(each, data) for each in fit(config, data, checkpoints, scratch)]
-    chosen = choose(tried, config)
-    answers = answer(chosen.classifier, data.test, "scoring the test part")
-    manifest = write_down(config, data, tried, chosen, answers, cost=cost, now=now)
-    published = hand_over(data, chosen, answers, manifest, store)
-    checkpoints.clear()
+    with tracked(config.tracking) as tracker:
+        data = prepare(config, attempt, scratch)
+        begun = begin(config, dataset_sha256=data.facts.sha256, now=now)
+        config = config.model_copy(update={"version": begun.version})
+        tracker.begin(config, data.facts)
+        attempt = replace(attempt, checkpoints=Checkpoints(begun.store), tracker=tracker)
+        with the_others(config, attempt):
+            tried = [measure(each, data, attempt) for each in fit(config, data, attempt, scratch)]
+            published = conclude(config, data, tried, attempt, cost=cost, now=now)
+    begun.forget()
     return published
 
 
-def prepare(config: Config, scratch: Path) -> Data:
-    """Read the dataset and divide it; a given test set is taken as it is."""
+def assist(config: Config, attempt: Attempt, *, scratch: Path) -> None:
+    """Do the part of one of several processes that is not the first: train with it, and wait until it has published."""
+    if find_published(config) or not transformer_is_wanted(config):
+        log.info("this process has nothing to do")
+        return
+    data = prepare(config, attempt, scratch)
+    attempt = replace(attempt, checkpoints=Checkpoints(open_run(config, config.version or "").store))
+    with the_others(config, attempt):
+        from trainer.architectures import transformer  # torch takes seconds to import
+
+        transformer.assist(data.train, data.validation, config, folder=scratch / "transformer", attempt=attempt)
+
+
+def the_others(config: Config, attempt: Attempt) -> AbstractContextManager[None]:
+    """Around what the processes of one training do, from when all have come until the first has published."""
+    if attempt.processes.count > 1 and config.version is None:
+        raise ConfigRejected(f"version is not set: the {attempt.processes.count} processes have to agree on one")
+    if attempt.processes.count == 1 or not transformer_is_wanted(config):
+        return nullcontext()
+    from trainer.architectures.together import until_published  # torch takes seconds to import
+
+    return until_published()
+
+
+def conclude(config: Config, data: Data, tried: list[Tried], attempt: Attempt, *, cost: Cost, now: datetime) -> Published:
+    """Choose, score on the test part, publish and tell."""
+    chosen = choose(tried, config)
+    attempt.metrics.phase(Phase.EVALUATING)
+    answers = answer(chosen.classifier, data.test, "scoring the test part")
+    manifest = write_down(config, data, tried, chosen, answers, cost=cost, now=now)
+    attempt.metrics.phase(Phase.PUBLISHING)
+    published = hand_over(config, data, chosen, answers, manifest)
+    if published.gate == "failed":
+        reached, asked = published.manifest.scores.test.micro_f1, config.gate.minimum_micro_f1
+        log.warning("gate.minimum_micro_f1 is %s: the version's micro-F1 on the test part is %.4f", asked, reached)
+    report = chosen.exported.folder / REPORT
+    attempt.tracker.published(published.manifest, report, uri=published.uri, gate=published.gate)
+    return replace(published, mlflow_run_id=attempt.tracker.run_id)
+
+
+def _found(config: Config, manifest: Manifest, scratch: Path) -> Published:
+    """An earlier attempt has published and may not have lived to tell: told again, and what it left is tidied up."""
+    store = version_store(config, manifest.version)
+    log.info("%s is published already, by an earlier attempt", store.uri)
+    store.download(REPORT, scratch / REPORT)
+    published = Published(store.uri, manifest, config.gate.minimum_micro_f1)
+    with tracked(config.tracking) as tracker:
+        tracker.begin(config, manifest.dataset, only_interrupted=True)
+        tracker.published(manifest, scratch / REPORT, uri=store.uri, gate=published.gate)
+    open_run(config, manifest.version).forget()
+    return replace(published, mlflow_run_id=tracker.run_id)
+
+
+def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
+    """Read the dataset, divide it and balance the training part; a given test set is taken as it is."""
+    attempt.metrics.phase(Phase.READING)
     log.info("reading %s", config.dataset.uri)
     for folder in ("dataset", "test"):
         (scratch / folder).mkdir()
@@ -90,36 +163,46 @@ def prepare(config: Config, scratch: Path) -> Data:
         test, notes = given.examples, (*notes, *(f"test set: {note}" for note in given.notes))
         found = TestSet(uri=given.facts.uri, sha256=given.facts.sha256, rows=given.facts.rows)
         facts = facts.model_copy(update={"test": found})
+    attempt.metrics.phase(Phase.SPLITTING)
     groups = near_duplicates.groups(examples, config.split.near_duplicates)
     parts = split(examples, groups, config.split, seed=config.training.seed, with_test=test is None)
-    notes = (*notes, *parts.notes)
+    balanced = balance(parts.train, config.balance, seed=config.training.seed)
+    notes = (*notes, *parts.notes, *balanced.notes)
     for note in notes:
         log.info("%s", note)
-    return _data(facts.model_copy(update={"notes": notes}), parts, test)
+    return _data(facts.model_copy(update={"notes": notes}), parts, balanced, test)
 
 
-def _data(facts: Dataset, parts: Parts, given: Examples | None) -> Data:
+def _data(facts: Dataset, parts: Parts, balanced: Balanced, given: Examples | None) -> Data:
     test = given if given is not None else parts.test
     assert test is not None  # noqa: S101 - split makes one unless it was told that there is one
-    sizes = [f"{len(each):,}" for each in (parts.train, parts.validation, test)]
+    sizes = [f"{len(each):,}" for each in (balanced.examples, parts.validation, test)]
     log.info("%s texts to train on, %s to validate, %s to test, %d labels", *sizes, len(parts.train.labels))
-    return Data(facts, parts.train, parts.validation, test)
+    return Data(facts, balanced.examples, parts.validation, test, balanced.description)
 
 
-def fit(config: Config, data: Data, checkpoints: Checkpoints, scratch: Path) -> Iterator[Exported]:
-    """The linear model, which every other is measured against, and the transformer if it is asked for."""
-    wanted = config.training.architecture != "linear" and config.training.base_model
-    if wanted:
+def transformer_is_wanted(config: Config) -> bool:
+    """Whether an encoder is to be fine-tuned."""
+    return config.training.architecture != "linear" and config.training.base_model is not None
+
+
+def fit(config: Config, data: Data, attempt: Attempt, scratch: Path) -> Iterator[Exported]:
+    """The transformer if it is asked for, and the linear model, which every other is measured against.
+
+    The transformer first: it is what an interrupted run goes on with, and other processes may be waiting for it.
+    """
+    attempt.metrics.phase(Phase.FITTING)
+    if transformer_is_wanted(config):
         from trainer.architectures import transformer  # torch takes seconds to import
 
         transformer.require_base_model(config, scratch=scratch)
+        yield transformer.fit(data.train, data.validation, config, folder=scratch / "transformer", attempt=attempt)
     yield linear.fit(data.train, data.validation, config, folder=scratch / "linear")
-    if wanted:
-        yield transformer.fit(data.train, data.validation, config, folder=scratch / "transformer", checkpoints=checkpoints)
 
 
-def measure(exported: Exported, data: Data) -> Tried:
+def measure(exported: Exported, data: Data, attempt: Attempt) -> Tried:
     """Choose thresholds on validation and score it, on the exported file."""
+    attempt.metrics.phase(Phase.EVALUATING)
     encoder = Encoder(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
     graph, labels, task = Graph(exported.folder / GRAPH), data.train.labels, data.train.task
     unset = Classifier(encoder, graph, Decision(task, labels, np.zeros(len(labels), np.float32)))
@@ -153,7 +236,7 @@ def write_down(
     return Manifest(
         schema_version=1,
         classifier=config.name,
-        version=config.version,
+        version=config.version or "",
         created_at=now,
         task=data.train.task,
         labels=data.train.labels,
@@ -173,14 +256,19 @@ def write_down(
     )
 
 
-def hand_over(data: Data, chosen: Tried, answers: Answers, manifest: Manifest, store: ObjectStore) -> Published:
-    """Write the report beside the graph and publish the folder."""
+def hand_over(config: Config, data: Data, chosen: Tried, answers: Answers, manifest: Manifest) -> Published:
+    """Write the report beside the graph and publish the folder, unless another attempt at the same run was faster."""
     folder, decision = chosen.exported.folder, chosen.classifier.decision
     part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
     write_report(folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes)
     complete = manifest.model_copy(update={"files": describe(folder)})
+    store, step = version_store(config, manifest.version), chosen.exported.best_step
     log.info("publishing %s", store.uri)
-    return Published(publish(folder, complete, store), complete)
+    try:
+        publish(folder, complete, store)
+    except ObjectExists:
+        complete = find_published(config) or complete
+    return Published(store.uri, complete, config.gate.minimum_micro_f1, f"step-{step}" if step else None)
 
 
 def _score_test(tried: Tried, test: Examples) -> Scores:
@@ -194,10 +282,12 @@ def _training(config: Config, data: Data, tried: list[Tried], chosen: Tried, cos
         base_model=chosen.exported.base_model,
         seed=config.training.seed,
         epochs=chosen.exported.epochs,
-        balance="none",
+        balance=data.balance,
         code_version=release("labelwright"),
+        settings_sha256=settings_sha256(config),
         seconds=cost.seconds,
         cpu_seconds=cost.cpu_seconds,
+        gpu_seconds=sum(each.exported.gpu_seconds for each in tried),
         peak_memory_bytes=cost.peak_memory_bytes,
         examples={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         candidates=tuple(
@@ -207,6 +297,9 @@ def _training(config: Config, data: Data, tried: list[Tried], chosen: Tried, cos
                 validation_micro_f1=each.validation.micro_f1,
                 milliseconds_per_text=each.milliseconds_per_text,
                 seconds=each.exported.seconds,
+                cpu_seconds=each.exported.cpu_seconds,
+                gpu_seconds=each.exported.gpu_seconds,
+                peak_memory_bytes=each.exported.peak_memory_bytes,
                 chosen=each is chosen,
             )
             for each in tried

@@ -58,7 +58,8 @@ def f1_score(hits: NDArray[np.int64], given: NDArray[np.int64], carried: NDArray
 
 
 def _average_precision(probabilities: Floats, truth: NDArray[np.bool_]) -> float:
-    return _mean(np.array([average_precision_score(truth[:, at], probabilities[:, at]) for at in range(truth.shape[1])]))
+    each = np.array([average_precision_score(truth[:, at], probabilities[:, at]) for at in range(truth.shape[1])])
+    return _mean(np.minimum(each, 1.0))  # a sum of shares of recall, whose rounding may exceed their whole
 
 
 def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:

@@ -17,6 +17,7 @@ from model.storage import FileStore, StorageUnavailable
 from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import transformer
 from trainer.architectures.exported import Exported
+from trainer.attempt import Attempt
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config
 from trainer.examples import Examples
@@ -35,12 +36,12 @@ from trainer.checkpoints import Checkpoints
 class Killed(Checkpoints):
     def save(self, folder, *, step, best_step):
         if step == 12:
-            self._store.upload(folder / "model.safetensors", f"{self._prefix}{step:09d}/model.safetensors")
+            self._store.upload(folder / "model.safetensors", f"{step:09d}/model.safetensors")
             os.kill(os.getpid(), signal.SIGKILL)
         super().save(folder, step=step, best_step=best_step)
 
 torch.set_num_threads(1)
-fit(Path(sys.argv[1]), Killed(store_of(Path(sys.argv[1])), {}))
+fit(Path(sys.argv[1]), Killed(store_of(Path(sys.argv[1]))))
 """
 
 
@@ -85,7 +86,7 @@ def config_in(folder: Path, **settings: object) -> Config:
 def fit(folder: Path, checkpoints: Checkpoints | None, **settings: object) -> Exported:
     examples = examples_in(folder)
     config = config_in(folder, **settings)
-    return transformer.fit(examples, examples, config, folder=folder / "fitted", checkpoints=checkpoints)
+    return transformer.fit(examples, examples, config, folder=folder / "fitted", attempt=Attempt(checkpoints))
 
 
 def logits_of(exported: Exported, examples: Examples) -> Floats:
@@ -98,7 +99,7 @@ def test_a_training_that_was_killed_goes_on_from_its_last_whole_checkpoint(
 ) -> None:
     died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, check=False, timeout=120)
     assert died.returncode == -9
-    exported = fit(tmp_path, Checkpoints(store_of(tmp_path), {}))
+    exported = fit(tmp_path, Checkpoints(store_of(tmp_path)))
     assert "resuming at step 6" in caplog.text
     assert exported.epochs == EPOCHS
 
@@ -107,13 +108,13 @@ def test_a_resumed_training_ends_as_one_that_was_never_stopped(tmp_path: Path) -
     examples = examples_in(tmp_path)
     expected = logits_of(fit(tmp_path, None), examples)
     with pytest.raises(Stopped):
-        fit(tmp_path, StoppedAfter(store_of(tmp_path), {}))
-    resumed = fit(tmp_path, Checkpoints(store_of(tmp_path), {}))
+        fit(tmp_path, StoppedAfter(store_of(tmp_path)))
+    resumed = fit(tmp_path, Checkpoints(store_of(tmp_path)))
     np.testing.assert_allclose(logits_of(resumed, examples), expected, atol=1e-3)
 
 
 def test_a_finished_training_is_only_exported_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoints = Checkpoints(store_of(tmp_path), {})
+    checkpoints = Checkpoints(store_of(tmp_path))
     examples = examples_in(tmp_path)
     first = logits_of(fit(tmp_path, checkpoints), examples)
     second = logits_of(fit(tmp_path, checkpoints), examples)
@@ -121,18 +122,11 @@ def test_a_finished_training_is_only_exported_again(tmp_path: Path, caplog: pyte
     np.testing.assert_allclose(second, first, atol=1e-3)
 
 
-def test_from_scratch_ignores_what_was_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(Stopped):
-        fit(tmp_path, StoppedAfter(store_of(tmp_path), {}))
-    fit(tmp_path, Checkpoints(store_of(tmp_path), {}), from_scratch=True)
-    assert "resuming" not in caplog.text
-
-
 def test_storage_that_does_not_answer_does_not_stop_a_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Away(FileStore):
         def upload(self, path: Path, key: str) -> None:
             raise StorageUnavailable(f"{key}: no route")
 
-    exported = fit(tmp_path, Checkpoints(Away(tmp_path / "checkpoints"), {}))
+    exported = fit(tmp_path, Checkpoints(Away(tmp_path / "checkpoints")))
     assert exported.epochs == EPOCHS
     assert "no route" in caplog.text

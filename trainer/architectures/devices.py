@@ -24,3 +24,8 @@ def has_bfloat16() -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of torch cannot tell
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def count_gpus() -> int:
+    """The GPUs that this process may use."""
+    return torch.cuda.device_count()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
@@ -23,14 +24,16 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
-from trainer.architectures import devices
+from trainer.architectures import devices, memory, together
+from trainer.architectures.batch_order import Share, SimilarLengths
 from trainer.architectures.losses import loss_function
 from trainer.architectures.pooled import PooledClassifier
-from trainer.architectures.token_ids import SimilarLengths, TokenIds
-from trainer.architectures.training_callbacks import EvenlySpaced, StoreCheckpoints, TellProgress
+from trainer.architectures.token_ids import TokenIds
+from trainer.architectures.training_callbacks import EvaluationAbandoned, EvenlySpaced, StoreCheckpoints, TellProgress
 from trainer.architectures.validation import micro_f1_at_best
+from trainer.attempt import Attempt
 from trainer.checkpoints import Checkpoints
-from trainer.config import Config, TrainingConfig
+from trainer.config import Config, ConfigRejected, TrainingConfig
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,23 @@ class Material:
     validation: TokenIds
 
 
+@dataclass(frozen=True)
+class FineTuned:
+    """epochs: passes over the training part that were made. best_step: the one whose weights the network ends with."""
+
+    epochs: float
+    best_step: int
+
+
+class Batches(DataLoader[int]):
+    """A loader whose order is made anew for each epoch; the Trainer says which."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called when an epoch begins."""
+        order: Any = self.sampler
+        order.set_epoch(epoch)
+
+
 class FineTuning(Trainer):
     """The Trainer, with batches whose order follows from seed and epoch, and a learning rate of the head's own."""
 
@@ -51,6 +71,7 @@ class FineTuning(Trainer):
         self._network = network
         self._train = train
         self._settings = settings
+        self._pieces = 1
 
     def create_optimizer(self) -> torch.optim.Optimizer:
         """AdamW. The head begins at random weights and has to catch up with an encoder that needs small steps."""
@@ -60,43 +81,88 @@ class FineTuning(Trainer):
         return self.optimizer
 
     def get_train_dataloader(self) -> Any:
-        """Batches of similar length."""
-        batch_size = self.args.per_device_train_batch_size
-        order = SimilarLengths(self._train.lengths, batch_size=batch_size, seed=self.args.seed)
-        loader = DataLoader(self._train, batch_size, sampler=order, collate_fn=self._train.batch)
-        return self.accelerator.prepare(loader)
+        """Batches of similar length; of several processes each gets its share of every batch."""
+        share = Share(together.place(), together.count())
+        order = SimilarLengths(self._train.lengths, batch_size=self._settings.batch_size, seed=self.args.seed, share=share)
+        return Batches(self._train, self.args.per_device_train_batch_size, sampler=order, collate_fn=self._train.batch)
+
+    def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None) -> Tensor:
+        """The loss of a batch, its gradients added up; where memory is short, piece by piece, from then on."""
+        texts = len(inputs["labels"])
+        while True:
+            size = math.ceil(texts / self._pieces)
+            pieces = [{name: part[at : at + size] for name, part in inputs.items()} for at in range(0, texts, size)]
+            try:
+                losses = [self._add_gradients(model, each, num_items_in_batch) for each in pieces]
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_short(error):
+                    raise
+                problem = str(error).split("\n", 1)[0]
+            else:
+                return torch.stack(losses).sum()
+            self._halve(model, size, problem)
+
+    def _add_gradients(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None) -> Tensor:
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
+    def _halve(self, model: Any, size: int, problem: str) -> None:
+        """Try again with half as many texts at once. Raises ConfigRejected if that cannot be."""
+        if size == 1 or together.count() > 1:
+            raise ConfigRejected(
+                f"training.batch_size is {self._settings.batch_size}, {size} at once: the memory is too short ({problem}); "
+                "expected fewer texts, a shorter training.max_length, or more memory"
+            )
+        model.zero_grad()
+        memory.release()
+        self._pieces *= 2
+        log.warning("out of memory with %d texts at once: from now on a step takes them in %d pieces", size, self._pieces)
 
 
-def fine_tune(
-    network: PooledClassifier, material: Material, config: Config, *, folder: Path, checkpoints: Checkpoints | None
-) -> float:
-    """Train `network` in place, and return the passes over the training part that were made.
+def fine_tune(network: PooledClassifier, material: Material, config: Config, *, folder: Path, attempt: Attempt) -> FineTuned:
+    """Train `network` in place.
 
-    It ends with the weights that were best on validation. `folder` is for the Trainer's files; `checkpoints`, where
-    given, is resumed from and saved to.
+    It ends with the weights that were best on validation. `folder` is for the Trainer's files; the attempt's checkpoints,
+    where it has some, are resumed from and saved to. Raises Terminated if the attempt was asked to stop, after a checkpoint.
     """
     settings = config.training
     steps = total_steps(len(material.train), settings)
-    resume = restore(checkpoints, folder) if checkpoints and not settings.from_scratch else None
+    resume = restore(attempt.checkpoints, folder) if attempt.checkpoints else None
     trainer = FineTuning(
         network,
         material.train,
         settings,
-        args=arguments(settings, steps, folder, resumable=checkpoints is not None),
+        args=arguments(settings, steps, folder, resumable=attempt.checkpoints is not None),
         eval_dataset=material.validation,
         data_collator=material.validation.batch,
         compute_loss_func=loss_function(material.train.targets, material.train.task, config.balance),
         compute_metrics=lambda found: _scores(found, material.validation),
-        callbacks=_callbacks(settings, steps) + ([StoreCheckpoints(checkpoints, folder)] if checkpoints else []),
+        callbacks=[
+            *_callbacks(settings, steps, attempt),
+            StoreCheckpoints(attempt, folder, minutes=config.checkpoints.every_minutes),
+        ],
     )
     # It prints on standard output, which belongs to the command's result.
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings():
+    torch.manual_seed(settings.seed + together.place())  # or every process would drop the same activations
+    with attempt.interruption.deferred(), together.peers(), memory.bounded(), warnings.catch_warnings():
         # Checkpoints that are less than a second apart: the Trainer then orders them by their numbers, which is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
-        trainer.train(resume_from_checkpoint=resume)
+        _train(trainer, resume)
     trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # it had put its mixed precision into `forward`
-    return float(trainer.state.epoch or 0)
+    state = trainer.state
+    return FineTuned(float(state.epoch or 0), state.best_global_step or state.global_step)
+
+
+def _train(trainer: FineTuning, resume: str | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=resume)
+    except EvaluationAbandoned:
+        if trainer.state.global_step == trainer.state.max_steps:
+            return  # no step is left to make up for the evaluation after: the checkpoint before has to do
+        save: Any = trainer._save_checkpoint  # noqa: SLF001 - as its own loop does when it is told to
+        save(trainer.model, trial=None)
+        trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
 
 
 def total_steps(texts: int, settings: TrainingConfig) -> int:
@@ -105,17 +171,26 @@ def total_steps(texts: int, settings: TrainingConfig) -> int:
 
 
 def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: bool) -> TrainingArguments:
-    """The Trainer's arguments. When it evaluates, saves and logs is the callbacks' business."""
-    return TrainingArguments(
+    """The Trainer's arguments. When it evaluates, saves and logs is the callbacks' business.
+
+    Raises ConfigRejected if the processes cannot share a batch evenly.
+    """
+    share, rest = divmod(settings.batch_size, together.count())
+    if rest or not share:
+        raise ConfigRejected(
+            f"training.batch_size is {settings.batch_size}: expected a multiple of the {together.count()} processes"
+        )
+    found = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.num_epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size * 2,
+        per_device_train_batch_size=share,
+        per_device_eval_batch_size=share * 2,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         warmup_steps=math.ceil(steps * settings.warmup_share),
         lr_scheduler_type="linear",
         use_cpu=not torch.cuda.is_available(),
+        ddp_backend=together.backend() if together.count() > 1 else None,
         bf16=devices.has_bfloat16(),
         seed=settings.seed,
         eval_strategy="steps",
@@ -135,6 +210,8 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
         report_to="none",
         disable_tqdm=True,
     )
+    found._n_gpu = min(1, found.n_gpu)  # noqa: SLF001 - it would split batches among all GPUs in one process, where each has its own
+    return found
 
 
 def parameter_groups(network: PooledClassifier, settings: TrainingConfig) -> list[dict[str, Any]]:
@@ -161,15 +238,17 @@ def restore(checkpoints: Checkpoints, folder: Path) -> str | None:
     state = json.loads((newest / TRAINER_STATE_NAME).read_text())
     state["best_model_checkpoint"] = str(best)  # the Trainer keeps the path of the machine that it was on
     (newest / TRAINER_STATE_NAME).write_text(json.dumps(state))
+    if not together.same(found.step):
+        raise together.PeerLost(f"another process found another checkpoint than that of step {found.step}")
     log.info("resuming at step %d", found.step)
     return str(newest)
 
 
-def _callbacks(settings: TrainingConfig, steps: int) -> list[TrainerCallback]:
+def _callbacks(settings: TrainingConfig, steps: int, attempt: Attempt) -> list[TrainerCallback]:
     evaluations = max(1, round(settings.num_epochs * settings.evaluations_per_epoch))
     return [
         EvenlySpaced(steps, evaluations),
-        TellProgress(settings.batch_size),
+        TellProgress(attempt, settings.batch_size),
         EarlyStoppingCallback(early_stopping_patience=settings.patience),
     ]
 

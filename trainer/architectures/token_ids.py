@@ -1,34 +1,41 @@
-"""Texts as token ids: encoded once, kept flat, handed out in batches of similar length."""
+"""Texts as token ids: encoded on every core, kept flat, handed out as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from tokenizers import Tokenizer
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from model.classifier import Encoder
 from model.manifest import Task
 from trainer.examples import Examples
+from trainer.side_by_side import side_by_side
 
-SORTED_BATCHES = 50  # a stretch of this many batches is sorted by length: little padding, and still random
+# Large enough that a call's own cost does not show, small enough that the texts and encodings of a few take some 50 MB.
+BATCH_TEXTS = 2_000
+
+Ids = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class TokenIds(Dataset[int]):
     """Encoded examples. As a dataset it gives positions, of which `batch` makes tensors.
 
-    ids: of all texts, one after the other, int32.
+    ids: of all texts, one after the other; in memory or a file that is mapped into it.
     ends: where in `ids` each text ends [texts].
     targets: 1 where a text carries a label, uint8 [texts, labels].
     """
 
-    ids: NDArray[np.int32]
+    ids: Ids
     ends: NDArray[np.int64]
     targets: csr_matrix
     task: Task
@@ -39,7 +46,7 @@ class TokenIds(Dataset[int]):
     def __getitem__(self, position: int) -> int:
         return position
 
-    def text(self, position: int) -> NDArray[np.int32]:
+    def text(self, position: int) -> Ids:
         """The ids of one text [tokens]."""
         return self.ids[self.ends[position - 1] if position else 0 : self.ends[position]]
 
@@ -85,41 +92,30 @@ def encode(examples: Examples, encoder: Encoder) -> TokenIds:
     return TokenIds(ids, ends, examples.targets, examples.task)
 
 
-class SimilarLengths(Sampler[int]):
-    """An order for each epoch in which every `batch_size` texts are of similar length.
+def cutting(tokenizer: Tokenizer, max_length: int) -> Tokenizer:
+    """A tokenizer of its own that encodes as the server's `Encoder` does: cut at `max_length` tokens and not padded."""
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.no_padding()
+    own.enable_truncation(max_length)
+    return own
 
-    The order follows from seed and epoch alone, so that a training that is resumed in the middle of an epoch sees the
-    texts that it has not seen yet.
+
+def narrowest(tokenizer: Tokenizer) -> type[np.integer[Any]]:
+    """The type that holds every id of the tokenizer: of most, two bytes are enough."""
+    largest = max(*tokenizer.get_vocab(with_added_tokens=True).values(), *tokenizer.encode("").ids, 0)
+    return np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32
+
+
+def flat_batches(examples: Examples, tokenizer: Tokenizer, size: int = BATCH_TEXTS) -> Iterator[tuple[Ids, NDArray[np.int64]]]:
+    """The texts in order, at most `size` at a time: ids one after the other, and how many each text has [texts].
+
+    The tokenizers library encodes a batch on every core; while one batch becomes an array, the next is in work.
     """
+    kind = narrowest(tokenizer)
 
-    def __init__(self, lengths: NDArray[np.int64], *, batch_size: int, seed: int) -> None:
-        self._lengths = lengths
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 0
+    def flat(texts: list[str]) -> tuple[Ids, NDArray[np.int64]]:
+        ids = [each.ids for each in tokenizer.encode_batch_fast(texts)]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        return np.fromiter(chain.from_iterable(ids), kind, int(lengths.sum())), lengths
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer when an epoch begins."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        random = np.random.default_rng([self._seed, self._epoch])
-        order = random.permutation(len(self))
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(order), self._batch_size * SORTED_BATCHES):
-            stretch = order[start : start + self._batch_size * SORTED_BATCHES]
-            stretch = stretch[np.argsort(self._lengths[stretch], kind="stable")]
-            batches += [stretch[at : at + self._batch_size] for at in range(0, len(stretch), self._batch_size)]
-        yield from np.concatenate(_full_ones_shuffled(batches, self._batch_size, random)).tolist()
-
-
-def _full_ones_shuffled(
-    batches: list[NDArray[np.int64]], batch_size: int, random: np.random.Generator
-) -> list[NDArray[np.int64]]:
-    """The batches in random order; one that is not full stands last, or it would shift all that follow."""
-    full = [each for each in batches if len(each) == batch_size]
-    rest = [each for each in batches if len(each) < batch_size]
-    return [full[at] for at in random.permutation(len(full))] + rest
+    yield from side_by_side(flat, examples.batches(size))

@@ -13,9 +13,15 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from model.storage import StorageUnavailable
+from trainer.architectures import together
+from trainer.attempt import Attempt
 from trainer.checkpoints import Checkpoints
+from trainer.logs import fields
 
 log = logging.getLogger(__name__)
+
+SCORE = "eval_micro_f1"
+RETRY_SECONDS = 60.0  # after which a checkpoint that could not be saved is tried again
 
 
 class EvenlySpaced(TrainerCallback):
@@ -25,15 +31,24 @@ class EvenlySpaced(TrainerCallback):
         self._at = {round(steps * each / evaluations) for each in range(1, evaluations + 1)}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Decides by the step's number, which a resumed training has in common with the one before it."""
-        if state.global_step in self._at:
+        """Decides by the step's number, which a resumed training has in common with the one before it.
+
+        An evaluation that was abandoned is made up for.
+        """
+        evaluated = max((each["step"] for each in state.log_history if SCORE in each), default=0)
+        if any(evaluated < each <= state.global_step for each in self._at):
             control.should_evaluate = control.should_save = control.should_log = True
 
 
 class TellProgress(TrainerCallback):
-    """Lines in the log, and a bar on a terminal. Time that evaluations take is not counted as training."""
+    """Lines in the log, a bar on a terminal, and what Prometheus and MLflow are told.
 
-    def __init__(self, batch_size: int) -> None:
+    Time that evaluations take is not counted as training.
+    """
+
+    def __init__(self, attempt: Attempt, batch_size: int) -> None:
+        self._metrics = attempt.metrics
+        self._tracker = attempt.tracker
         self._batch_size = batch_size
         self._bar: tqdm[NoReturn] | None = None
         self._began = 0.0
@@ -54,6 +69,7 @@ class TellProgress(TrainerCallback):
         """Stops the clock."""
         self._seconds += time.perf_counter() - self._began
         self._steps += 1
+        self._metrics.progressed(state.global_step, steps=state.max_steps, epoch=state.epoch or 0)
         if self._bar is not None:
             self._bar.update()
 
@@ -66,17 +82,27 @@ class TellProgress(TrainerCallback):
         **_: Any,
     ) -> None:
         """One line for what the Trainer has measured: the loss, or the score on validation."""
-        found = logs or {}
-        if "eval_micro_f1" in found:
-            log.info("step %d: validation micro-F1 %.4f", state.global_step, found["eval_micro_f1"])
+        found, step = logs or {}, state.global_step
+        if SCORE in found:
+            score = found[SCORE]
+            log.info("step %d: validation micro-F1 %.4f", step, score, extra=fields(step=step, validation_micro_f1=score))
+            self._metrics.validated(micro_f1=score)
+            self._tracker.measured(step, {"validation_micro_f1": score})
         elif "loss" in found and self._steps:
-            step = self._seconds / self._steps
-            log.info(
-                "step %d of %d: loss %.4f, learning rate %.2e, %.0f texts/s, %.0f s left",
-                state.global_step, state.max_steps, found["loss"], found["learning_rate"],
-                self._batch_size / step, step * (state.max_steps - state.global_step),
-            )  # fmt: skip
-            self._seconds, self._steps = 0.0, 0
+            self._tell_loss(state, found["loss"], found["learning_rate"])
+
+    def _tell_loss(self, state: TrainerState, loss: float, learning_rate: float) -> None:
+        seconds = self._seconds / self._steps
+        values = {"loss": loss, "learning_rate": learning_rate, "texts_per_second": self._batch_size / seconds}
+        left = seconds * (state.max_steps - state.global_step)
+        log.info(
+            "step %d of %d: loss %.4f, learning rate %.2e, %.0f texts/s, %.0f s left",
+            state.global_step, state.max_steps, *values.values(), left,
+            extra=fields(step=state.global_step, steps=state.max_steps, epoch=state.epoch, seconds_left=left, **values),
+        )  # fmt: skip
+        self._metrics.measured(**values)
+        self._tracker.measured(state.global_step, {"epoch": state.epoch or 0, **values})
+        self._seconds, self._steps = 0.0, 0
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Closes the bar."""
@@ -85,23 +111,62 @@ class TellProgress(TrainerCallback):
         log.info("trained for %.2f epochs; best validation micro-F1 %.4f", state.epoch, state.best_metric or 0)
 
 
-class StoreCheckpoints(TrainerCallback):
-    """Hands every checkpoint that the Trainer writes to the storage."""
+class EvaluationAbandoned(Exception):
+    """The process was asked to stop while it was scoring the validation part, which may take minutes."""
 
-    def __init__(self, checkpoints: Checkpoints, folder: Path) -> None:
+
+class StoreCheckpoints(TrainerCallback):
+    """Has the Trainer save every so many minutes and when the process is asked to stop; hands what it writes to the storage.
+
+    In a training of several processes all decide alike, and the first hands over, with the random states of the others.
+    """
+
+    def __init__(self, attempt: Attempt, folder: Path, *, minutes: float) -> None:
         """`folder`: where the Trainer writes."""
-        self._checkpoints = checkpoints
+        self._checkpoints = attempt.checkpoints
+        self._interruption = attempt.interruption
+        self._metrics = attempt.metrics
         self._folder = folder
+        self._seconds = minutes * 60
+        self._due = time.monotonic() + self._seconds
+        self._stored: set[int] = set()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Asks for a checkpoint, and for the end."""
+        stop, due = together.agree(self._interruption.asked, time.monotonic() >= self._due)
+        if stop:
+            control.should_training_stop, control.should_evaluate = True, False
+        if stop or due:
+            control.should_save = self._checkpoints is not None
+
+    def on_prediction_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Looks between two batches of an evaluation, too."""
+        (stop,) = together.agree(self._interruption.asked)
+        if stop:
+            raise EvaluationAbandoned
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Only the first of several processes does it: they hold the same weights."""
-        if not state.is_world_process_zero:
-            return
         step = state.global_step
+        folder = self._folder / f"checkpoint-{step}"
+        if together.count() > 1:
+            together.bring_to_first(folder / f"rng_state_{together.place()}.pth")
+        if self._checkpoints is None or not state.is_world_process_zero:
+            return
         try:
-            folder = self._folder / f"checkpoint-{step}"
-            self._checkpoints.save(folder, step=step, best_step=state.best_global_step or step)
+            for each in (state.best_global_step or step, step):
+                self._hand_over(self._checkpoints, each, best_step=state.best_global_step or step)
         except StorageUnavailable as error:  # the next one may succeed, and the training is worth more than this one
             log.warning("no checkpoint was saved at step %d: %s", step, error)
+            self._due = time.monotonic() + min(self._seconds, RETRY_SECONDS)
         else:
-            log.info("saved a checkpoint at step %d", step)
+            self._due = time.monotonic() + self._seconds
+            self._metrics.checkpoint_saved()
+            log.info("saved a checkpoint at step %d", step, extra=fields(step=step))
+
+    def _hand_over(self, checkpoints: Checkpoints, step: int, *, best_step: int) -> None:
+        """The best one may have to be made up for, if the storage was away when it was new."""
+        folder = self._folder / f"checkpoint-{step}"
+        if step not in self._stored and folder.is_dir():
+            checkpoints.save(folder, step=step, best_step=best_step)
+            self._stored.add(step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,16 +14,17 @@ from tokenizers import Tokenizer
 from model.artifact import TOKENIZER
 from model.classifier import Encoder
 from model.manifest import Architecture, Task
-from trainer.architectures import base_models, devices
+from trainer.architectures import base_models, devices, together
 from trainer.architectures.base_models import BaseModel
 from trainer.architectures.exported import Exported
-from trainer.architectures.fine_tuning import Material, fine_tune
+from trainer.architectures.fine_tuning import FineTuned, Material, fine_tune
 from trainer.architectures.onnx_export import compare, export_graph
 from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.quantization import quantize_if_harmless
 from trainer.architectures.token_ids import encode
-from trainer.checkpoints import Checkpoints
+from trainer.attempt import Attempt
 from trainer.config import Config, ConfigRejected
+from trainer.cost import Cost
 from trainer.examples import Examples
 
 log = logging.getLogger(__name__)
@@ -33,39 +33,62 @@ COMPARED_TEXTS = 64
 HEAD_DROPOUT = 0.1
 
 
-def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, checkpoints: Checkpoints | None) -> Exported:
+def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> Exported:
     """Fine-tune the base model on `train` and export it into `folder`.
 
-    It goes on from the newest of `checkpoints`, if there is one and `training.from_scratch` does not forbid it; the
-    caller clears them once the result is published. Raises ConfigRejected for a base model that cannot be used,
+    It goes on from the newest of the attempt's checkpoints, if there is one; the caller clears them once the result is
+    published. Raises Terminated if the attempt was asked to stop, ConfigRejected for a base model that cannot be used,
     StorageError where it cannot be fetched, ExportFailed where the graph is not the network.
     """
-    started = time.perf_counter()
-    base, epochs = train_and_export(train, validation, config, folder=folder, checkpoints=checkpoints)
+    cost = Cost(gpus=devices.count_gpus() and together.count())
+    base, done = train_and_export(train, validation, config, folder=folder, attempt=attempt)
     precision = quantize_if_harmless(folder, base.text_encoder(), validation, threads=devices.use_all_cpus())
-    seconds = time.perf_counter() - started
-    return Exported(folder, Architecture.TRANSFORMER, precision, base.max_length, base.name, epochs, seconds)
+    return Exported(
+        folder, Architecture.TRANSFORMER, precision, base.max_length, base.name, done.epochs, cost.seconds,
+        cost.cpu_seconds, cost.gpu_seconds, cost.peak_memory_bytes, done.best_step,
+    )  # fmt: skip
 
 
 def train_and_export(
-    train: Examples, validation: Examples, config: Config, *, folder: Path, checkpoints: Checkpoints | None
-) -> tuple[BaseModel, float]:
-    """As `fit`, but leaves the graph in fp32. Returns the base model and the passes that were made."""
-    prepare_libraries(config.training.seed)
-    threads = devices.use_all_cpus()
-    log.info("fine-tuning %s on %d threads", config.training.base_model, threads)
+    train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt
+) -> tuple[BaseModel, FineTuned]:
+    """As `fit`, but leaves the graph in fp32. Returns the base model and what was made of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    if checkpoints and config.training.from_scratch:
-        checkpoints.clear()
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
-        base = base_of(config, scratch=Path(scratch))
-        network = new_network(base, train, dropout=config.training.dropout)
+        base, network = _start(train, config, Path(scratch))
         check_exportable(network, base, validation, folder)
-        encoder = base.text_encoder()
-        material = Material(encode(train, encoder), encode(validation, encoder).longest_first())
-        epochs = fine_tune(network, material, config, folder=Path(scratch), checkpoints=checkpoints)
+        done = _fine_tune(base, network, (train, validation), config, folder=Path(scratch), attempt=attempt)
     export(network, base, validation, folder)
-    return base, epochs
+    return base, done
+
+
+def assist(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
+    """Train as one of several processes that is not the first: nothing is left but what the first one has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
+        base, network = _start(train, config, Path(scratch))
+        _fine_tune(base, network, (train, validation), config, folder=Path(scratch), attempt=attempt)
+
+
+def _start(train: Examples, config: Config, scratch: Path) -> tuple[BaseModel, PooledClassifier]:
+    prepare_libraries(config.training.seed)
+    log.info("fine-tuning %s on %d threads", config.training.base_model, devices.use_all_cpus())
+    base = base_of(config, scratch=scratch)
+    return base, new_network(base, train, dropout=config.training.dropout)
+
+
+def _fine_tune(
+    base: BaseModel,
+    network: PooledClassifier,
+    parts: tuple[Examples, Examples],
+    config: Config,
+    *,
+    folder: Path,
+    attempt: Attempt,
+) -> FineTuned:
+    encoder = base.text_encoder()
+    train, validation = (encode(each, encoder) for each in parts)
+    return fine_tune(network, Material(train, validation.longest_first()), config, folder=folder, attempt=attempt)
 
 
 def require_base_model(config: Config, *, scratch: Path) -> None:

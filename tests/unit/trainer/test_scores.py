@@ -34,6 +34,13 @@ def test_scores_are_those_of_scikit_learn(probabilities: np.ndarray, assigned: n
     assert np.asarray(found) == pytest.approx(np.column_stack(per_label))
 
 
+@pytest.mark.parametrize("texts", range(2, 40))
+def test_ranks_without_a_fault_have_an_average_precision_of_one_whatever_the_rounding(texts: int) -> None:
+    probabilities = np.column_stack([np.linspace(1, 0, 2 * texts), np.linspace(0, 1, 2 * texts)]).astype(np.float32)
+    truth = probabilities > 0.5
+    assert score(probabilities, truth, csr_matrix(truth.astype(np.uint8)), LABELS[:2]).average_precision == pytest.approx(1)
+
+
 def test_a_label_that_no_text_carries_does_not_lower_the_means() -> None:
     truth = np.array([[1, 0, 0], [0, 1, 0]], np.uint8)
     assigned = truth.astype(bool)

@@ -14,6 +14,7 @@ from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import transformer
 from trainer.architectures.exported import Exported
 from trainer.architectures.validation import micro_f1_of
+from trainer.attempt import Attempt
 from trainer.examples import Examples
 
 
@@ -36,7 +37,7 @@ def fitted(task: Task, tmp_path_factory: pytest.TempPathFactory) -> tuple[Export
     torch.set_num_threads(1)
     train, validation = pet_examples(folder, count=480, task=task), pet_examples(folder, count=96, task=task, seed=1)
     config = training(write_tiny_bert(folder / "bert"), num_epochs=8)
-    exported = transformer.fit(train, validation, config, folder=folder / "fitted", checkpoints=None)
+    exported = transformer.fit(train, validation, config, folder=folder / "fitted", attempt=Attempt())
     return exported, validation
 
 
@@ -88,7 +89,7 @@ def test_the_tokenizer_neither_pads_nor_cuts_by_itself(fitted: tuple[Exported, E
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     examples = pet_examples(tmp_path, count=32, task=Task.SINGLE_LABEL)
     config = training(write_tiny_bert(tmp_path / "bert"), num_epochs=1)
-    transformer.fit(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
+    transformer.fit(examples, examples, config, folder=tmp_path / "fitted", attempt=Attempt())
     assert capfd.readouterr().out == ""
 
 
@@ -97,7 +98,7 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
     config = training(write_tiny_bert(tmp_path / "bert"), num_epochs=1)
     logits = []
     for attempt in ("first", "second"):
-        exported = transformer.fit(examples, examples, config, folder=tmp_path / attempt, checkpoints=None)
+        exported = transformer.fit(examples, examples, config, folder=tmp_path / attempt, attempt=Attempt())
         graph, encoder = served(exported)
         logits.append(graph.logits(encoder.encode(examples.texts())))
     np.testing.assert_array_equal(logits[0], logits[1])
@@ -106,5 +107,5 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
 def test_a_shorter_model_lowers_the_maximum_length(tmp_path: Path) -> None:
     examples = pet_examples(tmp_path, count=32, task=Task.SINGLE_LABEL)
     config = training(write_tiny_bert(tmp_path / "bert", positions=10), num_epochs=1)
-    exported = transformer.fit(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
+    exported = transformer.fit(examples, examples, config, folder=tmp_path / "fitted", attempt=Attempt())
     assert exported.max_length == 10

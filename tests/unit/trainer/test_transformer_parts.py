@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,12 +17,14 @@ from model.classifier import Encoder, Graph, Tokens
 from model.manifest import Precision, Task
 from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import base_models, onnx_export, quantization, transformer
+from trainer.architectures.batch_order import Share, SimilarLengths
 from trainer.architectures.fine_tuning import parameter_groups, total_steps
 from trainer.architectures.losses import loss_function, rarity_weights
 from trainer.architectures.pooled import PooledClassifier
-from trainer.architectures.token_ids import SimilarLengths, TokenIds
+from trainer.architectures.token_ids import TokenIds
 from trainer.architectures.training_callbacks import EvenlySpaced
 from trainer.architectures.validation import micro_f1_at_best
+from trainer.attempt import Attempt
 from trainer.config import BalanceConfig, ConfigRejected
 
 
@@ -59,6 +62,20 @@ def order_of(epoch: int, *, seed: int = 0) -> list[int]:
     order = SimilarLengths(lengths, batch_size=8, seed=seed)
     order.set_epoch(epoch)
     return list(order)
+
+
+@pytest.mark.parametrize(("texts", "processes"), [(1000, 2), (1001, 2), (1003, 2), (1002, 4), (7, 2), (1, 2)])
+def test_processes_see_what_one_would_each_its_share_of_every_batch(texts: int, processes: int) -> None:
+    lengths = np.random.default_rng(7).integers(1, 100, texts)
+    alone = list(SimilarLengths(lengths, batch_size=8, seed=0))
+    shares = [SimilarLengths(lengths, batch_size=8, seed=0, share=Share(place, processes)) for place in range(processes)]
+    size = 8 // processes
+    for start in range(0, texts - texts % 8, 8):
+        parts = [list(each)[start // processes : start // processes + size] for each in shares]
+        assert sorted(chain.from_iterable(parts)) == sorted(alone[start : start + 8])
+    seen = list(chain.from_iterable(shares))
+    assert len(seen) == len(set(seen)) == (texts if texts % 8 >= processes or texts % 8 == 0 else texts - texts % 8)
+    assert [len(each) for each in shares] == [len(list(each)) for each in shares]
 
 
 def test_every_text_is_seen_once_an_epoch() -> None:
@@ -137,7 +154,7 @@ def exported(tmp_path: Path) -> Path:
     torch.set_num_threads(1)
     examples = pet_examples(tmp_path, count=32, task=Task.SINGLE_LABEL)
     config = training(write_tiny_bert(tmp_path / "bert"), num_epochs=1)
-    transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
+    transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", attempt=Attempt())
     return tmp_path / "fitted"
 
 
@@ -210,4 +227,4 @@ def test_a_graph_that_is_not_the_network_is_found_before_it_is_trained(tmp_path:
     honest = onnx_export._logits
     monkeypatch.setattr(onnx_export, "_logits", lambda *given: honest(*given) + 0.01)
     with pytest.raises(ConfigRejected, match=r"differs from the network by 0\.01"):
-        transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", checkpoints=None)
+        transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", attempt=Attempt())

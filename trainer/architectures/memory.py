@@ -1,0 +1,55 @@
+"""What happens when memory is short: an error that can be caught, rather than a kernel that kills the process."""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from model.cores import memory_limit
+
+# In the messages of torch's allocators and of oneDNN, which have no error of their own for it on a CPU.
+SIGNS = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a memory", "could not create a primitive")
+RESERVE = 0.1  # of the limit: for what the kernel counts besides, such as stacks and files that were just written
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether this error says that memory is short."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
+
+
+def release() -> None:
+    """Give back what the GPU's allocator keeps for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Within, an allocation beyond the container's memory limit fails.
+
+    Otherwise it succeeds, and the kernel kills the process when the memory is used. Only without a GPU, whose driver maps
+    far more addresses than it uses memory.
+    """
+    room = _room()
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    if room is not None and not torch.cuda.is_available():
+        resource.setrlimit(resource.RLIMIT_DATA, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _room() -> int | None:
+    """Bytes of data that this process may map, of which some are mapped and not used; None without a limit."""
+    limit = memory_limit()
+    if math.isinf(limit):
+        return None
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    mapped, used = (int(status[name].split()[0]) * 1024 for name in ("VmData", "RssAnon"))
+    return max(mapped, mapped + int(limit * (1 - RESERVE)) - used)

@@ -1,0 +1,112 @@
+"""What several processes of one training tell one another; where there is one process, each answer is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+# Until the others have come: their nodes may have to be started first, and they read the data, too. Also how long one may
+# be silent before the others take it for dead.
+START = timedelta(minutes=30)
+# While the first process exports, scores and publishes, the others wait.
+END = timedelta(days=2)
+
+
+class PeerLost(ConnectionError):
+    """Another process of the training has gone: all have to begin again, from the last checkpoint."""
+
+
+def count() -> int:
+    """The processes of this training."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def place() -> int:
+    """Which of them this one is; the first, 0, saves and publishes."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def backend() -> str:
+    """What carries gradients: NCCL between GPUs, gloo between CPUs."""
+    return "nccl" if torch.cuda.is_available() else "gloo"
+
+
+def agree(*flags: bool) -> tuple[bool, ...]:
+    """For each flag whether any process has raised it: the same answer everywhere. All processes have to ask."""
+    if count() == 1:
+        return flags
+    raised = torch.tensor(flags, dtype=torch.uint8, device=_device())
+    distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
+    return tuple(bool(each) for each in raised.tolist())
+
+
+def same(number: int) -> bool:
+    """Whether all processes name the same number. All processes have to ask."""
+    if count() == 1:
+        return True
+    named = torch.tensor([number, -number], device=_device())
+    distributed.all_reduce(named, op=distributed.ReduceOp.MAX)
+    return named.tolist() == [number, -number]
+
+
+def bring_to_first(file: Path) -> None:
+    """Have the first process hold every process's `file`, whose name differs from process to process, beside its own."""
+    if count() == 1:
+        return
+    files: list[tuple[str, bytes]] | None = [("", b"")] * count() if place() == 0 else None
+    distributed.gather_object((file.name, file.read_bytes()), files)
+    for name, content in files or ():
+        (file.parent / name).write_bytes(content)
+
+
+@contextmanager
+def until_published() -> Iterator[None]:
+    """Around all that a process does in a training of several; each ends when the first has ended what is within.
+
+    A process that ended earlier could not come back when the first one fails and everybody has to begin again. Begins when
+    all have come, by the environment that torch reads; raises PeerLost where they do not.
+    """
+    with peers():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(distributed.get_node_local_rank(0))
+        try:
+            distributed.init_process_group(backend(), timeout=START)
+        except RuntimeError as error:
+            raise PeerLost(f"the other processes of the training did not come: {str(error).splitlines()[0]}") from error
+        yield
+        distributed.barrier(distributed.new_group(backend="gloo", timeout=END))
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def peers() -> Iterator[None]:
+    """Within, a connection that is lost is PeerLost; torch has one kind of error for everything."""
+    try:
+        yield
+    except RuntimeError as error:
+        if count() > 1 and any(sign in str(error) for sign in SIGNS):
+            raise PeerLost(f"another process of the training has gone: {str(error).splitlines()[0]}") from error
+        raise
+
+
+# In the messages of gloo, NCCL and torch's store.
+SIGNS = (
+    "Connection closed by peer",
+    "Connection reset",
+    "onnection refused",
+    "imed out",
+    "roken pipe",
+    "NCCL",
+    "TCPStore",
+    "gloo",
+)
+
+
+def _device() -> str:
+    """Where NCCL finds its tensors is the GPU of the process; gloo's are in memory."""
+    return "cuda" if backend() == "nccl" else "cpu"

@@ -1,0 +1,28 @@
+"""One process's try at a run: where it saves, who may stop it, who watches it, and who works with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from trainer.checkpoints import Checkpoints
+from trainer.interruption import Interruption
+from trainer.processes import Processes
+from trainer.tracking import Tracker, Untracked
+from trainer.training_metrics import TrainingMetrics
+
+
+def _unseen() -> TrainingMetrics:
+    return TrainingMetrics(CollectorRegistry())
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What surrounds a run. Without checkpoints, nothing is resumed and nothing is saved."""
+
+    checkpoints: Checkpoints | None = None
+    interruption: Interruption = field(default_factory=Interruption)
+    metrics: TrainingMetrics = field(default_factory=_unseen)
+    tracker: Tracker = field(default_factory=Untracked)
+    processes: Processes = field(default_factory=Processes)

@@ -1,0 +1,63 @@
+"""The outcome of an attempt, written where a Job's Pod has its termination message, however the attempt ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from model.run_result import GateScores, RunResult, write
+from trainer.config import PREFIX
+
+if TYPE_CHECKING:
+    from trainer.pipeline import Published
+
+
+class ResultFile:
+    """Around an attempt: writes what became of it. path: where; None: nowhere."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """A configuration that is wrong is an outcome, too: until it is read, the environment says where to write."""
+        said = environment.get(f"{PREFIX}RESULT_FILE")
+        self.path = Path(said) if said else None
+        self._result = RunResult(exit_code=0)
+        self._started = time.monotonic()
+
+    def published(self, published: Published) -> None:
+        """There is a version."""
+        manifest = published.manifest
+        self._result = RunResult(
+            exit_code=0,
+            classifier=manifest.classifier,
+            version=manifest.version,
+            artifact_uri=published.uri,
+            dataset_sha256=manifest.dataset.sha256,
+            best_checkpoint=published.best_checkpoint,
+            mlflow_run_id=published.mlflow_run_id,
+            gate=GateScores(
+                micro_f1=manifest.scores.test.micro_f1,
+                macro_f1=manifest.scores.test.macro_f1,
+                baseline_micro_f1=manifest.scores.baseline.test.micro_f1,
+                minimum_micro_f1=published.minimum_micro_f1,
+                passed=None if published.gate == "not asked" else published.gate == "passed",
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.path is None:
+            return
+        result = self._result
+        if isinstance(error, click.ClickException):
+            result = RunResult(exit_code=error.exit_code, message=error.message)
+        elif isinstance(error, SystemExit):
+            result = RunResult(exit_code=error.code if isinstance(error.code, int) else 1)
+        elif error is not None:
+            result = RunResult(exit_code=1, message=f"{type(error).__name__}: {error}")
+        write(result.model_copy(update={"seconds": round(time.monotonic() - self._started, 1)}), self.path)

@@ -1,0 +1,172 @@
+"""Which run an attempt belongs to: the same settings on the same data, under one version, however often it is interrupted.
+
+The first attempt writes the run down as `OUTPUT/checkpoints/NAME/VERSION/run.json`, beside its checkpoints; a later one
+that finds other settings or other data there stops, since it could only publish a mixture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from model.artifact import MANIFEST, parse_manifest
+from model.manifest import Manifest, Sha256, Strict
+from model.storage import ObjectExists, ObjectMissing, ObjectStore, open_store
+from trainer.config import Config, ConfigRejected
+from trainer.examples import DatasetRejected
+
+log = logging.getLogger(__name__)
+
+RECORD = "run.json"
+INDEX = "index.json"  # of a checkpoint, the last of its objects
+# Settings that choose among what was fitted, but change nothing of a transformer that is half trained.
+CHOOSING = {"architecture", "tolerance"}
+# Where the data lie does not matter, but what they are; and whoever says "from scratch" means the same run once more.
+INDIFFERENT = {"dataset.uri", "dataset.test_uri", "training.from_scratch"}
+
+
+class Record(Strict):
+    """What decides the result of a run."""
+
+    settings: dict[str, Any]
+    dataset_sha256: Sha256
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was begun, by this attempt or an earlier one. store: where its record and its checkpoints lie."""
+
+    version: str
+    store: ObjectStore
+
+    def forget(self) -> None:
+        """Delete the record and every checkpoint. Raises StorageError."""
+        keys = [each.key for each in self.store.list()]
+        for key in sorted(keys, key=lambda key: (key == RECORD, not key.endswith(INDEX))):  # indexes first
+            self.store.delete(key)
+
+
+def version_store(config: Config, version: str) -> ObjectStore:
+    """Where that version is published. Raises StorageRejected."""
+    return open_store(f"{config.output_dir.rstrip('/')}/{config.name}/{version}/")
+
+
+def find_published(config: Config) -> Manifest | None:
+    """The version that the configuration names, if these settings have published it already: there is nothing left to do.
+
+    None if there is no such version yet, or the configuration names none. Raises ObjectExists for one of other settings,
+    StorageError.
+    """
+    if config.version is None:
+        return None
+    store = version_store(config, config.version)
+    try:
+        manifest = parse_manifest(store.read(MANIFEST), where=store.uri)
+    except ObjectMissing:
+        return None
+    if manifest.training.settings_sha256 != settings_sha256(config):
+        raise ObjectExists(f"{store.uri} is published already, of other settings: a version never changes")
+    return manifest
+
+
+def begin(config: Config, *, dataset_sha256: str, now: datetime) -> Run:
+    """The run of this configuration on this content: the one that was interrupted, or a new one.
+
+    A configuration without a version goes on with the newest interrupted run of the same settings and data, if there is
+    one, and is named after the time otherwise. Raises ConfigRejected or DatasetRejected if the version that it names was
+    begun otherwise (unless `training.from_scratch`), StorageError.
+    """
+    record = Record(settings=result_settings(config), dataset_sha256=dataset_sha256)
+    if config.version is not None:
+        return _begin(config, config.version, record)
+    interrupted = None if config.training.from_scratch else _interrupted(config, record)
+    return interrupted or _begin(config, f"{now:%Y%m%d-%H%M%S}", record)
+
+
+def open_run(config: Config, version: str) -> Run:
+    """The run of that version, begun or not. Raises StorageRejected."""
+    return Run(version, open_store(f"{_folder(config)}{version}/"))
+
+
+def result_settings(config: Config) -> dict[str, Any]:
+    """The settings that decide what a training ends with, by name."""
+    named = _named(config, {"dataset", "split", "balance", "training"})
+    return {name: value for name, value in named.items() if name.removeprefix("training.") not in CHOOSING}
+
+
+def settings_sha256(config: Config) -> str:
+    """A hash of the settings that decide what is published: equal for every attempt of a run."""
+    named = _named(config, {"dataset", "split", "balance", "training", "linear"})
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """A sentence part for each field in which the settings of two runs differ."""
+    fields = sorted(theirs.keys() | ours.keys())
+    return [
+        f"{field} was {theirs.get(field)!r}, is {ours.get(field)!r}" for field in fields if theirs.get(field) != ours.get(field)
+    ]
+
+
+def _named(config: Config, sections: set[str]) -> dict[str, Any]:
+    dumped = config.model_dump(mode="json", include=sections)
+    named = {f"{section}.{key}": value for section, values in dumped.items() for key, value in values.items()}
+    return {name: value for name, value in named.items() if name not in INDIFFERENT}
+
+
+def _folder(config: Config) -> str:
+    return f"{config.output_dir.rstrip('/')}/checkpoints/{config.name}/"
+
+
+def _begin(config: Config, version: str, record: Record) -> Run:
+    run = open_run(config, version)
+    if config.training.from_scratch:
+        run.forget()
+    theirs = _read(run.store, RECORD)
+    if theirs is None:
+        run.store.write(RECORD, record.model_dump_json(indent=1).encode())
+    else:
+        _require_same(theirs, record, config, version)
+    return run
+
+
+def _require_same(theirs: Record, ours: Record, config: Config, version: str) -> None:
+    instead = "name another version, or set training.from_scratch"
+    if different := differences(theirs.settings, ours.settings):
+        raise ConfigRejected(f"version {version!r} was begun with another configuration: {'; '.join(different)}; {instead}")
+    if theirs.dataset_sha256 != ours.dataset_sha256:
+        raise DatasetRejected(
+            f"dataset.uri is {config.dataset.uri!r}: its content has changed since version {version!r} was begun, SHA-256 was "
+            f"{theirs.dataset_sha256}, is {ours.dataset_sha256}; {instead}"
+        )
+
+
+def _interrupted(config: Config, record: Record) -> Run | None:
+    """The newest run with these settings and data that has left a checkpoint; others would save nothing."""
+    store = open_store(_folder(config))
+    versions = {each.key.split("/", 1)[0] for each in store.list() if each.key.endswith(f"/{INDEX}")}
+    for version in sorted(versions, reverse=True):
+        found = _read(store, f"{version}/{RECORD}")
+        if found is None:
+            continue
+        different = differences(found.settings, record.settings)
+        if found.dataset_sha256 != record.dataset_sha256:
+            different.append(f"the dataset's SHA-256 was {found.dataset_sha256[:12]}…, is {record.dataset_sha256[:12]}…")
+        if not different:
+            log.info("going on with version %s, which was interrupted", version)
+            return open_run(config, version)
+        log.info("version %s was interrupted and is another training: %s", version, "; ".join(different))
+    return None
+
+
+def _read(store: ObjectStore, key: str) -> Record | None:
+    try:
+        return Record.model_validate_json(store.read(key))
+    except (ObjectMissing, ValidationError):  # just deleted by another process, or of another release
+        return None
