@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 CODE := labelwright model trainer k8s gateway benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
+TRAINER_IMAGE ?= labelwright/trainer:dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test images test-cluster bench lock clean
@@ -36,19 +37,21 @@ check: $(READY) ## linters, types, layers, unit and agreement tests: no network,
 test: check ## check, and the system tests on this machine: train, publish, serve, ask
 	$(BIN)/pytest --quiet tests/system
 
-images: ## build the predictor's image with docker (PREDICTOR_IMAGE= its name)
-	@command -v docker >/dev/null || { echo "docker is not there: it builds the image from Dockerfile.serve, target predictor"; exit 1; }
+images: ## build the predictor's and the trainer's image with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE= their names)
+	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }
 	docker build --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
+	docker build --file Dockerfile.train --tag $(TRAINER_IMAGE) .
 
 test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, MinIO's image and ours are there
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
-	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) $(BIN)/pytest --quiet tests/cluster
+	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) $(BIN)/pytest --quiet tests/cluster
 
 bench: $(READY) ## measure what the README claims (minutes; DATA= the folder with arxiv/ and products/)
 	$(BIN)/python benchmarks/linear.py --dataset products
 	$(BIN)/python benchmarks/linear.py --dataset arxiv
 	$(BIN)/python benchmarks/transformer.py
-	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/serving.py
 
 lock: $(READY) ## compile requirements/ anew from pyproject.toml
@@ -56,6 +59,8 @@ lock: $(READY) ## compile requirements/ anew from pyproject.toml
 	for purpose in train serve controller gateway; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
 	    --extra $$purpose pyproject.toml -o requirements/$$purpose.txt; done
+	echo torch | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
+	  - -o requirements/torch.txt
 
 clean: ## remove what the commands made, but not .venv
 	rm -rf demo models .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -32,6 +32,13 @@ def image() -> str:
 
 
 @pytest.fixture(scope="session")
+def trainer_image() -> str:
+    """The trainer's image: that of the manifest unless TRAINER_IMAGE names another."""
+    (job,) = documents(kind="Job")
+    return os.environ.get("TRAINER_IMAGE") or job["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+@pytest.fixture(scope="session")
 def namespace() -> Iterator[Namespace]:
     if not os.environ.get("KUBECONFIG"):
         pytest.fail("KUBECONFIG is not set: these tests need a cluster with KServe and the predictor's image.", pytrace=False)
@@ -86,7 +93,11 @@ def prepared(namespace: Namespace, versions: ObjectStore, image: str) -> Namespa
     (runtime,), (secret,) = documents(kind="ServingRuntime"), documents(kind="Secret")
     runtime["spec"]["containers"][0]["image"] = image
     secret["metadata"]["annotations"]["serving.kserve.io/s3-endpoint"] = f"minio.{namespace.name}:9000"
-    secret["stringData"] = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    secret["stringData"] |= {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ENDPOINT_URL": f"http://minio.{namespace.name}:9000",
+    }
     namespace.apply([runtime, secret, *documents(kind="ServiceAccount")])
     return namespace
 

@@ -1,0 +1,94 @@
+"""Training by `kubectl apply`: texts from S3, a version to S3, whatever happens in between."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from model.artifact import MANIFEST, parse_manifest
+from model.manifest import Manifest
+from model.storage import ObjectStore, open_store
+from tests.cluster.namespace import Namespace
+from tests.cluster.training import Job
+from tests.encoders import FILLERS, WORDS
+
+Start = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def bucket(versions: ObjectStore) -> ObjectStore:
+    """The bucket of the cluster's S3."""
+    return open_store("s3://models/")
+
+
+@pytest.fixture(scope="module")
+def dataset(bucket: ObjectStore) -> str:
+    """The URI of sentences about animals."""
+    random = np.random.default_rng(0)
+    labels = [sorted(WORDS)[each] for each in random.integers(0, len(WORDS), 300)]
+    texts = [
+        " ".join([*random.choice(FILLERS, 6), str(random.choice(WORDS[label])), str(number)])
+        for number, label in enumerate(labels)
+    ]
+    file = io.BytesIO()
+    pl.DataFrame({"text": texts, "label": labels}).write_parquet(file)
+    bucket.write("datasets/pets.parquet", file.getvalue())
+    return f"{bucket.uri}datasets/pets.parquet"
+
+
+@pytest.fixture
+def start(prepared: Namespace, trainer_image: str, dataset: str) -> Iterator[Start]:
+    """Start a Job of these settings on that dataset; gone after the test."""
+    began: list[Job] = []
+
+    def start_one(name: str, settings: dict[str, Any], **others: Any) -> Job:
+        columns = {"uri": dataset, "text_columns": ["text"], "label_columns": ["label"]}
+        common = {"name": "pets", "output_dir": "s3://models/trained", "dataset": columns}
+        job = Job(prepared, name, settings=common | settings, **others)
+        began.append(job)
+        job.apply(trainer_image)
+        return job
+
+    yield start_one
+    for each in began:
+        each.delete()
+
+
+def published(bucket: ObjectStore, version: str) -> Manifest:
+    return parse_manifest(bucket.read(f"trained/pets/{version}/{MANIFEST}"), where=version)
+
+
+def test_a_job_trains_on_texts_in_s3_and_leaves_a_version_there(start: Start, bucket: ObjectStore) -> None:
+    job = start("pets-linear", {})
+
+    assert job.wait() == "Complete"
+    (result,) = job.results()
+    manifest = published(bucket, "pets-linear")
+    assert result.exit_code == 0
+    assert result.artifact_uri == "s3://models/trained/pets/pets-linear/"
+    assert result.dataset_sha256 == manifest.dataset.sha256
+    assert result.gate is not None
+    assert result.gate.micro_f1 == manifest.scores.test.micro_f1 > 0.9
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "said"),
+    [
+        pytest.param({"training": {"batch_size": 0}}, 64, "training.batch_size is 0", id="a-setting"),
+        pytest.param({"output_dir": "s3://nobody"}, 64, "no such bucket", id="no-bucket"),
+        pytest.param({"dataset": {"uri": "s3://models/datasets/none/"}}, 65, "there is no file", id="no-dataset"),
+    ],
+)
+def test_what_cannot_succeed_is_not_tried_again(start: Start, settings: dict[str, Any], code: int, said: str) -> None:
+    job = start(f"pets-wrong-{code}-{len(said)}", settings)
+
+    assert job.wait() == "Failed"
+    (result,) = job.results()
+    assert result.exit_code == code
+    assert said in result.message
+    assert len(job.pods()) == 1

@@ -1,0 +1,98 @@
+"""A training by the manifests of k8s/manifests, as a user would edit them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.run_result import RunResult
+from tests.cluster.namespace import Document, Namespace, wait_until
+
+MANIFESTS = Path(__file__).parents[2] / "k8s" / "manifests"
+PATIENCE = 300.0  # seconds for a small training, on a machine that does other things, too
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training Job."""
+
+    namespace: Namespace
+    name: str
+    manifest: str = "training-job.yaml"
+    settings: dict[str, Any] = field(default_factory=dict)
+    container: dict[str, Any] = field(default_factory=dict)
+    job: dict[str, Any] = field(default_factory=dict)
+
+    def apply(self, image: str) -> None:
+        """As in the manifest, but for names, image, resources, and what was given."""
+        documents = [each for each in yaml.safe_load_all((MANIFESTS / self.manifest).read_text()) if each]
+        for each in documents:
+            self._edit(each, image)
+        self.namespace.apply(documents)
+
+    def _edit(self, document: Document, image: str) -> None:
+        metadata = document["metadata"]
+        if document["kind"] == "ConfigMap":
+            metadata["name"] = f"{self.name}-training"
+            document["data"]["training.yaml"] = json.dumps(self.settings)
+        elif document["kind"] == "Service":
+            metadata["name"] = document["spec"]["selector"]["batch.kubernetes.io/job-name"] = self.name
+        elif document["kind"] == "Job":
+            metadata["name"] = self.name
+            document["spec"] |= self.job
+            pod = document["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            container["image"] = image
+            container["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
+            container |= self.container
+            for volume in pod["volumes"]:
+                if "configMap" in volume:
+                    volume["configMap"]["name"] = f"{self.name}-training"
+            if "subdomain" in pod:
+                pod["subdomain"] = self.name
+                for variable in container["env"]:
+                    if variable["name"] == "PET_MASTER_ADDR":
+                        variable["value"] = f"{self.name}-0.{self.name}"
+
+    def pods(self) -> list[Document]:
+        """The oldest first."""
+        found = self.namespace.pods(f"batch.kubernetes.io/job-name={self.name}")
+        return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+    def condition(self) -> str | None:
+        """`Complete` or `Failed`, once it is either."""
+        job = self.namespace.get("job", self.name)
+        found = [each["type"] for each in (job or {}).get("status", {}).get("conditions", ()) if each["status"] == "True"]
+        return next((each for each in found if each in ("Complete", "Failed")), None)
+
+    def wait(self, *, seconds: float = PATIENCE) -> str:
+        """Until it is over; how."""
+        return str(wait_until(self.condition, f"the end of {self.name};", seconds=seconds, instead=self.describe))
+
+    def running(self) -> Document | None:
+        """The Pod that runs, if one does and is not on its way out."""
+        pods = [each for each in self.pods() if each["status"]["phase"] == "Running"]
+        return next((each for each in pods if "deletionTimestamp" not in each["metadata"]), None)
+
+    def results(self) -> list[RunResult]:
+        """What each Pod that has ended told in its termination message."""
+        states = [each["status"].get("containerStatuses", [{}])[0].get("state", {}) for each in self.pods()]
+        messages = [each["terminated"].get("message", "") for each in states if "terminated" in each]
+        return [RunResult.model_validate_json(each) for each in messages if each]
+
+    def logs(self) -> list[str]:
+        """What the Pods that are still known have said."""
+        return [self.namespace.log(each["metadata"]["name"], "trainer") for each in self.pods()]
+
+    def describe(self) -> str:
+        """For whoever reads a test that failed."""
+        events = self.namespace.kubectl("get", "events", "--sort-by=.lastTimestamp")
+        return "\n".join([*(text[-800:] for text in self.logs()[-2:]), events[-1500:]])
+
+    def delete(self) -> None:
+        """With its Pods."""
+        self.namespace.kubectl("delete", "job", self.name, "--ignore-not-found", "--wait=false")
