@@ -83,14 +83,14 @@ def label_frequencies(labels: Sequence[str], train: Counts, test: Counts) -> str
 
     def draw(figure: Figure) -> None:
         bars, *curve = figure.subplots(1, 1 if few else 2, squeeze=False, width_ratios=None if few else [1.25, 1])[0]
-        _bars(bars, places, train[shown], [labels[at] for at in shown])
+        draw_bars(bars, places, train[shown], [labels[at] for at in shown])
         bars.set_xlabel("texts in the training part")
         if curve:
             left_out = f"{len(labels) - len(shown):,} more labels"
             bars.text(0, MOST_FREQUENT, left_out, color=MUTED, style="italic", va="center", transform=bars.get_yaxis_transform())
             _rank_curve(curve[0], train, test)
 
-    return _drawn("label frequencies", (WIDE, 0.8 + 0.19 * (places[-1] + 1)), draw)
+    return drawn("label frequencies", (WIDE, 0.8 + 0.19 * (places[-1] + 1)), draw)
 
 
 def f1_by_support(labels: Sequence[str], support: Counts, f1: Floats, baseline: Floats | None) -> str:
@@ -105,11 +105,11 @@ def f1_by_support(labels: Sequence[str], support: Counts, f1: Floats, baseline: 
                 axes.vlines(support[these], baseline[these], f1[these], colors=colour, lw=1.6, rasterized=many)
         axes.plot(support, f1, "o", color=MAIN, ms=5, mec="none", gid="tooltips", rasterized=many)
         _name_lowest(axes, labels, support, f1)
-        _log_counts(axes, axes.xaxis, support)
+        log_counts(axes, axes.xaxis, support)
         axes.set(xlabel="texts in the test part that carry the label", ylabel="F1", ylim=(-0.04, 1.04))
 
     tooltips = [f"{name}: F1 {score:.3f}, {texts:,} texts" for name, score, texts in zip(labels, f1, support, strict=True)]
-    return _drawn("F1 by support", (WIDE, 4.2), draw, tooltips=[] if many else tooltips)
+    return drawn("F1 by support", (WIDE, 4.2), draw, tooltips=[] if many else tooltips)
 
 
 def precision_recall(curves: Sequence[Curve], at: tuple[float, float]) -> str:
@@ -133,7 +133,7 @@ def precision_recall(curves: Sequence[Curve], at: tuple[float, float]) -> str:
         for text in legend.get_texts():
             text.set_parse_math(False)
 
-    return _drawn("precision and recall", (HALF, 4.9), draw)
+    return drawn("precision and recall", (HALF, 4.9), draw)
 
 
 def confused_pairs(pairs: Sequence[str], counts: Counts) -> str:
@@ -141,10 +141,10 @@ def confused_pairs(pairs: Sequence[str], counts: Counts) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        _bars(axes, np.arange(len(pairs), dtype=float), counts, pairs, colour=CONTRAST, longest=2 * NAME_LENGTH)
+        draw_bars(axes, np.arange(len(pairs), dtype=float), counts, pairs, colour=CONTRAST, longest=2 * NAME_LENGTH)
         axes.set_xlabel("texts in the test part")
 
-    return _drawn("confused pairs", (WIDE, 0.8 + 0.2 * len(pairs)), draw)
+    return drawn("confused pairs", (WIDE, 0.8 + 0.2 * len(pairs)), draw)
 
 
 def calibration(predicted: Floats, observed: Floats, counts: Counts) -> str:
@@ -159,10 +159,10 @@ def calibration(predicted: Floats, observed: Floats, counts: Counts) -> str:
         upper.set(ylabel="share that was right", xlim=(0, 1), ylim=(-0.02, 1.02))
         upper.legend(loc="upper left", fontsize=8)
         lower.bar(edges[:-1], np.where(filled, counts, np.nan), width=np.diff(edges) * 0.94, align="edge", color=PALE)
-        _log_counts(lower, lower.yaxis, counts[filled], decades=True)
+        log_counts(lower, lower.yaxis, counts[filled], decades=True)
         lower.set(xlabel="probability given", ylabel="decisions")
 
-    return _drawn("calibration", (HALF, 4.9), draw)
+    return drawn("calibration", (HALF, 4.9), draw)
 
 
 def token_lengths(lengths: Counts, limit: int) -> str:
@@ -180,15 +180,16 @@ def token_lengths(lengths: Counts, limit: int) -> str:
             above = axes.get_xaxis_transform()
             axes.text(limit, 1.0, f"limit: {limit:,}", color=CONTRAST, ha="right", va="bottom", transform=above)
         axes.set(xlabel="tokens in a text", ylabel="share of the test texts", xlim=(0, edges[-1] * 1.01), ylim=(0, None))
-        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        axes.xaxis.set_major_formatter(FuncFormatter(thousands))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
 
-    return _drawn("token lengths", (WIDE, 2.9), draw)
+    return drawn("token lengths", (WIDE, 2.9), draw)
 
 
-def _bars(
+def draw_bars(
     axes: Axes, places: Floats, counts: Counts, names: Sequence[str], *, colour: str = MAIN, longest: int = NAME_LENGTH
 ) -> None:
+    """Bars from left to right at `places` [bars], each with its name, cut at `longest` characters, and its count."""
     axes.barh(places, counts, height=0.72, color=colour)
     for place, count in zip(places, counts, strict=True):
         axes.annotate(f"{count:,}", (count, place), (3, 0), textcoords="offset points", va="center", color=MUTED, fontsize=8)
@@ -199,7 +200,7 @@ def _bars(
     axes.spines["left"].set_visible(False)
     axes.set(ylim=(places[-1] + 0.7, -0.7), xlim=(0, 1.1 * max(1, counts.max())))  # room for the longest bar's number
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.xaxis.set_major_formatter(FuncFormatter(thousands))
 
 
 def _rank_curve(axes: Axes, train: Counts, test: Counts) -> None:
@@ -209,7 +210,7 @@ def _rank_curve(axes: Axes, train: Counts, test: Counts) -> None:
         axes.plot(
             ranks, np.where(counts > 0, counts, np.nan), ".", color=colour, ms=4, label=name, rasterized=len(ranks) > TOOLTIPS
         )
-    _log_counts(axes, axes.yaxis, np.concatenate([train, test]))
+    log_counts(axes, axes.yaxis, np.concatenate([train, test]))
     axes.set(xlabel="labels, the most frequent first", ylabel="texts that carry the label")
     axes.legend(loc="upper right", fontsize=8, markerscale=2)
 
@@ -235,7 +236,7 @@ def _name_lowest(axes: Axes, labels: Sequence[str], support: Counts, f1: Floats,
             )
 
 
-def _log_counts(axes: Axes, axis: Axis, counts: Counts, *, decades: bool = False) -> None:
+def log_counts(axes: Axes, axis: Axis, counts: Counts, *, decades: bool = False) -> None:
     """A logarithmic scale that holds `counts`, with plain numbers at its ticks; zeros are left out."""
     seen = counts[counts > 0]
     low, high = (int(seen.min()), int(seen.max())) if len(seen) else (1, 10)
@@ -246,10 +247,10 @@ def _log_counts(axes: Axes, axis: Axis, counts: Counts, *, decades: bool = False
     subs = (1, 2, 3, 4, 5, 6, 8) if high < 10 * low else (1, 2, 5)
     axis.set_major_locator(LogLocator(subs=(1,) if decades else subs, numticks=7 if decades else 14))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda count, _: _thousands(count) if count >= 1 else ""))
+    axis.set_major_formatter(FuncFormatter(lambda count, _: thousands(count) if count >= 1 else ""))
 
 
-def _drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None], *, tooltips: Sequence[str] = ()) -> str:
+def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None], *, tooltips: Sequence[str] = ()) -> str:
     """What `draw` puts on a figure of this size (inches), as an `<svg>` element; `name` keeps its ids apart from others'."""
     buffer = io.StringIO()
     style: list[Any] = ["default", {**STYLE, "svg.hashsalt": name}]  # what the machine's matplotlibrc says does not count
@@ -291,5 +292,6 @@ def _printable(name: str) -> str:
     return "".join(each if each.isprintable() else " " for each in name)
 
 
-def _thousands(value: float, _: object = None) -> str:
+def thousands(value: float, _: object = None) -> str:
+    """A tick's label, as matplotlib's formatters are asked for it."""
     return f"{value:,.0f}"

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from model.manifest import Candidate
-from trainer.plots import INK, MAIN, WIDE
-from trainer.plots import _drawn as drawn
+from trainer.plots import INK, MAIN, WIDE, drawn
 
 HEIGHT = 2.9  # inches
 

@@ -1,0 +1,145 @@
+"""Rows whose labels models trained on the rest disagree with: probabilities and labels to ranked lists. Pure.
+
+A decision is doubted as in Northcutt, Jiang and Chuang, "Confident Learning", JAIR 70, 2021: a label that is not given is
+suggested where its probability is at least the mean over the texts that have it, and LIKELY. With several labels a text,
+each label is a question of its own (Thyagarajan, Snorrason, Mueller and Northcutt, "Identifying Incorrect Annotations in
+Multi-Label Classification Data", 2022), so a given label may be doubted by itself: where its probability is at most the
+mean over the texts without it. Rows are ranked by how likely their two least likely decisions are, one label given and one
+withheld.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from model.manifest import Task
+
+Probabilities = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Marks = NDArray[np.bool_]
+
+LIKELY = 0.5  # several labels of a text seldom have a high mean
+AT_ONCE = 4_096
+
+
+class Kind(StrEnum):
+    """What the models would do to a row: another label instead of one given, one more, one less."""
+
+    OTHER = "other"
+    MISSING = "missing"
+    SURPLUS = "surplus"
+
+
+SHOWN = {Kind.OTHER: 50, Kind.MISSING: 20, Kind.SURPLUS: 20}
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A row at `position` whose labels are doubted.
+
+    score: the probability of its least likely label given, times that of withholding the most likely other; from 0 on.
+    doubted: labels given that should not be; suggested: labels that should; each with its probability, the surest first.
+    """
+
+    position: int
+    score: float
+    doubted: tuple[tuple[int, float], ...]
+    suggested: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """For each kind how many rows are of it, and the most suspicious of them, the worst first, SHOWN at most."""
+
+    counts: dict[Kind, int]
+    worst: dict[Kind, tuple[Disagreement, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Usual:
+    """The mean probability of each label over the texts that have it, inf if none has, and over the others; both [labels]."""
+
+    where_given: Floats
+    elsewhere: Floats
+
+
+def disagreements(probabilities: Probabilities, targets: csr_matrix, task: Task) -> Disagreements:
+    """The rows to look at, from held-out probabilities and the labels given, both [texts, labels]."""
+    usual = _usual(probabilities, targets)
+    scores = np.zeros(len(probabilities))
+    suggested, doubted = np.zeros(len(scores), np.bool_), np.zeros(len(scores), np.bool_)
+    for here, some, given in _batches(probabilities, targets):
+        missing, surplus = _doubts(some, given, usual, task)
+        suggested[here], doubted[here] = missing.any(axis=1), surplus.any(axis=1)
+        scores[here] = _scores(some, given)
+    rows = {
+        Kind.OTHER: np.flatnonzero(suggested & doubted),
+        Kind.MISSING: np.flatnonzero(suggested & ~doubted),
+        Kind.SURPLUS: np.flatnonzero(doubted & ~suggested),
+    }
+    worst = {kind: those[np.argsort(scores[those], kind="stable")[: SHOWN[kind]]] for kind, those in rows.items()}
+    return Disagreements(
+        {kind: len(those) for kind, those in rows.items()},
+        {
+            kind: tuple(_explained(int(at), float(scores[at]), probabilities, targets, usual, task=task) for at in those)
+            for kind, those in worst.items()
+        },
+    )
+
+
+def _batches(probabilities: Probabilities, targets: csr_matrix) -> Iterator[tuple[slice, Floats, Marks]]:
+    """Which rows, their probabilities and the labels given, AT_ONCE after the other."""
+    for start in range(0, len(probabilities), AT_ONCE):
+        here = slice(start, start + AT_ONCE)
+        yield here, probabilities[here].astype(np.float64), targets[here].toarray().astype(np.bool_)
+
+
+def _usual(probabilities: Probabilities, targets: csr_matrix) -> _Usual:
+    carried = np.asarray(targets.sum(axis=0, dtype=np.int64)).ravel()
+    total, where_given = np.zeros(len(carried)), np.zeros(len(carried))
+    for _, some, given in _batches(probabilities, targets):
+        total += some.sum(axis=0)
+        where_given += (some * given).sum(axis=0)
+    elsewhere = (total - where_given) / np.maximum(1, len(probabilities) - carried)
+    return _Usual(np.where(carried > 0, where_given / np.maximum(1, carried), np.inf), elsewhere)
+
+
+def _doubts(some: Floats, given: Marks, usual: _Usual, task: Task) -> tuple[Marks, Marks]:
+    """Which decisions are doubted: labels that are missing and labels that should not be there, both [texts, labels]."""
+    likely = some >= np.maximum(usual.where_given, LIKELY)
+    if task is Task.MULTI_LABEL:
+        return likely & ~given, given & (some <= usual.elsewhere)
+    best = np.where(likely, some, 0).argmax(axis=1)[:, None] == np.arange(some.shape[1])
+    other = best & likely & ~given
+    return other, given & other.any(axis=1)[:, None]
+
+
+def _scores(some: Floats, given: Marks) -> Floats:
+    least_given = np.where(given, some, 1).min(axis=1)
+    most_withheld = np.where(given, 0, some).max(axis=1)
+    scores: Floats = least_given * (1 - most_withheld)
+    return scores
+
+
+def _explained(
+    position: int, score: float, probabilities: Probabilities, targets: csr_matrix, usual: _Usual, *, task: Task
+) -> Disagreement:
+    [(_, some, given)] = _batches(probabilities[position : position + 1], targets[position])
+    missing, surplus = (np.flatnonzero(each[0]) for each in _doubts(some, given, usual, task))
+    chance = some[0]
+    return Disagreement(
+        position=position,
+        score=score,
+        doubted=tuple((int(at), float(chance[at])) for at in _sorted(surplus, chance)),
+        suggested=tuple((int(at), float(chance[at])) for at in _sorted(missing, -chance)),
+    )
+
+
+def _sorted(labels: NDArray[np.int64], by: Floats) -> NDArray[np.int64]:
+    return labels[np.argsort(by[labels], kind="stable")]

@@ -1,0 +1,124 @@
+"""What models that have not seen a text say of it: probabilities of every label for every text, from folds.
+
+The models are those of the `linear` architecture, without its export.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.special import expit, softmax
+
+from model.manifest import Task
+from trainer.analysis.duplicates import label_sums
+from trainer.architectures import descent
+from trainer.architectures.calibration import Calibration, calibrate
+from trainer.architectures.descent import Linear
+from trainer.architectures.features import choose, renumber, tf_idf
+from trainer.architectures.vocabulary import encode, train_tokenizer
+from trainer.config import Config
+from trainer.dealing import deal
+from trainer.examples import Examples
+
+log = logging.getLogger(__name__)
+
+Probabilities = NDArray[np.float32]
+Positions = NDArray[np.int64]
+
+FOLDS = 3
+LEARNT_FROM = 40_000  # texts that a model is fitted on, at most
+ENOUGH_TEXTS = 10  # of a label, below which a model knows too little of it to disagree
+MOST_LABELS = 1_000
+MOST_TEXTS = 150_000
+MOST_DECISIONS = 60_000_000  # texts times labels, four bytes each
+CALIBRATED_ON = 4_000_000  # of these
+MOST_FEATURES = 200_000
+MOST_WEIGHTS = 100_000_000  # features times labels
+PASSES = 4
+AT_ONCE = 4_096
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The part of the examples that models can judge.
+
+    positions: of its texts among all examples; labels: of its labels among all labels; both ascending.
+    sampled: whether there were more texts than can be judged in a few minutes.
+    """
+
+    examples: Examples
+    positions: Positions
+    labels: Positions
+    sampled: bool
+
+
+def scope(examples: Examples, *, seed: int) -> Scope:
+    """Texts with a label that ENOUGH_TEXTS carry: all of them, or a random sample where there are too many."""
+    counts = examples.label_counts()
+    most_frequent = np.argsort(-counts, kind="stable")[:MOST_LABELS]
+    labels = np.sort(most_frequent[counts[most_frequent] >= ENOUGH_TEXTS])
+    targets = csr_matrix(examples.targets[:, labels])
+    labelled = np.flatnonzero(targets.getnnz(axis=1) > 0)
+    positions = _sample(labelled, min(MOST_TEXTS, MOST_DECISIONS // max(1, len(labels))), seed=seed)
+    names = tuple(examples.labels[at] for at in labels)
+    part = replace(examples, labels=names, targets=targets).select(positions)
+    return Scope(part, positions, labels, sampled=len(positions) < len(labelled))
+
+
+def held_out_probabilities(examples: Examples, groups: NDArray[np.int64], config: Config) -> Probabilities:
+    """The probability of each label for each text [examples, labels], by a model fitted on other folds alone.
+
+    groups: of each example; a group is never in two folds, so that no copy of a text vouches for its labels. A model is
+    fitted on at most LEARNT_FROM texts. Words, their weights and the calibration come from all folds: the first two know
+    no labels, and the last is two numbers a label. Same seed, same probabilities.
+    """
+    rows, seed = _features(examples, config), config.training.seed
+    folds = _folds(examples, groups, seed=seed)
+    found = np.zeros((len(examples), len(examples.labels)), np.float32)
+    for fold in range(FOLDS):
+        others, held_out = _sample(np.flatnonzero(folds != fold), LEARNT_FROM, seed=seed), np.flatnonzero(folds == fold)
+        log.info("fold %d of %d: learning from %d texts to judge %d others", fold + 1, FOLDS, len(others), len(held_out))
+        passes = min(PASSES, config.linear.passes)
+        fitted = descent.fit(rows[others], examples.targets[others], penalty=config.linear.penalty, passes=passes, seed=seed)
+        seen = _sample(held_out, max(1, CALIBRATED_ON // len(examples.labels)), seed=seed)
+        calibration = calibrate(fitted.margins(rows[seen]), examples.targets[seen], examples.task)
+        for start in range(0, len(held_out), AT_ONCE):
+            these = held_out[start : start + AT_ONCE]
+            found[these] = _probabilities(fitted, calibration, rows[these], examples.task)
+    return found
+
+
+def _features(examples: Examples, config: Config) -> csr_matrix:
+    """TF-IDF of all texts; a word that occurs once cannot tell anything of another text."""
+    settings = config.linear
+    tokenizer = train_tokenizer(examples, minimum=2)
+    count = tokenizer.get_vocab_size()
+    tokens = encode(tokenizer, examples, max_length=settings.max_length)
+    maximum = min(settings.max_features, MOST_FEATURES, MOST_WEIGHTS // len(examples.labels))
+    kept, features = choose(tokens, word_count=count, minimum_texts=2, maximum=maximum)
+    return tf_idf(renumber(tokens, kept, word_count=count), features)
+
+
+def _folds(examples: Examples, groups: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
+    """A fold for each example, every label in each where that can be."""
+    numbers = np.unique(groups, return_inverse=True)[1].ravel()
+    units = label_sums(examples.targets, numbers)
+    dealt = deal(units, np.bincount(numbers).astype(np.int64), np.full(FOLDS, 1 / FOLDS), seed=seed)
+    folds: NDArray[np.int64] = dealt[numbers]
+    return folds
+
+
+def _sample(positions: Positions, most: int, *, seed: int) -> Positions:
+    if len(positions) <= most:
+        return positions
+    return np.sort(np.random.default_rng(seed).choice(positions, most, replace=False))
+
+
+def _probabilities(fitted: Linear, calibration: Calibration, rows: csr_matrix, task: Task) -> Probabilities:
+    logits = fitted.margins(rows) * calibration.slope + calibration.offset
+    found = softmax(logits, axis=1) if task is Task.SINGLE_LABEL else expit(logits)
+    return np.asarray(found, np.float32)

@@ -1,0 +1,144 @@
+"""The page's plots, drawn as those of a version's report: arrays to SVG text that takes its colours from the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from trainer.plots import (
+    ALL_BARS,
+    CONTRAST,
+    HALF,
+    INK,
+    MAIN,
+    MOST_FREQUENT,
+    MUTED,
+    PALE,
+    RAREST,
+    TOOLTIPS,
+    WIDE,
+    draw_bars,
+    drawn,
+    log_counts,
+    shortened,
+    thousands,
+)
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+LEGIBLE = 0.055  # of a cell's colour, below which it says nothing
+LABELS_A_TEXT = 12  # bars; the last one takes all that have more
+
+
+def label_counts(labels: Sequence[str], counts: Counts) -> str:
+    """Texts that carry each label: a bar for each, or for the most frequent and the rarest beside a curve of all."""
+    order = np.argsort(-counts, kind="stable")
+    few = len(labels) <= ALL_BARS
+    shown = order if few else np.concatenate([order[:MOST_FREQUENT], order[-RAREST:]])
+    places = np.arange(len(shown), dtype=float)
+    if not few:
+        places[MOST_FREQUENT:] += 1  # room for the row that says what is left out
+
+    def draw(figure: Figure) -> None:
+        left, *right = figure.subplots(1, 1 if few else 2, squeeze=False, width_ratios=None if few else [1.25, 1])[0]
+        draw_bars(left, places, counts[shown], [labels[at] for at in shown])
+        left.set_xlabel("texts")
+        if right:
+            left_out = f"{len(labels) - len(shown):,} more labels"
+            left.text(0, MOST_FREQUENT, left_out, color=MUTED, style="italic", va="center", transform=left.get_yaxis_transform())
+            _rank_curve(right[0], counts[order])
+
+    return drawn("label counts", (WIDE, 0.8 + 0.19 * (places[-1] + 1)), draw)
+
+
+def labels_per_text(sizes: Counts) -> str:
+    """How many texts have one label, two, and so on; sizes [texts]."""
+    found = np.bincount(np.minimum(sizes, LABELS_A_TEXT))[1:]
+    names = [f"{number}{' and more' if number == LABELS_A_TEXT else ''}" for number in range(1, len(found) + 1)]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        draw_bars(axes, np.arange(len(found), dtype=float), found, names)
+        axes.set(xlabel="texts", ylabel="labels of a text")
+
+    return drawn("labels per text", (HALF, 3.0), draw)
+
+
+def text_lengths(words: Counts, cut: float, limit: int) -> str:
+    """How many words texts have [texts], and about where a model of `limit` tokens stops to read: after `cut` words."""
+    top = max(int(min(words.max(), np.quantile(words, 0.995))), 1)
+    edges = np.arange(0, top + 1 + (step := -(-top // 60)), step)
+    shares = np.histogram(np.minimum(words, top), edges)[0] / len(words)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.stairs(shares, edges, fill=True, color=PALE)
+        axes.stairs(shares, edges, color=MAIN, lw=1.2)
+        if cut <= top:
+            axes.axvline(cut, color=CONTRAST, lw=1.4, ls=(0, (4, 3)))
+            above = axes.get_xaxis_transform()
+            axes.text(cut, 1.0, f"about {limit:,} tokens", color=CONTRAST, ha="right", va="bottom", transform=above)
+        axes.set(xlabel="words in a text", ylabel="share of the texts", xlim=(0, edges[-1] * 1.01), ylim=(0, None))
+        axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
+
+    return drawn("text lengths", (HALF, 3.0), draw)
+
+
+def co_occurrence(labels: Sequence[str], shares: Floats) -> str:
+    """Of the texts with the row's label, the share with the column's, as squares of more or less colour [labels, labels]."""
+    size = len(labels)
+    away = ~np.eye(size, dtype=np.bool_)
+    seen = [(int(row), int(column)) for row, column in np.argwhere(away & (shares >= LEGIBLE))]
+    tooltips = [f"of {labels[row]}, {shares[row, column]:.0%} have {labels[column]} too" for row, column in seen]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        own = PatchCollection([_cell(at, at) for at in range(size)], facecolors=[_shade(MUTED, 0.25)], lw=0)
+        axes.add_collection(own)
+        cells = [_cell(row, column) for row, column in seen]
+        colours = [_shade(MAIN, float(shares[row, column])) for row, column in seen]
+        axes.add_collection(PatchCollection(cells, facecolors=colours, lw=0))
+        _number_strongest(axes, shares, seen)
+        # A collection's cells may be drawn without elements of their own; markers, which nobody sees, always have one each.
+        axes.plot([at for _, at in seen], [at for at, _ in seen], "s", ms=13, alpha=0, gid="tooltips")
+        names = [shortened(name) for name in labels]
+        axes.set_yticks(range(size), labels=names, parse_math=False, fontsize=8, color=INK)
+        axes.set_xticks(range(size), labels=names, parse_math=False, fontsize=8, color=INK, rotation=90)
+        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+
+    side = min(WIDE, 2.6 + 0.3 * size)
+    return drawn("labels that come together", (WIDE, side), draw, tooltips=tooltips)
+
+
+def _number_strongest(axes: Axes, shares: Floats, seen: list[tuple[int, int]]) -> None:
+    """Percentages where they matter: colour alone tells no one a number."""
+    for row, column in seen:
+        if shares[row, column] >= 0.2:
+            axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", fontsize=7, color=INK)
+
+
+def _cell(row: int, column: int) -> Rectangle:
+    return Rectangle((column - 0.47, row - 0.47), 0.94, 0.94)
+
+
+def _shade(colour: str, strength: float) -> tuple[str, float]:
+    return colour, round(0.08 + 0.77 * min(1.0, strength), 3)
+
+
+def _rank_curve(axes: Axes, ranked: Counts) -> None:
+    ranks = np.arange(1, len(ranked) + 1)
+    axes.plot(ranks, ranked, ".", color=MAIN, ms=4, rasterized=len(ranks) > TOOLTIPS)
+    log_counts(axes, axes.yaxis, ranked)
+    axes.set(xlabel="labels, the most frequent first", ylabel="texts that carry the label")

@@ -1,0 +1,258 @@
+"""The decisions that findings suggest: figures in, sentences and settings out. Pure.
+
+What is suggested can be written into a file for `train --config`; what only a person can decide is a sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from model.manifest import Task
+from trainer.analysis.co_occurrence import CoOccurrence, Pair
+from trainer.analysis.disagreements import Kind
+from trainer.analysis.duplicates import Conflict, Repetition
+from trainer.analysis.findings import FEWEST_WORDS, Findings
+from trainer.analysis.names import guessed_separator, same_names
+from trainer.config import Config, SplitConfig
+from trainer.imbalance import Imbalance, measure
+from trainer.tables import counted
+
+FEW_EXAMPLES = 10  # with a tenth of the data as the test part, one text there
+NEGLIGIBLE = 0.02  # of all labels given
+UNEVEN, VERY_UNEVEN = 3.0, 10.0  # MeanIR
+PLENTY = 500  # texts of the middle label, above which leaving some out costs little
+TEXTS_TO_SCORE = 100  # below which a score's 95 % interval is wider than 0.1
+LARGEST_SHARE = 0.25
+MANY_COPIES = 0.01
+ONE_LABEL = 0.9  # Jaccard index from which two labels are nearly the same texts
+RARELY_SEVERAL = 0.01
+LONGEST_ENCODER = 512  # tokens that BERT and most of its kind can see
+STEP = 32
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What to do, why, and the settings that do it, such as {"training.max_length": 384}; none: it is no setting."""
+
+    advice: str
+    reason: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def suggest(found: Findings, config: Config) -> tuple[Suggestion, ...]:
+    """What the findings suggest: first what the labels are, then the rows, then the training."""
+    examples, duplicates = found.examples, found.duplicates
+    counts, labels = examples.label_counts(), examples.labels
+    several = float((examples.targets.getnnz(axis=1) > 1).mean())
+    swapped = found.judged.found.counts[Kind.OTHER] if found.judged else None
+    equal = sum(each.equal for each in duplicates.conflicts)
+    return (
+        *separator(examples.task, several, found.notes, config),
+        *aliases(labels, counts, config),
+        *same_texts(found.co_occurrence, labels),
+        *rare_labels(counts, labels, config.dataset.minimum_examples),
+        *contradictions(duplicates.conflicts, equal, swapped, len(found.near_empty)),
+        *division(len(found.trained), duplicates.near, config.split),
+        *maximum_length(found.lengths.tokens(), found.lengths.words, config),
+        *balance(measure(found.trained.targets), config),
+    )
+
+
+def as_yaml(suggestions: tuple[Suggestion, ...], config: Config) -> str:
+    """The dataset and every suggested setting, as a file for `train --config`."""
+    dataset = config.dataset
+    settings: dict[str, Any] = {
+        "dataset": {
+            "uri": dataset.uri,
+            "text_columns": list(dataset.text_columns),
+            "label_columns": list(dataset.label_columns),
+        }
+    }
+    for suggestion in suggestions:
+        for key, value in suggestion.settings.items():
+            section, _, name = key.partition(".")
+            settings.setdefault(section, {})[name] = value
+    text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def separator(task: Task, several: float, notes: tuple[str, ...], config: Config) -> Iterator[Suggestion]:
+    """Whether a text has one label or more, and what joins them. several: the share of texts with more than one."""
+    guessed = guessed_separator(notes)
+    if task is Task.SINGLE_LABEL:
+        reason = "No text has more, so a model gives the most probable one, and probabilities add up to 1."
+        yield Suggestion("Train for one label a text: nothing is to be set.", reason)
+    elif guessed is not None and several < RARELY_SEVERAL:
+        reason = (
+            f"Only {percent(several)} of the texts have several labels if {guessed!r} joins them: it may be part of their names."
+        )
+        yield Suggestion(f"Look whether {guessed!r} separates labels; if not, let nothing separate them.", reason,
+                         {"dataset.label_separator": ""})  # fmt: skip
+    elif guessed is not None:
+        reason = (
+            f"It was guessed, and {percent(several)} of the texts have several labels by it; a guess may change with the data."
+        )
+        yield Suggestion(f"Write down that {guessed!r} separates labels.", reason, {"dataset.label_separator": guessed})
+    else:
+        reason = (
+            f"{percent(several)} of the texts have more than one, so each label is a decision of its own, with its own threshold."
+        )
+        yield Suggestion("Train for several labels a text: nothing is to be set.", reason)
+    if config.dataset.label_separator == "auto" and guessed is None:
+        yield from (Suggestion("Look at what joins labels.", f"{note[0].upper()}{note[1:]}.") for note in notes if _doubts(note))
+
+
+def _doubts(note: str) -> bool:
+    return "set dataset.label_separator if they are several" in note
+
+
+def aliases(labels: tuple[str, ...], counts: NDArray[np.int64], config: Config) -> Iterator[Suggestion]:
+    """Labels that differ by case, blanks or punctuation alone."""
+    found = same_names(labels, counts)
+    if not found:
+        return
+    example = next(iter(found.items()))
+    verb = "differs" if len(found) == 1 else "differ"
+    reason = f"{counted(len(found), 'label')} {verb} from another by case, blanks or punctuation alone: {_names(list(found))}."
+    yield Suggestion(f"Count {example[0]!r} as {example[1]!r}, and so on." if len(found) > 1 else
+                     f"Count {example[0]!r} as {example[1]!r}.", reason,
+                     {"dataset.aliases": {**config.dataset.aliases, **found}})  # fmt: skip
+
+
+def same_texts(found: CoOccurrence, labels: tuple[str, ...]) -> Iterator[Suggestion]:
+    """Labels that nearly the same texts carry, and those that imply another: a person has to say what they mean."""
+    alike = [pair for pair in found.pairs if pair.jaccard >= ONE_LABEL]
+    if alike:
+        reason = f"Of the texts with either, {percent(alike[-1].jaccard)} and more have both: {_pairs(alike, labels)}."
+        yield Suggestion("Decide whether labels that nearly always come together are one; if so, rename with dataset.aliases.",
+                         reason)  # fmt: skip
+    if found.implications:
+        first = found.implications[0]
+        of = len({each.of for each in found.implications})
+        reason = (
+            f"{counted(of, 'label')} {'brings' if of == 1 else 'bring'} another along in 95 % of the texts and more, such as "
+            f"{labels[first.of]} and {labels[first.also]}: a hierarchy, or a rule of whoever labelled."
+        )
+        yield Suggestion("Expect labels that imply others; such a pair scores well without saying much.", reason)
+
+
+def rare_labels(counts: NDArray[np.int64], labels: tuple[str, ...], minimum: int) -> Iterator[Suggestion]:
+    """Labels that are too rare to learn, or to be scored."""
+    given, rare = counts.sum(), np.flatnonzero(counts < FEW_EXAMPLES)
+    if not len(rare):
+        return
+    share = counts[rare].sum() / given
+    lost = int((counts < minimum).sum())
+    named = _names([labels[at] for at in rare[np.argsort(-counts[rare], kind="stable")]])
+    reason = (
+        f"{counted(len(rare), 'label')} of {len(counts):,} {'has' if len(rare) == 1 else 'have'} fewer than {FEW_EXAMPLES} texts "
+        f"({percent(share)} of all labels given; {lost:,} below dataset.minimum_examples: {minimum}): {named}."
+    )
+    if share <= NEGLIGIBLE and minimum < FEW_EXAMPLES and (counts >= FEW_EXAMPLES).sum() > 1:
+        reason += " With a tenth of the data as the test part, such a label's score is chance."
+        yield Suggestion("Leave out labels that are too rare to be scored.", reason, {"dataset.minimum_examples": FEW_EXAMPLES})
+    else:
+        yield Suggestion("Collect more texts of the rare labels, or merge them with dataset.aliases.", reason)
+
+
+def maximum_length(tokens: NDArray[np.int64], words: NDArray[np.int64], config: Config) -> Iterator[Suggestion]:
+    """How much of a text a model should see, from the 95th percentile. tokens, words: of each text [texts]."""
+    limit, longest = config.training.max_length, float(np.percentile(tokens, 95))
+    wanted = min(LONGEST_ENCODER, max(STEP, STEP * math.ceil(longest / STEP)))
+    cut = float((tokens > limit).mean())
+    if wanted > limit:
+        reason = f"At {limit:,} tokens {percent(cut)} of the texts would be cut; 95 % have at most about {longest:,.0f}."
+        if longest > LONGEST_ENCODER:
+            reason += f" Most encoders see {LONGEST_ENCODER}."
+        yield Suggestion("Let the transformer see more of each text.", reason, {"training.max_length": wanted})
+    elif wanted <= limit / 2:
+        reason = (
+            f"95 % of the texts have at most about {longest:,.0f} tokens; a limit below {limit:,} bounds what the longest cost."
+        )
+        yield Suggestion("Cut the few long texts: the transformer gets cheaper.", reason, {"training.max_length": wanted})
+    many = float(np.percentile(words, 95))
+    if many > config.linear.max_length:
+        wanted = min(2048, STEP * math.ceil(many / STEP))
+        reason = f"95 % of the texts have at most {many:,.0f} words; linear sees {config.linear.max_length:,}."
+        if wanted > config.linear.max_length:
+            yield Suggestion("Let linear see more of each text.", reason, {"linear.max_length": wanted})
+
+
+def balance(found: Imbalance, config: Config) -> Iterator[Suggestion]:
+    """What to do about labels of very different frequency."""
+    if config.balance.sampling != "none" or found.mean_ratio < UNEVEN:
+        return
+    reason = (
+        f"The largest label has {found.largest:,} texts, the middle one {found.median:,.0f}, the smallest {found.smallest:,}; "
+        f"MeanIR is {found.mean_ratio:.1f}."
+    )
+    sampling = "undersample" if found.median >= PLENTY else "oversample"
+    if found.mean_ratio < VERY_UNEVEN:
+        yield Suggestion(f"If macro-F1 is what counts, try balance.sampling: {sampling} beside a plain training.", reason)
+        return
+    reason += (
+        " There are texts enough to leave some out."
+        if sampling == "undersample"
+        else " There are too few texts to leave any out."
+    )
+    yield Suggestion("Balance, and compare with a plain training: macro-F1 may rise and micro-F1 fall.", reason,
+                     {"balance.sampling": sampling})  # fmt: skip
+
+
+def division(rows: int, near: Repetition, split: SplitConfig) -> Iterator[Suggestion]:
+    """How to divide: enough texts to score, copies on one side. rows: that a training would use."""
+    share = min(LARGEST_SHARE, math.ceil(20 * TEXTS_TO_SCORE / max(1, rows)) / 20)
+    if share > max(split.test_share, split.validation_share):
+        reason = (
+            f"{rows:,} texts leave {rows * split.test_share:,.0f} to score; below {TEXTS_TO_SCORE}, chance moves a score by 0.1."
+        )
+        yield Suggestion("Set more aside for validation and test, or collect more texts.", reason,
+                         {"split.test_share": share, "split.validation_share": share})  # fmt: skip
+    copies = near.beyond_first / max(1, rows)
+    if near.largest > LARGEST_SHARE * rows:
+        reason = f"One group of near-duplicates has {near.largest:,} of {rows:,} texts, and a group is never divided."
+        yield Suggestion("Remove boilerplate that the texts share.", reason)
+    elif copies >= MANY_COPIES:
+        reason = (
+            f"{near.beyond_first:,} texts ({percent(copies)}) nearly repeat another: divided at will, they score from memory."
+        )
+        if split.near_duplicates == 1:
+            yield Suggestion("Keep near-duplicates in one part.", reason, {"split.near_duplicates": 0.7})
+        else:
+            yield Suggestion(f"Keep split.near_duplicates at {split.near_duplicates:g}, not at 1.", reason)
+
+
+def contradictions(found: tuple[Conflict, ...], equal: int, swapped: int | None, near_empty: int) -> Iterator[Suggestion]:
+    """Rows to look at before a training. equal: conflicts of equal words. swapped: rows with another label suggested."""
+    if found:
+        reason = f"{counted(len(found), 'group')} of near-duplicates, {equal:,} with equal words, do not agree on their labels."
+        yield Suggestion("Settle the labels of texts that stand in the data twice.", reason)
+    if swapped:
+        reason = f"For {counted(swapped, 'row')}, models of the other rows doubt a label given and are confident of another."
+        yield Suggestion("Read the suspicious rows from the top, and correct what is wrong.", reason)
+    if near_empty:
+        reason = f"{counted(near_empty, 'text')} of fewer than {FEWEST_WORDS} words: so few say little."
+        yield Suggestion("Look at near-empty texts: drop them, or add a column to dataset.text_columns.", reason)
+
+
+def percent(share: float) -> str:
+    """As few digits as say something: 34 %, 3.4 %, 0.34 %."""
+    digits = 0 if share >= 0.1 or not share else 1 if share >= 0.01 else 2
+    return f"{100 * share:.{digits}f} %"
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _pairs(pairs: list[Pair], labels: tuple[str, ...]) -> str:
+    return _names([f"{labels[pair.one]} with {labels[pair.other]}" for pair in pairs])
