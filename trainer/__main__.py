@@ -1,4 +1,4 @@
-"""The trainer's commands: train, evaluate, settings."""
+"""The trainer's commands: train, evaluate, settings, analyze, and those that balance a file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import click
 
 from model.storage import open_store
 from trainer import logs
+from trainer.analysis.command import analyze
+from trainer.balancing_commands import mltl, oversample, undersample
 from trainer.command_line import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
 from trainer.config import Config, add_to_environment, environment
 from trainer.processes import Processes, read_processes, run_all
@@ -135,9 +137,8 @@ def main() -> None:
     """Labelled texts to a published version."""
 
 
-main.add_command(train)
-main.add_command(evaluate)
-main.add_command(settings)
+for command in (train, settings, analyze, undersample, oversample, mltl, evaluate):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -147,7 +147,7 @@ class BalanceConfig(Settings):
 
     sampling: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
         default="none",
-        description="undersample: drop texts by the joint probability of their labels' excess; undersample-any: keep a text if any of its labels draws to keep it; mltl: drop texts of the opposite kind among the nearest neighbours of rare ones; oversample: repeat texts of rare labels (ML-ROS)",
+        description="undersample: drop texts by the joint probability of their labels' excess; undersample-any: keep a text if any of its labels draws to keep it; mltl: drop texts of frequent labels only whose nearest text, theirs being the nearest of it too, has rather other labels; oversample: repeat texts of rare labels (ML-ROS)",
     )
     threshold: int | None = Field(
         default=None, ge=1, description="texts of a label that undersampling aims at; none: the median of the labels' counts"
@@ -155,7 +155,7 @@ class BalanceConfig(Settings):
     oversample_share: float = Field(default=0.25, gt=0, le=4, description="texts that oversampling adds, of those there are")
     loss: Literal["plain", "weighted", "focal"] = Field(
         default="plain",
-        description="weighted: each label by the square root of its rarity; focal: decisions that are right already count less",
+        description="weighted: each label by the square root of its rarity; focal: decisions that are right already count less, transformer only",
     )
     focal_gamma: float = Field(default=2.0, ge=0, le=10, description="how much less; 0: the plain loss")
 

@@ -39,19 +39,31 @@ class Linear:
         return found
 
 
-def fit(features: csr_matrix, targets: csr_matrix, *, penalty: float, passes: int, seed: int) -> Linear:
+def fit(
+    features: csr_matrix,
+    targets: csr_matrix,
+    *,
+    penalty: float,
+    passes: int,
+    seed: int,
+    weights: NDArray[np.float32] | None = None,
+) -> Linear:
     """The model that `passes` visits of every example lead to, in an order that follows from `seed`.
 
     Minimises, for each label, |w|^2 / 2 + penalty * sum(max(0, 1 - y * (w x))^2), where x has a constant 1 for the bias.
+    weights: what the penalty of an example that carries the label is multiplied by [labels]; none: 1.
     """
+    slack = np.full((2, targets.shape[1]), 1 / (2 * penalty), np.float32)
+    if weights is not None:
+        slack[1] /= weights
     orders = [np.random.default_rng([seed, each]).permutation(features.shape[0]) for each in range(passes)]
     rows = _Rows(features.indptr, features.indices, features.data)
     edges = range(0, targets.shape[1], BLOCK)
     steps = progress(len(edges) * passes, f"fitting {targets.shape[1]} labels")
     with steps as advance, ThreadPoolExecutor(usable_cores()) as threads:
         blocks = [
-            threads.submit(_fit_block, rows, features.shape[1], targets[:, at : at + BLOCK].tocsr(), penalty, orders, advance)
-            for at in edges
+            threads.submit(_fit_block, rows, features.shape[1], targets[:, part].tocsr(), slack[:, part], orders, advance)
+            for part in (slice(at, at + BLOCK) for at in edges)
         ]
         fitted = [each.result() for each in blocks]
     return Linear(np.concatenate([each.weights for each in fitted], axis=1), np.concatenate([each.bias for each in fitted]))
@@ -61,7 +73,7 @@ def _fit_block(
     rows: _Rows,
     feature_count: int,
     targets: csr_matrix,
-    penalty: float,
+    slack: NDArray[np.float32],
     orders: list[NDArray[np.int64]],
     advance: Callable[[], object],
 ) -> Linear:
@@ -71,7 +83,7 @@ def _fit_block(
     )
     labelled = _Labelled(targets.indptr, targets.indices)
     squares = _squares(rows)
-    slack = np.float32(1 / (2 * penalty))
+    slack = np.ascontiguousarray(slack)
     for order in orders:
         _pass(order, rows, labelled, squares, slack, state)
         advance()
@@ -117,12 +129,13 @@ def _pass(
     rows: _Rows,
     labelled: _Labelled,
     squares: NDArray[np.float32],
-    slack: np.float32,
+    slack: NDArray[np.float32],
     state: _State,
 ) -> None:
-    """Visit every example once, in `order`."""
+    """Visit every example once, in `order`. slack: 1 / (2 penalty) without the label and with it [2, labels]."""
     labels = len(state.bias)
     sign = np.full(labels, np.float32(-1))
+    own_slack = slack[0].copy()
     step = np.empty(labels, np.float32)
     for example in order:
         begin, end = rows.starts[example], rows.starts[example + 1]
@@ -133,9 +146,11 @@ def _pass(
             value = rows.values[at]
             for label in range(labels):
                 step[label] += value * row[label]
-        sign[own] = np.float32(1)
-        changed = _step(state.duals[example], sign, step, slack, squares[example] + slack)
-        sign[own] = np.float32(-1)
+        for label in own:
+            sign[label], own_slack[label] = np.float32(1), slack[1, label]
+        changed = _step(state.duals[example], sign, step, own_slack, squares[example])
+        for label in own:
+            sign[label], own_slack[label] = np.float32(-1), slack[0, label]
         if changed == 0:
             continue
         for label in range(labels):
@@ -149,13 +164,17 @@ def _pass(
 
 @compiled
 def _step(
-    dual: NDArray[np.float32], sign: NDArray[np.float32], step: NDArray[np.float32], slack: np.float32, curvature: np.float32
+    dual: NDArray[np.float32],
+    sign: NDArray[np.float32],
+    step: NDArray[np.float32],
+    slack: NDArray[np.float32],
+    square: np.float32,
 ) -> int:
     """Turn the margins in `step` into what the weights move by, each label's dual to its minimum; returns how many moved."""
     changed = 0
-    inverse = np.float32(1) / curvature
     for label in range(len(dual)):
-        gradient = sign[label] * step[label] - np.float32(1) + slack * dual[label]
+        gradient = sign[label] * step[label] - np.float32(1) + slack[label] * dual[label]
+        inverse = np.float32(1) / (square + slack[label])
         new = max(dual[label] - gradient * inverse, np.float32(0))
         difference = new - dual[label]
         dual[label] = new

@@ -23,6 +23,7 @@ from trainer.architectures.linear_graph import Scorer, quantise, to_onnx
 from trainer.architectures.vocabulary import encode, encode_texts, train_tokenizer, word_tokenizer, words_of
 from trainer.config import Config, LinearConfig
 from trainer.examples import Examples
+from trainer.imbalance import rarity
 
 log = logging.getLogger(__name__)
 # Features times labels: the weights take four bytes each while they are fitted, one in the graph, whose file must not reach
@@ -35,6 +36,8 @@ AGREEMENT = 1e-4  # how far a logit may be off, for each unit of the largest
 def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) -> Exported:
     """Fit on `train`, calibrate on `validation`, and write graph and tokenizer into `folder`.
 
+    With `config.balance.loss` "weighted", errors on a label's own texts cost more the rarer it is; "focal" is for the
+    transformer, and changes nothing here: the squared hinge counts no decision that is right by a margin anyway.
     The same examples, settings and machine give the same bytes, whatever the number of threads. Raises ExportFailed.
     """
     started = time.monotonic()
@@ -46,6 +49,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
         penalty=settings.penalty,
         passes=settings.passes,
         seed=config.training.seed,
+        weights=rarity(train.targets) if config.balance.loss == "weighted" else None,
     )
     held_out = tf_idf(encode(tokenizer, validation, max_length=settings.max_length), features)
     calibration = calibrate(fitted.margins(held_out), validation.targets, validation.task)

@@ -1,0 +1,60 @@
+"""A file of labelled texts to a balanced one: the labels are read first, then the rows are copied or left out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.manifest import Task
+from trainer.arxiv import with_preset
+from trainer.balancing import positions
+from trainer.config import Config
+from trainer.examples import DatasetRejected, Examples
+from trainer.fetching import fetch
+from trainer.imbalance import Imbalance, measure
+from trainer.labels import read_labels
+from trainer.tables import read_table
+from trainer.tabular_files import copy_rows, refuse_same, target_at
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BalancedFile:
+    """What was written where, and the imbalance before and after; notes say what was guessed about the labels."""
+
+    uri: str
+    before: Imbalance
+    after: Imbalance
+    notes: tuple[str, ...]
+
+
+def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path) -> BalancedFile:
+    """Write the rows of `config.dataset.uri` to `target` as `config.balance` says; nothing of a row changes.
+
+    with_texts: whether the strategy looks at the texts. Labels count by their new names, as for training; every label
+    counts, however few rows have it, and rows without a label or a text are copied. Raises ConfigRejected,
+    DatasetRejected, StorageError.
+    """
+    out = target_at(target, setting="OUT")
+    dataset = with_preset(config.dataset, config.dataset.uri)
+    log.info("reading %s", dataset.uri)
+    files = fetch(dataset.uri, scratch=scratch, setting="IN")
+    refuse_same(dataset.uri, files, out)
+    text = dataset.text_columns if with_texts else ()
+    table = read_table(files, text=text, labels=dataset.label_columns, scratch=scratch)
+    labelled = read_labels(table.labels, listed=table.listed, separator=dataset.label_separator, aliases=dataset.aliases)
+    if not labelled.names:
+        raise DatasetRejected(f"IN {dataset.uri!r}: no row has a label; found columns: {', '.join(table.columns)}")
+    task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL
+    rows = np.arange(len(table.sizes))
+    chosen = positions(
+        Examples(table.file, rows, labelled.names, labelled.targets, task), config.balance, seed=config.training.seed
+    )
+    log.info("writing %s", out.uri)
+    copy_rows(files, np.bincount(chosen, minlength=len(rows)), out, scratch=scratch)
+    before, after = measure(labelled.targets), measure(labelled.targets[chosen])
+    return BalancedFile(out.uri, before, after, table.notes + labelled.notes)
