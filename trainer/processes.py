@@ -58,6 +58,7 @@ def read_processes(environment: Mapping[str, str], *, gpus: Callable[[], int]) -
         "LOCAL_WORLD_SIZE": str(here),
         "MASTER_ADDR": address,
         "MASTER_PORT": environment.get("PET_MASTER_PORT", str(PORT)),
+        "TORCH_CPP_LOG_LEVEL": environment.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # its warnings would stand between lines of JSON
     }
     node = tuple({**common, "RANK": str(first + local), "LOCAL_RANK": str(local)} for local in range(here))
     return Processes(first, nodes * here, node=node)

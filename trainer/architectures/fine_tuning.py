@@ -191,6 +191,7 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
         lr_scheduler_type="linear",
         use_cpu=not torch.cuda.is_available(),
         ddp_backend=together.backend() if together.count() > 1 else None,
+        ddp_find_unused_parameters=False,
         bf16=devices.has_bfloat16(),
         seed=settings.seed,
         eval_strategy="steps",

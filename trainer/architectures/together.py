@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import distributed
+from torch import distributed, serialization
 
 # Until the others have come: their nodes may have to be started first, and they read the data, too. Also how long one may
 # be silent before the others take it for dead.
 START = timedelta(minutes=30)
 # While the first process exports, scores and publishes, the others wait.
 END = timedelta(days=2)
+
+
+BEFORE_TORCH = 5  # its own ways to restore data are asked from 10 on
 
 
 class PeerLost(ConnectionError):
@@ -78,8 +82,10 @@ def until_published() -> Iterator[None]:
             distributed.init_process_group(backend(), timeout=START)
         except RuntimeError as error:
             raise PeerLost(f"the other processes of the training did not come: {str(error).splitlines()[0]}") from error
+        end = distributed.new_group(backend="gloo", timeout=END)  # while all are there: it could wait for one that has gone
+        serialization.register_package(BEFORE_TORCH, lambda _: None, _numbered_cpu)
         yield
-        distributed.barrier(distributed.new_group(backend="gloo", timeout=END))
+        distributed.barrier(end)
         distributed.destroy_process_group()
 
 
@@ -105,6 +111,11 @@ SIGNS = (
     "TCPStore",
     "gloo",
 )
+
+
+def _numbered_cpu(storage: Any, place: str) -> Any:
+    """The Trainer loads the optimizer's state to a device of the process's own, such as "cpu:1", which torch cannot find."""
+    return storage if place.startswith("cpu:") else None
 
 
 def _device() -> str:

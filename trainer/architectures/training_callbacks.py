@@ -135,6 +135,7 @@ class StoreCheckpoints(TrainerCallback):
         """Asks for a checkpoint, and for the end."""
         stop, due = together.agree(self._interruption.asked, time.monotonic() >= self._due)
         if stop:
+            self._interruption.asked = True  # maybe of another process: none may go on as if the training were over
             control.should_training_stop, control.should_evaluate = True, False
         if stop or due:
             control.should_save = self._checkpoints is not None
@@ -143,6 +144,7 @@ class StoreCheckpoints(TrainerCallback):
         """Looks between two batches of an evaluation, too."""
         (stop,) = together.agree(self._interruption.asked)
         if stop:
+            self._interruption.asked = True
             raise EvaluationAbandoned
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

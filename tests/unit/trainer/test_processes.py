@@ -29,7 +29,7 @@ def test_a_node_of_several_takes_its_place_by_the_variables_of_torchrun() -> Non
     assert processes.node == (
         {
             "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "papers-0.papers", "MASTER_PORT": "29500",
-            "RANK": "2", "LOCAL_RANK": "0",
+            "RANK": "2", "LOCAL_RANK": "0", "TORCH_CPP_LOG_LEVEL": "ERROR",
         },
     )  # fmt: skip
 

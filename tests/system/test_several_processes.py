@@ -1,0 +1,83 @@
+"""One training in two processes on this machine, as two nodes would run it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.attempts import Attempt, make_dataset
+from tests.encoders import write_tiny_bert
+
+# Without dropout a step does the same to the same texts, however they are shared.
+SAME = {"training__dropout": 0, "training__num_epochs": 4, "training__batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bert(tmp_path_factory.mktemp("encoder") / "bert")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_dataset(tmp_path)
+    return tmp_path
+
+
+def start_two(folder: Path, bert: Path, **settings: object) -> tuple[Attempt, Attempt]:
+    """Two nodes; they share the storage, and nothing else."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port}
+    return tuple(  # type: ignore[return-value]
+        Attempt(folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings)
+        for rank in ("0", "1")
+    )
+
+
+def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
+    folder: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    alone = tmp_path_factory.mktemp("alone")
+    make_dataset(alone)
+    one = Attempt(alone, bert=bert, **SAME)
+    assert one.end() == 0
+
+    first, second = start_two(folder, bert, **SAME)
+
+    assert (first.end(), second.end()) == (0, 0)
+    assert first.losses() == pytest.approx(one.losses(), rel=0.01, abs=0.001)
+    assert first.manifest().scores.validation.micro_f1 == pytest.approx(one.manifest().scores.validation.micro_f1, abs=0.04)
+    assert "publishing" in first.log_file.read_text()
+    assert "publishing" not in second.log_file.read_text()
+
+
+def test_when_one_is_lost_the_other_fails_and_the_next_attempt_goes_on(folder: Path, bert: Path) -> None:
+    first, second = start_two(folder, bert, training__num_epochs=10)
+    first.wait_for("saved a checkpoint")
+    second.signal(signal.SIGKILL)
+    second.end()
+    assert first.end() == 75
+    assert "another process of the training has gone" in first.log_file.read_text()
+
+    first, second = start_two(folder, bert, training__num_epochs=10)
+    assert (first.end(), second.end()) == (0, 0)
+    assert "resuming at step" in first.log_file.read_text()
+
+
+def test_when_one_is_told_to_stop_both_do_after_a_checkpoint(folder: Path, bert: Path) -> None:
+    first, second = start_two(folder, bert, training__num_epochs=10, checkpoints__every_minutes=60)
+    first.wait_for("validation micro-F1")
+    second.signal(signal.SIGTERM)
+    assert second.end() == 143
+    assert first.end() in (143, 75)
+    assert "saved a checkpoint" in first.log_file.read_text()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_in_both(folder: Path, bert: Path) -> None:
+    first, second = start_two(folder, bert, training__batch_size=7)
+    assert (first.end(), second.end()) == (64, 64)
+    assert "training.batch_size is 7: expected a multiple of the 2 processes" in first.log_file.read_text()
