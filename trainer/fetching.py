@@ -91,7 +91,10 @@ def _is_hidden(name: str) -> bool:
 
 
 def _from_store(uri: str, *, scratch: Path, setting: str) -> list[SourceFile]:
-    store, keys = _find(uri)
+    try:
+        store, keys = _find(uri)
+    except StorageRejected as error:
+        raise StorageRejected(f"{setting}: {error}") from error
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="files-"))
     # Numbered, since a key may be no name for a file here.
     files = [SourceFile(key, folder / f"{index:05}-{key.rsplit('/', 1)[-1]}") for index, key in enumerate(keys)]

@@ -20,6 +20,7 @@ from polars.io.plugins import register_io_source
 
 from trainer.examples import DatasetRejected
 from trainer.fetching import SourceFile
+from trainer.side_by_side import side_by_side
 
 # Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
 BLOCK_BYTES = 4 << 20
@@ -170,11 +171,21 @@ def _in_slices(frame: pl.LazyFrame) -> pl.LazyFrame:
     schema = frame.collect_schema()
     rows = frame.select(pl.len()).collect().item() if schema else 0
 
-    def frames(*_: object) -> Iterator[pl.DataFrame]:
-        for start in range(0, rows, SLICE_ROWS):
-            yield frame.slice(start, SLICE_ROWS).collect()
+    def frames(_: object, __: object, most_rows: int | None, ___: object) -> Iterator[pl.DataFrame]:
+        return _at_most(most_rows, (frame.slice(start, SLICE_ROWS).collect() for start in range(0, rows, SLICE_ROWS)))
 
     return register_io_source(frames, schema=schema)
+
+
+def _at_most(rows: int | None, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The first rows of the frames, all if None; polars leaves that to the source."""
+    for frame in frames:
+        some = frame if rows is None else frame.head(rows)
+        yield some
+        if rows is not None:
+            rows -= len(some)
+            if rows <= 0:
+                return
 
 
 def _scan_lines(file: SourceFile, columns: tuple[str, ...]) -> pl.LazyFrame:
@@ -185,9 +196,8 @@ def _scan_lines(file: SourceFile, columns: tuple[str, ...]) -> pl.LazyFrame:
     """
     schema = pl.Schema(dict.fromkeys(columns, pl.String()))
 
-    def frames(*_: object) -> Iterator[pl.DataFrame]:
-        for block in blocks(file):
-            yield pl.read_ndjson(block, schema=schema)
+    def frames(_: object, __: object, most_rows: int | None, ___: object) -> Iterator[pl.DataFrame]:
+        return _at_most(most_rows, side_by_side(lambda block: pl.read_ndjson(block, schema=schema), blocks(file)))
 
     return register_io_source(frames, schema=schema)
 

@@ -6,26 +6,24 @@ Massive Datasets", chapter 3), each confirmed by its signatures, joined into gro
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cores import usable_cores
 from trainer.architectures.compiled import compiled
-from trainer.examples import Examples
-from trainer.shingles import BINS, FIRST, STEP, mixed, signatures
+from trainer.examples import WINDOW_ROWS, Examples
+from trainer.shingles import BINS, FIRST, STEP, mixed, signatures, word_hashes
+from trainer.side_by_side import side_by_side
 
 # Share of the pairs exactly as similar as asked that become candidates; of more similar ones it is higher.
 RECALL = 0.98
 NOBODY = np.uint64(0xFFFFFFFFFFFFFFFF)
+# So many tell most texts apart, at a tenth of the work.
+FIRST_WORDS = 16
+ALL_WORDS = 2**62
 
 Numbers = NDArray[np.int64]
-Piece = TypeVar("Piece")
-Done = TypeVar("Done")
 
 
 def groups(examples: Examples, similarity: float) -> NDArray[np.int64]:
@@ -37,13 +35,42 @@ def groups(examples: Examples, similarity: float) -> NDArray[np.int64]:
     """
     if not len(examples):
         return np.zeros(0, np.int64)
+    if similarity >= 1:
+        return _numbered(_first_of_each(_word_hashes(examples))[0])
     exact, signed = _signed(examples)
+    parents, different = _first_of_each(exact)
+    for ones, twos in _alike(signed, different, similarity):
+        _join(parents, ones, twos)
+    return _numbered(_roots(parents))
+
+
+def _word_hashes(examples: Examples) -> NDArray[np.uint64]:
+    """A hash of each text's words [examples]: of the first ones alone where no other text begins with the same.
+
+    A text's hash is that of another's first words only if it consists of them; then both are hashed to their ends.
+    """
+    hashes = _hashed(examples, FIRST_WORDS)
+    _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    again = np.flatnonzero(counts[which.ravel()] > 1)
+    if len(again):
+        hashes[again] = _hashed(examples.select(again), ALL_WORDS)
+    return hashes
+
+
+def _hashed(examples: Examples, words: int) -> NDArray[np.uint64]:
+    batches = examples.text_series(WINDOW_ROWS)
+    return np.concatenate(list(side_by_side(lambda texts: word_hashes(texts, words), batches)))
+
+
+def _first_of_each(exact: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
+    """For each text the first with the same hash [examples], and those first ones, ascending."""
     _, first, which = np.unique(exact, return_index=True, return_inverse=True)
-    parents = first[which.ravel()].astype(np.int64)
-    if similarity < 1:
-        for ones, twos in _alike(signed, np.sort(first), similarity):
-            _join(parents, ones, twos)
-    _, numbers = np.unique(_roots(parents), return_inverse=True)
+    return first[which.ravel()].astype(np.int64), np.sort(first)
+
+
+def _numbered(parents: Numbers) -> Numbers:
+    """The groups that these firsts stand for, numbered in their order."""
+    _, numbers = np.unique(parents, return_inverse=True)
     return numbers.ravel().astype(np.int64)
 
 
@@ -51,7 +78,7 @@ def _signed(examples: Examples) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]
     """A hash of each text's words [examples] and its signature [examples, BINS]."""
     exact, signed = np.empty(len(examples), np.uint64), np.empty((len(examples), BINS), np.uint16)
     start = 0
-    for some_exact, some_signed in _side_by_side(signatures, examples.text_series()):
+    for some_exact, some_signed in side_by_side(signatures, examples.text_series(WINDOW_ROWS)):
         end = start + len(some_exact)
         exact[start:end], signed[start:end] = some_exact, some_signed
         start = end
@@ -68,20 +95,7 @@ def _alike(signed: NDArray[np.uint16], texts: Numbers, similarity: float) -> Ite
         table = np.full(1 << max(4, int(2 * len(texts) - 1).bit_length()), NOBODY, np.uint64)
         return _pairs(signed, texts, start, width, least, table)
 
-    yield from _side_by_side(of_band, range(0, BINS - width + 1, width))
-
-
-def _side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
-    """What the work makes of each piece, in order; as many pieces in work, and in memory, as there are processors."""
-    threads = usable_cores()
-    waiting: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for piece in pieces:
-            waiting.append(pool.submit(work, piece))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    yield from side_by_side(of_band, range(0, BINS - width + 1, width))
 
 
 def _rows_per_band(similarity: float) -> int:

@@ -32,12 +32,22 @@ def signatures(texts: pl.Series) -> tuple[NDArray[np.uint64], NDArray[np.uint16]
 
     Texts with equal words have equal hashes; a text without any word is taken by its bytes.
     """
-    data = texts.str.join("\n").cast(pl.Binary).cast(pl.List(pl.UInt8)).explode().to_numpy()
-    ends = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64) + 1) - 1
-    exact = np.empty(len(texts), np.uint64)
-    signed = np.empty((len(texts), BINS), np.uint16)
-    _sign(data, ends, _folding(), exact, signed)
+    exact, signed = np.empty(len(texts), np.uint64), np.empty((len(texts), BINS), np.uint16)
+    _sign(*_bytes(texts), _folding(), exact, signed)
     return exact, signed
+
+
+def word_hashes(texts: pl.Series, words: int) -> NDArray[np.uint64]:
+    """A hash of each text's first `words` words [texts]; of one that has no more, the hash that `signatures` gives."""
+    exact = np.empty(len(texts), np.uint64)
+    _hash_all(*_bytes(texts), _folding(), words, exact)
+    return exact
+
+
+def _bytes(texts: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bytes of all texts with one between any two of them, and where each text ends."""
+    data = texts.str.join("\n").cast(pl.Binary).cast(pl.List(pl.UInt8)).explode().to_numpy()
+    return data, np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64) + 1) - 1
 
 
 @cache
@@ -76,6 +86,37 @@ def _sign(
         for place in range(BINS):
             signed[text, place] = np.uint16(least[place] & np.uint32(0xFFFF))
         start = ends[text] + 1
+
+
+@compiled
+def _hash_all(
+    data: NDArray[np.uint8], ends: NDArray[np.int64], folding: NDArray[np.uint32], words: int, exact: NDArray[np.uint64]
+) -> None:
+    start = 0
+    for text in range(len(ends)):
+        exact[text] = _hash_words(data[start : ends[text]], folding, words)
+        start = ends[text] + 1
+
+
+@compiled
+def _hash_words(data: NDArray[np.uint8], folding: NDArray[np.uint32], words: int) -> np.uint64:
+    """What `_shingle` returns, of the first words and without the shingles."""
+    whole, word = STEP, STEP
+    found, at, size = 0, 0, len(data)
+    while at <= size and found < words:
+        code = np.uint32(0)
+        if at < size:
+            code, at = _character(data, at, folding)
+        else:
+            at += 1
+        if code != 0:
+            word = word * FIRST + np.uint64(code)
+        elif word != STEP:
+            whole, word, found = whole * FIRST + mixed(word), STEP, found + 1
+    if found == 0:
+        for byte in data:
+            whole = whole * FIRST + np.uint64(byte)
+    return whole
 
 
 @compiled

@@ -5,6 +5,7 @@ Reads the steps; what each does stands in trainer.fetching (addresses), trainer.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,11 +111,13 @@ def _read(
 ) -> tuple[Table, Labelled, Dataset]:
     config = with_preset(config, uri)
     files = fetch(uri, scratch=scratch, setting=setting)
-    table = read_table(files, text=config.text_columns, labels=config.label_columns, scratch=scratch)
+    with ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
+        sha256 = beside.submit(content_hash, files)
+        table = read_table(files, text=config.text_columns, labels=config.label_columns, scratch=scratch)
     labelled = read_labels(
         table.labels, listed=table.listed, separator=config.label_separator, aliases=config.aliases, known=known
     )
-    return table, labelled, Dataset(uri=uri, sha256=content_hash(files), rows=len(table.sizes), columns=table.columns)
+    return table, labelled, Dataset(uri=uri, sha256=sha256.result(), rows=len(table.sizes), columns=table.columns)
 
 
 def _usable(table: Table, labelled: Labelled) -> tuple[NDArray[np.int64], tuple[str, ...]]:

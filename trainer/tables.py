@@ -24,6 +24,7 @@ from trainer.formats import NOT_COMPRESSED, Format, format_of, scan
 # Between the labels of a list. Made to separate units of text, so no label holds it.
 UNIT = "\x1f"
 NUMBERS_SAMPLE = 1_000
+NUMBER = r"^[\d\s.,:eE+-]*\d[\d\s.,:eE+-]*$"
 # A mark as text, in lower case; with a point, as pandas writes the whole numbers of a column that has gaps.
 ONES = ("1", "1.0", "true")
 ZEROS = ("0", "0.0", "false")
@@ -60,6 +61,7 @@ def read_table(files: Sequence[SourceFile], *, text: tuple[str, ...], labels: tu
         scans = [scan(file, kind, wanted, scratch=folder) for file in files]
         columns = tuple(dict.fromkeys(name for _, names in scans for name in names))
         _check_columns(files, [names for _, names in scans], wanted, sparse=kind is Format.JSON_LINES)
+        notes += _notes_on_numbers(files, [frame for frame, _ in scans], text)
         plans = [_plan(file.name, frame, text, labels) for file, (frame, _) in zip(files, scans, strict=True)]
         pl.concat([plan for plan, _ in plans]).sink_parquet(
             folder / "texts.parquet", compression="uncompressed", row_group_size=WINDOW_ROWS, statistics=False
@@ -183,18 +185,34 @@ def _table(file: Path, *, listed: bool, columns: tuple[str, ...], notes: tuple[s
     if len(odd):
         column, _, value = odd[0].partition(": ")
         raise DatasetRejected(f"label column {column!r} holds {value!r}: several label columns hold 0 or 1 each")
-    _refuse_numbers(scan)
     blank = scan.select(pl.col("blank").cast(pl.Int64).sum()).collect().item()
     notes += (f"taken for 0: {counted(blank, 'empty cell')} of the label columns",) if blank else ()
     rest = scan.select("labels", "size").collect()
     return Table(file, rest["size"].to_numpy(), rest["labels"], listed, columns, notes)
 
 
-def _refuse_numbers(scan: pl.LazyFrame) -> None:
-    sample = scan.select(pl.col("text").head(NUMBERS_SAMPLE)).collect()["text"]
-    texts = sample.filter(sample != "")
-    if len(texts) and not texts.str.contains(r"[^\d\s.,:eE+-]").any():
-        raise DatasetRejected(f"the text columns hold only numbers, such as {texts[0]!r}: expected text")
+def _notes_on_numbers(files: Sequence[SourceFile], frames: Sequence[pl.LazyFrame], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """A note if some text columns begin with nothing but numbers. Raises DatasetRejected if all that hold anything do."""
+    heads = [_as_written(file.name, frame, columns) for file, frame in zip(files, frames, strict=True)]
+    sample = pl.concat(heads).head(NUMBERS_SAMPLE).collect()
+    values = {column: sample[column].drop_nulls().str.strip_chars() for column in columns}
+    filled = {column: written.filter(written != "") for column, written in values.items()}
+    numbers = {column: written[0] for column, written in filled.items() if len(written) and written.str.contains(NUMBER).all()}
+    if not numbers:
+        return ()
+    named = " and ".join(f"{column!r} (such as {value!r})" for column, value in numbers.items())
+    holds = f"text column{' ' if len(numbers) == 1 else 's '}{named} hold{'s' if len(numbers) == 1 else ''} only numbers"
+    if all(column in numbers for column, written in filled.items() if len(written)):
+        raise DatasetRejected(f"{holds}: expected text; dataset.text_columns names the columns of the texts")
+    return (f"{holds}, which are read as words; leave out of dataset.text_columns what says nothing",)
+
+
+def _as_written(name: str, frame: pl.LazyFrame, columns: tuple[str, ...]) -> pl.LazyFrame:
+    """The first rows' text columns as strings, null where the file has no such column."""
+    schema = frame.collect_schema()
+    found = {column: _plain(name, schema, column, "text").alias(column) for column in columns if column in schema}
+    lacking = [pl.lit(None, pl.String).alias(column) for column in columns if column not in schema]
+    return frame.head(NUMBERS_SAMPLE).select(*found.values()).with_columns(lacking).select(columns)
 
 
 def _translated(error: Exception, files: Sequence[SourceFile], kind: Format) -> Exception:

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from model.manifest import Task
 from trainer.examples import Examples
-from trainer.near_duplicates import groups
+from trainer.near_duplicates import FIRST_WORDS, groups
 from trainer.shingles import BINS, signatures
 
 VOCABULARY = [f"word{index}" for index in range(5_000)]
@@ -107,8 +107,28 @@ def test_order_and_repetition_of_rows_are_followed(tmp_path: Path) -> None:
     assert groups(examples.select(np.array([1, 2, 0, 1])), 0.7).tolist() == [0, 1, 1, 0]
 
 
-def test_no_examples_have_no_groups(tmp_path: Path) -> None:
-    assert groups(examples_of(["a"], tmp_path).select(np.array([], np.int64)), 0.7).tolist() == []
+@pytest.mark.parametrize("similarity", [0.7, 1.0])
+def test_no_examples_have_no_groups(similarity: float, tmp_path: Path) -> None:
+    assert groups(examples_of(["a"], tmp_path).select(np.array([], np.int64)), similarity).tolist() == []
+
+
+def test_texts_that_only_begin_alike_are_not_equal(tmp_path: Path) -> None:
+    start = " ".join(words(FIRST_WORDS, 0))
+    texts = [start, f"{start} one", f"{start} two", f"{start.upper()}! One?", f"{start}.", "one", f"{start} one two"]
+
+    assert groups(examples_of(texts, tmp_path), 1.0).tolist() == [0, 1, 2, 1, 0, 3, 4]
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=st.lists(st.lists(st.sampled_from(["a", "B", "c,", "é", "...", "\x00"]), max_size=FIRST_WORDS + 4), max_size=12))
+def test_at_1_the_groups_are_those_of_equal_words(drawn: list[list[str]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    texts = [" ".join([*["same"] * (FIRST_WORDS - 2), *each]) for each in drawn]
+    spoken = [[word.strip(",").lower() for word in text.split() if word.strip(",")[0].isalpha()] for text in texts]
+    firsts = [spoken.index(each) for each in spoken]
+
+    found = groups(examples_of(texts, tmp_path_factory.mktemp("texts")), 1.0)
+
+    assert found.tolist() == [sorted(set(firsts)).index(first) for first in firsts]
 
 
 def test_signatures_estimate_the_jaccard_index() -> None:

@@ -7,15 +7,21 @@ import gzip
 import hashlib
 import json
 import lzma
-from collections.abc import Callable, Mapping, Sequence
+import socket
+import threading
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import boto3
 import polars as pl
 import pytest
 import zstandard
+from moto.server import ThreadedMotoServer
 
 from model.manifest import Task
-from model.storage import StorageRejected, open_store
+from model.storage import StorageRejected, StorageUnavailable, open_store
 from tests.reading import labels_of, read
 from trainer.config import DatasetConfig
 from trainer.sources import DatasetRejected, read_aligned, read_examples, read_test_examples
@@ -30,6 +36,54 @@ ROWS = [
 LISTS = [{**row, "categories": row["categories"].split()} for row in ROWS]
 TEXTS = [f"{row['title']}\n{row['abstract']}" for row in ROWS]
 LABELS = [set(row["categories"].split()) for row in ROWS]
+
+
+@pytest.fixture
+def s3_with_users(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket with the rows, in a server that checks who asks; the environment holds a user's credentials."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    for name, value in (
+        ("ENDPOINT_URL", endpoint),
+        ("ACCESS_KEY_ID", "a"),
+        ("SECRET_ACCESS_KEY", "b"),
+        ("DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    try:
+        for name, value in allowed_user(endpoint).items():
+            monkeypatch.setenv(name, value)
+        open_store("s3://guarded/").write("rows.jsonl", as_lines(ROWS))
+        yield "s3://guarded/"
+    finally:
+        check_from(endpoint, "inf")
+        server.stop()
+
+
+def allowed_user(endpoint: str) -> dict[str, str]:
+    """The credentials of a new user who may do everything in S3, which checks them from now on."""
+    check_from(endpoint, "inf")
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="guarded")
+    iam = boto3.client("iam", endpoint_url=endpoint)
+    name = f"user-{uuid.uuid4().hex[:12]}"  # what one server of moto knows, all of the process know
+    iam.create_user(UserName=name)
+    allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(allowed))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    check_from(endpoint, "0")
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+def check_from(endpoint: str, requests: str) -> None:
+    """Credentials are checked after so many requests more; the setting is the whole process's."""
+    asked = urllib.request.Request(
+        f"{endpoint}/moto-api/reset-auth", data=requests.encode(), headers={"Content-Type": "text/plain"}
+    )
+    urllib.request.urlopen(asked, timeout=10).close()
 
 
 def as_lines(rows: Rows) -> bytes:
@@ -162,6 +216,55 @@ def test_nothing_at_an_address_is_the_datasets_fault(folder: Path, s3_bucket: st
 def test_a_wrong_address_is_the_callers_fault(uri: str, folder: Path, s3_bucket: str) -> None:
     with pytest.raises(StorageRejected):
         read(folder, uri=uri)
+
+
+def test_a_bucket_that_is_not_there_is_named_with_its_setting(folder: Path, s3_bucket: str) -> None:
+    with pytest.raises(StorageRejected, match=r"^dataset\.uri: s3://no-such-bucket-anywhere/.*: there is no such bucket$"):
+        read(folder, uri="s3://no-such-bucket-anywhere/rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code"),
+    [
+        pytest.param("AWS_ACCESS_KEY_ID", "nobody", "InvalidAccessKeyId", id="unknown-key"),
+        pytest.param("AWS_SECRET_ACCESS_KEY", "guessed", "SignatureDoesNotMatch", id="wrong-secret"),
+    ],
+)
+def test_wrong_credentials_are_the_callers_fault(
+    variable: str, value: str, code: str, folder: Path, s3_with_users: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read(folder, uri=s3_with_users + "rows.jsonl").facts.rows == len(ROWS)
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(StorageRejected, match=rf"^dataset\.uri: {s3_with_users}.*{code}") as refused:
+        read(folder, uri=s3_with_users + "rows.jsonl")
+
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["refuses", "accepts-and-closes"])
+def test_a_storage_that_does_not_answer_may_do_so_later(
+    answers: bool, folder: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        if answers:
+            server.close()
+        else:
+            threading.Thread(target=hang_up_on_all, args=(server,), daemon=True).start()
+
+        with pytest.raises(StorageUnavailable, match=s3_bucket) as away:
+            read(folder, uri=s3_bucket + "rows.jsonl")
+
+    assert "\n" not in str(away.value)
+
+
+def hang_up_on_all(server: socket.socket) -> None:
+    while True:
+        try:
+            server.accept()[0].close()
+        except OSError:
+            return
 
 
 def test_a_sample_is_random_but_the_same_for_a_seed(tmp_path: Path) -> None:

@@ -49,7 +49,21 @@ BROKEN = {
         r"d\.csv has several columns 'title': rename all but one",
     ),
     "unknown-format": ("d.xlsx", b"x", r"d\.xlsx: expected a name in \.parquet, \.csv, \.tsv or \.jsonl"),
-    "numbers": ("d.csv", HEADER + NUMBERS, "the text columns hold only numbers, such as '1.5"),
+    "numbers": (
+        "d.csv",
+        HEADER + NUMBERS,
+        r"^text columns 'title' \(such as '1.5'\) and 'abstract' \(such as '2'\) hold only numbers: expected text",
+    ),
+    "numbers-and-nothing": (
+        "d.csv",
+        HEADER + "1.5,,x\n,,y\n" * 3,
+        r"^text column 'title' \(such as '1.5'\) holds only numbers: expected text; dataset.text_columns names",
+    ),
+    "numbers-of-json": (
+        "d.jsonl",
+        '{"title": 7, "abstract": null, "categories": "x"}\n' * 9,
+        r"^text column 'title' \(such as '7'\) holds only numbers: expected text",
+    ),
     "one-label": ("d.csv", HEADER + "a,b,x\n" * 5, "there is nothing to tell apart: .*'x'"),
     "all-labels-rare": ("d.csv", HEADER + "a,b,x\nc,d,y\n", "there is nothing to tell apart: .*none; columns: title"),
 }
@@ -156,7 +170,42 @@ def test_numbers_beside_text_are_text(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     pl.DataFrame({"title": [2019] * 6, "abstract": ["words"] * 6, "categories": ["x", "y"] * 3}).write_parquet(path)
 
-    assert read(path).examples.texts()[0] == "2019\nwords"
+    loaded = read(path)
+
+    assert loaded.examples.texts()[0] == "2019\nwords"
+    [note] = loaded.notes
+    assert note.startswith("text column 'title' (such as '2019') holds only numbers, which are read as words; leave out")
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float32, pl.String], ids=str)
+def test_a_column_of_numbers_alone_is_refused_whatever_its_type(kind: pl.DataType, tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    frame = pl.DataFrame(
+        {"price": [3, None, 5] * 2, "categories": ["x", "y"] * 3}, schema_overrides={"price": kind}, strict=False
+    )
+    frame.write_parquet(path)
+
+    with pytest.raises(DatasetRejected, match=r"^text column 'price' \(such as '3'\) holds only numbers: expected text; "):
+        read(path, text_columns=("price",))
+
+
+@pytest.mark.parametrize("text", ["...", "e.e", "- : -", "1st", "x = 2", "٣ عناصر"])
+def test_signs_and_words_are_no_numbers(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(HEADER + f"{text},,x\n{text},,y\n" * 3)
+
+    assert set(read(path).examples.texts()) == {text}
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_numbers_are_looked_for_in_every_file(ending: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, title in (("a", "1"), ("b", "words")):
+        rows = [{"title": title, "abstract": "", "categories": label} for label in "xy" * 3]
+        write(rows, folder / f"{name}.{ending}")
+
+    assert len(read(folder).examples) == 12
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
