@@ -51,6 +51,7 @@ bench: $(READY) ## measure what the README claims (minutes; DATA= the folder wit
 	$(BIN)/python benchmarks/linear.py --dataset arxiv
 	$(BIN)/python benchmarks/transformer.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/data.py --tokenise
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/serving.py
 

@@ -20,6 +20,14 @@ KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"
 PROGRAMS = Path.home() / ".cache/cluster/bin"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the code keeps in the user's cache folder goes with the tests."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an S3 server on this machine: MinIO if there is one, else moto's."""

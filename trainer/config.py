@@ -130,6 +130,10 @@ class TrainingConfig(Settings):
     evaluations_per_epoch: int = Field(
         default=2, ge=1, description="how often validation is scored, and a checkpoint saved, transformer"
     )
+    token_cache: Path | None = Field(
+        default=None,
+        description="folder that keeps texts as token ids for the next run or attempt, 5 GB at most; none: labelwright/tokens in the user's cache folder, transformer",
+    )
     dropout: float | None = Field(
         default=None, ge=0, lt=1, description="share of the activations that a step drops, transformer; none: as the encoder says"
     )
@@ -232,6 +236,12 @@ def environment() -> Mapping[str, str]:
 def add_to_environment(variables: Mapping[str, str]) -> None:
     """Set what a library reads from nowhere else."""
     os.environ.update(variables)
+
+
+def token_folder(config: Config) -> Path:
+    """Where texts are kept as token ids."""
+    caches = environment().get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - raises nothing without a home
+    return config.training.token_cache or Path(caches) / "labelwright" / "tokens"
 
 
 def load(file: Path | None, overrides: dict[str, Any], variables: Mapping[str, str] | None = None) -> Config:

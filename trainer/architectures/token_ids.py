@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.classifier import Encoder
 from model.manifest import Task
 from trainer.examples import Examples
 from trainer.side_by_side import side_by_side
@@ -80,16 +79,6 @@ class TokenIds(Dataset[int]):
             "attention_mask": torch.from_numpy(mask),
             "labels": torch.from_numpy(labels),
         }
-
-
-def encode(examples: Examples, encoder: Encoder) -> TokenIds:
-    """The examples' texts as ids, in order."""
-    parts: list[NDArray[np.int32]] = []
-    for texts in examples.batches():
-        parts += [np.array(each.ids, np.int32) for each in encoder.encode(texts)]
-    ends = np.cumsum([len(each) for each in parts], dtype=np.int64)
-    ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-    return TokenIds(ids, ends, examples.targets, examples.task)
 
 
 def cutting(tokenizer: Tokenizer, max_length: int) -> Tokenizer:

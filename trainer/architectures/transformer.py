@@ -21,9 +21,9 @@ from trainer.architectures.fine_tuning import FineTuned, Material, fine_tune
 from trainer.architectures.onnx_export import compare, export_graph
 from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.quantization import quantize_if_harmless
-from trainer.architectures.token_ids import encode
+from trainer.architectures.token_cache import TokenCache
 from trainer.attempt import Attempt
-from trainer.config import Config, ConfigRejected
+from trainer.config import Config, ConfigRejected, token_folder
 from trainer.cost import Cost
 from trainer.examples import Examples
 
@@ -86,8 +86,8 @@ def _fine_tune(
     folder: Path,
     attempt: Attempt,
 ) -> FineTuned:
-    encoder = base.text_encoder()
-    train, validation = (encode(each, encoder) for each in parts)
+    cache = TokenCache(token_folder(config))
+    train, validation = (cache.encode(each, base.tokenizer, max_length=base.max_length) for each in parts)
     return fine_tune(network, Material(train, validation.longest_first()), config, folder=folder, attempt=attempt)
 
 

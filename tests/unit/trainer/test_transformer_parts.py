@@ -136,9 +136,22 @@ def test_the_last_step_is_always_evaluated() -> None:
     spaced, seen = EvenlySpaced(309, 2), []
     for step in range(1, 310):
         control = SimpleNamespace(should_evaluate=False, should_save=False, should_log=False)
-        spaced.on_step_end(None, SimpleNamespace(global_step=step), control)  # type: ignore[arg-type]
+        spaced.on_step_end(None, state_of(step, evaluated=seen), control)  # type: ignore[arg-type]
         seen += [step] if control.should_evaluate and control.should_save else []
     assert seen == [154, 309]
+
+
+def test_an_evaluation_that_was_abandoned_is_made_up_for_at_the_next_step() -> None:
+    spaced, seen = EvenlySpaced(309, 2), []
+    for step in range(155, 310):  # the attempt before was stopped while it evaluated step 154
+        control = SimpleNamespace(should_evaluate=False, should_save=False, should_log=False)
+        spaced.on_step_end(None, state_of(step, evaluated=seen), control)  # type: ignore[arg-type]
+        seen += [step] if control.should_evaluate else []
+    assert seen == [155, 309]
+
+
+def state_of(step: int, *, evaluated: list[int]) -> SimpleNamespace:
+    return SimpleNamespace(global_step=step, log_history=[{"step": each, "eval_micro_f1": 0.5} for each in evaluated])
 
 
 def test_micro_f1_gives_every_text_a_label() -> None:
