@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 
 from model.artifact import MANIFEST, parse_manifest
 from model.manifest import Manifest
 from model.storage import ObjectStore, open_store
 from tests.cluster.namespace import Namespace
-from tests.cluster.training import Job
-from tests.encoders import FILLERS, WORDS
+from tests.cluster.training import Job, put_pets
 
 Start = Callable[..., Job]
 
@@ -29,16 +25,7 @@ def bucket(versions: ObjectStore) -> ObjectStore:
 @pytest.fixture(scope="module")
 def dataset(bucket: ObjectStore) -> str:
     """The URI of sentences about animals."""
-    random = np.random.default_rng(0)
-    labels = [sorted(WORDS)[each] for each in random.integers(0, len(WORDS), 300)]
-    texts = [
-        " ".join([*random.choice(FILLERS, 6), str(random.choice(WORDS[label])), str(number)])
-        for number, label in enumerate(labels)
-    ]
-    file = io.BytesIO()
-    pl.DataFrame({"text": texts, "label": labels}).write_parquet(file)
-    bucket.write("datasets/pets.parquet", file.getvalue())
-    return f"{bucket.uri}datasets/pets.parquet"
+    return put_pets(bucket)
 
 
 @pytest.fixture

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import yaml
 
 from model.run_result import RunResult
+from model.storage import ObjectStore
 from tests.cluster.namespace import Document, Namespace, wait_until
+from tests.encoders import FILLERS, WORDS, write_tiny_bert
 
 MANIFESTS = Path(__file__).parents[2] / "k8s" / "manifests"
+INDEX = "batch.kubernetes.io/job-completion-index"
 PATIENCE = 300.0  # seconds for a small training, on a machine that does other things, too
+
+
+def put_pets(bucket: ObjectStore) -> str:
+    """The URI of sentences about animals, in the columns `text` and `label`."""
+    random = np.random.default_rng(0)
+    labels = [sorted(WORDS)[each] for each in random.integers(0, len(WORDS), 300)]
+    words = ([*random.choice(FILLERS, 6), random.choice(WORDS[label]), number] for number, label in enumerate(labels))
+    file = io.BytesIO()
+    pl.DataFrame({"text": [" ".join(map(str, each)) for each in words], "label": labels}).write_parquet(file)
+    bucket.write("datasets/pets.parquet", file.getvalue())
+    return f"{bucket.uri}datasets/pets.parquet"
+
+
+def put_encoder(bucket: ObjectStore, folder: Path) -> str:
+    """The URI of an encoder that is small enough to be trained while a test waits, and not too small to be interrupted."""
+    for path in sorted(write_tiny_bert(folder).iterdir()):
+        bucket.upload(path, f"base/tiny/{path.name}")
+    return f"{bucket.uri}base/tiny/"
 
 
 @dataclass(frozen=True)
@@ -26,6 +50,7 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
     container: dict[str, Any] = field(default_factory=dict)
     job: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def apply(self, image: str) -> None:
         """As in the manifest, but for names, image, resources, and what was given."""
@@ -49,6 +74,7 @@ class Job:
             container["image"] = image
             container["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
             container |= self.container
+            container["env"] += [{"name": name, "value": value} for name, value in self.variables.items()]
             for volume in pod["volumes"]:
                 if "configMap" in volume:
                     volume["configMap"]["name"] = f"{self.name}-training"
@@ -87,6 +113,40 @@ class Job:
     def logs(self) -> list[str]:
         """What the Pods that are still known have said."""
         return [self.namespace.log(each["metadata"]["name"], "trainer") for each in self.pods()]
+
+    def log(self) -> str:
+        """What the newest Pod has said."""
+        return (self.logs() or [""])[-1]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The same, line by line."""
+        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+
+    def losses(self) -> list[dict[int, float]]:
+        """The loss by step, of each Pod that is still known."""
+        said = [[json.loads(line) for line in log.splitlines() if line.startswith("{")] for log in self.logs()]
+        return [{line["step"]: line["loss"] for line in lines if "loss" in line} for lines in said]
+
+    def pod_of(self, place: int) -> str | None:
+        """The newest Pod of that number of an Indexed Job."""
+        found = [each["metadata"] for each in self.pods() if each["metadata"]["labels"].get(INDEX) == str(place)]
+        return str(found[-1]["name"]) if found else None
+
+    def log_of(self, place: int) -> str:
+        """What that Pod has said."""
+        pod = self.pod_of(place)
+        return self.namespace.log(pod, "trainer") if pod else ""
+
+    def newest(self) -> str:
+        """The name of the Pod that was made last, none between two."""
+        return str((self.pods() or [{"metadata": {"name": ""}}])[-1]["metadata"]["name"])
+
+    def kill(self, *how: str) -> str:
+        """Delete the Pod that runs; its name."""
+        pod = wait_until(self.running, f"a Pod of {self.name};", seconds=PATIENCE, instead=self.describe)
+        name = str(pod["metadata"]["name"])
+        self.namespace.kubectl("delete", "pod", name, "--wait=false", *how)
+        return name
 
     def describe(self) -> str:
         """For whoever reads a test that failed."""

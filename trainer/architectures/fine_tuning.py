@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
+from model.cores import memory_limit
 from trainer.architectures import devices, memory, together
 from trainer.architectures.batch_order import Share, SimilarLengths
 from trainer.architectures.losses import loss_function
@@ -145,7 +146,7 @@ def fine_tune(network: PooledClassifier, material: Material, config: Config, *, 
     # It prints on standard output, which belongs to the command's result.
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
     torch.manual_seed(settings.seed + together.place())  # or every process would drop the same activations
-    with attempt.interruption.deferred(), together.peers(), memory.bounded(), warnings.catch_warnings():
+    with attempt.interruption.deferred(), together.peers(), memory.bounded(memory_limit()), warnings.catch_warnings():
         # Checkpoints that are less than a second apart: the Trainer then orders them by their numbers, which is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         _train(trainer, resume)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import torch
 
-from model.cores import memory_limit
-
 # In the messages of torch's allocators and of oneDNN, which have no error of their own for it on a CPU.
 SIGNS = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a memory", "could not create a primitive")
 RESERVE = 0.1  # of the limit: for what the kernel counts besides, such as stacks and files that were just written
@@ -29,13 +27,13 @@ def release() -> None:
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
-    """Within, an allocation beyond the container's memory limit fails.
+def bounded(limit: float) -> Iterator[None]:
+    """Within, an allocation that would take the process beyond `limit` bytes of memory fails; infinite: nothing is changed.
 
     Otherwise it succeeds, and the kernel kills the process when the memory is used. Only without a GPU, whose driver maps
     far more addresses than it uses memory.
     """
-    room = _room()
+    room = _room(limit)
     before = resource.getrlimit(resource.RLIMIT_DATA)
     if room is not None and not torch.cuda.is_available():
         resource.setrlimit(resource.RLIMIT_DATA, (room, before[1]))
@@ -45,9 +43,8 @@ def bounded() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-def _room() -> int | None:
+def _room(limit: float) -> int | None:
     """Bytes of data that this process may map, of which some are mapped and not used; None without a limit."""
-    limit = memory_limit()
     if math.isinf(limit):
         return None
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
