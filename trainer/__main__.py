@@ -56,6 +56,8 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
         logs.configure(config.progress.log_format)
         result.path = config.result_file
         processes = read_processes(environment(), gpus=_gpus)
+        if not processes.leads_its_node or len(processes.node) > 1:
+            result.path = None  # the first process of the node has more to tell
         if len(processes.node) > 1:
             sys.exit(run_all(processes.node, environment()))
         for each in processes.node:  # torch reads it nowhere else

@@ -86,7 +86,8 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
     require_writable(open_store(f"{config.output_dir.rstrip('/')}/{config.name}/"))  # better known now than at the end
     with tracked(config.tracking) as tracker:
         data = prepare(config, attempt, scratch)
-        begun = begin(config, dataset_sha256=data.facts.sha256, now=now)
+        test = data.facts.test
+        begun = begin(config, dataset_sha256=data.facts.sha256, test_sha256=test.sha256 if test else None, now=now)
         config = config.model_copy(update={"version": begun.version})
         tracker.begin(config, data.facts)
         attempt = replace(attempt, checkpoints=Checkpoints(begun.store), tracker=tracker)

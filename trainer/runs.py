@@ -36,6 +36,7 @@ class Record(Strict):
 
     settings: dict[str, Any]
     dataset_sha256: Sha256
+    test_sha256: Sha256 | None = None
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,14 @@ def find_published(config: Config) -> Manifest | None:
     return manifest
 
 
-def begin(config: Config, *, dataset_sha256: str, now: datetime) -> Run:
+def begin(config: Config, *, dataset_sha256: str, test_sha256: str | None = None, now: datetime) -> Run:
     """The run of this configuration on this content: the one that was interrupted, or a new one.
 
     A configuration without a version goes on with the newest interrupted run of the same settings and data, if there is
     one, and is named after the time otherwise. Raises ConfigRejected or DatasetRejected if the version that it names was
     begun otherwise (unless `training.from_scratch`), StorageError.
     """
-    record = Record(settings=result_settings(config), dataset_sha256=dataset_sha256)
+    record = Record(settings=result_settings(config), dataset_sha256=dataset_sha256, test_sha256=test_sha256)
     if config.version is not None:
         return _begin(config, config.version, record)
     interrupted = None if config.training.from_scratch else _interrupted(config, record)
@@ -140,11 +141,16 @@ def _require_same(theirs: Record, ours: Record, config: Config, version: str) ->
     instead = "name another version, or set training.from_scratch"
     if different := differences(theirs.settings, ours.settings):
         raise ConfigRejected(f"version {version!r} was begun with another configuration: {'; '.join(different)}; {instead}")
-    if theirs.dataset_sha256 != ours.dataset_sha256:
-        raise DatasetRejected(
-            f"dataset.uri is {config.dataset.uri!r}: its content has changed since version {version!r} was begun, SHA-256 was "
-            f"{theirs.dataset_sha256}, is {ours.dataset_sha256}; {instead}"
-        )
+    for setting, was, is_now in (
+        ("dataset.uri", theirs.dataset_sha256, ours.dataset_sha256),
+        ("dataset.test_uri", theirs.test_sha256, ours.test_sha256),
+    ):
+        if was != is_now:
+            uri = config.dataset.uri if setting == "dataset.uri" else config.dataset.test_uri
+            raise DatasetRejected(
+                f"{setting} is {uri!r}: its content has changed since version {version!r} was begun, SHA-256 was "
+                f"{was}, is {is_now}; {instead}"
+            )
 
 
 def _interrupted(config: Config, record: Record) -> Run | None:
@@ -156,7 +162,7 @@ def _interrupted(config: Config, record: Record) -> Run | None:
         if found is None:
             continue
         different = differences(found.settings, record.settings)
-        if found.dataset_sha256 != record.dataset_sha256:
+        if (found.dataset_sha256, found.test_sha256) != (record.dataset_sha256, record.test_sha256):
             different.append(f"the dataset's SHA-256 was {found.dataset_sha256[:12]}…, is {record.dataset_sha256[:12]}…")
         if not different:
             log.info("going on with version %s, which was interrupted", version)

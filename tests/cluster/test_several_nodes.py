@@ -72,7 +72,7 @@ def test_two_pods_have_the_loss_curve_of_one_and_publish_once(start: Start, buck
 
 
 def test_when_a_pod_is_lost_all_begin_again_from_the_last_checkpoint(start: Start, bucket: ObjectStore) -> None:
-    job = start("pets-lost", SEVERAL, num_epochs=80, patience=1000)
+    job = start("pets-lost", SEVERAL, num_epochs=40, patience=1000)
     wait_until(
         lambda: job.pod_of(0) and "saved a checkpoint" in job.log_of(0), "a checkpoint;", seconds=PATIENCE, instead=job.describe
     )
@@ -83,4 +83,4 @@ def test_when_a_pod_is_lost_all_begin_again_from_the_last_checkpoint(start: Star
     assert job.wait(seconds=PATIENCE) == "Complete"
     assert "resuming at step" in job.log_of(0)
     assert [each.artifact_uri for each in job.results() if each.artifact_uri] == ["s3://models/trained/pets/pets-lost/"]
-    assert published(bucket, job).training.epochs == pytest.approx(80)
+    assert published(bucket, job).training.epochs == pytest.approx(40)

@@ -26,12 +26,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start_two(folder: Path, bert: Path, **settings: object) -> tuple[Attempt, Attempt]:
-    """Two nodes; they share the storage, and nothing else."""
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port}
+        return str(free.getsockname()[1])
+
+
+def start_two(folder: Path, bert: Path, **settings: object) -> tuple[Attempt, Attempt]:
+    """Two nodes; they share the storage, and nothing else."""
+    common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": free_port()}
     return tuple(  # type: ignore[return-value]
         Attempt(folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings)
         for rank in ("0", "1")
@@ -55,15 +58,22 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
     assert "publishing" not in second.log_file.read_text()
 
 
+def test_several_processes_of_one_node_tell_one_outcome(folder: Path, bert: Path) -> None:
+    node = Attempt(folder, bert=bert, variables={"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}, **SAME)
+    assert node.end() == 0
+    assert node.result().artifact_uri == f"file://{folder}/models/pets/v1/"
+    assert len([line for line in node.lines() if "publishing" in str(line["message"])]) == 1
+
+
 def test_when_one_is_lost_the_other_fails_and_the_next_attempt_goes_on(folder: Path, bert: Path) -> None:
-    first, second = start_two(folder, bert, training__num_epochs=10)
+    first, second = start_two(folder, bert, training__num_epochs=5)
     first.wait_for("saved a checkpoint")
     second.signal(signal.SIGKILL)
     second.end()
     assert first.end() == 75
     assert "another process of the training has gone" in first.log_file.read_text()
 
-    first, second = start_two(folder, bert, training__num_epochs=10)
+    first, second = start_two(folder, bert, training__num_epochs=5)
     assert (first.end(), second.end()) == (0, 0)
     assert "resuming at step" in first.log_file.read_text()
 

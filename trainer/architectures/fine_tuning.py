@@ -31,7 +31,7 @@ from trainer.architectures.losses import loss_function
 from trainer.architectures.pooled import PooledClassifier
 from trainer.architectures.token_ids import TokenIds
 from trainer.architectures.training_callbacks import EvaluationAbandoned, EvenlySpaced, StoreCheckpoints, TellProgress
-from trainer.architectures.validation import micro_f1_at_best
+from trainer.architectures.validation import f1_at_best
 from trainer.attempt import Attempt
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config, ConfigRejected, TrainingConfig
@@ -210,6 +210,8 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
         remove_unused_columns=False,
         logging_nan_inf_filter=False,  # it would wait for the device after every step, to hide what should be seen
         report_to="none",
+        log_level="error",
+        log_level_replica="error",  # that they lack the best checkpoint, which the first process has
         disable_tqdm=True,
     )
     found._n_gpu = min(1, found.n_gpu)  # noqa: SLF001 - it would split batches among all GPUs in one process, where each has its own
@@ -257,4 +259,5 @@ def _callbacks(settings: TrainingConfig, steps: int, attempt: Attempt) -> list[T
 
 def _scores(found: EvalPrediction, validation: TokenIds) -> dict[str, float]:
     logits = np.asarray(found.predictions, np.float32)
-    return {"micro_f1": micro_f1_at_best(logits, validation.targets, validation.task)}
+    micro, macro = f1_at_best(logits, validation.targets, validation.task)
+    return {"micro_f1": micro, "macro_f1": macro}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from trainer.architectures.features import FIRST_WORD, Features, choose, renumbe
 from trainer.architectures.linear_graph import Scorer, quantise, to_onnx
 from trainer.architectures.vocabulary import encode, encode_texts, train_tokenizer, word_tokenizer, words_of
 from trainer.config import Config, LinearConfig
+from trainer.cost import Cost
 from trainer.examples import Examples
 from trainer.imbalance import rarity
 
@@ -40,7 +40,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     transformer, and changes nothing here: the squared hinge counts no decision that is right by a margin anyway.
     The same examples, settings and machine give the same bytes, whatever the number of threads. Raises ExportFailed.
     """
-    started = time.monotonic()
+    cost = Cost()
     settings = config.linear
     tokenizer, features, rows = _choose_features(train, settings)
     fitted = descent.fit(
@@ -57,7 +57,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     scorer = quantise(fitted.weights, calibration.slope, calibration.slope * fitted.bias + calibration.offset)
     _write(tokenizer, features, scorer, folder)
     _compare(validation, tokenizer, features, scorer, folder, max_length=settings.max_length)
-    seconds = time.monotonic() - started
+    seconds = cost.seconds
     log.info("fitted and exported in %.1f s", seconds)
     return Exported(
         folder=folder,
@@ -67,6 +67,8 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
         base_model=None,
         epochs=settings.passes,
         seconds=seconds,
+        cpu_seconds=cost.cpu_seconds,
+        peak_memory_bytes=cost.peak_memory_bytes,
     )
 
 

@@ -20,7 +20,7 @@ from trainer.logs import fields
 
 log = logging.getLogger(__name__)
 
-SCORE = "eval_micro_f1"
+SCORE, MACRO = "eval_micro_f1", "eval_macro_f1"
 RETRY_SECONDS = 60.0  # after which a checkpoint that could not be saved is tried again
 
 
@@ -84,10 +84,11 @@ class TellProgress(TrainerCallback):
         """One line for what the Trainer has measured: the loss, or the score on validation."""
         found, step = logs or {}, state.global_step
         if SCORE in found:
-            score = found[SCORE]
-            log.info("step %d: validation micro-F1 %.4f", step, score, extra=fields(step=step, validation_micro_f1=score))
-            self._metrics.validated(micro_f1=score)
-            self._tracker.measured(step, {"validation_micro_f1": score})
+            micro, macro = found[SCORE], found[MACRO]
+            values = {"validation_micro_f1": micro, "validation_macro_f1": macro}
+            log.info("step %d: validation micro-F1 %.4f, macro-F1 %.4f", step, micro, macro, extra=fields(step=step, **values))
+            self._metrics.validated(micro_f1=micro, macro_f1=macro)
+            self._tracker.measured(step, values)
         elif "loss" in found and self._steps:
             self._tell_loss(state, found["loss"], found["learning_rate"])
 

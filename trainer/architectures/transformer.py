@@ -102,6 +102,8 @@ def prepare_libraries(seed: int) -> None:
     """Seed every source of random numbers, and keep the libraries' own lines and bars out of ours."""
     transformers.set_seed(seed)
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_default_handler()
+    transformers.logging.enable_propagation()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from model.classifier import Decision, Encoder, Floats, Graph, to_probabilities
 from model.manifest import Task
 from trainer.examples import Examples
-from trainer.scores import micro_f1
+from trainer.scores import f1_score, micro_f1
 from trainer.thresholds import choose_thresholds
 
 
@@ -20,6 +20,14 @@ def micro_f1_of(graph: Graph, encoder: Encoder, examples: Examples) -> float:
 
 def micro_f1_at_best(logits: Floats, targets: csr_matrix, task: Task) -> float:
     """Micro-F1 of logits [texts, labels], decided as they are served, with thresholds chosen for them."""
+    return f1_at_best(logits, targets, task)[0]
+
+
+def f1_at_best(logits: Floats, targets: csr_matrix, task: Task) -> tuple[float, float]:
+    """The same, and macro-F1 over the labels that occur in the targets."""
     probabilities = to_probabilities(logits, task)
     decision = Decision(task, (), choose_thresholds(probabilities, targets, task))
-    return micro_f1(decision.assigned(probabilities), targets.toarray().astype(np.bool_))
+    assigned, truth = decision.assigned(probabilities), targets.toarray().astype(np.bool_)
+    carried = truth.sum(0)
+    f1 = f1_score((truth & assigned).sum(0), assigned.sum(0), carried)
+    return micro_f1(assigned, truth), float(f1[carried > 0].mean()) if carried.any() else 0.0

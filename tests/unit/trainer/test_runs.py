@@ -65,6 +65,13 @@ def test_a_dataset_that_changed_between_attempts_is_refused(tmp_path: Path) -> N
         begin(config, dataset_sha256=OTHER_SHA, now=NOW)
 
 
+def test_a_test_set_that_changed_between_attempts_is_refused(tmp_path: Path) -> None:
+    config = config_in(tmp_path, version="v1", dataset={"test_uri": "test.csv"})
+    begin(config, dataset_sha256=SHA, test_sha256=SHA, now=EARLIER)
+    with pytest.raises(DatasetRejected, match=r"dataset.test_uri is 'test.csv'"):
+        begin(config, dataset_sha256=SHA, test_sha256=OTHER_SHA, now=NOW)
+
+
 def test_from_scratch_begins_anew_whatever_was_there(tmp_path: Path) -> None:
     config = config_in(tmp_path, version="v1")
     leave_checkpoint(begin(config, dataset_sha256=SHA, now=EARLIER), tmp_path / "local")
