@@ -13,6 +13,7 @@ from model.artifact import verify
 from model.classifier import Classifier
 from model.manifest import Manifest, Task
 from tests.encoders import write_tiny_bert
+from trainer.attempt import Attempt
 from trainer.config import Config, load
 from trainer.evaluation import answer, evaluate
 from trainer.pipeline import Published, run
@@ -47,7 +48,7 @@ def published(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Published
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     config = configured(file, tmp_path / "models")
-    return run(config, scratch=scratch, now=datetime(2026, 1, 1, tzinfo=UTC)), file
+    return run(config, Attempt(), scratch=scratch, now=datetime(2026, 1, 1, tzinfo=UTC)), file
 
 
 def test_the_server_loads_what_the_trainer_publishes_and_gives_the_right_labels(published: tuple[Published, Path]) -> None:
@@ -95,7 +96,7 @@ def test_auto_tries_both_architectures_and_publishes_the_cheaper_of_equals(tmp_p
     scratch.mkdir()
     write_tiny_bert(base)
     config = configured(file, tmp_path / "models", **{"training.base_model": str(base), "training.num_epochs": 1})
-    manifest = run(config, scratch=scratch, now=datetime(2026, 1, 1, tzinfo=UTC)).manifest
+    manifest = run(config, Attempt(), scratch=scratch, now=datetime(2026, 1, 1, tzinfo=UTC)).manifest
     tried = {each.architecture: each for each in manifest.training.candidates}
     assert set(tried) == {"linear", "transformer"}
     assert [each.chosen for each in tried.values()].count(True) == 1
