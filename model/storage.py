@@ -197,9 +197,10 @@ class S3Store:
         from botocore.config import Config
 
         config = Config(
+            # A storage that hangs is given up within a minute, so that a Pod that has to go, and tries to save, still can.
             connect_timeout=10,
-            read_timeout=60,
-            retries={"mode": "standard", "max_attempts": 5},
+            read_timeout=15,
+            retries={"mode": "standard", "max_attempts": 3},
             # Stores other than AWS's rarely know the newer checksums.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -16,7 +16,7 @@ from trainer import logs
 from trainer.analysis.command import analyze
 from trainer.balancing_commands import mltl, oversample, undersample
 from trainer.command_line import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
-from trainer.config import Config, add_to_environment, environment
+from trainer.config import PREFIX, Config, add_to_environment, environment
 from trainer.processes import Processes, read_processes, run_all
 from trainer.result_file import ResultFile
 
@@ -51,13 +51,15 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
     Exit codes: 0 published, 64 a setting is wrong, 65 the dataset is wrong,
     75 something outside failed and trying again may help, 143 stopped by SIGTERM after saving a checkpoint.
     """
+    if environment().get(f"{PREFIX}PROGRESS__LOG_FORMAT") == "json":
+        logs.configure("json")  # settings that are wrong are told so, too
     with ResultFile(environment()) as result, failures():
         config = configure(file, overrides, options)
         logs.configure(config.progress.log_format)
-        result.path = config.result_file
+        result.write_to(config.result_file)
         processes = read_processes(environment(), gpus=_gpus)
         if not processes.leads_its_node or len(processes.node) > 1:
-            result.path = None  # the first process of the node has more to tell
+            result.write_to(None)  # the first process of the node has more to tell
         if len(processes.node) > 1:
             sys.exit(run_all(processes.node, environment()))
         for each in processes.node:  # torch reads it nowhere else

@@ -68,6 +68,8 @@ class Checkpoints:
             folder = self._fetch(index, scratch)
             if folder:
                 return self._with_best(index, folder, indexes, scratch)
+        if any("/" in each.key for each in self._store.list()):
+            log.warning("there is no whole checkpoint in %s: the training begins anew", self._store.uri)
         return None
 
     def _with_best(self, index: Index, folder: Path, indexes: list[Index], scratch: Path) -> Restored:

@@ -15,8 +15,9 @@ import click
 from model.artifact import ArtifactRejected
 from model.storage import ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
 from trainer import logs
-from trainer.config import Config, ConfigRejected, environment, load, parse_override
+from trainer.config import PREFIX, Config, ConfigRejected, environment, load, parse_override
 from trainer.interruption import Terminated
+from trainer.result_file import ResultFile
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +72,15 @@ class CodedCommand(click.Command):
     """A command whose wrong use ends like a wrong configuration: no Job should try it again."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, with our exit code."""
+        """As click does, with our exit code, and an outcome for whoever started it."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            raise _with_code(error, CONFIG_WRONG) from None
+            if environment().get(f"{PREFIX}PROGRESS__LOG_FORMAT") == "json":
+                logs.configure("json")
+            wrong = Failure(error.format_message()) if logs.in_json() else error
+            with ResultFile(environment()):
+                raise _with_code(wrong, CONFIG_WRONG) from None
 
 
 def _with_code(error: click.ClickException, exit_code: int) -> click.ClickException:

@@ -154,7 +154,10 @@ class BalanceConfig(Settings):
         description="undersample: drop texts by the joint probability of their labels' excess; undersample-any: keep a text if any of its labels draws to keep it; mltl: drop texts of frequent labels only whose nearest text, theirs being the nearest of it too, has rather other labels; oversample: repeat texts of rare labels (ML-ROS)",
     )
     threshold: int | None = Field(
-        default=None, ge=1, description="texts of a label that undersampling aims at; none: the median of the labels' counts"
+        default=None,
+        ge=1,
+        le=10**9,
+        description="texts of a label that undersampling aims at; none: the median of the labels' counts",
     )
     oversample_share: float = Field(default=0.25, gt=0, le=4, description="texts that oversampling adds, of those there are")
     loss: Literal["plain", "weighted", "focal"] = Field(
@@ -228,6 +231,9 @@ class Config(Settings):
     )
 
 
+SECTIONS = {name for name, field in Config.model_fields.items() if isinstance(field.default, Settings)}
+
+
 def environment() -> Mapping[str, str]:
     """The variables of this process, which nothing else here reads."""
     return os.environ
@@ -252,15 +258,16 @@ def load(file: Path | None, overrides: dict[str, Any], variables: Mapping[str, s
     """
     settings = _read_yaml(file) if file else {}
     given = variables or {}
-    for name in sorted(name for name in given if name.startswith(PREFIX)):
-        key = name.removeprefix(PREFIX).lower().replace("__", ".")
+    keys = {name: name.removeprefix(PREFIX).lower().replace("__", ".") for name in sorted(given) if name.startswith(PREFIX)}
+    for name, key in keys.items():
         _put(settings, key, _read_value(name, given[name]))
     for key, value in overrides.items():
         _put(settings, key, value)
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigRejected("; ".join(map(_explain, error.errors()))) from error
+        by = {key.split(".", 1)[0]: name for name, key in keys.items()} | {key: name for name, key in keys.items()}
+        raise ConfigRejected("; ".join(_explain(each, by) for each in error.errors())) from error
     if config.tracking.uri is None and given.get(MLFLOW):
         config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": given[MLFLOW]})})
     return config
@@ -278,7 +285,7 @@ def _read_value(where: str, text: str) -> Any:
     try:
         return yaml.safe_load(text) if text.strip() else text
     except yaml.YAMLError as error:
-        raise ConfigRejected(f"{where} is {text!r}: the value is not YAML: {error}") from error
+        raise ConfigRejected(f"{where} is {text!r}: the value is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -287,12 +294,13 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigRejected(f"--config {file}: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigRejected(f"--config {file}: {error}") from error
+        raise ConfigRejected(f"--config {file}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigRejected(f"--config {file}: expected settings by name, found {type(content).__name__}")
-    return content
+    empty = {name for name, value in content.items() if value is None and name in SECTIONS}  # only comments below its name
+    return {name: value for name, value in content.items() if name not in empty}
 
 
 def _put(settings: dict[str, Any], key: str, value: object) -> None:
@@ -300,14 +308,15 @@ def _put(settings: dict[str, Any], key: str, value: object) -> None:
     for section in sections:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
-            raise ConfigRejected(f"--set {key}: {section} is not a section of settings")
+            raise ConfigRejected(f"{section} is {settings!r}, where {key} is set, too: expected a section of settings")
     settings[last] = value
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, variables: Mapping[str, str]) -> str:
+    """variables: that set something, by what they set."""
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"{where} is not a setting"
+        return f"{where} is not a setting" + (f" ({variables[where]})" if where in variables else "")
     if error["type"] == "string_pattern_mismatch":
         return f"{where} is {error['input']!r}: expected lower-case letters, digits, '-' and '.', 63 at most"
     message = error["msg"].removeprefix("Value error, ")

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish, require_writable
 from model.classifier import Classifier, Decision, Encoder, Graph
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
-from model.storage import ObjectExists, open_store
+from model.storage import ObjectExists, StorageRejected, open_store
 from trainer import near_duplicates
 from trainer.architectures import linear
 from trainer.architectures.exported import Exported
@@ -83,7 +83,7 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
     cost = Cost()
     if already := find_published(config):
         return _found(config, already, scratch)
-    require_writable(open_store(f"{config.output_dir.rstrip('/')}/{config.name}/"))  # better known now than at the end
+    check(config, scratch)
     with tracked(config.tracking) as tracker:
         data = prepare(config, attempt, scratch)
         test = data.facts.test
@@ -96,6 +96,18 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
             published = conclude(config, data, tried, attempt, cost=cost, now=now)
     begun.forget()
     return published
+
+
+def check(config: Config, scratch: Path) -> None:
+    """Better known now than at the end: whether a version can be written, and whether the base model can be used."""
+    try:
+        require_writable(open_store(f"{config.output_dir.rstrip('/')}/{config.name}/"))
+    except StorageRejected as error:
+        raise ConfigRejected(f"output_dir is {config.output_dir!r}: {error}") from error
+    if transformer_is_wanted(config):
+        from trainer.architectures import transformer  # torch takes seconds to import
+
+        transformer.require_base_model(config, scratch=scratch)
 
 
 def assist(config: Config, attempt: Attempt, *, scratch: Path) -> None:
@@ -196,7 +208,6 @@ def fit(config: Config, data: Data, attempt: Attempt, scratch: Path) -> Iterator
     if transformer_is_wanted(config):
         from trainer.architectures import transformer  # torch takes seconds to import
 
-        transformer.require_base_model(config, scratch=scratch)
         yield transformer.fit(data.train, data.validation, config, folder=scratch / "transformer", attempt=attempt)
     yield linear.fit(data.train, data.validation, config, folder=scratch / "linear")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +12,33 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from model.run_result import GateScores, RunResult, write
-from trainer.config import PREFIX
+from trainer.config import PREFIX, ConfigRejected
 
 if TYPE_CHECKING:
     from trainer.pipeline import Published
 
+log = logging.getLogger(__name__)
+
 
 class ResultFile:
-    """Around an attempt: writes what became of it. path: where; None: nowhere."""
+    """Around an attempt: writes what became of it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """A configuration that is wrong is an outcome, too: until it is read, the environment says where to write."""
         said = environment.get(f"{PREFIX}RESULT_FILE")
-        self.path = Path(said) if said else None
+        self._path = Path(said) if said else None
         self._result = RunResult(exit_code=0)
         self._started = time.monotonic()
+
+    def write_to(self, path: Path | None) -> None:
+        """From now on, this is where; None: nowhere. Raises ConfigRejected where nothing can be written, by trying."""
+        self._path = None
+        try:
+            if path is not None:
+                path.open("ab").close()
+        except OSError as error:
+            raise ConfigRejected(f"result_file is {str(path)!r}: it cannot be written: {error.strerror}") from error
+        self._path = path
 
     def published(self, published: Published) -> None:
         """There is a version."""
@@ -51,7 +64,7 @@ class ResultFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.path is None:
+        if self._path is None:
             return
         result = self._result
         if isinstance(error, click.ClickException):
@@ -60,4 +73,7 @@ class ResultFile:
             result = RunResult(exit_code=error.code if isinstance(error.code, int) else 1)
         elif error is not None:
             result = RunResult(exit_code=1, message=f"{type(error).__name__}: {error}")
-        write(result.model_copy(update={"seconds": round(time.monotonic() - self._started, 1)}), self.path)
+        try:
+            write(result.model_copy(update={"seconds": round(time.monotonic() - self._started, 1)}), self._path)
+        except OSError as failed:  # what became of the attempt matters more
+            log.warning("result_file is %r: it could not be written: %s", str(self._path), failed.strerror)

@@ -127,19 +127,24 @@ def _folder(config: Config) -> str:
 
 def _begin(config: Config, version: str, record: Record) -> Run:
     run = open_run(config, version)
-    if config.training.from_scratch:
-        run.forget()
     theirs = _read(run.store, RECORD)
-    if theirs is None:
+    saved = any(each.key.endswith(f"/{INDEX}") for each in run.store.list())
+    if saved and theirs is None:
+        log.warning("the checkpoints of version %s are of another release, or nobody's: they are not resumed", version)
+    if config.training.from_scratch or (saved and theirs is None):
+        run.forget()
+    elif theirs is not None:
+        _require_same(theirs, record, config, version, saved=saved)
+    if theirs != record or config.training.from_scratch:
         run.store.write(RECORD, record.model_dump_json(indent=1).encode())
-    else:
-        _require_same(theirs, record, config, version)
     return run
 
 
-def _require_same(theirs: Record, ours: Record, config: Config, version: str) -> None:
+def _require_same(theirs: Record, ours: Record, config: Config, version: str, *, saved: bool) -> None:
+    """Other settings matter once something is saved that was trained with them; other data mean that the run is another one."""
     instead = "name another version, or set training.from_scratch"
-    if different := differences(theirs.settings, ours.settings):
+    different = differences(theirs.settings, ours.settings)
+    if different and saved:
         raise ConfigRejected(f"version {version!r} was begun with another configuration: {'; '.join(different)}; {instead}")
     for setting, was, is_now in (
         ("dataset.uri", theirs.dataset_sha256, ours.dataset_sha256),

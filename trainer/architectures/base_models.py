@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from model.classifier import Encoder
-from model.storage import StorageUnavailable, local_path, open_store
+from model.storage import StorageRejected, StorageUnavailable, local_path, open_store
 from trainer.config import ConfigRejected
 
 PACKAGED = "minilm"
@@ -92,8 +92,11 @@ def _packaged() -> Path:
 
 
 def _fetch(uri: str, folder: Path) -> Path:
-    store = open_store(uri)
-    keys = [each.key for each in store.list()]
+    try:
+        store = open_store(uri)
+        keys = [each.key for each in store.list()]
+    except StorageRejected as error:
+        raise _rejected(uri, str(error)) from error
     if "config.json" not in keys:
         raise _rejected(uri, f"there is no {store.uri}config.json")
     for key in keys:

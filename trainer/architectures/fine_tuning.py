@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class FineTuning(Trainer):
         self._train = train
         self._settings = settings
         self._pieces = 1
+        self._memory_limit = memory_limit()
 
     def create_optimizer(self) -> torch.optim.Optimizer:
         """AdamW. The head begins at random weights and has to catch up with an encoder that needs small steps."""
@@ -89,23 +91,36 @@ class FineTuning(Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None) -> Tensor:
         """The loss of a batch, its gradients added up; where memory is short, piece by piece, from then on."""
+        step = super().training_step
+        return torch.stack(self._in_pieces(model, inputs, lambda piece: step(model, piece, num_items_in_batch))).sum()
+
+    def prediction_step(self, model: Any, inputs: dict[str, Tensor], *others: Any, **more: Any) -> Any:
+        """Loss, logits [texts, labels] and labels of a batch, in as many pieces."""
+        step = super().prediction_step
+        parts = self._in_pieces(model, inputs, lambda piece: step(model, piece, *others, **more))
+        return tuple(
+            None if part[0] is None else torch.cat([each.reshape(-1) if each.ndim == 0 else each for each in part])
+            for part in zip(*parts, strict=True)
+        )
+
+    def _in_pieces(self, model: Any, inputs: dict[str, Tensor], do: Callable[[dict[str, Any]], Any]) -> list[Any]:
+        """What `do` makes of each piece of the batch; all of them again, of half the size, where memory is short."""
         texts = len(inputs["labels"])
         while True:
             size = math.ceil(texts / self._pieces)
-            pieces = [{name: part[at : at + size] for name, part in inputs.items()} for at in range(0, texts, size)]
             try:
-                losses = [self._add_gradients(model, each, num_items_in_batch) for each in pieces]
+                with memory.bounded(self._memory_limit - self._to_come()):
+                    return [do({name: part[at : at + size] for name, part in inputs.items()}) for at in range(0, texts, size)]
             except (RuntimeError, MemoryError) as error:
                 if not memory.is_short(error):
                     raise
                 problem = str(error).split("\n", 1)[0]
-            else:
-                return torch.stack(losses).sum()
             self._halve(model, size, problem)
 
-    def _add_gradients(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None) -> Tensor:
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        return loss
+    def _to_come(self) -> int:
+        """Bytes that the optimizer will ask for at its first step: two numbers for each parameter."""
+        begun = self.optimizer is not None and bool(self.optimizer.state)
+        return 0 if begun else sum(2 * each.numel() * each.element_size() for each in self._network.parameters())
 
     def _halve(self, model: Any, size: int, problem: str) -> None:
         """Try again with half as many texts at once. Raises ConfigRejected if that cannot be."""
@@ -115,6 +130,7 @@ class FineTuning(Trainer):
                 "expected fewer texts, a shorter training.max_length, or more memory"
             )
         model.zero_grad()
+        memory.give_back_at_once()
         memory.release()
         self._pieces *= 2
         log.warning("out of memory with %d texts at once: from now on a step takes them in %d pieces", size, self._pieces)
@@ -146,10 +162,11 @@ def fine_tune(network: PooledClassifier, material: Material, config: Config, *, 
     # It prints on standard output, which belongs to the command's result.
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
     torch.manual_seed(settings.seed + together.place())  # or every process would drop the same activations
-    with attempt.interruption.deferred(), together.peers(), memory.bounded(memory_limit()), warnings.catch_warnings():
+    with attempt.interruption.deferred(), together.peers(), warnings.catch_warnings():
         # Checkpoints that are less than a second apart: the Trainer then orders them by their numbers, which is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         _train(trainer, resume)
+    memory.release()  # the export wants it
     trainer.accelerator.unwrap_model(network, keep_fp32_wrapper=False)  # it had put its mixed precision into `forward`
     state = trainer.state
     return FineTuned(float(state.epoch or 0), state.best_global_step or state.global_step)

@@ -52,10 +52,28 @@ def test_a_later_attempt_finds_the_checkpoints_of_the_version(s3_bucket: str, tm
 def test_a_version_that_was_begun_with_another_configuration_is_refused_by_the_field(
     settings: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    begin(config_in(tmp_path, version="v1"), dataset_sha256=SHA, now=EARLIER)
+    leave_checkpoint(begin(config_in(tmp_path, version="v1"), dataset_sha256=SHA, now=EARLIER), tmp_path / "local")
     with pytest.raises(ConfigRejected) as refused:
         begin(config_in(tmp_path, version="v1", **settings), dataset_sha256=SHA, now=NOW)
     assert message in str(refused.value)
+
+
+def test_settings_that_saved_nothing_may_be_mended(tmp_path: Path) -> None:
+    begin(config_in(tmp_path, version="v1", training={"seed": 1}), dataset_sha256=SHA, now=EARLIER)
+    leave_checkpoint(begin(config_in(tmp_path, version="v1"), dataset_sha256=SHA, now=NOW), tmp_path / "local")
+    begin(config_in(tmp_path, version="v1"), dataset_sha256=SHA, now=NOW)
+
+
+@pytest.mark.parametrize("record", [None, b'{"of": "another release"}'])
+def test_checkpoints_that_are_nobodys_are_not_resumed(
+    record: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = begin(config_in(tmp_path, version="v1"), dataset_sha256=SHA, now=EARLIER)
+    leave_checkpoint(run, tmp_path / "local")
+    run.store.write(RECORD, record) if record else run.store.delete(RECORD)
+    again = begin(config_in(tmp_path, version="v1"), dataset_sha256=SHA, now=NOW)
+    assert Checkpoints(again.store).latest(tmp_path / "restored") is None
+    assert "not resumed" in caplog.text
 
 
 def test_a_dataset_that_changed_between_attempts_is_refused(tmp_path: Path) -> None:
