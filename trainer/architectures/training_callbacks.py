@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from pathlib import Path
@@ -130,16 +131,19 @@ class StoreCheckpoints(TrainerCallback):
         self._folder = folder
         self._seconds = minutes * 60
         self._due = time.monotonic() + self._seconds
+        self._failed = -math.inf
         self._stored: set[int] = set()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Asks for a checkpoint, and for the end."""
-        stop, due = together.agree(self._interruption.asked, time.monotonic() >= self._due)
+        now = time.monotonic()
+        stop, due, away = together.agree(self._interruption.asked, now >= self._due, now < self._failed + RETRY_SECONDS)
         if stop:
             self._interruption.asked = True  # maybe of another process: none may go on as if the training were over
             control.should_training_stop, control.should_evaluate = True, False
         if stop or due:
-            control.should_save = self._checkpoints is not None
+            # A storage that has just failed would fail again, and take the time that is left.
+            control.should_save = self._checkpoints is not None and not (stop and away)
 
     def on_prediction_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Looks between two batches of an evaluation, too."""
@@ -161,7 +165,8 @@ class StoreCheckpoints(TrainerCallback):
                 self._hand_over(self._checkpoints, each, best_step=state.best_global_step or step)
         except StorageUnavailable as error:  # the next one may succeed, and the training is worth more than this one
             log.warning("no checkpoint was saved at step %d: %s", step, error)
-            self._due = time.monotonic() + min(self._seconds, RETRY_SECONDS)
+            self._failed = time.monotonic()
+            self._due = self._failed + min(self._seconds, RETRY_SECONDS)
         else:
             self._due = time.monotonic() + self._seconds
             self._metrics.checkpoint_saved()
