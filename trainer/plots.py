@@ -168,22 +168,27 @@ def calibration(predicted: Floats, observed: Floats, counts: Counts) -> str:
 def token_lengths(lengths: Counts, limit: int) -> str:
     """How long the texts [texts] are, in tokens; the longest few share the last bar, and a line marks the limit."""
     top = max(int(min(lengths.max(), max(limit, np.quantile(lengths, 0.995)))), 1)
-    edges = np.arange(0, top + 1 + (step := -(-top // 60)), step)  # whole tokens, so that each bar has its share of them
-    shares = np.histogram(np.minimum(lengths, top), edges)[0] / len(lengths)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.stairs(shares, edges, fill=True, color=PALE)
-        axes.stairs(shares, edges, color=MAIN, lw=1.2)
-        if limit <= top:
-            axes.axvline(limit, color=CONTRAST, lw=1.4, ls=(0, (4, 3)))
-            above = axes.get_xaxis_transform()
-            axes.text(limit, 1.0, f"limit: {limit:,}", color=CONTRAST, ha="right", va="bottom", transform=above)
-        axes.set(xlabel="tokens in a text", ylabel="share of the test texts", xlim=(0, edges[-1] * 1.01), ylim=(0, None))
-        axes.xaxis.set_major_formatter(FuncFormatter(thousands))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
+        draw_lengths(axes, lengths, top=top, mark=limit, what=f"limit: {limit:,}")
+        axes.set(xlabel="tokens in a text", ylabel="share of the test texts")
 
     return drawn("token lengths", (WIDE, 2.9), draw)
+
+
+def draw_lengths(axes: Axes, lengths: Counts, *, top: int, mark: float, what: str) -> None:
+    """The shares of texts by length [texts], those beyond `top` in the last bar, and a line at `mark` that says `what`."""
+    edges = np.arange(0, top + 1 + (step := -(-top // 60)), step)  # whole numbers, so that each bar has its share of them
+    shares = np.histogram(np.minimum(lengths, top), edges)[0] / len(lengths)
+    axes.stairs(shares, edges, fill=True, color=PALE)
+    axes.stairs(shares, edges, color=MAIN, lw=1.2)
+    if mark <= top:
+        axes.axvline(mark, color=CONTRAST, lw=1.4, ls=(0, (4, 3)))
+        axes.text(mark, 1.0, what, color=CONTRAST, ha="right", va="bottom", transform=axes.get_xaxis_transform())
+    axes.set(xlim=(0, edges[-1] * 1.01), ylim=(0, None))
+    axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
 
 
 def draw_bars(

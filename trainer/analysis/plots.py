@@ -9,26 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from trainer.plots import (
     ALL_BARS,
-    CONTRAST,
     HALF,
     INK,
     MAIN,
     MOST_FREQUENT,
     MUTED,
-    PALE,
     RAREST,
     TOOLTIPS,
     WIDE,
     draw_bars,
+    draw_lengths,
     drawn,
     log_counts,
     shortened,
-    thousands,
 )
 
 Counts = NDArray[np.int64]
@@ -75,20 +72,11 @@ def labels_per_text(sizes: Counts) -> str:
 def text_lengths(words: Counts, cut: float, limit: int) -> str:
     """How many words texts have [texts], and about where a model of `limit` tokens stops to read: after `cut` words."""
     top = max(int(min(words.max(), np.quantile(words, 0.995))), 1)
-    edges = np.arange(0, top + 1 + (step := -(-top // 60)), step)
-    shares = np.histogram(np.minimum(words, top), edges)[0] / len(words)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.stairs(shares, edges, fill=True, color=PALE)
-        axes.stairs(shares, edges, color=MAIN, lw=1.2)
-        if cut <= top:
-            axes.axvline(cut, color=CONTRAST, lw=1.4, ls=(0, (4, 3)))
-            above = axes.get_xaxis_transform()
-            axes.text(cut, 1.0, f"about {limit:,} tokens", color=CONTRAST, ha="right", va="bottom", transform=above)
-        axes.set(xlabel="words in a text", ylabel="share of the texts", xlim=(0, edges[-1] * 1.01), ylim=(0, None))
-        axes.xaxis.set_major_formatter(FuncFormatter(thousands))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
+        draw_lengths(axes, words, top=top, mark=cut, what=f"about {limit:,} tokens")
+        axes.set(xlabel="words in a text", ylabel="share of the texts")
 
     return drawn("text lengths", (HALF, 3.0), draw)
 
