@@ -11,11 +11,10 @@ import boto3
 import pytest
 import yaml
 
-from model.artifact import MANIFEST, parse_manifest
 from model.storage import ObjectStore, open_store
 from tests.cluster.namespace import Namespace, wait_until
 from tests.cluster.served import PATIENCE
-from tests.cluster.training import Job, put_encoder, put_pets
+from tests.cluster.training import Job, published, put_encoder, put_pets
 
 HERE = Path(__file__).parent
 STOPPED_SECONDS = 60
@@ -116,7 +115,7 @@ def test_a_training_survives_two_kills_and_a_minute_without_s3(
     (result,) = [each for each in job.results() if each.exit_code == 0]
     assert result.artifact_uri == f"s3://kept/trained/pets/{NAME}/"
     with storage.opened() as bucket:
-        manifest = parse_manifest(bucket.read(f"trained/pets/{NAME}/{MANIFEST}"), where=NAME)
+        manifest = published(bucket, NAME)
         left = [each.key for each in bucket.list("trained/") if not each.key.startswith(f"trained/pets/{NAME}/")]
     assert manifest.training.epochs == pytest.approx(TRAINING["num_epochs"])
     assert left == []

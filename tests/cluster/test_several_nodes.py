@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from model.artifact import MANIFEST, parse_manifest
-from model.manifest import Manifest
 from model.storage import ObjectStore, open_store
 from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster.training import Job, put_encoder, put_pets
+from tests.cluster.training import Job, published, put_encoder, put_pets
 
 SEVERAL = "training/01-several-nodes.yaml"
 # Without dropout a step does the same to the same texts, however they are shared.
@@ -51,10 +49,6 @@ def start(prepared: Namespace, trainer_image: str, bucket: ObjectStore, tmp_path
         each.delete()
 
 
-def published(bucket: ObjectStore, job: Job) -> Manifest:
-    return parse_manifest(bucket.read(f"trained/pets/{job.name}/{MANIFEST}"), where=job.name)
-
-
 def test_two_pods_have_the_loss_curve_of_one_and_publish_once(start: Start, bucket: ObjectStore) -> None:
     alone = start("pets-alone", "training-job.yaml", num_epochs=4)
     assert alone.wait(seconds=PATIENCE) == "Complete"
@@ -68,7 +62,7 @@ def test_two_pods_have_the_loss_curve_of_one_and_publish_once(start: Start, buck
     for each in found:
         assert each == pytest.approx(expected, rel=0.01, abs=0.001)
     assert [each.artifact_uri for each in both.results() if each.artifact_uri] == ["s3://models/trained/pets/pets-both/"]
-    assert published(bucket, both).training.epochs == published(bucket, alone).training.epochs
+    assert published(bucket, both.name).training.epochs == published(bucket, alone.name).training.epochs
 
 
 def test_when_a_pod_is_lost_all_begin_again_from_the_last_checkpoint(start: Start, bucket: ObjectStore) -> None:
@@ -83,4 +77,4 @@ def test_when_a_pod_is_lost_all_begin_again_from_the_last_checkpoint(start: Star
     assert job.wait(seconds=PATIENCE) == "Complete"
     assert "resuming at step" in job.log_of(0)
     assert [each.artifact_uri for each in job.results() if each.artifact_uri] == ["s3://models/trained/pets/pets-lost/"]
-    assert published(bucket, job).training.epochs == pytest.approx(40)
+    assert published(bucket, job.name).training.epochs == pytest.approx(40)

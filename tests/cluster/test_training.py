@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from model.artifact import MANIFEST, parse_manifest
-from model.manifest import Manifest
 from model.storage import ObjectStore, open_store
 from tests.cluster.namespace import Namespace
-from tests.cluster.training import Job, put_pets
+from tests.cluster.training import Job, published, put_pets
 
 Start = Callable[..., Job]
 
@@ -44,10 +42,6 @@ def start(prepared: Namespace, trainer_image: str, dataset: str) -> Iterator[Sta
     yield start_one
     for each in began:
         each.delete()
-
-
-def published(bucket: ObjectStore, version: str) -> Manifest:
-    return parse_manifest(bucket.read(f"trained/pets/{version}/{MANIFEST}"), where=version)
 
 
 def test_a_job_trains_on_texts_in_s3_and_leaves_a_version_there(start: Start, bucket: ObjectStore) -> None:

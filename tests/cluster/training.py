@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 import yaml
 
+from model.artifact import MANIFEST, parse_manifest
+from model.manifest import Manifest
 from model.run_result import RunResult
 from model.storage import ObjectStore
 from tests.cluster.namespace import Document, Namespace, wait_until
@@ -38,6 +40,11 @@ def put_encoder(bucket: ObjectStore, folder: Path) -> str:
     for path in sorted(write_tiny_bert(folder).iterdir()):
         bucket.upload(path, f"base/tiny/{path.name}")
     return f"{bucket.uri}base/tiny/"
+
+
+def published(bucket: ObjectStore, version: str) -> Manifest:
+    """The manifest of a version that a Job has left there."""
+    return parse_manifest(bucket.read(f"trained/pets/{version}/{MANIFEST}"), where=version)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from torch import distributed, serialization
 START = timedelta(minutes=30)
 # While the first process exports, scores and publishes, the others wait.
 END = timedelta(days=2)
-
-
 BEFORE_TORCH = 5  # its own ways to restore data are asked from 10 on
 
 
