@@ -16,6 +16,10 @@ MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 TOKENIZER = "tokenizer.json"
 REPORT = "report.html"
+PARTS = "parts.bin"
+SERVED = "served.json"
+# What a version may consist of.
+VERSION_FILES = (MANIFEST, GRAPH, TOKENIZER, REPORT, PARTS, SERVED)
 PROBE = ".labelwright-probe"
 
 
@@ -25,7 +29,7 @@ class ArtifactRejected(Exception):
 
 def describe(folder: Path) -> dict[str, FileEntry]:
     """Checksum and size of every file of the folder that a version consists of, but the manifest."""
-    return {name: file_entry(folder / name) for name in (GRAPH, TOKENIZER, REPORT) if (folder / name).exists()}
+    return {name: file_entry(folder / name) for name in VERSION_FILES[1:] if (folder / name).exists()}
 
 
 def publish(folder: Path, manifest: Manifest, store: ObjectStore) -> str:

@@ -14,27 +14,35 @@ from model.manifest import Name, Sha256, Share, Strict
 
 LARGEST = 4096  # bytes; Kubernetes cuts what is longer
 
+ScoreName = Literal["micro-f1", "macro-f1", "samples-f1", "weighted-f1", "accuracy"]
+
 
 class GateScores(Strict):
-    """What decides whether a version may be served: its scores on the test part, and the least that was asked for."""
+    """What decides whether a version may be served: its scores on the test part, and what was asked for."""
 
+    score: ScoreName = Field(description="the one that decides; accuracy: the share of texts whose labels are all right")
+    value: Share = Field(description="of that score")
+    baseline: Share = Field(description="the same score of the linear model, on the same texts")
     micro_f1: Share
     macro_f1: Share
-    baseline_micro_f1: Share
-    minimum_micro_f1: Share | None = None
-    passed: bool | None = Field(default=None, description="none: no least score was asked for")
+    minimum: Share | None = Field(default=None, description="none: any value will do")
+    served_version: Name | None = Field(default=None, description="what it was compared with")
+    served_value: Share | None = Field(default=None, description="of the served version, on the same texts")
+    tolerance: Share = Field(description="how far the value may be below that of the served version")
+    passed: bool | None = Field(default=None, description="none: there was nothing to compare the value with")
 
 
 class RunResult(Strict):
-    """The outcome of one attempt: a published version, or why there is none."""
+    """The outcome of one attempt: a published version, or why there is none. Of a check, what a dataset holds."""
 
     schema_version: Literal[1] = 1
     exit_code: int
-    message: str = Field(default="", description="what went wrong, in a sentence")
+    message: str = Field(default="", description="what went wrong, or why the version did not pass the gate, in a sentence")
     classifier: Name | None = None
     version: Name | None = None
     artifact_uri: str | None = None
     dataset_sha256: Sha256 | None = None
+    test_sha256: Sha256 | None = Field(default=None, description="of the test set, if one was given")
     best_checkpoint: str | None = Field(default=None, description="such as step-1200; none for an architecture without steps")
     mlflow_run_id: str | None = None
     gate: GateScores | None = None

@@ -1,4 +1,4 @@
-"""The trainer's commands: train, evaluate, settings, analyze, and those that balance a file."""
+"""The trainer's commands: train, evaluate and settings are here, the others beside what they do."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from model.storage import open_store
 from trainer import logs
 from trainer.analysis.command import analyze
 from trainer.balancing_commands import mltl, oversample, undersample
+from trainer.checking_command import fingerprint
 from trainer.command_line import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
 from trainer.config import PREFIX, Config, add_to_environment, environment
 from trainer.processes import Processes, read_processes, run_all
+from trainer.pruning_command import prune
 from trainer.result_file import ResultFile
 
 
@@ -141,7 +143,7 @@ def main() -> None:
     """Labelled texts to a published version."""
 
 
-for command in (train, settings, analyze, undersample, oversample, mltl, evaluate):
+for command in (train, settings, analyze, undersample, oversample, mltl, fingerprint, prune, evaluate):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from model.manifest import Task
 from trainer.arxiv import with_preset
 from trainer.balancing import positions
 from trainer.config import Config
-from trainer.examples import DatasetRejected, Examples
+from trainer.examples import Examples
 from trainer.fetching import fetch
 from trainer.imbalance import Imbalance, measure
 from trainer.labels import read_labels
+from trainer.rejections import DatasetRejected
 from trainer.tables import read_table
 from trainer.tabular_files import copy_rows, refuse_same, target_at
 

@@ -17,6 +17,7 @@ from model.storage import ObjectExists, ObjectMissing, StorageRejected, StorageU
 from trainer import logs
 from trainer.config import PREFIX, Config, ConfigRejected, environment, load, parse_override
 from trainer.interruption import Terminated
+from trainer.rejections import DatasetRejected
 from trainer.result_file import ResultFile
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 @contextmanager
 def failures() -> Iterator[None]:
     """Translate what can go wrong into exit codes."""
-    from trainer.examples import DatasetRejected
-
     try:
         yield
     except (ConfigRejected, StorageRejected, ArtifactRejected, ObjectExists) as error:

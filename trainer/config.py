@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from model.manifest import Name
+from model.run_result import ScoreName
 
 # The arXiv snapshot: what `train` reads when no dataset is named.
 ARXIV = "kaggle://Cornell-University/arxiv"
@@ -188,9 +189,18 @@ class CheckpointConfig(Settings):
 
 
 class GateConfig(Settings):
-    """How good a version has to be. One that is not is published all the same, and marked."""
+    """How good a version has to be, on the test part. One that is not is published all the same, and marked."""
 
-    minimum_micro_f1: float | None = Field(default=None, ge=0, le=1, description="on the test part; none: any will do")
+    score: ScoreName = Field(
+        default="micro-f1",
+        description="the score that decides: micro-f1, macro-f1, samples-f1, weighted-f1, or accuracy, the share of texts whose labels are all right",
+    )
+    minimum: float | None = Field(default=None, ge=0, le=1, description="the least that it has to be; none: any will do")
+    tolerance: float = Field(default=0.005, ge=0, le=1, description="how far it may be below that of the served version")
+    served_uri: str | None = Field(
+        default=None,
+        description="the version that is served, a folder, file:// or s3://: compared on the same texts, none of which it was trained on; none: not compared",
+    )
 
 
 class TrackingConfig(Settings):

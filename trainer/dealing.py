@@ -7,6 +7,8 @@ all go to the largest part.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
@@ -19,10 +21,19 @@ SWEEPS = 200
 Numbers = NDArray[np.int64]
 
 
-def deal(counts: csr_matrix, sizes: Numbers, shares: NDArray[np.float64], *, seed: int) -> Numbers:
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What the parts have before the dealing: examples with each label [parts, labels], and examples [parts]."""
+
+    counts: Numbers
+    sizes: Numbers
+
+
+def deal(counts: csr_matrix, sizes: Numbers, shares: NDArray[np.float64], *, seed: int, held: Held | None = None) -> Numbers:
     """A part for each unit, so that each part has its share of the examples and of every label's examples.
 
-    counts: examples of each unit with each label [units, labels]; sizes: examples of each unit; shares: sum to 1.
+    counts: examples of each unit with each label [units, labels]; sizes: examples of each unit; shares: sum to 1, and
+    count what is `held`, too.
     A label that as many units carry as there are parts is in every part, unless the labels bind one another so that no
     such dealing is found. Same seed, same result.
     """
@@ -30,7 +41,7 @@ def deal(counts: csr_matrix, sizes: Numbers, shares: NDArray[np.float64], *, see
     # Smallest first, so that a part which gets one unit of a label does not get a heap of equal texts.
     order = random.permutation(len(sizes))
     order = order[np.argsort(sizes[order], kind="stable")]
-    dealing = _Dealing(csr_matrix(counts[order]), len(shares))
+    dealing = _Dealing(csr_matrix(counts[order]), held or _nothing(len(shares), counts.shape[1]))
     dealing.give_each_part_one(np.argsort(shares, kind="stable"))
     dealing.close_gaps(random)
     dealing.fill(sizes[order], shares)
@@ -39,22 +50,26 @@ def deal(counts: csr_matrix, sizes: Numbers, shares: NDArray[np.float64], *, see
     return parts
 
 
+def _nothing(parts: int, labels: int) -> Held:
+    return Held(np.zeros((parts, labels), np.int64), np.zeros(parts, np.int64))
+
+
 class _Dealing:
     """Who has what so far.
 
-    part: of each unit, or FREE [units]. present: units of each part with each label [parts, labels], until `fill`.
-    possible: whether a label could be in every part [labels].
+    part: of each unit, or FREE [units]. present: units of each part with each label [parts, labels], until `fill`; what
+    was held before counts as one. possible: whether a label could be in every part [labels].
     """
 
-    def __init__(self, counts: csr_matrix, parts: int) -> None:
-        self.counts = counts
+    def __init__(self, counts: csr_matrix, held: Held) -> None:
+        self.counts, self.held = counts, held
         self.marks = csr_matrix((np.ones(counts.nnz, np.int64), counts.indices, counts.indptr), shape=counts.shape)
         by_label = csc_matrix(self.marks)
         by_label.sort_indices()
         self.starts, self.carriers = by_label.indptr.astype(np.int64), by_label.indices.astype(np.int64)
         self.part = np.full(counts.shape[0], FREE, np.int64)
-        self.present = np.zeros((parts, counts.shape[1]), np.int64)
-        self.possible = np.diff(self.starts) >= parts
+        self.present = (held.counts > 0).astype(np.int64)
+        self.possible = np.diff(self.starts) + self.present.sum(axis=0) >= len(held.sizes)
 
     def with_label(self, label: int) -> Numbers:
         """The units that carry the label, the smallest first."""
@@ -111,8 +126,9 @@ class _Dealing:
         The largest units first, while there is room for them.
         """
         members = np.stack([self.part == part for part in range(len(shares))]).astype(np.int64)
-        wanted = np.outer(shares, self.counts.sum(axis=0)) - members @ self.counts
-        room = shares * sizes.sum() - members @ sizes
+        has, size = self.held.counts + members @ self.counts, self.held.sizes + members @ sizes
+        wanted = np.outer(shares, np.asarray(self.counts.sum(axis=0)).ravel() + self.held.counts.sum(axis=0)) - has
+        room = shares * (sizes.sum() + self.held.sizes.sum()) - size
         free = np.asarray((self.part == FREE).astype(np.int64) @ self.marks)
         arrays = (self.counts.indptr, self.counts.indices, self.counts.data)
         starts, labels, counts = (array.astype(np.int64) for array in arrays)

@@ -22,10 +22,6 @@ BATCH_ROWS = 10_000
 WINDOW_ROWS = 8_192
 
 
-class DatasetRejected(Exception):
-    """No examples come of this dataset; the message is one sentence that says why."""
-
-
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Labelled texts, or a part of them.

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from model.storage import ObjectMissing, ObjectStore, StorageRejected, local_path, open_store
-from trainer import hubs
-from trainer.examples import DatasetRejected
+from trainer.rejections import DatasetRejected
 
 DOWNLOADS_AT_ONCE = 4
 
@@ -37,16 +37,18 @@ def fetch(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> tuple[Sou
     of a hub whose library is not installed.
     """
     scheme, _, rest = uri.partition("://")
-    if scheme == "hf":
-        return (SourceFile("data.parquet", hubs.from_hugging_face(rest, scratch=scratch)),)
-    if scheme == "kaggle":
+    if scheme in ("hf", "kaggle"):
+        from trainer import hubs  # polars, which a check of files does without
+
+        if scheme == "hf":
+            return (SourceFile("data.parquet", hubs.from_hugging_face(rest, scratch=scratch)),)
         files = _in_folder(hubs.from_kaggle(rest))
     elif scheme == "s3":
         files = _from_store(uri, scratch=scratch, setting=setting)
     else:
         files = _on_disk(uri)
     if not files:
-        raise DatasetRejected(f"{setting} {uri!r}: there is no file")
+        raise _nothing_at(uri, setting)
     if [file.name for file in files] == [unquote(uri).rpartition("/")[2]]:
         return (SourceFile(uri, files[0].path),)
     return tuple(files)
@@ -59,10 +61,46 @@ def content_hash(files: Iterable[SourceFile]) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda each: each.name):
-        with file.path.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
+        _add(digest, file.path)
     return digest.hexdigest()
+
+
+def fingerprint(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> str:
+    """The `content_hash` of what `fetch` would bring, with one object of a store at a time in `scratch`.
+
+    Raises what `fetch` raises.
+    """
+    if not uri.startswith("s3://"):
+        return content_hash(fetch(uri, scratch=scratch, setting=setting))
+    store, keys = _find(uri, setting)
+    if not keys:
+        raise _nothing_at(uri, setting)
+    digest, here = hashlib.sha256(), scratch / "object"
+    for key in sorted(keys):
+        with _missing_object(uri, setting):
+            store.download(key, here)
+        _add(digest, here)
+        here.unlink()
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, path: Path) -> None:
+    with path.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+
+
+def _nothing_at(uri: str, setting: str) -> DatasetRejected:
+    return DatasetRejected(f"{setting} {uri!r}: there is no file")
+
+
+@contextmanager
+def _missing_object(uri: str, setting: str) -> Iterator[None]:
+    """Around the reading of an object that was listed and may be gone."""
+    try:
+        yield
+    except ObjectMissing as error:
+        raise DatasetRejected(f"{setting} {uri!r}: {error}") from error
 
 
 def _on_disk(uri: str) -> list[SourceFile]:
@@ -91,22 +129,23 @@ def _is_hidden(name: str) -> bool:
 
 
 def _from_store(uri: str, *, scratch: Path, setting: str) -> list[SourceFile]:
-    try:
-        store, keys = _find(uri)
-    except StorageRejected as error:
-        raise StorageRejected(f"{setting}: {error}") from error
+    store, keys = _find(uri, setting)
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="files-"))
     # Numbered, since a key may be no name for a file here.
     files = [SourceFile(key, folder / f"{index:05}-{key.rsplit('/', 1)[-1]}") for index, key in enumerate(keys)]
-    try:
-        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-            list(pool.map(lambda file: store.download(file.name, file.path), files))
-    except ObjectMissing as error:
-        raise DatasetRejected(f"{setting} {uri!r}: {error}") from error
+    with _missing_object(uri, setting), ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+        list(pool.map(lambda file: store.download(file.name, file.path), files))
     return files
 
 
-def _find(uri: str) -> tuple[ObjectStore, list[str]]:
+def _find(uri: str, setting: str) -> tuple[ObjectStore, list[str]]:
+    try:
+        return _meant(uri)
+    except StorageRejected as error:
+        raise StorageRejected(f"{setting}: {error}") from error
+
+
+def _meant(uri: str) -> tuple[ObjectStore, list[str]]:
     """The store, and the keys in it that `uri` means: an object's own, those that a glob matches, or all below a prefix."""
     if "*" in uri:
         folder, pattern = _fixed_part(uri)

@@ -18,8 +18,8 @@ import polars as pl
 import zstandard
 from polars.io.plugins import register_io_source
 
-from trainer.examples import DatasetRejected
 from trainer.fetching import SourceFile
+from trainer.rejections import DatasetRejected
 from trainer.side_by_side import side_by_side
 
 # Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.

@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 
 from model.storage import StorageUnavailable
 from trainer.config import ConfigRejected
-from trainer.examples import DatasetRejected
+from trainer.rejections import DatasetRejected
 
 BATCH_ROWS = 10_000
 

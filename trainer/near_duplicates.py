@@ -37,11 +37,19 @@ def groups(examples: Examples, similarity: float) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     if similarity >= 1:
         return _numbered(_first_of_each(_word_hashes(examples))[0])
+    return groups_and_hashes(examples, similarity)[0]
+
+
+def groups_and_hashes(examples: Examples, similarity: float) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """What `groups` gives and what `text_hashes` gives, for little more than the first of them alone."""
+    if similarity >= 1 or not len(examples):
+        hashes = text_hashes(examples)
+        return _numbered(_first_of_each(hashes)[0]), hashes
     exact, signed = _signed(examples)
     parents, different = _first_of_each(exact)
     for ones, twos in _alike(signed, different, similarity):
         _join(parents, ones, twos)
-    return _numbered(_roots(parents))
+    return _numbered(_roots(parents)), exact
 
 
 def _word_hashes(examples: Examples) -> NDArray[np.uint64]:
@@ -55,6 +63,11 @@ def _word_hashes(examples: Examples) -> NDArray[np.uint64]:
     if len(again):
         hashes[again] = _hashed(examples.select(again), ALL_WORDS)
     return hashes
+
+
+def text_hashes(examples: Examples) -> NDArray[np.uint64]:
+    """A hash of all words of each text [examples]: equal for two texts that differ in case, spaces or punctuation alone."""
+    return _hashed(examples, ALL_WORDS) if len(examples) else np.zeros(0, np.uint64)
 
 
 def _hashed(examples: Examples, words: int) -> NDArray[np.uint64]:

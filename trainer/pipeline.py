@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from model.artifact import GRAPH, REPORT, TOKENIZER, describe, publish, require_writable
+from model.artifact import GRAPH, PARTS, REPORT, SERVED, TOKENIZER, describe, publish, require_writable
 from model.classifier import Classifier, Decision, Encoder, Graph
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
+from model.run_result import GateScores
 from model.storage import ObjectExists, StorageRejected, open_store
-from trainer import near_duplicates
 from trainer.architectures import linear
 from trainer.architectures.exported import Exported
 from trainer.attempt import Attempt
@@ -25,14 +25,17 @@ from trainer.balancing import Balanced, balance
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config, ConfigRejected
 from trainer.cost import Cost
+from trainer.dividing import Divided, divide
 from trainer.evaluation import Answers, answer, evaluate, milliseconds_per_text, reference
 from trainer.examples import Examples
+from trainer.gate import ServedScores, comparison, judge, shortcomings
 from trainer.report import Part, write_report
 from trainer.runs import begin, find_published, open_run, settings_sha256, version_store
+from trainer.seen_texts import SeenTexts
+from trainer.served import Seen, score_served
 from trainer.sources import read_examples, read_test_examples
-from trainer.splitting import Parts, split
 from trainer.thresholds import choose_thresholds
-from trainer.tracking import Gate, gate_result, tracked
+from trainer.tracking import tracked
 from trainer.training_metrics import Phase
 
 log = logging.getLogger(__name__)
@@ -44,25 +47,25 @@ class Published:
 
     uri: str
     manifest: Manifest
-    minimum_micro_f1: float | None = None
+    gate: GateScores
     best_checkpoint: str | None = None
     mlflow_run_id: str | None = None
-
-    @property
-    def gate(self) -> Gate:
-        """Whether it is as good as was asked for."""
-        return gate_result(self.manifest.scores.test, self.minimum_micro_f1)
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """The dataset, divided, and what was found out about it."""
+    """The dataset, divided, and what was found out about it.
+
+    seen: the texts of each part, before balancing. served: what the served version says of those that it has seen.
+    """
 
     facts: Dataset
     train: Examples
     validation: Examples
     test: Examples
     balance: str
+    seen: SeenTexts
+    served: Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,13 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
     with tracked(config.tracking) as tracker:
         data = prepare(config, attempt, scratch)
         test = data.facts.test
-        begun = begin(config, dataset_sha256=data.facts.sha256, test_sha256=test.sha256 if test else None, now=now)
+        begun = begin(
+            config,
+            dataset_sha256=data.facts.sha256,
+            test_sha256=test.sha256 if test else None,
+            seen_sha256=data.served.sha256,
+            now=now,
+        )
         config = config.model_copy(update={"version": begun.version})
         tracker.begin(config, data.facts)
         attempt = replace(attempt, checkpoints=Checkpoints(begun.store), tracker=tracker)
@@ -139,15 +148,26 @@ def conclude(config: Config, data: Data, tried: list[Tried], attempt: Attempt, *
     chosen = choose(tried, config)
     attempt.metrics.phase(Phase.EVALUATING)
     answers = answer(chosen.classifier, data.test, "scoring the test part")
+    data, served = beside_the_served(config, data)
     manifest = write_down(config, data, tried, chosen, answers, cost=cost, now=now)
     attempt.metrics.phase(Phase.PUBLISHING)
-    published = hand_over(config, data, chosen, answers, manifest)
-    if published.gate == "failed":
-        reached, asked = published.manifest.scores.test.micro_f1, config.gate.minimum_micro_f1
-        log.warning("gate.minimum_micro_f1 is %s: the version's micro-F1 on the test part is %.4f", asked, reached)
+    published = hand_over(config, data, chosen, answers, manifest, served=served)
+    for each in shortcomings(published.gate):
+        log.warning("%s", each)
     report = chosen.exported.folder / REPORT
     attempt.tracker.published(published.manifest, report, uri=published.uri, gate=published.gate)
     return replace(published, mlflow_run_id=attempt.tracker.run_id)
+
+
+def beside_the_served(config: Config, data: Data) -> tuple[Data, ServedScores | None]:
+    """The served version's scores on the same test part, if it can be read; if not, the data with a note that says so."""
+    if not config.gate.served_uri or not data.served.readable:
+        return data, None
+    found = score_served(config.gate.served_uri, data.test)
+    if isinstance(found, ServedScores):
+        return data, found
+    log.warning("%s", found)
+    return replace(data, facts=data.facts.model_copy(update={"notes": (*data.facts.notes, found)})), None
 
 
 def _found(config: Config, manifest: Manifest, scratch: Path) -> Published:
@@ -155,7 +175,8 @@ def _found(config: Config, manifest: Manifest, scratch: Path) -> Published:
     store = version_store(config, manifest.version)
     log.info("%s is published already, by an earlier attempt", store.uri)
     store.download(REPORT, scratch / REPORT)
-    published = Published(store.uri, manifest, config.gate.minimum_micro_f1)
+    served = ServedScores.model_validate_json(store.read(SERVED)) if SERVED in manifest.files else None
+    published = Published(store.uri, manifest, judge(config.gate, manifest.scores, served))
     with tracked(config.tracking) as tracker:
         tracker.begin(config, manifest.dataset, only_interrupted=True)
         tracker.published(manifest, scratch / REPORT, uri=store.uri, gate=published.gate)
@@ -177,21 +198,21 @@ def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
         found = TestSet(uri=given.facts.uri, sha256=given.facts.sha256, rows=given.facts.rows)
         facts = facts.model_copy(update={"test": found})
     attempt.metrics.phase(Phase.SPLITTING)
-    groups = near_duplicates.groups(examples, config.split.near_duplicates)
-    parts = split(examples, groups, config.split, seed=config.training.seed, with_test=test is None)
-    balanced = balance(parts.train, config.balance, seed=config.training.seed)
-    notes = (*notes, *parts.notes, *balanced.notes)
+    divided = divide(examples, config, given=test)
+    balanced = balance(divided.parts.train, config.balance, seed=config.training.seed)
+    notes = (*notes, *divided.notes, *balanced.notes)
     for note in notes:
         log.info("%s", note)
-    return _data(facts.model_copy(update={"notes": notes}), parts, balanced, test)
+    return _data(facts.model_copy(update={"notes": notes}), divided, balanced, test)
 
 
-def _data(facts: Dataset, parts: Parts, balanced: Balanced, given: Examples | None) -> Data:
+def _data(facts: Dataset, divided: Divided, balanced: Balanced, given: Examples | None) -> Data:
+    parts = divided.parts
     test = given if given is not None else parts.test
     assert test is not None  # noqa: S101 - split makes one unless it was told that there is one
     sizes = [f"{len(each):,}" for each in (balanced.examples, parts.validation, test)]
     log.info("%s texts to train on, %s to validate, %s to test, %d labels", *sizes, len(parts.train.labels))
-    return Data(facts, balanced.examples, parts.validation, test, balanced.description)
+    return Data(facts, balanced.examples, parts.validation, test, balanced.description, divided.seen, divided.served)
 
 
 def transformer_is_wanted(config: Config) -> bool:
@@ -268,11 +289,19 @@ def write_down(
     )
 
 
-def hand_over(config: Config, data: Data, chosen: Tried, answers: Answers, manifest: Manifest) -> Published:
+def hand_over(
+    config: Config, data: Data, chosen: Tried, answers: Answers, manifest: Manifest, *, served: ServedScores | None = None
+) -> Published:
     """Write the report beside the graph and publish the folder, unless another attempt at the same run was faster."""
     folder, decision = chosen.exported.folder, chosen.classifier.decision
+    gate = judge(config.gate, manifest.scores, served)
+    if compared := comparison(gate, len(data.test)):
+        log.info("%s", compared)
     part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
-    write_report(folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes)
+    write_report(folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes, comparison=compared)
+    (folder / PARTS).write_bytes(data.seen.to_bytes())
+    if served:
+        (folder / SERVED).write_text(f"{served.model_dump_json(indent=1)}\n")
     complete = manifest.model_copy(update={"files": describe(folder)})
     store, step = version_store(config, manifest.version), chosen.exported.best_step
     log.info("publishing %s", store.uri)
@@ -280,7 +309,7 @@ def hand_over(config: Config, data: Data, chosen: Tried, answers: Answers, manif
         publish(folder, complete, store)
     except ObjectExists:
         complete = find_published(config) or complete
-    return Published(store.uri, complete, config.gate.minimum_micro_f1, f"step-{step}" if step else None)
+    return Published(store.uri, complete, gate, f"step-{step}" if step else None)
 
 
 def _score_test(tried: Tried, test: Examples) -> Scores:

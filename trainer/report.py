@@ -86,11 +86,14 @@ class LabelRow:
     threshold: float
 
 
-def write_report(to: Path, manifest: Manifest, test: Part, train_counts: Counts, notes: tuple[str, ...]) -> None:
+def write_report(
+    to: Path, manifest: Manifest, test: Part, train_counts: Counts, notes: tuple[str, ...], *, comparison: str = ""
+) -> None:
     """Write the report of a version to the file `to`.
 
     train_counts: texts of the training part that carry each label [labels].
     notes: what a reader must know of the data, such as rows that were set aside; a sentence each.
+    comparison: with the version that was served meanwhile, in a sentence.
     Raises ValueError where the part does not have the manifest's labels or has no text.
     """
     shape = (len(test.token_lengths), len(manifest.labels))
@@ -105,6 +108,7 @@ def write_report(to: Path, manifest: Manifest, test: Part, train_counts: Counts,
         headlines=headlines,
         rival=_rival(manifest),
         notes=notes,
+        comparison=comparison,
         plots=list(_plots(manifest, test, decisions, train_counts)),
         trade_off=_trade_off_plot(manifest),
         rows=_label_rows(manifest, decisions, train_counts),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from model.run_result import GateScores, RunResult, write
+from model.run_result import RunResult, write
 from trainer.config import PREFIX, ConfigRejected
+from trainer.gate import shortcomings
 
 if TYPE_CHECKING:
     from trainer.pipeline import Published
@@ -43,22 +44,27 @@ class ResultFile:
     def published(self, published: Published) -> None:
         """There is a version."""
         manifest = published.manifest
+        test = manifest.dataset.test
         self._result = RunResult(
             exit_code=0,
+            message="; ".join(shortcomings(published.gate)),
             classifier=manifest.classifier,
             version=manifest.version,
             artifact_uri=published.uri,
             dataset_sha256=manifest.dataset.sha256,
+            test_sha256=test.sha256 if test else None,
             best_checkpoint=published.best_checkpoint,
             mlflow_run_id=published.mlflow_run_id,
-            gate=GateScores(
-                micro_f1=manifest.scores.test.micro_f1,
-                macro_f1=manifest.scores.test.macro_f1,
-                baseline_micro_f1=manifest.scores.baseline.test.micro_f1,
-                minimum_micro_f1=published.minimum_micro_f1,
-                passed=None if published.gate == "not asked" else published.gate == "passed",
-            ),
+            gate=published.gate,
         )
+
+    def checked(self, *, dataset_sha256: str, test_sha256: str | None) -> None:
+        """What the dataset holds is known."""
+        self._result = RunResult(exit_code=0, dataset_sha256=dataset_sha256, test_sha256=test_sha256)
+
+    def pruned(self, classifier: str) -> None:
+        """Versions of this classifier are gone."""
+        self._result = RunResult(exit_code=0, classifier=classifier)
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from model.artifact import MANIFEST, parse_manifest
 from model.manifest import Manifest, Sha256, Strict
 from model.storage import ObjectExists, ObjectMissing, ObjectStore, open_store
 from trainer.config import Config, ConfigRejected
-from trainer.examples import DatasetRejected
+from trainer.rejections import DatasetRejected
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Record(Strict):
     settings: dict[str, Any]
     dataset_sha256: Sha256
     test_sha256: Sha256 | None = None
+    seen_sha256: Sha256 | None = None  # of what the served version says of its texts, which decides the split
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,18 @@ def find_published(config: Config) -> Manifest | None:
     return manifest
 
 
-def begin(config: Config, *, dataset_sha256: str, test_sha256: str | None = None, now: datetime) -> Run:
+def begin(
+    config: Config, *, dataset_sha256: str, test_sha256: str | None = None, seen_sha256: str | None = None, now: datetime
+) -> Run:
     """The run of this configuration on this content: the one that was interrupted, or a new one.
 
     A configuration without a version goes on with the newest interrupted run of the same settings and data, if there is
     one, and is named after the time otherwise. Raises ConfigRejected or DatasetRejected if the version that it names was
     begun otherwise (unless `training.from_scratch`), StorageError.
     """
-    record = Record(settings=result_settings(config), dataset_sha256=dataset_sha256, test_sha256=test_sha256)
+    record = Record(
+        settings=result_settings(config), dataset_sha256=dataset_sha256, test_sha256=test_sha256, seen_sha256=seen_sha256
+    )
     if config.version is not None:
         return _begin(config, config.version, record)
     interrupted = None if config.training.from_scratch else _interrupted(config, record)
@@ -118,6 +123,8 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 def _named(config: Config, sections: set[str]) -> dict[str, Any]:
     dumped = config.model_dump(mode="json", include=sections)
     named = {f"{section}.{key}": value for section, values in dumped.items() for key, value in values.items()}
+    if config.gate.served_uri:  # it decides which texts are in the test part; of older versions nothing was
+        named["gate.served_uri"] = config.gate.served_uri
     return {name: value for name, value in named.items() if name not in INDIFFERENT}
 
 
@@ -146,6 +153,11 @@ def _require_same(theirs: Record, ours: Record, config: Config, version: str, *,
     different = differences(theirs.settings, ours.settings)
     if different and saved:
         raise ConfigRejected(f"version {version!r} was begun with another configuration: {'; '.join(different)}; {instead}")
+    if saved and theirs.seen_sha256 != ours.seen_sha256:
+        raise DatasetRejected(
+            f"gate.served_uri is {config.gate.served_uri!r}: what it says of the texts that it has seen has changed since "
+            f"version {version!r} was begun, and the test part with it; {instead}"
+        )
     for setting, was, is_now in (
         ("dataset.uri", theirs.dataset_sha256, ours.dataset_sha256),
         ("dataset.test_uri", theirs.test_sha256, ours.test_sha256),
@@ -169,6 +181,8 @@ def _interrupted(config: Config, record: Record) -> Run | None:
         different = differences(found.settings, record.settings)
         if (found.dataset_sha256, found.test_sha256) != (record.dataset_sha256, record.test_sha256):
             different.append(f"the dataset's SHA-256 was {found.dataset_sha256[:12]}…, is {record.dataset_sha256[:12]}…")
+        if found.seen_sha256 != record.seen_sha256:
+            different.append("what the served version has seen has changed")
         if not different:
             log.info("going on with version %s, which was interrupted", version)
             return open_run(config, version)

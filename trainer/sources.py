@@ -16,9 +16,10 @@ from scipy.sparse import csr_matrix
 from model.manifest import Dataset, Task
 from trainer.arxiv import with_preset
 from trainer.config import DatasetConfig
-from trainer.examples import DatasetRejected, Examples
+from trainer.examples import Examples
 from trainer.fetching import content_hash, fetch
 from trainer.labels import Labelled, read_labels
+from trainer.rejections import DatasetRejected
 from trainer.tables import Table, counted, read_table
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]

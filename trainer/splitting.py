@@ -13,9 +13,17 @@ from scipy.sparse import csr_matrix
 
 from trainer.config import SplitConfig
 from trainer.dealing import deal
-from trainer.examples import DatasetRejected, Examples
+from trainer.dealing_again import deal_again
+from trainer.examples import Examples
+from trainer.rejections import DatasetRejected
 
 NAMES_SHOWN = 20
+NEAR = "are near-duplicates"
+NEAR_OR_SEEN = "are near-duplicates or were seen by the served version"
+SEEN_TOO_MUCH = (
+    "the served version has seen so many of the texts that no test part can be made without those that it was trained on: "
+    "its score there is flattered"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +36,20 @@ class Parts:
     notes: tuple[str, ...] = ()
 
 
-def split(examples: Examples, groups: NDArray[np.int64], config: SplitConfig, *, seed: int, with_test: bool) -> Parts:
+def split(
+    examples: Examples,
+    groups: NDArray[np.int64],
+    config: SplitConfig,
+    *,
+    seed: int,
+    with_test: bool,
+    standings: NDArray[np.int8] | None = None,
+) -> Parts:
     """Every example in exactly one part, a group never in two; without `with_test`, no test part.
 
     groups: a number for each example, from 0 without gaps, as `near_duplicates.groups` gives.
+    standings: what each group is to an earlier version [groups], a `seen_texts.Standing`; what that version was trained on
+    then stays out of the test part, and what it was tested on stays in, unless that leaves a part empty, which a note tells.
     A label with as many groups as there are parts, or more, is in every part; where labels make that impossible for one
     another, the notes name them. Same seed, same split. Raises DatasetRejected if a part would be empty.
     """
@@ -39,10 +57,28 @@ def split(examples: Examples, groups: NDArray[np.int64], config: SplitConfig, *,
     if with_test:
         shares = [1 - config.validation_share - config.test_share, config.validation_share, config.test_share]
     units, sizes = _units(examples.targets, groups)
-    dealt = deal(units, sizes, np.array(shares), seed=seed)
+    dealt, notes = _dealt(units, sizes, np.array(shares), standings if with_test else None, seed=seed)
     _refuse_empty(np.bincount(dealt[groups], minlength=len(shares)), groups=len(sizes), given=not with_test)
     chosen = [examples.select(np.flatnonzero(dealt[groups] == part)) for part in range(len(shares))]
-    return Parts(chosen[0], chosen[1], chosen[2] if with_test else None, _notes(examples.labels, units, dealt, len(shares)))
+    notes += _notes(examples.labels, units, dealt, len(shares), NEAR if standings is None else NEAR_OR_SEEN)
+    return Parts(chosen[0], chosen[1], chosen[2] if with_test else None, notes)
+
+
+def _dealt(
+    units: csr_matrix,
+    sizes: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    standings: NDArray[np.int8] | None,
+    *,
+    seed: int,
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The part of each group, and a note if what was seen before could not be heeded."""
+    if standings is None:
+        return deal(units, sizes, shares, seed=seed), ()
+    dealt = deal_again(units, sizes, shares, standings, seed=seed)
+    if len(np.unique(dealt)) == len(shares):
+        return dealt, ()
+    return deal(units, sizes, shares, seed=seed), (SEEN_TOO_MUCH,)
 
 
 def _refuse_empty(sizes: NDArray[np.int64], *, groups: int, given: bool) -> None:
@@ -68,7 +104,7 @@ def _units(targets: csr_matrix, groups: NDArray[np.int64]) -> tuple[csr_matrix, 
     return units, np.bincount(groups, minlength=count).astype(np.int64)
 
 
-def _notes(labels: tuple[str, ...], units: csr_matrix, dealt: NDArray[np.int64], parts: int) -> tuple[str, ...]:
+def _notes(labels: tuple[str, ...], units: csr_matrix, dealt: NDArray[np.int64], parts: int, bound: str) -> tuple[str, ...]:
     """What the split could not do: labels that are not in every part, because too few groups carry them or others bind them."""
     marks = csr_matrix((np.ones_like(units.data), units.indices, units.indptr), shape=units.shape)
     present = np.stack([np.asarray(marks[dealt == part].sum(axis=0)).ravel() for part in range(parts)])
@@ -78,4 +114,4 @@ def _notes(labels: tuple[str, ...], units: csr_matrix, dealt: NDArray[np.int64],
     more = f" and {len(missing) - NAMES_SHOWN:,} more" if len(missing) > NAMES_SHOWN else ""
     named = ", ".join(labels[index] for index in missing[:NAMES_SHOWN]) + more
     which = "label is" if len(missing) == 1 else "labels are"
-    return (f"{len(missing):,} {which} not in every part, since too many of their texts are near-duplicates: {named}",)
+    return (f"{len(missing):,} {which} not in every part, since too many of their texts {bound}: {named}",)

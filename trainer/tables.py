@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from model.storage import StorageUnavailable
 from trainer.broken_files import explain, first_line
-from trainer.examples import WINDOW_ROWS, DatasetRejected
+from trainer.examples import WINDOW_ROWS
 from trainer.fetching import SourceFile
 from trainer.formats import NOT_COMPRESSED, Format, format_of, scan
+from trainer.rejections import DatasetRejected
 
 # Between the labels of a list. Made to separate units of text, so no label holds it.
 UNIT = "\x1f"

@@ -25,9 +25,9 @@ from polars.io.plugins import register_io_source
 from model.storage import PART_PREFIX, StorageRejected, StorageUnavailable, local_path, open_store
 from trainer.broken_files import first_line
 from trainer.config import ConfigRejected
-from trainer.examples import DatasetRejected
 from trainer.fetching import SourceFile
 from trainer.formats import NOT_COMPRESSED, SEPARATORS, SLICE_ROWS, Format, blocks, format_of, scan
+from trainer.rejections import DatasetRejected
 
 EXPECTED = "expected a name in .jsonl, .csv, .tsv or .parquet, the text formats maybe with .gz or .zst"
 PACKED: dict[str, Any] = {"": "uncompressed", ".gz": "gzip", ".zst": "zstd"}

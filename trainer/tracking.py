@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -16,19 +15,21 @@ from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from model.artifact import MANIFEST, REPORT, to_json
 from model.manifest import Dataset, Manifest, Scores
+from model.run_result import GateScores
 from trainer.config import Config, ConfigRejected, TrackingConfig
+from trainer.gate import shortcomings
 from trainer.interruption import Terminated
 from trainer.mlflow_server import DatasetFacts, MlflowServer, Point, Resume, RunFacts, without_credentials
 from trainer.outbox import Outbox, Refused
 
 log = logging.getLogger(__name__)
 
-Gate = Literal["passed", "failed", "not asked"]
+GATE = {True: "passed", False: "failed", None: "not asked"}
 BEGIN_SECONDS, END_SECONDS, KILLED_SECONDS = 10.0, 30.0, 5.0  # that the run waits for MLflow at most
 MOST_POINTS = 100_000
 KILLED_BY = (Terminated, KeyboardInterrupt)
@@ -62,7 +63,7 @@ class Tracker(Protocol):
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         """Values after so many optimizer steps, such as `loss`; steps that an interrupted attempt has told are left out."""
 
-    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: Gate) -> None:
+    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateScores) -> None:
         """The version is published at `uri`; `report` is there until the run has ended."""
 
     def end(self, status: Status) -> None:
@@ -108,7 +109,7 @@ class Untracked:
 
     def measured(self, step: int, values: Mapping[str, float]) -> None: ...
 
-    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: Gate) -> None: ...
+    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateScores) -> None: ...
 
     def end(self, status: Status) -> None: ...
 
@@ -145,7 +146,7 @@ class MlflowTracker:
         when = int(time.time() * 1000)
         self._add(Point(name, float(value), step, when) for name, value in values.items())
 
-    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: Gate) -> None:
+    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateScores) -> None:
         when = int(time.time() * 1000)
         tags = version_tags(manifest, gate)
         self._add(Point(name, value, 0, when) for name, value in final_scores(manifest).items())
@@ -250,20 +251,14 @@ def final_scores(manifest: Manifest) -> dict[str, float]:
     return {**found, "cost/milliseconds_per_text": scores.milliseconds_per_text}
 
 
-def version_tags(manifest: Manifest, gate: Gate) -> dict[str, str]:
-    """What a model version, and the run that it came from, are tagged with."""
-    return {
-        "labelwright.gate": gate,
+def version_tags(manifest: Manifest, gate: GateScores) -> dict[str, str]:
+    """What a model version, and the run that it came from, are tagged with; of one that failed, why."""
+    failed = {"labelwright.gate_reason": "; ".join(shortcomings(gate))} if gate.passed is False else {}
+    return failed | {
+        "labelwright.gate": GATE[gate.passed],
         "labelwright.version": manifest.version,
         "labelwright.dataset_sha256": manifest.dataset.sha256,
     }
-
-
-def gate_result(scores: Scores, minimum: float | None) -> Gate:
-    """Whether the scores on the test part reach the minimum micro-F1 that was asked for, if any was."""
-    if minimum is None:
-        return "not asked"
-    return "passed" if math.isfinite(scores.micro_f1) and scores.micro_f1 >= minimum else "failed"
 
 
 def _summary(scores: Scores) -> dict[str, float]:

@@ -72,7 +72,13 @@ def test_the_manifest_holds_scores_beside_a_baseline_and_where_they_come_from(da
     folder = Path(uri.removeprefix("file://"))
     raw = json.loads((folder / "manifest.json").read_text())
     manifest = Manifest.model_validate(raw)
-    assert {each.name for each in folder.iterdir()} == {"manifest.json", "model.onnx", "report.html", "tokenizer.json"}
+    assert {each.name for each in folder.iterdir()} == {
+        "manifest.json",
+        "model.onnx",
+        "parts.bin",
+        "report.html",
+        "tokenizer.json",
+    }
     for score in ("micro_f1", "macro_f1", "samples_f1", "weighted_f1", "subset_accuracy"):
         assert 0.3 < raw["scores"]["test"][score] <= 1
         assert 0.3 < raw["scores"]["baseline"]["test"][score] <= 1

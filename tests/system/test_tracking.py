@@ -23,7 +23,8 @@ from mlflow.entities import Run
 from model.artifact import REPORT, parse_manifest
 from model.manifest import Dataset, Manifest
 from tests.versions import make_manifest
-from trainer.config import Config, ConfigRejected, TrackingConfig
+from trainer.config import Config, ConfigRejected, GateConfig, TrackingConfig
+from trainer.gate import judge
 from trainer.interruption import Terminated
 from trainer.tracking import MlflowTracker, Status, Tracker, open_tracker, tracked
 
@@ -106,7 +107,7 @@ def publish(tracker: Tracker, config: Config, folder: Path) -> Manifest:
     folder.mkdir(exist_ok=True)
     (folder / REPORT).write_text("<html>the report</html>")
     manifest = manifest_of(config, folder)
-    tracker.published(manifest, folder / REPORT, uri=URI, gate="passed")
+    tracker.published(manifest, folder / REPORT, uri=URI, gate=judge(GateConfig(minimum=0.5), manifest.scores))
     return manifest
 
 
@@ -420,7 +421,9 @@ def test_what_the_registry_does_not_take_is_named_and_the_rest_is_told(
     with tracked(config.tracking) as tracker:
         tracker.begin(config, DATASET)
         (tmp_path / REPORT).write_text("report")
-        tracker.published(manifest_of(config, tmp_path), tmp_path / REPORT, uri="file:///models/v1/", gate="not asked")
+        manifest = manifest_of(config, tmp_path)
+        gate = judge(GateConfig(), manifest.scores)
+        tracker.published(manifest, tmp_path / REPORT, uri="file:///models/v1/", gate=gate)
 
     (refused,) = warnings(caplog)
     assert "does not take the model version: it registers only what lies on a storage that others reach" in refused

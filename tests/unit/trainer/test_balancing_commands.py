@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from model.storage import open_store
 from trainer.balancing_commands import mltl, oversample, undersample
-from trainer.examples import DatasetRejected
 from trainer.fetching import SourceFile
+from trainer.rejections import DatasetRejected
 from trainer.tabular_files import copy_rows, target_at
 
 ROWS = [

@@ -330,6 +330,14 @@ def test_notes_about_the_data_are_shown_where_there_are_any(page: Page, tmp_path
     assert "About the data" not in page.text
 
 
+def test_the_served_versions_score_is_shown_where_there_is_one(tmp_path: Path) -> None:
+    manifest, test = multi_label()
+    sentence = "micro-f1 0.612, the served version arxiv-1: 0.598 on the same 1,204 texts"
+    write_report(tmp_path / "report.html", manifest, test, np.ones(40, np.int64), (), comparison=sentence)
+    assert f"<p>{sentence}.</p>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "the served version" not in written(tmp_path, manifest, test)
+
+
 def test_a_dash_stands_where_there_was_nothing_to_divide_by(tmp_path: Path) -> None:
     targets = np.zeros((20, 4), np.uint8)
     predicted = np.zeros((20, 4), np.bool_)

@@ -9,8 +9,8 @@ import pytest
 from model.storage import open_store
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config, ConfigRejected
-from trainer.examples import DatasetRejected
-from trainer.runs import RECORD, Run, begin, settings_sha256
+from trainer.rejections import DatasetRejected
+from trainer.runs import RECORD, Run, begin, result_settings, settings_sha256
 
 SHA, OTHER_SHA = "0" * 64, "1" * 64
 EARLIER, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
@@ -90,6 +90,27 @@ def test_a_test_set_that_changed_between_attempts_is_refused(tmp_path: Path) -> 
         begin(config, dataset_sha256=SHA, test_sha256=OTHER_SHA, now=NOW)
 
 
+def test_a_served_version_that_is_gone_between_attempts_is_refused_where_its_word_was_trained_on(tmp_path: Path) -> None:
+    config = config_in(tmp_path, version="v1", gate={"served_uri": "s3://m/papers/v0/"})
+    first = begin(config, dataset_sha256=SHA, seen_sha256=SHA, now=EARLIER)
+    begin(config, dataset_sha256=SHA, seen_sha256=OTHER_SHA, now=EARLIER)
+    leave_checkpoint(first, tmp_path / "local")
+    with pytest.raises(DatasetRejected, match=r"gate.served_uri is 's3://m/papers/v0/'"):
+        begin(config, dataset_sha256=SHA, seen_sha256=None, now=NOW)
+
+
+def test_a_served_version_that_another_training_was_compared_with_makes_it_another_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    config = config_in(tmp_path, gate={"served_uri": "s3://m/papers/v0/"})
+    leave_checkpoint(begin(config, dataset_sha256=SHA, seen_sha256=SHA, now=EARLIER), tmp_path / "local")
+    assert begin(config, dataset_sha256=SHA, seen_sha256=SHA, now=NOW).version == "20260101-000000"
+    assert begin(config, dataset_sha256=SHA, seen_sha256=None, now=NOW).version == "20260102-000000"
+    assert begin(config_in(tmp_path), dataset_sha256=SHA, now=NOW).version == "20260102-000000"
+    assert "gate.served_uri was 's3://m/papers/v0/', is None" in caplog.text
+
+
 def test_from_scratch_begins_anew_whatever_was_there(tmp_path: Path) -> None:
     config = config_in(tmp_path, version="v1")
     leave_checkpoint(begin(config, dataset_sha256=SHA, now=EARLIER), tmp_path / "local")
@@ -147,3 +168,10 @@ def test_the_hash_of_the_settings_tells_what_is_published_apart(tmp_path: Path) 
     assert ours == settings_sha256(config_in("elsewhere", version="v2", training={"from_scratch": True}))
     assert ours != settings_sha256(config_in(tmp_path, linear={"penalty": 0.25}))
     assert ours != settings_sha256(config_in(tmp_path, training={"architecture": "linear"}))
+    assert ours != settings_sha256(config_in(tmp_path, gate={"served_uri": "s3://m/papers/v0/"}))
+
+
+def test_what_the_gate_asks_for_changes_nothing_of_what_is_published(tmp_path: Path) -> None:
+    asked = config_in(tmp_path, gate={"minimum": 0.9, "score": "macro-f1", "tolerance": 0})
+    assert settings_sha256(asked) == settings_sha256(config_in(tmp_path))
+    assert not [name for name in result_settings(asked) if name.startswith("gate.")]

@@ -8,31 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from model.manifest import Task
+from tests.targets import examples_with, random_targets
 from trainer.config import SplitConfig
-from trainer.examples import DatasetRejected, Examples
+from trainer.examples import Examples
+from trainer.rejections import DatasetRejected
 from trainer.splitting import Parts, split
-
-
-def examples_with(targets: NDArray[np.int64]) -> Examples:
-    labels = tuple(f"label {index}" for index in range(targets.shape[1]))
-    matrix = csr_matrix(targets.astype(np.uint8))
-    return Examples(Path("unread.parquet"), 10 * np.arange(len(targets)), labels, matrix, Task.MULTI_LABEL)
 
 
 def parts_of(parts: Parts) -> list[Examples]:
     return [part for part in (parts.train, parts.validation, parts.test) if part is not None]
-
-
-def random_targets(random: np.random.Generator, rows: int, labels: int) -> NDArray[np.int64]:
-    """At least one label a row, the last ones rare."""
-    rates = 0.5 / (1 + np.arange(labels))
-    targets = (random.random((rows, labels)) < rates).astype(np.int64)
-    targets[np.arange(rows), random.integers(labels, size=rows)] = 1
-    return targets
 
 
 @settings(max_examples=60, deadline=None)

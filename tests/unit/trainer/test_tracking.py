@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 import model.manifest
 from model.manifest import Dataset
 from tests.versions import make_manifest
-from trainer.config import Config, TrackingConfig
+from trainer.config import Config, GateConfig, TrackingConfig
+from trainer.gate import judge
 from trainer.mlflow_server import without_credentials
-from trainer.tracking import Gate, Status, final_scores, gate_result, open_tracker, parameters, tracked, version_tags
+from trainer.tracking import Status, final_scores, open_tracker, parameters, tracked, version_tags
 
 DATASET = Dataset(uri="s3://texts/", sha256="5e" * 32, rows=1234, columns=("text",))
 
@@ -71,29 +72,30 @@ def test_scores_and_cost_have_a_name_each(tmp_path: Path) -> None:
     assert {type(value) for value in found.values()} == {float}
 
 
-def test_a_version_is_tagged_with_what_it_came_from_and_its_gate(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        pytest.param({}, {"labelwright.gate": "not asked"}, id="nothing-asked"),
+        pytest.param({"minimum": 0.9}, {"labelwright.gate": "passed"}, id="passed"),
+        pytest.param(
+            {"minimum": 0.95},
+            {
+                "labelwright.gate": "failed",
+                "labelwright.gate_reason": "the version's micro-f1 on the test part is 0.9000, gate.minimum is 0.95",
+            },
+            id="failed",
+        ),
+    ],
+)
+def test_a_version_is_tagged_with_what_it_came_from_and_its_gate(
+    asked: dict[str, float], told: dict[str, str], tmp_path: Path
+) -> None:
     manifest = make_manifest(tmp_path, version="v9")
 
-    assert version_tags(manifest, "failed") == {
-        "labelwright.gate": "failed",
+    assert version_tags(manifest, judge(GateConfig(**asked), manifest.scores)) == told | {
         "labelwright.version": "v9",
         "labelwright.dataset_sha256": manifest.dataset.sha256,
     }
-
-
-@pytest.mark.parametrize(
-    ("minimum", "result"),
-    [
-        pytest.param(None, "not asked", id="no-minimum"),
-        pytest.param(0.0, "passed", id="anything-goes"),
-        pytest.param(0.9, "passed", id="just-reached"),
-        pytest.param(0.9001, "failed", id="just-missed"),
-    ],
-)
-def test_the_gate_asks_for_the_minimum_on_the_test_part(minimum: float | None, result: Gate, tmp_path: Path) -> None:
-    scores = make_manifest(tmp_path).scores.test
-
-    assert gate_result(scores, minimum) == result
 
 
 @pytest.mark.parametrize("uri", [None, ""])
@@ -103,7 +105,8 @@ def test_without_an_address_nothing_is_told(uri: str | None, tmp_path: Path) -> 
     with tracked(settings) as tracker:
         assert tracker.begin(Config(), DATASET) is None
         tracker.measured(1, {"loss": 1.0})
-        tracker.published(make_manifest(tmp_path), tmp_path / "report.html", uri="s3://m/", gate="passed")
+        manifest = make_manifest(tmp_path)
+        tracker.published(manifest, tmp_path / "report.html", uri="s3://m/", gate=judge(GateConfig(), manifest.scores))
 
     assert tracker.run_id is None
 

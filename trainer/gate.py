@@ -1,0 +1,68 @@
+"""Whether a version is as good as was asked for. Decides from scores alone; who measured them stands in trainer.pipeline."""
+
+from __future__ import annotations
+
+from model.manifest import AllScores, Name, Scores, Strict
+from model.run_result import GateScores, ScoreName
+from trainer.config import GateConfig
+
+FIELDS: dict[ScoreName, str] = {
+    "micro-f1": "micro_f1",
+    "macro-f1": "macro_f1",
+    "samples-f1": "samples_f1",
+    "weighted-f1": "weighted_f1",
+    "accuracy": "subset_accuracy",
+}
+ROUNDING = 1e-9
+
+
+class ServedScores(Strict):
+    """The version that was served when another was trained, and its scores on the test part of that other."""
+
+    version: Name
+    uri: str
+    scores: Scores
+
+
+def judge(settings: GateConfig, scores: AllScores, served: ServedScores | None = None) -> GateScores:
+    """The version's scores beside what was asked for.
+
+    It passes if it reaches the minimum and is not behind the served version by more than the tolerance. Without either
+    there is nothing to pass.
+    """
+    field = FIELDS[settings.score]
+    value: float = getattr(scores.test, field)
+    found = GateScores(
+        score=settings.score,
+        value=value,
+        baseline=getattr(scores.baseline.test, field),
+        micro_f1=scores.test.micro_f1,
+        macro_f1=scores.test.macro_f1,
+        minimum=settings.minimum,
+        served_version=served.version if served else None,
+        served_value=getattr(served.scores, field) if served else None,
+        tolerance=settings.tolerance,
+    )
+    asked = found.minimum is not None or found.served_value is not None
+    return found.model_copy(update={"passed": not shortcomings(found) if asked else None})
+
+
+def comparison(gate: GateScores, texts: int) -> str:
+    """Both versions' values in one sentence; empty if there was none to compare with."""
+    if gate.served_value is None:
+        return ""
+    ours, theirs = f"{gate.score} {gate.value:.3f}", f"the served version {gate.served_version}: {gate.served_value:.3f}"
+    return f"{ours}, {theirs} on the same {texts:,} texts"
+
+
+def shortcomings(gate: GateScores) -> tuple[str, ...]:
+    """Why the version does not pass, in sentences without a full stop; none if it passes."""
+    found = []
+    if gate.minimum is not None and gate.value < gate.minimum - ROUNDING:
+        found.append(f"the version's {gate.score} on the test part is {gate.value:.4f}, gate.minimum is {gate.minimum}")
+    if gate.served_value is not None and gate.value < gate.served_value - gate.tolerance - ROUNDING:
+        found.append(
+            f"the version's {gate.score} on the test part is {gate.value:.4f}, that of the served version "
+            f"{gate.served_version} is {gate.served_value:.4f} on the same texts, gate.tolerance is {gate.tolerance}"
+        )
+    return tuple(found)

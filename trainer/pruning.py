@@ -1,0 +1,42 @@
+"""Delete published versions: the manifest first, so that what is half deleted is no version.
+
+Deletes what a version is known to consist of, and its checkpoints; whatever else lies there stays.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from model.artifact import MANIFEST, VERSION_FILES, ArtifactRejected, parse_manifest
+from model.storage import ObjectMissing, ObjectStore, open_store
+from trainer.config import Config
+from trainer.runs import open_run, version_store
+
+log = logging.getLogger(__name__)
+
+
+def versions_of(config: Config) -> list[str]:
+    """Every version of the classifier of which something is left. Raises StorageError."""
+    store = open_store(f"{config.output_dir.rstrip('/')}/{config.name}/")
+    places = (each.key.split("/") for each in store.list())
+    return sorted({place[0] for place in places if len(place) == 2 and place[1] in VERSION_FILES})
+
+
+def prune(config: Config, version: str) -> str:
+    """Delete this version of the classifier, whether or not there is one, and return where it was. Raises StorageError."""
+    store = version_store(config, version)
+    names = _names(store)
+    there = {each.key for each in store.list()} & names
+    for name in sorted(there, key=lambda name: (name != MANIFEST, name)):
+        store.delete(name)
+    open_run(config, version).forget()
+    log.info("%s is deleted" if there else "there is no version at %s", store.uri)
+    return store.uri
+
+
+def _names(store: ObjectStore) -> set[str]:
+    """What the version may consist of: the files that its manifest names, and those that any version has."""
+    try:
+        return {*parse_manifest(store.read(MANIFEST), where=store.uri).files, *VERSION_FILES}
+    except (ObjectMissing, ArtifactRejected):  # half deleted, half published, or of a later release
+        return set(VERSION_FILES)

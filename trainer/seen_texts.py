@@ -1,0 +1,69 @@
+"""Which texts a version was trained on and which it was tested on, as hashes: written beside it, read by the next training.
+
+`parts.bin`, numbers little-endian: `LWPARTS1`; how many hashes follow of train and validation, and how many of test, uint64
+each; those hashes, uint64, each set ascending and none twice. A hash is that of a text's words in lower case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifact import ArtifactRejected
+
+KIND = b"LWPARTS1"
+HEADER = len(KIND) + 16
+ONE = np.dtype("<u8")
+
+Hashes = NDArray[np.uint64]
+
+
+class Standing(IntEnum):
+    """What a group of near-duplicates is to a version."""
+
+    NEW = 0
+    TRAINED = 1
+    TESTED = 2
+
+
+@dataclass(frozen=True, eq=False)
+class SeenTexts:
+    """Hashes of the texts of a version's train and validation parts, and of its test part; both ascending, none twice."""
+
+    trained: Hashes
+    tested: Hashes
+
+    @classmethod
+    def of(cls, trained: Hashes, tested: Hashes) -> Self:
+        """Those with these hashes, in any order."""
+        return cls(np.unique(trained), np.unique(tested))
+
+    @classmethod
+    def parse(cls, content: bytes, *, where: str) -> Self:
+        """What `to_bytes` gave. Raises ArtifactRejected, naming `where`, for anything else."""
+        if content[: len(KIND)] != KIND or len(content) < HEADER:
+            raise ArtifactRejected(f"{where} is not a list of texts that this release reads")
+        trained, tested = np.frombuffer(content, ONE, 2, len(KIND)).tolist()
+        if len(content) != HEADER + (trained + tested) * ONE.itemsize:
+            raise ArtifactRejected(f"{where} has {len(content)} bytes, which {trained + tested:,} texts do not have")
+        hashes = np.frombuffer(content, ONE, offset=HEADER).astype(np.uint64)
+        return cls(hashes[:trained], hashes[trained:])
+
+    def to_bytes(self) -> bytes:
+        """What is published: 8 bytes a text."""
+        counts = np.array([len(self.trained), len(self.tested)], ONE)
+        return KIND + b"".join(each.astype(ONE).tobytes() for each in (counts, self.trained, self.tested))
+
+    def standings(self, hashes: Hashes, groups: NDArray[np.int64]) -> NDArray[np.int8]:
+        """What each group is to the version [groups]; one with a text that it was trained on is TRAINED, whatever else.
+
+        hashes, groups: of each example [examples].
+        """
+        found = np.full(int(groups.max(initial=-1)) + 1, Standing.NEW, np.int8)
+        found[groups[np.isin(hashes, self.tested)]] = Standing.TESTED
+        found[groups[np.isin(hashes, self.trained)]] = Standing.TRAINED
+        return found
