@@ -1,0 +1,74 @@
+{{- define "labelwright.controller.name" -}}
+{{ include "labelwright.fullname" . }}-controller
+{{- end }}
+
+{{- define "labelwright.controller.serviceAccount" -}}
+{{- default (include "labelwright.controller.name" .) .Values.controller.serviceAccount.name }}
+{{- end }}
+
+{{- define "labelwright.controller.labels" -}}
+{{ include "labelwright.labels" . }}
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{- define "labelwright.controller.selectorLabels" -}}
+{{ include "labelwright.selectorLabels" . }}
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{/* Of its Pods; a value of the same name wins. */}}
+{{- define "labelwright.controller.annotations" -}}
+kubectl.kubernetes.io/default-container: controller
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .Values.controller.metricsPort | quote }}
+prometheus.io/path: /metrics
+{{- end }}
+
+{{/* The namespaces whose TextClassifiers are looked after, as JSON; not read where it is all of them. */}}
+{{- define "labelwright.controller.namespaces" -}}
+{{- default (list .Release.Namespace) .Values.controller.watch.namespaces | toJson }}
+{{- end }}
+
+{{/* Who has the roles. */}}
+{{- define "labelwright.controller.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "labelwright.controller.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/*
+What it may do where it looks after TextClassifiers. Nothing with Secrets: it names them, and never reads them.
+Its own kinds' finalizers: for clusters in which only those who may change them may own objects by them.
+*/}}
+{{- define "labelwright.controller.rules" -}}
+- apiGroups: [labelwright.dev]
+  resources: [textclassifiers]
+  verbs: [get, list, watch, patch, update]
+- apiGroups: [labelwright.dev]
+  resources: [trainingruns]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [labelwright.dev]
+  resources: [textclassifiers/status, trainingruns/status]
+  verbs: [update, patch]
+- apiGroups: [labelwright.dev]
+  resources: [textclassifiers/finalizers, trainingruns/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [serving.kserve.io]
+  resources: [inferenceservices, servingruntimes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

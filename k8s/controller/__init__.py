@@ -1,0 +1,1 @@
+"""The controller: a TextClassifier keeps itself trained, good and served."""
