@@ -1,0 +1,214 @@
+"""The controller's own Prometheus series, and the port that tells them and whether it is well."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from socketserver import TCPServer, ThreadingMixIn
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Literal
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+DAY = 86_400.0
+RUN_SECONDS = (10.0, 30.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 3 * 3_600.0, 6 * 3_600.0, DAY / 2, DAY, 2 * DAY, 3 * DAY)
+Reason = Literal["conflict", "refused", "unavailable", "fault"]
+IDLE = 10.0  # seconds until a client that says nothing is hung up on
+WHOSE = ("namespace", "classifier")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a classifier's status said last. What is None has no series."""
+
+    ready: bool = False
+    version: str | None = None  # that is served
+    run_score: float | None = None  # of the latest training
+    served_score: float | None = None
+    minimum_score: float | None = None
+    corrections: int | None = None
+    drift_index: float | None = None
+
+
+class Metrics:
+    """What the controller counts. Labels: kind (of object), reason (`Reason`), namespace, classifier, state (of a run).
+
+    waiting: how many keys wait in the queue. Any thread may call.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, waiting: Callable[[], int] = lambda: 0) -> None:
+        self._reconcile = Histogram(
+            "labelwright_controller_reconcile_seconds",
+            "Seconds that a pass over an object took.",
+            ["kind"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "labelwright_controller_reconcile_errors",
+            "Passes over an object that did not come to their end.",
+            ["kind", "reason"],
+            registry=registry,
+        )
+        queue = Gauge("labelwright_controller_queue_keys", "Objects that are to be looked at now.", registry=registry)
+        queue.set_function(lambda: float(waiting()))
+        self._runs = Counter("labelwright_training_runs", "Trainings that ended.", [*WHOSE, "state"], registry=registry)
+        self._run_seconds = Histogram(
+            "labelwright_training_run_seconds",
+            "Seconds from a training's start to its end.",
+            WHOSE,
+            buckets=RUN_SECONDS,
+            registry=registry,
+        )
+        self._classifiers = _Classifiers()
+        registry.register(self._classifiers)
+
+    def passed(self, kind: str, seconds: float) -> None:
+        """Note how long one pass took, whatever became of it."""
+        self._reconcile.labels(kind).observe(seconds)
+
+    def failed(self, kind: str, reason: Reason) -> None:
+        """Count a pass that did not come to its end."""
+        self._errors.labels(kind, reason).inc()
+
+    def ended(self, namespace: str, classifier: str, *, state: str, seconds: float | None) -> None:
+        """Count a training that ended. seconds: None if it never started."""
+        self._runs.labels(namespace, classifier, state).inc()
+        if seconds is not None:
+            self._run_seconds.labels(namespace, classifier).observe(seconds)
+
+    def seen(self, namespace: str, classifier: str, facts: Facts) -> None:
+        """Show these facts from now on."""
+        self._classifiers.see(namespace, classifier, facts)
+
+    def forget(self, namespace: str, classifier: str) -> None:
+        """It was deleted: its series go."""
+        self._classifiers.forget(namespace, classifier)
+        whose = dict(zip(WHOSE, (namespace, classifier), strict=True))
+        self._runs.remove_by_labels(whose)
+        self._run_seconds.remove_by_labels(whose)
+
+
+class _Classifiers(Collector):
+    """The series of each classifier as it was last seen."""
+
+    GAUGES = (
+        ("ready", "1 if what is served is what was asked for, else 0."),
+        ("run_score", "Score of the latest training, on the test part."),
+        ("served_score", "Score of the version that is served."),
+        ("minimum_score", "Score that a version must reach to be served."),
+        ("corrections", "Corrections by people since the latest training."),
+        ("drift_index", "Population stability index of what is served against the test part."),
+    )
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._facts: dict[tuple[str, str], Facts] = {}
+
+    def see(self, namespace: str, classifier: str, facts: Facts) -> None:
+        with self._lock:
+            self._facts[namespace, classifier] = facts
+
+    def forget(self, namespace: str, classifier: str) -> None:
+        with self._lock:
+            self._facts.pop((namespace, classifier), None)
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            seen = dict(self._facts)
+        for name, explanation in self.GAUGES:
+            family = GaugeMetricFamily(f"labelwright_classifier_{name}", explanation, labels=WHOSE)
+            for whose, facts in seen.items():
+                value = getattr(facts, name)
+                if value is not None:
+                    family.add_metric(whose, float(value))
+            yield family
+        info = GaugeMetricFamily(
+            "labelwright_classifier_info", "The version that is served; always 1.", labels=[*WHOSE, "version"]
+        )
+        for whose, facts in seen.items():
+            if facts.version is not None:
+                info.add_metric([*whose, facts.version], 1)
+        yield info
+
+
+class Endpoint:
+    """A port with /metrics and /healthz. `serve` opens it."""
+
+    def __init__(self, server: _Server) -> None:
+        self.port: int = server.server_port
+        self._server = server
+        self._thread = Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]) -> Endpoint:
+    """Answer on this port (0: a free one), of every address, in threads. Raises OSError if the port is taken.
+
+    /metrics: the registry's series; /healthz: 200, or 503 where it is not `healthy`; anything else: 404.
+    """
+    metrics = make_wsgi_app(registry)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                found: Iterable[bytes] = metrics(environ, start_response)
+                return found
+            case "/healthz":
+                return _say(start_response, *(("200 OK", "well") if healthy() else ("503 Service Unavailable", "not well")))
+        return _say(start_response, "404 Not Found", "there are /metrics and /healthz")
+
+    server = _Server(port)
+    server.set_app(answer)
+    return Endpoint(server)
+
+
+def _say(start_response: StartResponse, status: str, text: str) -> list[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{text}\n".encode()]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Of IPv4 and IPv6, where there is both. It asks no name server who it is: that may take long."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        both = socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if both else socket.AF_INET
+        super().__init__(("::" if both else "", port), _Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", self.server_address[1]
+        self.setup_environ()
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """A client that hangs up, or says nothing for too long, is nobody's fault."""
+        logger.debug("%s was not answered", client_address, exc_info=True)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = IDLE
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Probes and scrapes come all the time: none is worth a line."""

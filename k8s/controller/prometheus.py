@@ -1,0 +1,99 @@
+"""What was measured of served classifiers: their drift, and how often people corrected them. Asked of a Prometheus."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from urllib3.util import parse_url
+
+from k8s.controller.http_json import NoAnswer, get_json
+
+SECONDS = 10.0  # for an answer
+LEAST_TEXTS = 200  # in a Pod's window: fewer say little of drift
+
+# Of the Pods that serve this version: their series are those of the same target, that is of the scrape's own labels.
+DRIFT = """max(
+  {{__name__=~"labelwright_drift_label_psi|labelwright_drift_token_length_psi", namespace={namespace}}}
+  and on (namespace, instance) labelwright_drift_window_texts{{namespace={namespace}}} >= {least}
+  and on (namespace, instance) labelwright_model_info{{namespace={namespace}, classifier={classifier}, version={version}}}
+)"""
+# The gateway says itself which namespace is meant. Where a scrape does not honour that, its own comes first, and the gateway's is
+# called exported_namespace.
+CORRECTIONS = """sum(
+  increase(labelwright_feedback_corrections_total{{exported_namespace={namespace}, {what}}}[{seconds}s])
+  or
+  increase(labelwright_feedback_corrections_total{{exported_namespace="", namespace={namespace}, {what}}}[{seconds}s])
+)"""
+
+
+class MeasurementsUnavailable(Exception):
+    """Nobody could say; the message is a sentence for people."""
+
+
+class Measurements(Protocol):
+    """What was measured lately. Every method may raise MeasurementsUnavailable."""
+
+    def drift(self, namespace: str, classifier: str, version: str) -> float | None:
+        """How far the texts that this version is served are from those it was tested on: a population stability index, 0 for not
+        at all; of its Pods the largest, of those that saw enough texts. None: none has yet.
+        """
+
+    def corrections(self, namespace: str, classifier: str, since: datetime) -> int | None:
+        """How often people corrected this classifier since then; None if nobody counts."""
+
+
+class Prometheus:
+    """Measurements by way of a Prometheus, or of what speaks its HTTP API. Any thread may call.
+
+    url: up to and without `/api/v1`; may have credentials. Pods are told apart by the labels `namespace` and `instance`, which
+    the scrape configuration gives: the Prometheus operator's does so by itself. Raises ValueError for what is no address.
+    """
+
+    def __init__(self, url: str, *, seconds: float = SECONDS, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._url = f"{url.rstrip('/')}/api/v1/query"
+        self._name = f"the Prometheus at {parse_url(url).host}"
+        self._seconds = seconds
+        self._now = now
+
+    def drift(self, namespace: str, classifier: str, version: str) -> float | None:
+        names = {"namespace": _quoted(namespace), "classifier": _quoted(classifier), "version": _quoted(version)}
+        return self._ask(DRIFT.format(**names, least=LEAST_TEXTS))
+
+    def corrections(self, namespace: str, classifier: str, since: datetime) -> int | None:
+        seconds = max(1, math.ceil((self._now() - since).total_seconds()))
+        what = f"classifier={_quoted(classifier)}"
+        found = self._ask(CORRECTIONS.format(namespace=_quoted(namespace), what=what, seconds=seconds))
+        return None if found is None else round(found)
+
+    def _ask(self, expression: str) -> float | None:
+        """The expression's only value, None if it has none or none that is finite."""
+        try:
+            status, answer = get_json(self._url, fields={"query": expression}, seconds=self._seconds)
+        except NoAnswer as error:
+            raise MeasurementsUnavailable(f"{self._name} cannot be asked: {error}") from error
+        if status != 200 or answer.get("status") != "success":
+            reason = str(answer.get("error", "without a reason"))[:300]
+            raise MeasurementsUnavailable(f"{self._name} answers {status}: {reason}")
+        try:
+            found = _value(answer)
+        except ValueError as error:
+            raise MeasurementsUnavailable(f"{self._name} gives {error}") from error
+        return found if found is not None and math.isfinite(found) else None
+
+
+def _value(answer: dict[str, Any]) -> float | None:
+    match answer:
+        case {"data": {"resultType": "vector", "result": []}}:
+            return None
+        case {"data": {"resultType": "vector", "result": [{"value": [_, str(text)]}]}}:
+            return float(text)
+    raise ValueError("something else than one value: does it speak Prometheus' API?")
+
+
+def _quoted(text: str) -> str:
+    """As a string of the query language, whose escapes are JSON's."""
+    return json.dumps(text)

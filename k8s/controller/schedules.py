@@ -1,0 +1,126 @@
+"""Cron schedules: when they come, in the time zone that they are meant in.
+
+As Debian's cron does it where clocks are put forward or back: what comes at set hours comes once, right after the hour that
+is missing, and at the first of two that are the same; what comes every hour or more often goes by the time that passes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+LONGEST = 100  # characters of an expression
+SHORTHANDS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+# In their order, under cronsim's names.
+FIELDS = {
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day-of-month": "1 to 31, L or LW",
+    "month": "1 to 12 or JAN to DEC",
+    "day-of-week": "0 to 7 or SUN to SAT",
+}
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from here on a schedule must come
+
+
+class ScheduleRejected(ValueError):
+    """The schedule or its time zone is not understood, or it never comes; the message is a sentence that says which."""
+
+
+class Schedule:
+    """When something comes, for ever. `parse` makes them. Times that are given have a time zone, those that come are in UTC."""
+
+    def __init__(self, fields: str, zone: ZoneInfo) -> None:
+        self._fields = fields
+        self._zone = zone
+
+    def next(self, after: datetime) -> datetime:
+        """The first time that is later than `after`."""
+        after = after.astimezone(UTC)
+        for local in CronSim(self._fields, after.astimezone(self._zone)):
+            time = local.astimezone(UTC)
+            if time > after:  # in an hour that repeats itself, cronsim begins with the first of the two
+                return time
+        raise ScheduleRejected(f"the schedule '{self._fields}' does not come after {after:%Y-%m-%d}")
+
+    def last(self, after: datetime, until: datetime) -> datetime | None:
+        """The latest time that is later than `after` and not later than `until`; takes milliseconds if they are years apart."""
+        last, late = self.next(after), until
+        if last > until:
+            return None
+        while late - last > timedelta(seconds=1):  # what comes after `late` comes too late: halve what is between
+            middle = last + (late - last) / 2
+            time = self.next(middle)
+            if time <= until:
+                last = time
+            else:
+                late = middle
+        return last
+
+
+def parse(expression: str, time_zone: str) -> Schedule:
+    """The schedule of five fields or a word like `@daily`, in a time zone of the IANA's, like `Europe/Berlin`.
+
+    Raises ScheduleRejected.
+    """
+    schedule = Schedule(_fields(expression), _zone(time_zone))
+    schedule.next(EPOCH)
+    return schedule
+
+
+def _fields(expression: str) -> str:
+    shown = repr(expression[:LONGEST])
+    if len(expression) > LONGEST:
+        raise ScheduleRejected(f"the schedule {shown}… has {len(expression)} characters: at most {LONGEST} are read")
+    if expression.strip().startswith("@"):
+        return _spelled_out(expression)
+    fields = expression.split()
+    if len(fields) != len(FIELDS):
+        raise ScheduleRejected(f"the schedule {shown} has {len(fields)} fields: expected five, {', '.join(FIELDS)}")
+    try:
+        CronSim(expression, EPOCH)
+    except CronSimError as error:
+        raise ScheduleRejected(f"the schedule {shown} {_fault(fields, error)}") from error
+    return " ".join(fields)
+
+
+def _fault(fields: list[str], error: CronSimError) -> str:
+    """What is wrong with five fields, by the name at the end of cronsim's message."""
+    for (name, expected), value in zip(FIELDS.items(), fields, strict=True):
+        if str(error).endswith(name) and not _is_read(name, value):
+            return f"has {value!r} as {name}: expected {expected}"
+    return "never comes: its months have no such day"
+
+
+def _is_read(name: str, value: str) -> bool:
+    """Whether that field is well alone."""
+    try:
+        CronSim(" ".join(value if each == name else "*" for each in FIELDS), EPOCH)
+    except CronSimError:
+        return False
+    return True
+
+
+def _spelled_out(expression: str) -> str:
+    try:
+        return SHORTHANDS[expression.strip().lower()]
+    except KeyError as error:
+        raise ScheduleRejected(f"the schedule {expression!r} is none of {', '.join(SHORTHANDS)}") from error
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:  # unknown; not a name; a folder of names
+        raise ScheduleRejected(
+            f"the time zone {name[:LONGEST]!r} is not known: expected one like Europe/Berlin or UTC"
+        ) from error

@@ -1,0 +1,193 @@
+"""A real Prometheus understands what it is asked, and a real predictor says which version it serves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from k8s.controller.probe import HttpProbe
+from k8s.controller.prometheus import LEAST_TEXTS, MeasurementsUnavailable, Prometheus
+from tests.answers import Answers, answering
+from tests.servers import PATIENCE, RunningServer, serving
+from tests.versions import make_version
+
+ODD = 'we"ird\\'  # as the name of a classifier
+MANY = 10 * LEAST_TEXTS
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Serves version v1 of papers."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(make_version(folder / "v1"), folder / "log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pods() -> Iterator[dict[str, Answers]]:
+    """Predictors that expose what drift they were given, by their names."""
+    given = {
+        "a": exposed("papers", "v2", labels=0.1, lengths=0.3, texts=MANY),
+        "b": exposed("papers", "v2", labels=0.05, lengths=0.02, texts=MANY),
+        "few-texts": exposed("papers", "v2", labels=5.0, lengths=5.0, texts=LEAST_TEXTS - 1),
+        "old-version": exposed("papers", "v1", labels=0.9, lengths=0.0, texts=MANY),
+        "enough-texts": exposed("products", "v2", labels=0.8, lengths=0.0, texts=LEAST_TEXTS),
+        "odd-name": exposed('we\\"ird\\\\', "v2", labels=0.4, lengths=0.0, texts=MANY),
+        "other-namespace": exposed("papers", "v2", labels=0.7, lengths=0.0, texts=MANY),
+    }
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(answering()) for name in given}
+        for name, text in given.items():
+            tell(servers[name], text)
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def gateways() -> Iterator[dict[str, Answers]]:
+    """Each counts the corrections of another classifier; by how it is scraped."""
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(answering()) for name in ("honoured", "renamed", "scraped")}
+        correct(servers, 0)
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    pods: dict[str, Answers], gateways: dict[str, Answers], predictor: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    program = shutil.which("prometheus")
+    if not program:
+        pytest.skip("there is no prometheus on the PATH")
+    folder = tmp_path_factory.mktemp("prometheus")
+    elsewhere = pods["other-namespace"]
+    configuration = {
+        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "scrape_configs": [
+            scrape("pods", "team", [each.port for each in pods.values() if each is not elsewhere]),
+            scrape("others", "another", [elsewhere.port]),
+            scrape("predictor", "real", [urlsplit(predictor.rest).port or 0]),
+            scrape("honoured", "gateway", [gateways["honoured"].port], honor_labels=True),
+            scrape("renamed", "gateway", [gateways["renamed"].port]),
+            scrape("scraped", "team", [gateways["scraped"].port]),
+        ],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
+    address = f"127.0.0.1:{free_port()}"
+    options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
+    with (folder / "log").open("wb") as log, subprocess.Popen([program, *options], stderr=log) as process:
+        found = Prometheus(f"http://{address}")
+        wait_for(lambda: found.drift("team", "papers", "v2") and found.drift("team", "papers", "v1"))
+        yield found
+        process.terminate()
+
+
+def exposed(classifier: str, version: str, *, labels: float, lengths: float, texts: int) -> str:
+    """What a predictor says of its drift, as text."""
+    return "\n".join(
+        [
+            f'labelwright_model_info{{classifier="{classifier}",version="{version}",architecture="linear",precision="fp32"}} 1',
+            f"labelwright_drift_window_texts {texts}",
+            f"labelwright_drift_label_psi {labels}",
+            f"labelwright_drift_token_length_psi {lengths}",
+            "",
+        ]
+    )
+
+
+def correct(gateways: dict[str, Answers], times: int) -> None:
+    """So many corrections of `team` at each gateway; the one within the namespace need not say it."""
+    series = "labelwright_feedback_corrections_total"
+    tell(gateways["honoured"], f'{series}{{namespace="team",classifier="honoured"}} {times}\n')
+    tell(gateways["renamed"], f'{series}{{namespace="team",classifier="renamed"}} {times}\n')
+    tell(gateways["scraped"], f'{series}{{classifier="scraped"}} {times}\n')
+
+
+def tell(server: Answers, text: str) -> None:
+    server.body, server.headers = text.encode(), {"Content-Type": "text/plain; version=0.0.4"}
+
+
+def scrape(job: str, namespace: str, ports: Sequence[int], **more: Any) -> dict[str, Any]:
+    targets = [f"127.0.0.1:{port}" for port in ports]
+    return {"job_name": job, "static_configs": [{"targets": targets, "labels": {"namespace": namespace}}], **more}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(true: Callable[[], Any]) -> Any:
+    """The first result that is true."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            found = true()
+        except MeasurementsUnavailable:
+            found = None
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError("that did not come")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "classifier", "version", "expected"),
+    [
+        pytest.param("team", "papers", "v2", 0.3, id="the-largest-of-both-indices-of-all-pods-with-enough-texts"),
+        pytest.param("team", "papers", "v1", 0.9, id="of-this-version-alone"),
+        pytest.param("team", "products", "v2", 0.8, id="just-enough-texts"),
+        pytest.param("team", ODD, "v2", 0.4, id="odd-name"),
+        pytest.param("another", "papers", "v2", 0.7, id="of-this-namespace-alone"),
+        pytest.param("team", "papers", "v3", None, id="nobody-serves-it"),
+        pytest.param("nowhere", "papers", "v2", None, id="no-such-namespace"),
+    ],
+)
+def test_drift(prometheus: Prometheus, namespace: str, classifier: str, version: str, expected: float | None) -> None:
+    wait_for(lambda: prometheus.drift("team", ODD, "v2") and prometheus.drift("another", "papers", "v2"))
+
+    assert prometheus.drift(namespace, classifier, version) == expected
+
+
+def test_the_drift_of_a_real_predictor_is_told_once_it_has_seen_enough(prometheus: Prometheus, predictor: RunningServer) -> None:
+    assert prometheus.drift("real", "papers", "v1") is None
+    texts = {"name": "text", "datatype": "BYTES", "shape": [LEAST_TEXTS], "data": ["stat.ML and more"] * LEAST_TEXTS}
+    request = urllib.request.Request(f"{predictor.rest}/v2/models/papers/infer", json.dumps({"inputs": [texts]}).encode())
+    urllib.request.urlopen(request, timeout=PATIENCE).close()
+
+    assert wait_for(lambda: prometheus.drift("real", "papers", "v1")) > 0
+
+
+def test_corrections_are_counted_however_the_gateway_is_scraped(prometheus: Prometheus, gateways: dict[str, Answers]) -> None:
+    began = datetime.now(UTC) - timedelta(minutes=1)
+
+    def counted(namespace: str, classifier: str) -> int | None:
+        return prometheus.corrections(namespace, classifier, began)
+
+    wait_for(lambda: all(counted("team", how) == 0 for how in gateways))
+    correct(gateways, 20)
+    wait_for(lambda: all(counted("team", how) for how in gateways))
+    time.sleep(4)  # the fewer samples, the farther does Prometheus extrapolate
+
+    assert [counted("team", how) for how in gateways] == [pytest.approx(20, abs=2)] * len(gateways)
+    assert [counted("gateway", how) for how in gateways] == [None] * len(gateways)
+    assert counted("team", "papers") is None
+
+
+def test_a_real_predictor_says_its_version(predictor: RunningServer) -> None:
+    probe = HttpProbe(port=urlsplit(predictor.rest).port or 0)
+    pod = {"status": {"podIP": "127.0.0.1"}}
+
+    assert probe.version(pod, "papers") == "v1"
+    assert probe.version(pod, "products") is None
