@@ -5,9 +5,10 @@ READY := .venv/.ready
 CODE := labelwright model trainer k8s gateway benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
+CONTROLLER_IMAGE ?= labelwright/controller:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test images test-cluster bench lock clean
+.PHONY: help setup demo check test images crds test-cluster bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,21 +31,26 @@ demo: $(READY) ## train on docstrings, serve, ask: a minute
 check: $(READY) ## linters, types, layers, unit and agreement tests: no network, no cluster
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
-	$(BIN)/mypy labelwright model trainer benchmarks
+	$(BIN)/mypy labelwright model trainer k8s benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/agreement
 
 test: check ## check, and the system tests on this machine: train, publish, serve, ask
 	$(BIN)/pytest --quiet tests/system
 
-images: ## build the predictor's and the trainer's image with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE= their names)
+images: ## build the images with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE= their names)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }
 	docker build --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
 	docker build --file Dockerfile.train --tag $(TRAINER_IMAGE) .
+	docker build --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
+
+crds: $(READY) ## write the CRDs, of the chart and of k8s/manifests, from the types in k8s/controller/resources
+	$(BIN)/python -m k8s.controller.crds
 
 test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, MinIO's image and ours are there
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
-	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) $(BIN)/pytest --quiet tests/cluster
+	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) \
+	  $(BIN)/pytest --quiet tests/cluster
 
 bench: $(READY) ## measure what the README claims (minutes; DATA= the folder with arxiv/ and products/)
 	$(BIN)/python benchmarks/linear.py --dataset products

@@ -1,0 +1,70 @@
+"""`python -m k8s.controller`: keeps every TextClassifier trained, good and served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import uuid
+from typing import Any
+
+import click
+
+from k8s.controller import logs
+from k8s.controller.builders.training_job import Images
+from k8s.controller.cluster import ClusterError, from_environment
+from k8s.controller.leader import Candidate, Lease, lead
+from k8s.controller.running import Controller
+
+LEASE = "labelwright-controller"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LABELWRIGHT_CONTROLLER"})
+@click.option("--trainer-image", required=True, help="What trains, and looks at datasets.")
+@click.option("--predictor-image", required=True, help="What serves.")
+@click.option("--pull-policy", default="IfNotPresent", show_default=True, help="Of both images.")
+@click.option("--namespace", "namespaces", multiple=True, help="To look after; may be given several times.")
+@click.option("--all-namespaces", is_flag=True, help="Look after all of them.")
+@click.option("--prometheus-url", help="Where drift and corrections are known, http://host:9090; without it, no trigger by them.")
+@click.option("--metrics-port", type=int, default=8080, show_default=True, help="Of /metrics and /healthz.")
+@click.option(
+    "--leader-election-namespace", help="Of the Lease by which one of several replicas leads; without it, none is asked."
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of standard error.")
+@click.option("--threads", type=click.IntRange(1, 64), default=4, show_default=True, help="Objects looked at side by side.")
+def main(
+    namespaces: tuple[str, ...], *, all_namespaces: bool, leader_election_namespace: str | None, log_format: str, **options: Any
+) -> None:
+    """Keep every TextClassifier trained, good and served.
+
+    Reads the cluster that it runs in; outside of one, that of the kubeconfig. Each option may also be a variable, such as
+    LABELWRIGHT_CONTROLLER_TRAINER_IMAGE.
+    """
+    if all_namespaces == bool(namespaces):
+        raise click.UsageError("expected --namespace NAME, once or several times, or --all-namespaces")
+    logs.configure(log_format)
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    images = Images(options["trainer_image"], options["predictor_image"], options["pull_policy"])
+    try:
+        cluster = from_environment(threads=options["threads"])
+        controller = Controller(cluster, images, prometheus_url=options["prometheus_url"], threads=options["threads"])
+        with controller.telling(options["metrics_port"]):
+            if leader_election_namespace is None:
+                return controller.work(namespaces, stop)
+            # Connections of its own: one call that hangs may not use up the lease's deadline.
+            candidate = Candidate(from_environment(threads=2, time_limit=3.0), Lease(leader_election_namespace, LEASE, _holder()))
+            lead(candidate, on_started=lambda: controller.work(namespaces, stop), on_lost=lambda: os._exit(1), stop=stop)
+    except (ClusterError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    return None
+
+
+def _holder() -> str:
+    """Another for each start: the Pod's name, so that people know whom to ask, and something of this process's own."""
+    return f"{os.uname().nodename}-{uuid.uuid4().hex[:6]}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The Pod that every Job of ours runs in: no rights, nothing to write to but scratch, S3's address and credentials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from k8s.controller.kinds import Document
+from k8s.controller.resources import ResourcesSpec, StorageSpec
+
+USER = 65532
+RESULT = "/dev/termination-log"
+RESTRICTED = {
+    "readOnlyRootFilesystem": True,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+}
+NOT_ROOT = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def variables(settings: dict[str, str]) -> list[Document]:
+    """As a container has them."""
+    return [{"name": name, "value": value} for name, value in settings.items()]
+
+
+def requested(resources: ResourcesSpec) -> Document:
+    """As a container has it, {} if nothing is asked for."""
+    asked = {"requests": resources.requests, "limits": resources.limits}
+    return {name: quantities for name, quantities in asked.items() if quantities}
+
+
+def container(name: str, image: str, *, args: list[str], env: list[Document], storage: StorageSpec, **more: Any) -> Document:
+    """Restricted, with the keys of the storage's Secret as variables; an outcome is its termination message."""
+    secret = [{"secretRef": {"name": storage.secret_name}}] if storage.secret_name else []
+    return {
+        "name": name,
+        "image": image,
+        "args": args,
+        "env": [*variables({"LABELWRIGHT__RESULT_FILE": RESULT, "LABELWRIGHT__PROGRESS__LOG_FORMAT": "json"}), *env],
+        "envFrom": secret,
+        "securityContext": RESTRICTED,
+        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],  # noqa: S108 - a Pod's own
+        **more,
+    }
+
+
+def pod(container: Document, *, storage: StorageSpec, scratch: str, **more: Any) -> Document:
+    """Around one container; scratch: how much it may write, such as 20Gi."""
+    account = {"serviceAccountName": storage.service_account_name} if storage.service_account_name else {}
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,  # it asks Kubernetes nothing
+        **account,
+        "securityContext": {**NOT_ROOT, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER},
+        "containers": [container],
+        "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": scratch}}],
+        **more,
+    }
+
+
+def fail_at_once() -> list[Document]:
+    """64: a setting is wrong; 65: the dataset is wrong. Trying again cannot help. A lost node is nobody's failure."""
+    return [
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [64, 65]}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [143]}},
+    ]

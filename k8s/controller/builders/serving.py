@@ -1,0 +1,149 @@
+"""What serves a classifier: an InferenceService of KServe, and the runtime that it names."""
+
+from __future__ import annotations
+
+from k8s.controller import names
+from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, requested
+from k8s.controller.builders.training_job import Images
+from k8s.controller.kinds import Document
+from k8s.controller.objects import owner
+from k8s.controller.resources import ServingSpec, StorageSpec, TextClassifierSpec
+
+PORT = 8080
+GRPC = 8081
+MODELS = "/mnt/models"
+VERSION = "version"  # the volume that it is fetched into
+# By this name KServe knows its own downloader: where there is one of the name, it adds none.
+DOWNLOADER = "storage-initializer"
+# Little is requested, so that classifiers that are seldom asked share a node.
+RESOURCES = {"requests": {"cpu": "250m", "memory": "384Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
+
+
+def serving_runtime(classifier: Document, images: Images) -> Document:
+    """How a version is served: image, ports, probes, limits. What KServe puts in for {{.Name}} is the InferenceService's name."""
+    name = classifier["metadata"]["name"]
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": _metadata(classifier, name),
+        "spec": {
+            "supportedModelFormats": [{"name": "labelwright", "version": "1", "autoSelect": False}],
+            "protocolVersions": ["v2", "v1", "grpc-v2"],
+            "multiModel": False,
+            # Written here, because KServe's own scraping annotation leads to a port that only Knative has.
+            "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"},
+            "containers": [_container(images)],
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}, {"name": VERSION, "emptyDir": {}}],
+        },
+    }
+
+
+def _container(images: Images) -> Document:
+    ready = {"path": "/v2/models/{{.Name}}/ready", "port": PORT}
+    return {
+        "name": "kserve-container",
+        "image": images.predictor,
+        "imagePullPolicy": images.pull_policy,
+        "args": ["--model_name={{.Name}}", f"--model_dir={MODELS}", f"--http_port={PORT}", f"--grpc_port={GRPC}"],
+        "ports": [  # the first is the Service's port 80, the second keeps its number
+            {"name": "http1", "containerPort": PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": GRPC, "protocol": "TCP"},
+        ],
+        # 60 s to load and to answer once; until then the other two do not ask.
+        "startupProbe": {"httpGet": ready, "periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "failureThreshold": 2},
+        # Slow to judge: a busy server is not a dead one.
+        "livenessProbe": {
+            "httpGet": {"path": "/v2/health/live", "port": PORT},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        # Before SIGTERM, so that the Pod's address is out of every proxy's list.
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "resources": RESOURCES,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **RESTRICTED},
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a Pod's own
+            {"name": VERSION, "mountPath": MODELS, "readOnly": True},
+        ],
+    }
+
+
+def inference_service(classifier: Document, spec: TextClassifierSpec, images: Images, *, uri: str) -> Document:
+    """Of one version. Nothing else may ever be noted on it: KServe hands its labels and annotations to the Pods, and a change
+    starts them anew.
+    """
+    name, serving = classifier["metadata"]["name"], spec.serving
+    model: Document = {
+        "runtime": name,
+        "modelFormat": {"name": "labelwright"},
+        "protocolVersion": "v2",
+        "storageUri": uri,
+    }
+    resources = requested(serving.resources)
+    if resources:
+        model["resources"] = resources
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {**_metadata(classifier, name), "annotations": _annotations(serving)},
+        "spec": {
+            "predictor": {
+                **_account(spec.storage),
+                "automountServiceAccountToken": False,  # the predictor asks Kubernetes nothing
+                **_replicas(serving),
+                "securityContext": NOT_ROOT,
+                "initContainers": [_downloader(spec.storage, images, uri=uri)],
+                "model": model,
+            }
+        },
+    }
+
+
+def _account(storage: StorageSpec) -> Document:
+    return {"serviceAccountName": storage.service_account_name} if storage.service_account_name else {}
+
+
+def _downloader(storage: StorageSpec, images: Images, *, uri: str) -> Document:
+    """Fetches the version with the keys of the storage's Secret, as the trainer has published it."""
+    return {
+        "name": DOWNLOADER,
+        "image": images.predictor,
+        "imagePullPolicy": images.pull_policy,
+        "command": ["python", "-m", "model.download"],
+        "args": [uri, MODELS],
+        "envFrom": [{"secretRef": {"name": storage.secret_name}}] if storage.secret_name else [],
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # KServe tells it, and so do we
+        "securityContext": {"runAsNonRoot": True, **RESTRICTED},
+        "volumeMounts": [{"name": VERSION, "mountPath": MODELS}],
+    }
+
+
+def _scales(serving: ServingSpec) -> bool:
+    replicas = serving.replicas
+    return replicas.maximum is not None and replicas.maximum > replicas.minimum
+
+
+def _annotations(serving: ServingSpec) -> dict[str, str]:
+    return {
+        # KServe's own default is Knative, and what an InferenceService began with cannot be changed.
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": "hpa" if _scales(serving) else "none",
+    }
+
+
+def _replicas(serving: ServingSpec) -> Document:
+    scales = {"maxReplicas": serving.replicas.maximum} if _scales(serving) else {}
+    return {"minReplicas": serving.replicas.minimum, **scales}
+
+
+def _metadata(classifier: Document, name: str) -> Document:
+    metadata = classifier["metadata"]
+    return {
+        "name": name,
+        "namespace": metadata["namespace"],
+        "labels": names.labels("predictor", classifier=metadata["name"]),
+        "ownerReferences": [owner(classifier)],
+    }

@@ -1,0 +1,161 @@
+"""A TrainingRun's Job: everything that it asks for, as the trainer's own settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from k8s.controller import names
+from k8s.controller.builders import pods
+from k8s.controller.kinds import Document
+from k8s.controller.objects import owner
+from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec, parse_duration
+
+PORT = 29400  # where the Pods of one training meet
+METRICS = 8080
+KEPT = 7 * 24 * 3600  # seconds that an ended Job and its Pods are kept
+GPU = "nvidia.com/gpu"
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is run."""
+
+    trainer: str
+    predictor: str
+    pull_policy: str = "IfNotPresent"
+
+
+def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Document:
+    """Of a run whose spec is complete. Its name is the run's, and the version's."""
+    name, training = run["metadata"]["name"], spec.training or TrainingSpec()
+    assert spec.storage is not None  # noqa: S101 - complete
+    labels = names.labels("trainer", classifier=spec.classifier)
+    container = pods.container(
+        "trainer",
+        images.trainer,
+        args=["train"],
+        env=[*pods.variables(_settings(name, spec)), *(_peers(name, training) if training.nodes > 1 else [])],
+        storage=spec.storage,
+        imagePullPolicy=images.pull_policy,
+        ports=[{"name": "metrics", "containerPort": METRICS}],
+        resources=pods.requested(training.resources),
+    )
+    scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS), "prometheus.io/path": "/metrics"}
+    place: Document = {
+        "nodeSelector": training.node_selector,
+        "tolerations": [each.model_dump(by_alias=True, exclude_none=True) for each in training.tolerations],
+        # For a last checkpoint, which is uploaded before it ends.
+        "terminationGracePeriodSeconds": 180,
+    }
+    if training.nodes > 1:
+        place["subdomain"] = name
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": run["metadata"]["namespace"], "labels": labels, "ownerReferences": [owner(run)]},
+        "spec": {
+            **_number_of_pods(training.nodes),
+            "activeDeadlineSeconds": round(parse_duration(training.timeout)),
+            "ttlSecondsAfterFinished": KEPT,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": pods.fail_at_once()},
+            "template": {
+                "metadata": {"labels": labels, "annotations": scrape},
+                "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),
+            },
+        },
+    }
+
+
+def meeting_point(run: Document, spec: TrainingRunSpec) -> Document:
+    """The headless Service that gives each Pod of a training on several nodes a name."""
+    name = run["metadata"]["name"]
+    labels = names.labels("trainer", classifier=spec.classifier)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": run["metadata"]["namespace"], "labels": labels, "ownerReferences": [owner(run)]},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,  # they have to meet before they are ready
+            "selector": {"batch.kubernetes.io/job-name": name},
+        },
+    }
+
+
+def _number_of_pods(nodes: int) -> Document:
+    if nodes == 1:
+        return {"backoffLimit": 6}
+    return {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes, "backoffLimit": 6 * nodes}
+
+
+def _settings(name: str, spec: TrainingRunSpec) -> dict[str, str]:
+    """As variables: the trainer reads each value as YAML, of which JSON is a part. What is not asked for is not set."""
+    return {
+        f"LABELWRIGHT__{setting.upper().replace('.', '__')}": _plain(value)
+        for setting, value in trainer_settings(name, spec).items()
+        if value is not None
+    }
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value)
+
+
+def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
+    """What the run asks for, by the trainer's names; None: the trainer's default."""
+    dataset, training, gate, storage = spec.dataset, spec.training or TrainingSpec(), spec.gate or GateSpec(), spec.storage
+    assert dataset is not None and storage is not None  # noqa: S101, PT018 - complete
+    columns = list(dataset.label_columns or ()) or ([dataset.label_column] if dataset.label_column else None)
+    return {
+        "name": spec.classifier,
+        "version": name,
+        "output_dir": storage.uri,
+        "progress.metrics_port": METRICS,
+        **dataset_settings(spec),
+        "dataset.label_columns": columns,
+        "dataset.label_separator": dataset.label_separator,
+        "dataset.aliases": dataset.aliases or None,
+        "dataset.sample_count": dataset.sample_count,
+        "dataset.minimum_examples": dataset.minimum_examples,
+        "training.architecture": training.architecture,
+        "training.base_model": training.base_model,
+        "training.num_epochs": training.epochs,
+        "training.batch_size": training.batch_size,
+        "training.learning_rate": training.learning_rate,
+        "training.max_length": training.max_length,
+        "training.seed": training.seed,
+        "balance.sampling": training.balance.strategy,
+        "balance.threshold": training.balance.threshold,
+        "balance.oversample_share": training.balance.share,
+        "balance.loss": training.balance.loss,
+        "gate.score": gate.score,
+        "gate.minimum": gate.minimum,
+        "gate.tolerance": gate.tolerance,
+        "gate.served_uri": spec.served.uri if spec.served else None,
+        "tracking.uri": training.tracking.uri,
+        "tracking.experiment": training.tracking.experiment,
+    }
+
+
+def dataset_settings(spec: TrainingRunSpec) -> dict[str, Any]:
+    """Where the texts are, and in which columns."""
+    assert spec.dataset is not None  # noqa: S101 - complete
+    return {
+        "dataset.uri": spec.dataset.uri,
+        "dataset.test_uri": spec.dataset.test_uri,
+        "dataset.text_columns": list(spec.dataset.text_columns),
+    }
+
+
+def _peers(name: str, training: TrainingSpec) -> list[Document]:
+    """What torchrun reads: how many nodes there are, which this one is, where the first one is."""
+    gpus = str(training.resources.limits.get(GPU, 1))
+    index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    return [
+        *pods.variables({"PET_NNODES": str(training.nodes), "PET_NPROC_PER_NODE": gpus}),
+        {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": index}}},
+        *pods.variables({"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(PORT)}),
+    ]

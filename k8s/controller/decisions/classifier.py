@@ -1,0 +1,204 @@
+"""A TextClassifier's pass: what is served, what is trained, what is kept, and what is said of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from k8s.controller import names
+from k8s.controller.builders.serving import inference_service, serving_runtime
+from k8s.controller.builders.training_job import Images
+from k8s.controller.builders.training_run import asked_for, training_run
+from k8s.controller.decisions import triggers
+from k8s.controller.decisions.conditions import Facts, conditions, state
+from k8s.controller.decisions.dataset import Checked, check
+from k8s.controller.decisions.history import keep
+from k8s.controller.decisions.rollout import RollOut, roll_out
+from k8s.controller.decisions.seen import Run, Seen
+from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step
+from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.objects import format_time
+from k8s.controller.schedules import ScheduleRejected
+
+MEASURE = 60.0  # seconds between two questions to Prometheus
+LOOK_AGAIN = 1800.0  # seconds, where nothing is expected: what an event was lost about is found then
+
+
+def decide(seen: Seen, images: Images) -> Plan:
+    """What a TextClassifier that is not being deleted needs next."""
+    if finalizers := _finalizers(seen):
+        return Plan((Merge(TEXT_CLASSIFIER, seen.classifier, {"metadata": {"finalizers": finalizers}}),))
+    rejected = _rejected(seen)
+    rollout = _as_it_is(seen) if rejected else roll_out(seen)
+    checked = Checked(seen.status.get("dataset")) if rejected else check(seen, images)
+    steps, active = ((), _active(seen)) if rejected else _train(seen, rollout)
+    kept = keep(seen, images, in_use=_in_use(seen, rollout))
+    facts = Facts(seen, rollout, active, _problems(seen, rejected, rollout, checked, kept.problem))
+    status = _status(facts, checked, next((each for each in steps if isinstance(each, Create)), None))
+    serving = () if rejected else _serve(seen, rollout, images)
+    return Plan((*serving, *steps, *checked.steps, *kept.steps), status, _again(seen, rollout, checked))
+
+
+def _rejected(seen: Seen) -> tuple[str, ...]:
+    """What the API server cannot find wrong in a spec: nothing is done for such a one, and what is served stays."""
+    found = []
+    try:
+        triggers.schedule_of(seen)
+    except ScheduleRejected as error:
+        field = "timeZone" if "time zone" in str(error) else "schedule"
+        found.append(f"spec.triggers.{field}: {error}")
+    if seen.spec.serving.rollout.strategy == "canary":
+        found.append(
+            "spec.serving.rollout.strategy is 'canary': it takes spec.canary of KServe 0.21 and a Gateway API, not used "
+            "here; expected 'rolling'"
+        )
+    return tuple(found)
+
+
+def _as_it_is(seen: Seen) -> RollOut:
+    served = seen.served or None
+    failed = tuple(seen.status.get("failedRollouts") or ())
+    return RollOut(served["version"], served["uri"], served, failed=failed) if served else RollOut(failed=failed)
+
+
+def _finalizers(seen: Seen) -> list[str] | None:
+    """The list to write, if it is not as it should be: deleting versions with the classifier takes a while."""
+    there = list(seen.classifier["metadata"].get("finalizers") or ())
+    wanted = seen.spec.storage.deletion_policy == "Delete"
+    if wanted == (names.FINALIZER in there):
+        return None
+    return [*there, names.FINALIZER] if wanted else [each for each in there if each != names.FINALIZER]
+
+
+def _serve(seen: Seen, rollout: RollOut, images: Images) -> tuple[Step, ...]:
+    if rollout.uri is None or seen.taken:
+        return ()
+    documents = (serving_runtime(seen.classifier, images), inference_service(seen.classifier, seen.spec, images, uri=rollout.uri))
+    return tuple(Apply(each) for each in documents)
+
+
+def _active(seen: Seen) -> Run | None:
+    """The run whose turn it is."""
+    noted = seen.status.get("activeRun")
+    waiting = [run for run in seen.active if not seen.spec.suspend or run.has_begun]
+    return next((run for run in waiting if run.name == noted), waiting[0] if waiting else None)
+
+
+def _train(seen: Seen, rollout: RollOut) -> tuple[tuple[Step, ...], Run | None]:
+    """One run at a time. One that trains what is no longer asked for is stopped; the next begins when it is."""
+    active = _active(seen)
+    if active is not None:
+        asked = asked_for(seen.classifier)
+        stale = [run for run in seen.active if not run.asks_for_the_same(asked) and not run.document["spec"].get("cancelled")]
+        return tuple(Merge(TRAINING_RUN, run.document, {"spec": {"cancelled": True}}) for run in stale), active
+    judged_anew = _judge_anew(seen)
+    trigger = None if seen.spec.suspend else triggers.due(seen)
+    if trigger is None:
+        return judged_anew, None
+    served = {"version": rollout.version, "uri": rollout.uri} if rollout.version else None
+    run = training_run(
+        seen.classifier,
+        sequence=max((each.sequence for each in seen.runs), default=0) + 1,
+        previous=seen.newest.name if seen.newest else "",
+        trigger=trigger,
+        served=served,
+    )
+    return (*judged_anew, Create(run)), None
+
+
+def _judge_anew(seen: Seen) -> tuple[Step, ...]:
+    """The newest run follows a change of the gate, so that a version that was refused may pass without another training."""
+    newest, gate = seen.newest, seen.classifier["spec"].get("gate")
+    if newest is None or newest.state != "Rejected" or gate is None or newest.document["spec"].get("gate") == gate:
+        return ()
+    if newest.score_compared != gate.get("score", newest.score_compared):
+        return ()  # it was not measured: that needs another training
+    return (Merge(TRAINING_RUN, newest.document, {"spec": {"gate": {**_cleared(newest), **gate}}}),)
+
+
+def _cleared(run: Run) -> dict[str, None]:
+    """In a merge, null takes a field away."""
+    return dict.fromkeys(run.document["spec"].get("gate") or {})
+
+
+def _in_use(seen: Seen, rollout: RollOut) -> set[str]:
+    """Versions that are served, or may have to be."""
+    going = rollout.going or {}
+    named = {rollout.version, seen.served.get("version"), going.get("version"), seen.spec.serving.version}
+    newest = [run.name for run in reversed(seen.runs) if run.may_be_served][:1]
+    return {each for each in named if each} | set(newest)
+
+
+def _problems(
+    seen: Seen, rejected: tuple[str, ...], rollout: RollOut, checked: Checked, pruning: str | None
+) -> tuple[tuple[str, str], ...]:
+    found = [("SpecRejected", each) for each in rejected]
+    newest = seen.newest
+    if newest is not None and newest.state == "Failed":
+        found.append(("TrainingFailed", f"{newest.name}: {newest.status.get('message', '')}"))
+    if rollout.problem:
+        found.append(("RollOutFailed", rollout.problem))
+    if seen.taken:
+        found.append(
+            ("NameTaken", f"there is an InferenceService {seen.name} that was not made for this: delete it or rename this")
+        )
+    if seen.served and not seen.is_available and rollout.going is None:
+        found.append(("NoPodReady", "no Pod of the served version is ready"))
+    if checked.note and checked.note.get("message"):
+        found.append(("DatasetUnreadable", f"the dataset could not be looked at: {checked.note['message']}"))
+    if seen.measured.problem:
+        found.append(("NotMeasured", seen.measured.problem))
+    if pruning:
+        found.append(("VersionsNotDeleted", f"versions beyond spec.history.versions could not be deleted: {pruning}"))
+    return tuple(found)
+
+
+def _status(facts: Facts, checked: Checked, created: Create | None) -> Document:
+    seen, rollout, newest = facts.seen, facts.rollout, facts.seen.newest
+    made = created.document["metadata"]["name"] if created and created.document["kind"] == "TrainingRun" else None
+    served = rollout.served or {}
+    found = {
+        "observedGeneration": seen.generation,
+        "state": state(facts) if made is None or rollout.going else "Training",
+        "version": served.get("version"),
+        "score": served.get("score"),
+        "url": _url(seen) if served else None,
+        "served": rollout.served,
+        "activeRun": made or (facts.active.name if facts.active else None),
+        "runScore": next((run.status["score"] for run in reversed(seen.runs) if "score" in run.status), None),
+        "latestRun": made or (newest.name if newest else None),
+        "dataset": checked.note,
+        "schedule": triggers.noted_schedule(seen),
+        "nextSchedule": _next_schedule(seen, facts),
+        "rollout": rollout.going,
+        "failedRollouts": list(rollout.failed) or None,
+        "corrections": seen.measured.corrections,
+        "driftIndex": seen.measured.drift,
+        "conditions": conditions(facts),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _url(seen: Seen) -> str:
+    return f"http://{names.deployment(seen.name)}.{seen.classifier['metadata']['namespace']}"
+
+
+def _next_schedule(seen: Seen, facts: Facts) -> str | None:
+    rejected = any(reason == "SpecRejected" for reason, _ in facts.problems)
+    schedule = None if rejected or seen.spec.suspend else triggers.schedule_of(seen)
+    return format_time(schedule.next(seen.now)) if schedule else None
+
+
+def _again(seen: Seen, rollout: RollOut, checked: Checked) -> float:
+    """When the time alone may have changed what is to be done."""
+    waits = [LOOK_AGAIN]
+    waits += [each for each in (rollout.again, checked.again) if each is not None]
+    wanted = seen.spec.triggers
+    if (wanted.feedback or wanted.drift) and not seen.spec.suspend:
+        waits.append(MEASURE)
+    try:
+        schedule = None if seen.spec.suspend else triggers.schedule_of(seen)
+    except ScheduleRejected:
+        schedule = None
+    if schedule is not None:
+        waits.append((schedule.next(seen.now) - seen.now + timedelta(seconds=1)).total_seconds())
+    return min(waits)

@@ -1,0 +1,126 @@
+"""The status of a classifier: conditions with reasons, and one word for the column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from k8s.controller.decisions.rollout import RollOut
+from k8s.controller.decisions.seen import Run, Seen
+from k8s.controller.kinds import Document
+from k8s.controller.objects import format_time
+
+YES, NO = True, False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the conditions are made of. active: the run that goes on. problems: reason and message of each, the worst first."""
+
+    seen: Seen
+    rollout: RollOut
+    active: Run | None
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of the six; value: none where it cannot be said."""
+
+    kind: str
+    value: bool | None
+    reason: str
+    message: str
+
+
+def conditions(facts: Facts) -> list[Document]:
+    """All six; a transition's time is kept while the status stays."""
+    before = {each["type"]: each for each in facts.seen.status.get("conditions") or ()}
+    made = [each(facts) for each in (_ready, _trained, _gate_passed, _served, _progressing, _degraded)]
+    return [_document(each, before.get(each.kind), facts) for each in made]
+
+
+def _document(condition: Condition, before: Document | None, facts: Facts) -> Document:
+    status = {True: "True", False: "False", None: "Unknown"}[condition.value]
+    kept = before is not None and before["status"] == status
+    since = before["lastTransitionTime"] if kept and before else format_time(facts.seen.now)
+    return {
+        "type": condition.kind,
+        "status": status,
+        "reason": condition.reason,
+        "message": condition.message[:2000],
+        "lastTransitionTime": since,
+        "observedGeneration": facts.seen.generation,
+    }
+
+
+def state(facts: Facts) -> str:
+    """One word; what a user would ask about first."""
+    reasons = [reason for reason, _ in facts.problems]
+    served = facts.rollout.served is not None
+    words = (
+        ("Invalid", "SpecRejected" in reasons),
+        ("RollingOut", facts.rollout.going is not None),
+        ("Training", facts.active is not None),
+        ("Degraded", bool(reasons) and served),
+        ("Failed", bool(reasons)),
+        ("Suspended", facts.seen.spec.suspend),
+        ("Ready", served and facts.seen.is_available),
+        ("Unavailable", served),
+        ("Rejected", facts.seen.newest is not None and facts.seen.newest.state == "Rejected"),
+    )
+    return next((word for word, holds in words if holds), "Pending")
+
+
+def _ready(facts: Facts) -> Condition:
+    served, seen = facts.rollout.served, facts.seen
+    if served is None:
+        worst = next((f"{reason}: {message}" for reason, message in facts.problems), None)
+        return Condition("Ready", NO, "NothingServed", worst or "no version has been served yet")
+    if not seen.is_available:
+        return Condition("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
+    return Condition("Ready", YES, "Answers", f"answers with {served['version']}")
+
+
+def _trained(facts: Facts) -> Condition:
+    last = next((run for run in reversed(facts.seen.runs) if run.is_over and run.state != "Superseded"), None)
+    if last is None:
+        return Condition("Trained", None, "NoRunEnded", "no training has ended yet")
+    good = last.state != "Failed"
+    message = f"{last.name}: {last.status.get('message', '')}"
+    return Condition("Trained", good, "Published" if good else "TrainingFailed", message)
+
+
+def _gate_passed(facts: Facts) -> Condition:
+    last = next((run for run in reversed(facts.seen.runs) if "passed" in run.status), None)
+    if last is None:
+        return Condition("GatePassed", None, "NothingJudged", "no version has been published yet")
+    passed = bool(last.status["passed"])
+    return Condition("GatePassed", passed, "Passed" if passed else "Refused", f"{last.name}: {last.status.get('message', '')}")
+
+
+def _served(facts: Facts) -> Condition:
+    rollout = facts.rollout
+    if rollout.version is None:
+        return Condition("Served", NO, "NothingToServe", "no version has passed the gate yet")
+    if rollout.going is not None:
+        return Condition("Served", NO, "RollingOut", rollout.problem or f"{rollout.version} is not served by every Pod yet")
+    if rollout.problem:
+        return Condition("Served", NO, "RollOutFailed", rollout.problem)
+    return Condition("Served", YES, "EveryPod", f"every Pod has answered that it serves {rollout.version}")
+
+
+def _progressing(facts: Facts) -> Condition:
+    if facts.active is not None:
+        run, why = facts.active, facts.active.trigger.get("message", "made by hand")
+        message = f"{run.name} ({why}): {run.status.get('message', 'begins')}"
+        return Condition("Progressing", YES, "Training", message)
+    if facts.rollout.going is not None:
+        return Condition("Progressing", YES, "RollingOut", f"{facts.rollout.version} is rolled out")
+    return Condition("Progressing", NO, "Suspended" if facts.seen.spec.suspend else "Idle", "nothing is under way")
+
+
+def _degraded(facts: Facts) -> Condition:
+    if not facts.problems:
+        return Condition("Degraded", NO, "AsExpected", "nothing is wrong")
+    message = "; ".join(message for _, message in facts.problems)
+    return Condition("Degraded", YES, facts.problems[0][0], message)

@@ -1,0 +1,76 @@
+"""Looking now and then whether the dataset has changed: by a Job, since the controller has no credentials of the storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from k8s.controller.builders.small_jobs import dataset_check
+from k8s.controller.builders.training_job import Images
+from k8s.controller.decisions.seen import Seen, SmallJob
+from k8s.controller.decisions.steps import Create, Delete, Step
+from k8s.controller.decisions.wording import in_the_users_terms
+from k8s.controller.kinds import JOB, Document
+from k8s.controller.objects import condition, ended, parse_time, results, trouble
+from k8s.controller.resources import parse_duration
+
+
+@dataclass(frozen=True)
+class Checked:
+    """note: for status.dataset. again: seconds until the next look is due; none: nobody wants one."""
+
+    note: Document | None
+    steps: tuple[Step, ...] = ()
+    again: float | None = None
+
+
+def check(seen: Seen, images: Images) -> Checked:
+    """Read what the last check said, put it away once that is noted, and begin the next when its time has come."""
+    triggers = seen.spec.triggers
+    jobs = [each for each in seen.jobs if _component(each) == "dataset-check"]
+    if not triggers.dataset_change:
+        return Checked(None, tuple(Delete(JOB, each.job) for each in jobs))
+    note = dict(seen.status.get("dataset") or {})
+    going = [each for each in jobs if ended(each.job) is None]
+    if going:
+        problem = trouble([pod for each in going for pod in each.pods])
+        return Checked({**note, "message": in_the_users_terms(problem)} if problem else note or None, again=15.0)
+    told = [_told(each) for each in jobs]
+    newer = [each for each in told if each["checkedAt"] > str(note.get("checkedAt", ""))]
+    if newer:
+        latest = max(newer, key=lambda each: str(each["checkedAt"]))
+        kept = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
+        return Checked({**kept, **latest}, again=0.0)  # the Job goes once this is written down
+    return _next(seen, images, note, tuple(Delete(JOB, each.job) for each in jobs))
+
+
+def _next(seen: Seen, images: Images, note: Document, steps: tuple[Step, ...]) -> Checked:
+    interval = parse_duration(seen.spec.triggers.dataset_check_interval)
+    looked = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
+    if seen.newest is not None:
+        looked.append(seen.newest.created)  # it has read the dataset itself
+    idle = seen.spec.suspend or seen.active or not looked
+    if idle:
+        return Checked(note or None, steps)
+    at = max(looked) + timedelta(seconds=interval)
+    if at > seen.now:
+        return Checked(note or None, steps, again=(at - seen.now).total_seconds())
+    slot = int(seen.now.timestamp() // interval)
+    return Checked(note or None, (*steps, Create(dataset_check(seen.classifier, seen.spec, images, slot=slot))), again=15.0)
+
+
+def _told(small: SmallJob) -> Document:
+    """What a check that is over found, as it is noted; of the time when it began, as it may have read the dataset then."""
+    at = small.job["metadata"]["creationTimestamp"]
+    said = next(iter(results(small.pods)), None)
+    if ended(small.job) == "Complete" and said is not None and said.dataset_sha256:
+        found = {"sha256": said.dataset_sha256, "testSha256": said.test_sha256, "checkedAt": at}
+        return {name: value for name, value in found.items() if value is not None}
+    failed = condition(small.job, "Failed")
+    message = (said.message if said else "") or failed.get("message") or "its Pod is gone, and what it said with it"
+    return {"checkedAt": at, "message": in_the_users_terms(message)}
+
+
+def _component(small: SmallJob) -> str | None:
+    found: str | None = (small.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
+    return found

@@ -1,0 +1,38 @@
+"""A TextClassifier that is being deleted and takes its published versions with it."""
+
+from __future__ import annotations
+
+from k8s.controller import names
+from k8s.controller.builders.small_jobs import prune
+from k8s.controller.builders.training_job import Images
+from k8s.controller.decisions.history import why
+from k8s.controller.decisions.seen import Seen
+from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
+from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN
+from k8s.controller.objects import ended
+
+LOOK_AGAIN = 5.0  # seconds
+
+
+def let_go(seen: Seen, images: Images) -> Plan:
+    """Stop what writes and reads versions, delete these, let go. The rest goes by its owner references."""
+    if names.FINALIZER not in (seen.classifier["metadata"].get("finalizers") or ()):
+        return Plan()
+    others = [each for each in seen.classifier["metadata"]["finalizers"] if each != names.FINALIZER]
+    last = Merge(TEXT_CLASSIFIER, seen.classifier, {"metadata": {"finalizers": others}})
+    if seen.spec.storage.deletion_policy != "Delete":
+        return Plan((last,))
+    users: list[Step] = [Delete(TRAINING_RUN, run.document) for run in seen.runs]
+    if seen.service is not None:
+        users.append(Delete(INFERENCE_SERVICE, seen.service))
+    if users or seen.busy:
+        return Plan(tuple(users), again=LOOK_AGAIN)
+    name = names.prune_name(seen.name, ())
+    found = next((each for each in seen.jobs if each.job["metadata"]["name"] == name), None)
+    if found is None:
+        return Plan((Create(prune(seen.classifier, seen.spec, images, versions=())),), again=LOOK_AGAIN)
+    if ended(found.job) == "Failed":
+        message = f"its versions could not be deleted: {why(found)}; spec.storage.deletionPolicy: Keep lets it go without"
+        status = {**seen.status, "state": "Failed", "message": message}
+        return Plan((Delete(JOB, found.job),), status, again=60.0)
+    return Plan((last,)) if ended(found.job) else Plan(again=LOOK_AGAIN)

@@ -1,0 +1,145 @@
+"""Which version is to be served, how far that has come, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from k8s.controller import names
+from k8s.controller.decisions.seen import Seen, served_uri, why_not
+from k8s.controller.kinds import Document
+from k8s.controller.objects import format_time, parse_time
+from k8s.controller.resources import parse_duration
+
+LOOK_AGAIN = 2.0  # seconds, while Pods are exchanged: that they answer is told by nobody
+LATE = 30.0  # the same, once nobody expects it any more
+REMEMBERED = 10  # roll-outs that failed
+
+
+@dataclass(frozen=True)
+class RollOut:
+    """uri: what the InferenceService is to serve; none: nothing yet. served: the version that is known to answer.
+
+    going: the note on a roll-out that goes on. failed: roll-outs that were given up. problem: why what is wanted is not served.
+    """
+
+    version: str | None = None
+    uri: str | None = None
+    served: Document | None = None
+    going: Document | None = None
+    failed: tuple[Document, ...] = ()
+    problem: str | None = None
+    again: float | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """One that may be served, and the score that it passed the gate with, if that is known."""
+
+    name: str
+    uri: str
+    score: float | None = None
+
+
+def roll_out(seen: Seen) -> RollOut:
+    """What to serve now. A version that did not become ready in its time is given up for the one before."""
+    failed = tuple(seen.status.get("failedRollouts") or ())
+    wanted = _wanted(seen, failed)
+    if wanted is None:
+        return RollOut(failed=failed)
+    state = _towards(seen, wanted, failed)
+    if state.going is None or not _is_late(seen, state.going):
+        return state
+    message = why_not(seen.deployment, seen.service) or "its Pods did not become ready"
+    given_up = {
+        "version": wanted.name,
+        "generation": seen.generation,
+        "time": format_time(seen.now),
+        "message": f"not ready within spec.serving.rollout.deadline {seen.spec.serving.rollout.deadline}: {message}",
+    }
+    failed = (*(each for each in failed if each["version"] != wanted.name), given_up)[-REMEMBERED:]
+    back = _wanted(seen, failed)
+    if back is None or back.name == wanted.name:  # nothing to go back to: perhaps it still comes
+        return replace(state, problem=f"{wanted.name}: {given_up['message']}", again=LATE)
+    return _towards(seen, back, failed)
+
+
+def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
+    problem = _given_up(seen, failed)
+    if _answers(seen, wanted):
+        return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, problem)
+    served = seen.served or None
+    if served and served["uri"] == wanted.uri and _service_uri(seen) in (wanted.uri, None) and not seen.status.get("rollout"):
+        return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
+    noted = seen.status.get("rollout") or {}
+    started = noted["startedAt"] if noted.get("version") == wanted.name else format_time(seen.now)
+    going = {"version": wanted.name, "startedAt": started}
+    return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=LOOK_AGAIN)
+
+
+def _wanted(seen: Seen, failed: tuple[Document, ...]) -> Version | None:
+    """The pinned version, or the newest that has passed the gate; without those that were given up since the spec changed."""
+    given_up = {each["version"] for each in failed if each["generation"] == seen.generation}
+    choices = list(_choices(seen))
+    return next((each for each in choices if each.name not in given_up), choices[0] if choices else None)
+
+
+def _choices(seen: Seen) -> Iterator[Version]:
+    """In the order of preference: after the first, what was served last, since it is known to work."""
+    pinned = seen.spec.serving.version
+    passed = [
+        Version(run.name, run.status["artifactUri"], run.status.get("score")) for run in reversed(seen.runs) if run.may_be_served
+    ]
+    if pinned:
+        yield _pinned(seen, pinned)
+    elif passed and not (seen.spec.suspend and seen.served):
+        yield passed[0]
+    if seen.served:
+        yield Version(seen.served["version"], seen.served["uri"], seen.served.get("score"))
+    yield from passed
+
+
+def _pinned(seen: Seen, version: str) -> Version:
+    run = seen.run_of(version)
+    uri = names.version_uri(seen.spec.storage.uri, seen.name, version)
+    return Version(version, run.status.get("artifactUri", uri), run.status.get("score")) if run else Version(version, uri)
+
+
+def _given_up(seen: Seen, failed: tuple[Document, ...]) -> str | None:
+    """Why what is preferred is not served."""
+    first = next(_choices(seen), None)
+    now = [each for each in failed if first and each["version"] == first.name and each["generation"] == seen.generation]
+    field = "spec.serving.version " if seen.spec.serving.version else ""
+    return f"{field}{now[-1]['version']} was given up: {now[-1]['message']}" if now else None
+
+
+def _answers(seen: Seen, wanted: Version) -> bool:
+    """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself."""
+    if _service_uri(seen) != wanted.uri or served_uri(seen.deployment) != wanted.uri:
+        return False
+    return bool(seen.answers) and all(answer == wanted.name for answer in seen.answers.values())
+
+
+def _service_uri(seen: Seen) -> str | None:
+    predictor: Document = ((seen.service or {}).get("spec") or {}).get("predictor") or {}
+    uri: str | None = (predictor.get("model") or {}).get("storageUri")
+    return uri
+
+
+def _served(seen: Seen, wanted: Version) -> Document:
+    if seen.served.get("version") == wanted.name and seen.served.get("uri") == wanted.uri:
+        return seen.served
+    since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now)}
+    return since if wanted.score is None else {**since, "score": wanted.score}
+
+
+def _is_late(seen: Seen, going: Document) -> bool:
+    deadline = timedelta(seconds=parse_duration(seen.spec.serving.rollout.deadline))
+    return seen.now - parse_time(going["startedAt"]) > deadline
+
+
+def must_ask(seen: Seen) -> bool:
+    """Whether the Pods have to say which version they serve: once all are of one that is not known to answer."""
+    uri = served_uri(seen.deployment)
+    return uri is not None and (uri != seen.served.get("uri") or bool(seen.status.get("rollout")))

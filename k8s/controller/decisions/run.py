@@ -1,0 +1,217 @@
+"""A TrainingRun's pass: a Job, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from k8s.controller import names
+from k8s.controller.builders.training_job import Images, meeting_point, training_job
+from k8s.controller.builders.training_run import adopted
+from k8s.controller.decisions.gate import judge
+from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
+from k8s.controller.decisions.wording import in_the_users_terms
+from k8s.controller.kinds import JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.objects import condition, ended, ended_at, format_time, parse_time, results, trouble
+from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec
+from model.run_result import GateScores, RunResult
+
+FINAL = {"Published", "Rejected", "Failed", "Superseded"}
+INDEX = "batch.kubernetes.io/job-completion-index"
+LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
+
+
+@dataclass(frozen=True)
+class SeenRun:
+    """A run, and all that bears on it. classifier: whose it is or may become, if there is one of that name. taken: a Job of its
+    name is somebody else's.
+    """
+
+    run: Document
+    spec: TrainingRunSpec
+    classifier: Document | None
+    job: Document | None
+    pods: list[Document]
+    now: datetime
+    taken: bool = False
+
+    @property
+    def status(self) -> Document:
+        """As it was last written."""
+        status: Document = self.run.get("status") or {}
+        return status
+
+    @property
+    def belongs(self) -> bool:
+        """Whether it is one of a classifier's, and not a training of its own."""
+        return belongs_to_a_classifier(self.run)
+
+    @property
+    def is_its_turn(self) -> bool:
+        """One run of a classifier goes on at a time."""
+        if not self.belongs:
+            return True
+        active = ((self.classifier or {}).get("status") or {}).get("activeRun")
+        return bool(active == self.run["metadata"]["name"])
+
+
+def belongs_to_a_classifier(run: Document) -> bool:
+    """By its owner: a label may have come with a copy of another's manifest."""
+    return any(each["kind"] == TEXT_CLASSIFIER.kind for each in run["metadata"].get("ownerReferences") or ())
+
+
+def decide_run(seen: SeenRun, images: Images) -> Plan:
+    """What a TrainingRun needs next."""
+    if "deletionTimestamp" in seen.run["metadata"]:
+        return Plan()  # what it made goes with it
+    if seen.status.get("state") in FINAL:
+        return _after(seen)
+    if seen.spec.dataset is None:
+        return _adopt(seen)
+    if seen.spec.cancelled:
+        return _supersede(seen)
+    return _go_on(seen) if seen.job else _start(seen, images)
+
+
+def _go_on(seen: SeenRun) -> Plan:
+    assert seen.job is not None  # noqa: S101 - the caller has looked
+    how = ended(seen.job)
+    if how is None:
+        return _running(seen)
+    return _complete(seen) if how == "Complete" else _fail(seen)
+
+
+def _adopt(seen: SeenRun) -> Plan:
+    """A run that was made by hand takes what it lacks from its classifier, once."""
+    if seen.classifier is None:
+        message = (
+            f"spec.classifier is {seen.spec.classifier!r}: there is no TextClassifier of this name here to take the dataset "
+            "from; expected one, or spec.dataset and spec.storage"
+        )
+        return _status(seen, state="Failed", message=message, finishedAt=format_time(seen.now))
+    served = (seen.classifier.get("status") or {}).get("served")
+    compared = {"version": served["version"], "uri": served["uri"]} if served else None
+    # Behind all that the controller has made: its place among runs of the same second does not matter.
+    return Plan((Merge(TRAINING_RUN, seen.run, adopted(seen.classifier, sequence=0, served=compared)),))
+
+
+def _after(seen: SeenRun) -> Plan:
+    """It is over. A gate that was changed judges a version anew that it has refused; what has passed has passed."""
+    steps = (Delete(JOB, seen.job),) if seen.job and seen.status["state"] == "Superseded" else ()
+    if (seen.run["metadata"].get("annotations") or {}).get(names.FILES) == "deleted" and not seen.status.get("deleted"):
+        return _status(seen, steps=steps, deleted=True)
+    scores = (seen.status.get("result") or {}).get("gate")
+    if seen.status["state"] == "Rejected" and scores and not seen.status.get("deleted"):
+        return _status(seen, steps=steps, **_judged(GateScores.model_validate(scores), seen.spec.gate))
+    return Plan(steps)
+
+
+def _supersede(seen: SeenRun) -> Plan:
+    """First the Job goes, then it is said that it has gone."""
+    if seen.job is not None and ended(seen.job) is None:
+        return Plan((Delete(JOB, seen.job),), again=LOOK_AGAIN)
+    if seen.job is not None and ended(seen.job) == "Complete" and results(seen.pods):
+        return _complete(seen)  # it was faster
+    message = "stopped: the spec has changed, or spec.cancelled was set"
+    return _status(seen, state="Superseded", message=message, finishedAt=format_time(seen.now))
+
+
+def _start(seen: SeenRun, images: Images) -> Plan:
+    if not seen.is_its_turn:
+        return _wait(seen)
+    if seen.taken:
+        message = "there is a Job of this name that was not made for this: delete it, or give this another name"
+        return _status(seen, state="Pending", message=message, again=LOOK_AGAIN)
+    steps: tuple[Step, ...] = (Create(training_job(seen.run, seen.spec, images)),)
+    if (seen.spec.training or TrainingSpec()).nodes > 1:
+        steps = (Create(meeting_point(seen.run, seen.spec)), *steps)
+    return _status(seen, steps=steps, state="Pending", message="its Job was made", again=LOOK_AGAIN)
+
+
+def _wait(seen: SeenRun) -> Plan:
+    active = ((seen.classifier or {}).get("status") or {}).get("activeRun")
+    message = f"waits for {active} to end" if active else "waits for its turn"
+    if ((seen.classifier or {}).get("spec") or {}).get("suspend"):
+        message = "waits: spec.suspend of its TextClassifier is true"
+    return _status(seen, state="Pending", message=message)
+
+
+def _running(seen: SeenRun) -> Plan:
+    assert seen.job is not None  # noqa: S101 - the caller has looked
+    phases = [pod.get("status", {}).get("phase") for pod in seen.pods]
+    started = seen.job.get("status", {}).get("startTime")
+    problem = trouble(seen.pods)
+    if problem or not {"Running", "Succeeded"}.intersection(phases):
+        message = in_the_users_terms(problem) if problem else "its Pod starts"
+        return _status(seen, state="Pending", message=message, startedAt=started, again=LOOK_AGAIN)
+    failed = seen.job.get("status", {}).get("failed", 0)
+    message = f"trains; {failed} of its Pods were lost or failed" if failed else "trains"
+    return _status(seen, state="Running", message=message, startedAt=started)
+
+
+def _complete(seen: SeenRun) -> Plan:
+    """The version is published. If nobody can say so any more, the same Job finds it and tells it again."""
+    assert seen.job is not None  # noqa: S101 - the caller has looked
+    told = next((each for each in results(seen.pods) if each.exit_code == 0 and each.artifact_uri and each.gate), None)
+    if told is None and any(map(_could_say, seen.pods)):
+        message = "what it said at its end cannot be read: the trainer's image is of another release than the controller"
+        return _status(seen, **_times(seen.job), state="Failed", message=message)
+    if told is None:
+        return _status(seen, steps=(Delete(JOB, seen.job),), message="its Pod is gone: the result is asked for again", again=1.0)
+    return _status(seen, **_times(seen.job), **_result(told, seen.spec.gate))
+
+
+def _could_say(pod: Document) -> bool:
+    """Whether this Pod came to its end and is the one, of several, that tells the version."""
+    first = (pod["metadata"].get("labels") or {}).get(INDEX, "0") == "0"
+    return bool(first and pod.get("status", {}).get("phase") == "Succeeded")
+
+
+def _fail(seen: SeenRun) -> Plan:
+    assert seen.job is not None  # noqa: S101 - the caller has looked
+    said = next((each.message for each in results(seen.pods) if each.message), None)
+    failed = condition(seen.job, "Failed")
+    message = said or failed.get("message") or str(failed.get("reason", "its Job failed"))
+    return _status(seen, **_times(seen.job), state="Failed", message=in_the_users_terms(message))
+
+
+def _times(job: Document) -> Document:
+    started, finished = job.get("status", {}).get("startTime"), ended_at(job)
+    seconds = (parse_time(finished) - parse_time(started)).total_seconds() if started and finished else None
+    return {"startedAt": started, "finishedAt": finished, "seconds": seconds}
+
+
+def _result(told: RunResult, gate: GateSpec | None) -> Document:
+    """The columns of the table of trainings."""
+    assert told.gate is not None  # noqa: S101 - the caller has looked
+    return {
+        "datasetSha256": told.dataset_sha256,
+        "testSha256": told.test_sha256,
+        "datasetHash": told.dataset_sha256[:12] if told.dataset_sha256 else None,
+        "version": told.version,
+        "artifactUri": told.artifact_uri,
+        "bestCheckpoint": told.best_checkpoint,
+        "mlflowRunId": told.mlflow_run_id,
+        "baselineScore": told.gate.baseline,
+        "servedScore": told.gate.served_value,
+        "servedVersion": told.gate.served_version,
+        "result": told.model_dump(mode="json", exclude_none=True),
+        **_judged(told.gate, gate),
+    }
+
+
+def _judged(scores: GateScores, gate: GateSpec | None) -> Document:
+    gate = gate or GateSpec()
+    verdict = judge(scores, gate)
+    return {
+        "state": "Published" if verdict.passed else "Rejected",
+        "score": round(scores.value, 4),
+        "minimum": gate.minimum,
+        "passed": verdict.passed,
+        "message": verdict.message,
+    }
+
+
+def _status(seen: SeenRun, *, steps: tuple[Step, ...] = (), again: float | None = None, **facts: object) -> Plan:
+    known = {**seen.status, "observedGeneration": seen.run["metadata"].get("generation"), **facts}
+    return Plan(steps, {field: value for field, value in known.items() if value is not None}, again)

@@ -1,0 +1,232 @@
+"""What is seen of a classifier: the facts that every decision is made of, read from documents in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from k8s.controller import names
+from k8s.controller.kinds import Document
+from k8s.controller.objects import condition, owned_by, parse_time
+from k8s.controller.resources import TextClassifierSpec
+
+FINAL = {"Published", "Rejected", "Failed", "Superseded"}
+# Where and with what a training runs: a change of it is no reason to repeat one that has succeeded.
+PLACEMENT = {"nodes", "resources", "nodeSelector", "tolerations", "timeout", "tracking"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A TrainingRun, as its classifier sees it."""
+
+    document: Document
+
+    @property
+    def name(self) -> str:
+        """Its version's name, too."""
+        return str(self.document["metadata"]["name"])
+
+    @property
+    def created(self) -> datetime:
+        """To the second."""
+        return parse_time(self.document["metadata"]["creationTimestamp"])
+
+    @property
+    def sequence(self) -> int:
+        """The how-manieth it is; 0 of one that was made by hand."""
+        return int((self.document["metadata"].get("annotations") or {}).get(names.SEQUENCE, 0))
+
+    @property
+    def status(self) -> Document:
+        """As its own passes have written it."""
+        status: Document = self.document.get("status") or {}
+        return status
+
+    @property
+    def state(self) -> str:
+        """Pending before its first pass."""
+        return str(self.status.get("state", "Pending"))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will do no more."""
+        return self.state in FINAL
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its Job was made."""
+        return "startedAt" in self.status
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a version of it."""
+        return bool(self.status.get("artifactUri")) and not self.files_deleted
+
+    @property
+    def files_deleted(self) -> bool:
+        """Whether its version was deleted, by history.versions."""
+        return (self.document["metadata"].get("annotations") or {}).get(names.FILES) == "deleted"
+
+    @property
+    def may_be_served(self) -> bool:
+        """Whether its version is there and has passed the gate."""
+        return self.has_files and bool(self.status.get("passed"))
+
+    @property
+    def trigger(self) -> Document:
+        """Why it was made."""
+        trigger: Document = self.document["spec"].get("trigger") or {}
+        return trigger
+
+    @property
+    def data(self) -> str | None:
+        """A hash of the texts that it was made from or for, if that is known."""
+        if self.trigger.get("reason") == "DatasetChange":
+            return str(self.trigger["token"])
+        return fingerprint(self.status)
+
+    @property
+    def score_compared(self) -> str:
+        """By its gate."""
+        return str((self.document["spec"].get("gate") or {}).get("score", "micro-f1"))
+
+    def asks_for_the_same(self, asked: Document) -> bool:
+        """Whether it is the training that is asked for now. What has succeeded need not be repeated elsewhere.
+
+        Of the gate, only which score it compares: by that the trainer chooses among architectures, and measures no other.
+        """
+        if self.score_compared != (asked.get("gate") or {}).get("score", self.score_compared):
+            return False
+        ours = {part: self.document["spec"].get(part) for part in ("dataset", "training", "storage")}
+        theirs = {part: asked.get(part) for part in ("dataset", "training", "storage")}
+        if self.state in ("Published", "Rejected"):
+            return _what_matters(ours) == _what_matters(theirs)
+        return ours == theirs
+
+
+def _what_matters(asked: Document) -> Document:
+    training = {name: value for name, value in (asked["training"] or {}).items() if name not in PLACEMENT}
+    return {"dataset": asked["dataset"], "training": training, "uri": (asked["storage"] or {}).get("uri")}
+
+
+def fingerprint(facts: Mapping[str, object]) -> str | None:
+    """Of a dataset and its test set, by the hashes in a status."""
+    hashes = [str(facts[name]) for name in ("datasetSha256", "testSha256") if facts.get(name)]
+    return "+".join(hashes) or None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What Prometheus knows; none: nothing, or it was not asked."""
+
+    drift: float | None = None
+    corrections: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class SmallJob:
+    """A Job that hashes the dataset or deletes versions, and its Pods once it is over."""
+
+    job: Document
+    pods: list[Document] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A classifier and all that bears on it.
+
+    runs: its own, the oldest first. answers: by the name of each Pod that is ready to serve, the version that it says it
+    serves; empty if nobody had to be asked. taken: an InferenceService of its name is somebody else's. busy: of a
+    classifier that is being deleted, whether a training still goes on.
+    """
+
+    classifier: Document
+    spec: TextClassifierSpec
+    runs: tuple[Run, ...]
+    jobs: tuple[SmallJob, ...]
+    service: Document | None
+    deployment: Document | None
+    now: datetime
+    answers: Mapping[str, str | None] = field(default_factory=dict)
+    measured: Measured = Measured()
+    taken: bool = False
+    busy: bool = False
+
+    @property
+    def name(self) -> str:
+        """The classifier's."""
+        return str(self.classifier["metadata"]["name"])
+
+    @property
+    def status(self) -> Document:
+        """As it was last written."""
+        status: Document = self.classifier.get("status") or {}
+        return status
+
+    @property
+    def generation(self) -> int:
+        """Of the spec."""
+        return int(self.classifier["metadata"].get("generation", 1))
+
+    @property
+    def created(self) -> datetime:
+        """When it was first applied."""
+        return parse_time(self.classifier["metadata"]["creationTimestamp"])
+
+    @property
+    def served(self) -> Document:
+        """The version that was last seen to be served, {} before the first."""
+        served: Document = self.status.get("served") or {}
+        return served
+
+    @cached_property
+    def active(self) -> tuple[Run, ...]:
+        """Runs that are not over, the oldest first."""
+        return tuple(run for run in self.runs if not run.is_over)
+
+    @property
+    def newest(self) -> Run | None:
+        """The run that was made last."""
+        return self.runs[-1] if self.runs else None
+
+    def run_of(self, version: str) -> Run | None:
+        """The run that published it, if that is still known."""
+        return next((run for run in self.runs if run.name == version), None)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a Pod answers, of whatever version."""
+        return bool(((self.deployment or {}).get("status") or {}).get("availableReplicas"))
+
+
+def ordered(runs: list[Document], uid: str) -> tuple[Run, ...]:
+    """Those of the classifier of that uid, the oldest first."""
+    own = [Run(each) for each in runs if owned_by(each, uid) and "deletionTimestamp" not in each["metadata"]]
+    return tuple(sorted(own, key=lambda run: (run.created, run.sequence, run.name)))
+
+
+def served_uri(deployment: Document | None) -> str | None:
+    """The version that all Pods of the Deployment are of, once they all are."""
+    if deployment is None:
+        return None
+    status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
+    seen = deployment["metadata"].get("generation") == status.get("observedGeneration")
+    counts = ("replicas", "updatedReplicas", "availableReplicas")
+    if not seen or not wanted or any(status.get(each, 0) != wanted for each in counts):
+        return None
+    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    found: str | None = annotations.get(names.SOURCE)
+    return found
+
+
+def why_not(deployment: Document | None, service: Document | None) -> str:
+    """What hinders the Pods, in Kubernetes' and KServe's own words."""
+    failure = ((service or {}).get("status") or {}).get("modelStatus", {}).get("lastFailureInfo", {})
+    said = [condition(deployment, each).get("message") for each in ("ReplicaFailure",)]
+    said += [failure.get("message")]
+    ready = condition(service, "PredictorReady")
+    said += [ready.get("message")] if ready.get("status") == "False" else []
+    return "; ".join(dict.fromkeys(" ".join(str(each).split())[:300] for each in said if each))

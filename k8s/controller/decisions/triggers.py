@@ -1,0 +1,118 @@
+"""Why a classifier is trained now: the first reason that holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from k8s.controller import names
+from k8s.controller.builders.training_run import asked_for
+from k8s.controller.decisions.seen import Run, Seen, fingerprint
+from k8s.controller.kinds import Document
+from k8s.controller.objects import format_time, parse_time
+from k8s.controller.schedules import Schedule, parse
+
+
+def due(seen: Seen) -> Document | None:
+    """The trigger of the run that is to be made; none: nothing asks for one.
+
+    Its token stands for the occasion: one occasion makes one run, however often it is seen.
+    """
+    if seen.newest is None:
+        return _trigger("NewSpec", _asked(seen), "the classifier is new")
+    for reason in REASONS:
+        trigger = reason(seen, seen.newest)
+        if trigger:
+            return trigger
+    return None
+
+
+def _spec_has_changed(seen: Seen, newest: Run) -> Document | None:
+    if newest.state == "Superseded" or not newest.asks_for_the_same(asked_for(seen.classifier)):
+        return _trigger("NewSpec", _asked(seen), "the spec asks for another training")
+    return None
+
+
+def _schedule_has_come(seen: Seen, newest: Run) -> Document | None:
+    schedule = schedule_of(seen)
+    if schedule is None:
+        return None
+    time = schedule.last(after=max(newest.created, since(seen)), until=seen.now)
+    return _trigger("Schedule", format_time(time), f"scheduled for {format_time(time)}") if time else None
+
+
+def _dataset_has_changed(seen: Seen, newest: Run) -> Document | None:
+    found, looked = dataset_seen(seen), (seen.status.get("dataset") or {}).get("checkedAt")
+    if not seen.spec.triggers.dataset_change or found is None or found == newest.data:
+        return None
+    if looked and parse_time(looked) <= newest.created:
+        return None  # that run has read it later, and perhaps another one
+    return _trigger("DatasetChange", found, f"the dataset's content has changed, its SHA-256 is {found[:12]}…")
+
+
+def _was_corrected(seen: Seen, newest: Run) -> Document | None:
+    feedback, corrections = seen.spec.triggers.feedback, seen.measured.corrections
+    if feedback is None or corrections is None or corrections < feedback.corrections:
+        return None
+    return _trigger("Feedback", newest.name, f"{corrections} corrections since {newest.name}")
+
+
+def _has_drifted(seen: Seen, newest: Run) -> Document | None:
+    """Once a version: if training anew did not help, doing it again will not either."""
+    drift, index, version = seen.spec.triggers.drift, seen.measured.drift, seen.served.get("version")
+    if drift is None or index is None or index < drift.index or not version:
+        return None
+    if any(run.trigger.get("reason") == "Drift" and run.trigger.get("token") == version for run in seen.runs):
+        return None
+    if newest.name != version and newest.state == "Published":
+        return None  # its successor is on its way
+    return _trigger("Drift", version, f"drift index of {version} is {index:.2f}, spec.triggers.drift.index is {drift.index:g}")
+
+
+REASONS: tuple[Callable[[Seen, Run], Document | None], ...] = (
+    _spec_has_changed,
+    _schedule_has_come,
+    _dataset_has_changed,
+    _was_corrected,
+    _has_drifted,
+)
+
+
+def schedule_of(seen: Seen) -> Schedule | None:
+    """The schedule, if there is one. Raises ScheduleRejected."""
+    triggers = seen.spec.triggers
+    return parse(triggers.schedule, triggers.time_zone) if triggers.schedule else None
+
+
+def since(seen: Seen) -> datetime:
+    """Since when the schedule holds: one that is new does not ask for what it would have asked for before."""
+    noted = noted_schedule(seen)
+    return parse_time(noted["since"]) if noted else seen.created
+
+
+def noted_schedule(seen: Seen) -> dict[str, Any] | None:
+    """The status's note on the schedule, made in the first pass that saw it."""
+    triggers = seen.spec.triggers
+    if not triggers.schedule:
+        return None
+    expression = f"{triggers.schedule} {triggers.time_zone}"
+    noted = seen.status.get("schedule") or {}
+    if noted.get("expression") == expression:
+        return dict(noted)
+    began = seen.created if not seen.runs else seen.now
+    return {"expression": expression, "since": format_time(began)}
+
+
+def dataset_seen(seen: Seen) -> str | None:
+    """What the last check of the dataset found."""
+    found = seen.status.get("dataset") or {}
+    return fingerprint({"datasetSha256": found.get("sha256"), "testSha256": found.get("testSha256")})
+
+
+def _asked(seen: Seen) -> str:
+    return names.digest({part: asked_for(seen.classifier).get(part) for part in ("dataset", "training", "storage")})
+
+
+def _trigger(reason: str, token: str, message: str) -> Document:
+    return {"reason": reason, "token": token, "message": message}

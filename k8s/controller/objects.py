@@ -1,0 +1,102 @@
+"""What Kubernetes objects have in common: owners, times, how a Job ended, what its Pods said."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from k8s.controller.kinds import Document
+from model.run_result import RunResult
+
+# Of a container that waits: what will not change by itself.
+STUCK = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+}
+
+
+def owner(document: Document) -> Document:
+    """The reference by which an object goes when `document` does."""
+    return {
+        "apiVersion": document["apiVersion"],
+        "kind": document["kind"],
+        "name": document["metadata"]["name"],
+        "uid": document["metadata"]["uid"],
+        "controller": True,
+    }
+
+
+def owned_by(document: Document, uid: str) -> bool:
+    """Whether it goes with the object of that uid."""
+    return any(each.get("uid") == uid for each in document["metadata"].get("ownerReferences", ()))
+
+
+def parse_time(text: str) -> datetime:
+    """Kubernetes' way of writing a time."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def format_time(time: datetime) -> str:
+    """The other way round, to the second."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def condition(document: Document | None, kind: str) -> Document:
+    """The status condition of that type, {} without one."""
+    found = (document or {}).get("status", {}).get("conditions") or ()
+    return next((each for each in found if each["type"] == kind), {})
+
+
+def is_true(document: Document | None, kind: str) -> bool:
+    """Whether it has that condition."""
+    return bool(condition(document, kind).get("status") == "True")
+
+
+def ended(job: Document) -> str | None:
+    """`Complete` or `Failed`, once the Job is over."""
+    return next((each for each in ("Complete", "Failed") if is_true(job, each)), None)
+
+
+def ended_at(job: Document) -> str | None:
+    """When."""
+    found: str | None = job.get("status", {}).get("completionTime") or condition(job, "Failed").get("lastTransitionTime")
+    return found
+
+
+def results(pods: list[Document]) -> list[RunResult]:
+    """What the Pods of a Job said at their end, those that published a version or did their work first, then the newest."""
+    ordered = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+    said = [result for pod in ordered for result in _said(pod)]
+    return sorted(said, key=lambda result: (result.exit_code != 0, result.artifact_uri is None))
+
+
+def _said(pod: Document) -> list[RunResult]:
+    found = []
+    for container in pod.get("status", {}).get("containerStatuses") or ():
+        for state in (container.get("state", {}), container.get("lastState", {})):
+            message = state.get("terminated", {}).get("message")
+            if message:
+                try:
+                    found.append(RunResult.model_validate_json(message))
+                except ValidationError:  # of another release, or the node's own words
+                    continue
+    return found
+
+
+def trouble(pods: list[Document]) -> str | None:
+    """Why a Pod does not start, in the words of the node or the scheduler."""
+    for pod in pods:
+        status = pod.get("status", {})
+        for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+            waiting = container.get("state", {}).get("waiting", {})
+            if waiting.get("reason") in STUCK:
+                return f"{waiting['reason']}: {waiting.get('message', '')}"
+        scheduled = condition(pod, "PodScheduled")
+        if scheduled.get("status") == "False":
+            return f"{scheduled.get('reason')}: {scheduled.get('message', '')}"
+    return None

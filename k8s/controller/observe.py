@@ -1,0 +1,100 @@
+"""Everything that bears on an object, read from the API server, the served Pods and Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from k8s.controller import names
+from k8s.controller.cluster import Cluster
+from k8s.controller.decisions.rollout import must_ask
+from k8s.controller.decisions.run import FINAL, SeenRun, belongs_to_a_classifier
+from k8s.controller.decisions.seen import Measured, Seen, SmallJob, ordered
+from k8s.controller.kinds import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.objects import is_true, owned_by
+from k8s.controller.probe import Probe
+from k8s.controller.prometheus import Measurements, MeasurementsUnavailable
+from k8s.controller.resources import TextClassifierSpec, read_text_classifier, read_training_run
+
+JOB_NAME = "batch.kubernetes.io/job-name"
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Reads; decides nothing. measurements: none where no Prometheus is configured."""
+
+    cluster: Cluster
+    probe: Probe
+    measurements: Measurements | None = None
+
+    def run(self, document: Document, now: datetime) -> SeenRun:
+        """A TrainingRun and what belongs to it. Raises SpecRejected, ClusterError."""
+        spec, metadata = read_training_run(document), document["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        over = (document.get("status") or {}).get("state") in FINAL
+        belongs = spec.dataset is None or belongs_to_a_classifier(document)
+        classifier = self.cluster.get(TEXT_CLASSIFIER, namespace, spec.classifier) if belongs and not over else None
+        job = self.cluster.get(JOB, namespace, name)
+        taken = job is not None and not owned_by(job, metadata["uid"])
+        job = None if taken else job
+        pods = self._pods(job) if job and not over else []
+        return SeenRun(document, spec, classifier, job, pods, now, taken)
+
+    def classifier(self, document: Document, now: datetime) -> Seen:
+        """A TextClassifier and what belongs to it. Raises SpecRejected, ClusterError."""
+        spec, metadata = read_text_classifier(document), document["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        service = self.cluster.get(INFERENCE_SERVICE, namespace, name)
+        taken = service is not None and not owned_by(service, metadata["uid"])
+        seen = Seen(
+            classifier=document,
+            spec=spec,
+            runs=ordered(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"]),
+            jobs=self._small_jobs(document),
+            service=None if taken else service,
+            deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)),
+            now=now,
+            taken=taken,
+            busy="deletionTimestamp" in metadata and self._trains(namespace, name),
+        )
+        return Seen(**{**seen.__dict__, "answers": self._answers(seen), "measured": self._measured(seen, spec)})
+
+    def _small_jobs(self, classifier: Document) -> tuple[SmallJob, ...]:
+        """Of the training Jobs only their runs know; those here are the classifier's own."""
+        metadata = classifier["metadata"]
+        jobs = self.cluster.list(JOB, metadata["namespace"], labels=names.made_for(metadata["name"]))
+        own = [each for each in jobs if owned_by(each, metadata["uid"]) and "deletionTimestamp" not in each["metadata"]]
+        return tuple(SmallJob(each, self._pods(each)) for each in own)
+
+    def _pods(self, job: Document) -> list[Document]:
+        """Its own: those of another Job, which had the name before, may still be there."""
+        metadata = job["metadata"]
+        pods = self.cluster.list(POD, metadata["namespace"], labels={JOB_NAME: metadata["name"]})
+        return [pod for pod in pods if owned_by(pod, metadata["uid"])]
+
+    def _trains(self, namespace: str, classifier: str) -> bool:
+        """Whether a Pod is left that may still write."""
+        pods = self.cluster.list(POD, namespace, labels=names.labels("trainer", classifier=classifier))
+        return any((pod.get("status") or {}).get("phase") in ("Pending", "Running") for pod in pods)
+
+    def _answers(self, seen: Seen) -> dict[str, str | None]:
+        """What each Pod that is ready says it serves, if that has to be known."""
+        if not must_ask(seen):
+            return {}
+        pods = self.cluster.list(POD, seen.classifier["metadata"]["namespace"], labels={names.SERVED_BY: seen.name})
+        ready = [pod for pod in pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
+        return {pod["metadata"]["name"]: self.probe.version(pod, seen.name) for pod in ready}
+
+    def _measured(self, seen: Seen, spec: TextClassifierSpec) -> Measured:
+        namespace, version, newest = seen.classifier["metadata"]["namespace"], seen.served.get("version"), seen.newest
+        triggers = spec.triggers
+        if newest is None or not (triggers.drift or triggers.feedback):
+            return Measured()
+        if self.measurements is None:
+            return Measured(problem="spec.triggers.drift and spec.triggers.feedback need a Prometheus, and none is configured")
+        try:
+            drift = self.measurements.drift(namespace, seen.name, version) if triggers.drift and version else None
+            corrections = self.measurements.corrections(namespace, seen.name, newest.created) if triggers.feedback else None
+        except MeasurementsUnavailable as error:
+            return Measured(problem=str(error))
+        return Measured(drift, corrections)

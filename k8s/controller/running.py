@@ -1,0 +1,63 @@
+"""The running controller: events to a queue, the queue to passes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry
+
+from k8s.controller import handlers
+from k8s.controller.applied import Applied
+from k8s.controller.builders.training_job import Images
+from k8s.controller.cluster import Cluster
+from k8s.controller.metrics import Metrics, serve
+from k8s.controller.observe import Observer
+from k8s.controller.probe import HttpProbe
+from k8s.controller.prometheus import Prometheus
+from k8s.controller.queue import WorkQueue
+from k8s.controller.reconcile import Reconciler
+from k8s.controller.workers import Workers
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Its parts, put together. prometheus_url: none where drift and corrections are not measured."""
+
+    def __init__(self, cluster: Cluster, images: Images, *, prometheus_url: str | None, threads: int) -> None:
+        self._queue, self._applied, self._registry = WorkQueue(), Applied(), CollectorRegistry()
+        metrics = Metrics(self._registry, waiting=lambda: len(self._queue))
+        measurements = Prometheus(prometheus_url) if prometheus_url else None
+        observer = Observer(cluster, HttpProbe(), measurements)
+        reconciler = Reconciler(cluster, observer, images, metrics, self._applied, lambda: datetime.now(UTC))
+        self._workers = Workers(self._queue, reconciler.reconcile, metrics, threads=threads)
+
+    @contextmanager
+    def telling(self, port: int) -> Iterator[None]:
+        """Answer /metrics and /healthz, whether it works or waits to lead. Raises OSError if the port is taken."""
+        endpoint = serve(port, self._registry, healthy=self._workers.are_well)
+        try:
+            yield
+        finally:
+            endpoint.close()
+
+    def work(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+        """Look after these namespaces, or all, until it is told to stop; passes that are under way are finished."""
+        log.info("looking after %s", ", ".join(namespaces) or "all namespaces")
+        watching = threading.Thread(target=self._watch, args=(namespaces, stop), name="watch")
+        self._workers.start()
+        watching.start()
+        stop.wait()
+        self._workers.stop()
+        watching.join()
+
+    def _watch(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+        """If it ends by itself, so does the process: what does not watch any more would look well."""
+        try:
+            handlers.listen(self._queue, self._applied, namespaces=namespaces, stop=stop)
+        finally:
+            stop.set()

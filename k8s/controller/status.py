@@ -1,0 +1,59 @@
+"""Statuses that no decision makes: of a spec that cannot be read, of a step that was refused. And what they tell Prometheus."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from k8s.controller.kinds import TEXT_CLASSIFIER, Document, Kind
+from k8s.controller.metrics import Facts, Metrics
+from k8s.controller.objects import condition, format_time, is_true
+
+FINAL = {"Published", "Rejected", "Failed", "Superseded"}
+
+
+def rejected(document: Document, message: str, now: datetime) -> Document:
+    """Of an object whose spec cannot be read: of another release, since the API server has let it in."""
+    return _degraded(document, document.get("status") or {}, reason="SpecRejected", message=message, now=now)
+
+
+def refused(document: Document, message: str, now: datetime) -> Document:
+    """Of an object for which the API server does not let us make what it needs: a quota, a webhook, a missing right."""
+    return _degraded(document, document.get("status") or {}, reason="Refused", message=message, now=now)
+
+
+def _degraded(document: Document, status: Document, *, reason: str, message: str, now: datetime) -> Document:
+    generation = document["metadata"].get("generation")
+    if document["kind"] != TEXT_CLASSIFIER.kind:
+        if status.get("state") in FINAL:
+            return status  # what came of it stays
+        state = "Failed" if reason == "SpecRejected" else status.get("state", "Pending")
+        return {**status, "state": state, "message": message, "observedGeneration": generation}
+    known = condition({"status": status}, "Degraded")
+    since = known["lastTransitionTime"] if known.get("status") == "True" else format_time(now)
+    found = {"type": "Degraded", "status": "True", "reason": reason, "message": message[:2000]}
+    found |= {"lastTransitionTime": since, "observedGeneration": generation}
+    others = [each for each in status.get("conditions") or () if each["type"] != "Degraded"]
+    state = "Invalid" if reason == "SpecRejected" else "Degraded"
+    return {**status, "state": state, "observedGeneration": generation, "conditions": [*others, found]}
+
+
+def tell(metrics: Metrics, kind: Kind, document: Document, before: Document) -> None:
+    """Of a classifier what it is like now; of a run that has just ended, how."""
+    status, metadata = document["status"], document["metadata"]
+    if kind is TEXT_CLASSIFIER:
+        served = status.get("served") or {}
+        metrics.seen(
+            metadata["namespace"],
+            metadata["name"],
+            Facts(
+                version=served.get("version"),
+                served_score=served.get("score"),
+                run_score=status.get("runScore"),
+                minimum_score=(document["spec"].get("gate") or {}).get("minimum"),
+                corrections=status.get("corrections"),
+                drift_index=status.get("driftIndex"),
+                ready=is_true(document, "Ready"),
+            ),
+        )
+    elif status.get("state") in FINAL and before.get("state") not in FINAL:
+        metrics.ended(metadata["namespace"], document["spec"]["classifier"], state=status["state"], seconds=status.get("seconds"))

@@ -1,0 +1,43 @@
+"""The controller's image holds what the controller imports, and not what it has no use for."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile.serve").read_text()
+
+
+def _imported(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {each.module for each in nodes if isinstance(each, ast.ImportFrom) and each.module}
+    return names | {alias.name for each in nodes if isinstance(each, ast.Import) for alias in each.names}
+
+
+def _of_model(paths: set[Path]) -> set[Path]:
+    names = {name for path in paths for name in _imported(path) if name.startswith("model.")}
+    return {ROOT / f"{name.replace('.', '/')}.py" for name in names}
+
+
+def test_the_image_holds_every_module_of_model_that_the_controller_imports() -> None:
+    needed = _of_model(set((ROOT / "k8s").rglob("*.py")))
+    while more := _of_model(needed) - needed:
+        needed |= more
+    (copied,) = re.findall(r"^COPY (.*) /src/model/$", DOCKERFILE, re.MULTILINE)
+
+    assert {ROOT / each for each in copied.split()} == needed | {ROOT / "model" / "__init__.py"}
+
+
+def test_what_is_taken_out_of_the_image_is_imported_by_nothing_in_it() -> None:
+    (removed,) = re.findall(r"uninstall .*--disable-pip-version-check (.*) \\$", DOCKERFILE, re.MULTILINE)
+    sources = {*(ROOT / "k8s").rglob("*.py"), *_of_model(set((ROOT / "k8s").rglob("*.py")))}
+
+    assert {name.partition(".")[0] for path in sources for name in _imported(path)}.isdisjoint(removed.split())
+
+
+def test_the_image_can_be_built_from_what_reaches_the_builder() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert {"!k8s", "!model", "!requirements/controller.txt"} <= set(ignored)
