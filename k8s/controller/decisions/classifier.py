@@ -25,7 +25,7 @@ LOOK_AGAIN = 1800.0  # seconds, where nothing is expected: what an event was los
 
 def decide(seen: Seen, images: Images) -> Plan:
     """What a TextClassifier that is not being deleted needs next."""
-    if finalizers := _finalizers(seen):
+    if (finalizers := _finalizers(seen)) is not None:
         return Plan((Merge(TEXT_CLASSIFIER, seen.classifier, {"metadata": {"finalizers": finalizers}}),))
     rejected = _rejected(seen)
     rollout = _as_it_is(seen) if rejected else roll_out(seen)

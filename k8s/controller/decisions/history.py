@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from k8s.controller import names
 from k8s.controller.builders.small_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.seen import Run, Seen, SmallJob
+from k8s.controller.decisions.seen import Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Merge, Step
 from k8s.controller.kinds import JOB, TRAINING_RUN
 from k8s.controller.objects import condition, ended, results
@@ -71,8 +71,3 @@ def _files_are_gone(seen: Seen, version: str) -> Step:
 
 def _is_prune(small: SmallJob) -> bool:
     return (small.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == "prune"
-
-
-def newest_that_passed(runs: tuple[Run, ...]) -> Run | None:
-    """What would be served if nothing else were said."""
-    return next((run for run in reversed(runs) if run.may_be_served), None)

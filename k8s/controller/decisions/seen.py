@@ -83,9 +83,8 @@ class Run:
     @property
     def data(self) -> str | None:
         """A hash of the texts that it was made from or for, if that is known."""
-        if self.trigger.get("reason") == "DatasetChange":
-            return str(self.trigger["token"])
-        return fingerprint(self.status)
+        meant = str(self.trigger["token"]) if self.trigger.get("reason") == "DatasetChange" else None
+        return fingerprint(self.status) or meant  # it may have changed again before it was read
 
     @property
     def score_compared(self) -> str:
