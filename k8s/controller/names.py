@@ -12,6 +12,7 @@ from typing import Any
 GROUP = "labelwright.dev"
 CLASSIFIER = f"{GROUP}/classifier"  # label of all that belongs to a TextClassifier
 SEQUENCE = f"{GROUP}/sequence"  # annotation of a TrainingRun: the how-manieth of its classifier it is
+SUPERSEDED = f"{GROUP}/superseded"  # annotation of a TrainingRun that the controller has stopped
 FILES = f"{GROUP}/files"  # annotation of a TrainingRun: what became of the files of its version
 FINALIZER = f"{GROUP}/versions"  # of a TextClassifier whose versions are deleted with it
 MANAGER = "labelwright"

@@ -88,6 +88,19 @@ def _said(pod: Document) -> list[RunResult]:
     return found
 
 
+def last_end(pods: list[Document]) -> str | None:
+    """How the Pod that failed last came to its end."""
+    failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
+    for pod in sorted(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
+        for container in pod["status"].get("containerStatuses") or ():
+            terminated = container.get("state", {}).get("terminated", {})
+            if terminated.get("reason") == "OOMKilled":
+                return "OOMKilled: it needed more memory than its limit"
+        said = next((each.message for each in _said(pod) if each.message), None)
+        return said or str(pod["status"].get("message") or pod["status"].get("reason") or "") or None
+    return None
+
+
 def trouble(pods: list[Document]) -> str | None:
     """Why a Pod does not start, in the words of the node or the scheduler."""
     for pod in pods:
@@ -96,6 +109,9 @@ def trouble(pods: list[Document]) -> str | None:
             waiting = container.get("state", {}).get("waiting", {})
             if waiting.get("reason") in STUCK:
                 return f"{waiting['reason']}: {waiting.get('message', '')}"
+            if waiting.get("reason") == "CrashLoopBackOff":
+                ended = container.get("lastState", {}).get("terminated", {})
+                return f"{ended.get('reason', 'Error')}: {ended.get('message') or waiting.get('message', '')}".strip()
         scheduled = condition(pod, "PodScheduled")
         if scheduled.get("status") == "False":
             return f"{scheduled.get('reason')}: {scheduled.get('message', '')}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from k8s.controller import names
-from k8s.controller.cluster import Cluster
+from k8s.controller.cluster import Cluster, Refused
 from k8s.controller.decisions.rollout import must_ask
 from k8s.controller.decisions.run import FINAL, SeenRun, belongs_to_a_classifier
-from k8s.controller.decisions.seen import Measured, Seen, SmallJob, ordered
+from k8s.controller.decisions.seen import Measured, Seen, SmallJob, ordered, served_uri
 from k8s.controller.kinds import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.objects import is_true, owned_by
 from k8s.controller.probe import Probe
@@ -31,12 +31,14 @@ class Observer:
         """A TrainingRun and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_training_run(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        over = (document.get("status") or {}).get("state") in FINAL
-        belongs = spec.dataset is None or belongs_to_a_classifier(document)
-        classifier = self.cluster.get(TEXT_CLASSIFIER, namespace, spec.classifier) if belongs and not over else None
-        job = self.cluster.get(JOB, namespace, name)
+        state = (document.get("status") or {}).get("state")
+        over = state in FINAL
+        # What a Job said is noted once it is over; of one that was stopped, the Job goes.
+        job = self.cluster.get(JOB, namespace, name) if not over or state == "Superseded" else None
         taken = job is not None and not owned_by(job, metadata["uid"])
         job = None if taken else job
+        waits = job is None and not over and (spec.dataset is None or belongs_to_a_classifier(document))
+        classifier = self.cluster.get(TEXT_CLASSIFIER, namespace, spec.classifier) if waits else None
         pods = self._pods(job) if job and not over else []
         return SeenRun(document, spec, classifier, job, pods, now, taken)
 
@@ -44,7 +46,7 @@ class Observer:
         """A TextClassifier and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_text_classifier(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        service = self.cluster.get(INFERENCE_SERVICE, namespace, name)
+        service, unserved = self._service(namespace, name)
         taken = service is not None and not owned_by(service, metadata["uid"])
         seen = Seen(
             classifier=document,
@@ -52,12 +54,27 @@ class Observer:
             runs=ordered(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"]),
             jobs=self._small_jobs(document),
             service=None if taken else service,
-            deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)),
+            deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)) if service and not taken else None,
             now=now,
             taken=taken,
+            unserved=unserved,
             busy="deletionTimestamp" in metadata and self._trains(namespace, name),
         )
-        return Seen(**{**seen.__dict__, "answers": self._answers(seen), "measured": self._measured(seen, spec)})
+        seen = replace(seen, pods=tuple(self._serving(seen)), measured=self._measured(seen, spec))
+        return replace(seen, answers=self._answers(seen))
+
+    def _service(self, namespace: str, name: str) -> tuple[Document | None, str | None]:
+        """The InferenceService, and why none can be asked for."""
+        try:
+            return self.cluster.get(INFERENCE_SERVICE, namespace, name), None
+        except Refused as error:
+            return None, f"no InferenceService can be had, and nothing be served: is KServe installed? ({error})"
+
+    def _serving(self, seen: Seen) -> list[Document]:
+        """The Pods that serve or should, where that is not settled."""
+        if seen.service is None or (served_uri(seen.deployment) is not None and not must_ask(seen)):
+            return []
+        return self.cluster.list(POD, seen.classifier["metadata"]["namespace"], labels={names.SERVED_BY: seen.name})
 
     def _small_jobs(self, classifier: Document) -> tuple[SmallJob, ...]:
         """Of the training Jobs only their runs know; those here are the classifier's own."""
@@ -81,8 +98,7 @@ class Observer:
         """What each Pod that is ready says it serves, if that has to be known."""
         if not must_ask(seen):
             return {}
-        pods = self.cluster.list(POD, seen.classifier["metadata"]["namespace"], labels={names.SERVED_BY: seen.name})
-        ready = [pod for pod in pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
+        ready = [pod for pod in seen.pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
         return {pod["metadata"]["name"]: self.probe.version(pod, seen.name) for pod in ready}
 
     def _measured(self, seen: Seen, spec: TextClassifierSpec) -> Measured:

@@ -49,7 +49,7 @@ class WorkQueue:
             return len(self._waiting.keys() - self._worked_on)
 
     def add(self, key: Key) -> None:
-        """Have it taken as soon as a thread is free. What `add_after` said of it stays."""
+        """Have it taken as soon as a thread is free. What `add_after` said of it holds until then."""
         with self._changed:
             self._waiting.setdefault(key)
             self._changed.notify_all()
@@ -91,6 +91,7 @@ class WorkQueue:
                 for key in self._waiting:
                     if key not in self._worked_on:
                         del self._waiting[key]
+                        self._due.pop(key, None)  # who works on it says anew when it is to be looked at again
                         self._worked_on.add(key)
                         return key
                 now = self._clock()

@@ -14,7 +14,7 @@ from k8s.controller.applied import Applied
 from k8s.controller.builders.training_job import Images
 from k8s.controller.cluster import Cluster, Refused
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.deletion import let_go
+from k8s.controller.decisions.deletion import GOING, let_go, released
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.events import events
@@ -50,11 +50,14 @@ class Reconciler:
             if kind is TEXT_CLASSIFIER:
                 self.metrics.forget(key.namespace, key.name)
             return None
-        plan = self._plan(document)
         try:
+            plan = self._plan(document)
             for step in plan.steps:
                 self._do(step)
         except Refused as error:
+            if "deletionTimestamp" in document["metadata"] and GOING in str(error):
+                self._do(released(document))  # its versions stay: nothing that deletes them can be made here any more
+                return None
             self._write(document, refused(document, str(error), self.now()))
             raise
         self._write(document, plan.status)

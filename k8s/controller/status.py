@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from k8s.controller.decisions.wording import in_the_users_terms
 from k8s.controller.kinds import TEXT_CLASSIFIER, Document, Kind
 from k8s.controller.metrics import Facts, Metrics
 from k8s.controller.objects import condition, format_time, is_true
@@ -18,7 +19,8 @@ def rejected(document: Document, message: str, now: datetime) -> Document:
 
 def refused(document: Document, message: str, now: datetime) -> Document:
     """Of an object for which the API server does not let us make what it needs: a quota, a webhook, a missing right."""
-    return _degraded(document, document.get("status") or {}, reason="Refused", message=message, now=now)
+    said = in_the_users_terms(message)
+    return _degraded(document, document.get("status") or {}, reason="Refused", message=said, now=now)
 
 
 def _degraded(document: Document, status: Document, *, reason: str, message: str, now: datetime) -> Document:
@@ -27,7 +29,8 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
         if status.get("state") in FINAL:
             return status  # what came of it stays
         state = "Failed" if reason == "SpecRejected" else status.get("state", "Pending")
-        return {**status, "state": state, "message": message, "observedGeneration": generation}
+        found = {"state": state, "message": message, "trouble": message, "observedGeneration": generation}
+        return {**status, **found}
     known = condition({"status": status}, "Degraded")
     since = known["lastTransitionTime"] if known.get("status") == "True" else format_time(now)
     found = {"type": "Degraded", "status": "True", "reason": reason, "message": message[:2000]}

@@ -18,8 +18,8 @@ NOT_ROOT = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def variables(settings: dict[str, str]) -> list[Document]:
-    """As a container has them."""
-    return [{"name": name, "value": value} for name, value in settings.items()]
+    """As a container has them; the node would take $(NAME) for another variable, and $$ for $."""
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in settings.items()]
 
 
 def requested(resources: ResourcesSpec) -> Document:

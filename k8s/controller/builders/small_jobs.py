@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from k8s.controller import names
 from k8s.controller.builders import pods
-from k8s.controller.builders.training_job import Images
+from k8s.controller.builders.training_job import Images, plain
 from k8s.controller.kinds import Document
 from k8s.controller.objects import owner
 from k8s.controller.resources import TextClassifierSpec
@@ -19,7 +17,7 @@ RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory"
 def dataset_check(classifier: Document, spec: TextClassifierSpec, images: Images, *, slot: int) -> Document:
     """Hashes the content of the dataset and of the test set. slot: which stretch of time it looks for."""
     settings = {"LABELWRIGHT__DATASET__URI": spec.dataset.uri, "LABELWRIGHT__DATASET__TEST_URI": spec.dataset.test_uri}
-    env = pods.variables({name: json.dumps(value) for name, value in settings.items() if value is not None})
+    env = pods.variables({name: plain(value) for name, value in settings.items() if value is not None})
     container = pods.container(
         "fingerprint", images.trainer, args=["fingerprint"], env=env, storage=spec.storage, resources=RESOURCES,
         imagePullPolicy=images.pull_policy,

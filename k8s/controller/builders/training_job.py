@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec, pa
 PORT = 29400  # where the Pods of one training meet
 METRICS = 8080
 KEPT = 7 * 24 * 3600  # seconds that an ended Job and its Pods are kept
+SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
 
 
@@ -94,14 +96,15 @@ def _number_of_pods(nodes: int) -> Document:
 def _settings(name: str, spec: TrainingRunSpec) -> dict[str, str]:
     """As variables: the trainer reads each value as YAML, of which JSON is a part. What is not asked for is not set."""
     return {
-        f"LABELWRIGHT__{setting.upper().replace('.', '__')}": _plain(value)
+        f"LABELWRIGHT__{setting.upper().replace('.', '__')}": plain(value)
         for setting, value in trainer_settings(name, spec).items()
         if value is not None
     }
 
 
-def _plain(value: Any) -> str:
-    return json.dumps(value)
+def plain(value: Any) -> str:
+    """JSON that is YAML, too: there, a character beyond 16 bits is one escape and not a pair."""
+    return SURROGATES.sub(lambda pair: f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08x}", json.dumps(value))
 
 
 def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:

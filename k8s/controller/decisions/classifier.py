@@ -12,7 +12,8 @@ from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import Facts, conditions, state
 from k8s.controller.decisions.dataset import Checked, check
 from k8s.controller.decisions.history import keep
-from k8s.controller.decisions.rollout import RollOut, roll_out
+from k8s.controller.decisions.problems import problems
+from k8s.controller.decisions.rollout import LATE, RollOut, roll_out
 from k8s.controller.decisions.seen import Run, Seen
 from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step
 from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
@@ -28,13 +29,14 @@ def decide(seen: Seen, images: Images) -> Plan:
     if (finalizers := _finalizers(seen)) is not None:
         return Plan((Merge(TEXT_CLASSIFIER, seen.classifier, {"metadata": {"finalizers": finalizers}}),))
     rejected = _rejected(seen)
-    rollout = _as_it_is(seen) if rejected else roll_out(seen)
+    canary = seen.spec.serving.rollout.strategy == "canary"
+    rollout = _as_it_is(seen) if canary and not seen.status.get("rollout") else roll_out(seen)
     checked = Checked(seen.status.get("dataset")) if rejected else check(seen, images)
     steps, active = ((), _active(seen)) if rejected else _train(seen, rollout)
     kept = keep(seen, images, in_use=_in_use(seen, rollout))
-    facts = Facts(seen, rollout, active, _problems(seen, rejected, rollout, checked, kept.problem))
+    facts = Facts(seen, rollout, active, problems(seen, rejected, rollout, checked, active=active, pruning=kept.problem))
     status = _status(facts, checked, next((each for each in steps if isinstance(each, Create)), None))
-    serving = () if rejected else _serve(seen, rollout, images)
+    serving = _serve(seen, rollout, images)
     return Plan((*serving, *steps, *checked.steps, *kept.steps), status, _again(seen, rollout, checked))
 
 
@@ -70,7 +72,7 @@ def _finalizers(seen: Seen) -> list[str] | None:
 
 
 def _serve(seen: Seen, rollout: RollOut, images: Images) -> tuple[Step, ...]:
-    if rollout.uri is None or seen.taken:
+    if rollout.uri is None or seen.taken or seen.unserved:
         return ()
     documents = (serving_runtime(seen.classifier, images), inference_service(seen.classifier, seen.spec, images, uri=rollout.uri))
     return tuple(Apply(each) for each in documents)
@@ -89,7 +91,8 @@ def _train(seen: Seen, rollout: RollOut) -> tuple[tuple[Step, ...], Run | None]:
     if active is not None:
         asked = asked_for(seen.classifier)
         stale = [run for run in seen.active if not run.asks_for_the_same(asked) and not run.document["spec"].get("cancelled")]
-        return tuple(Merge(TRAINING_RUN, run.document, {"spec": {"cancelled": True}}) for run in stale), active
+        stop = {"metadata": {"annotations": {names.SUPERSEDED: "true"}}, "spec": {"cancelled": True}}
+        return tuple(Merge(TRAINING_RUN, run.document, stop) for run in stale), active
     judged_anew = _judge_anew(seen)
     trigger = None if seen.spec.suspend else triggers.due(seen)
     if trigger is None:
@@ -126,30 +129,6 @@ def _in_use(seen: Seen, rollout: RollOut) -> set[str]:
     named = {rollout.version, seen.served.get("version"), going.get("version"), seen.spec.serving.version}
     newest = [run.name for run in reversed(seen.runs) if run.may_be_served][:1]
     return {each for each in named if each} | set(newest)
-
-
-def _problems(
-    seen: Seen, rejected: tuple[str, ...], rollout: RollOut, checked: Checked, pruning: str | None
-) -> tuple[tuple[str, str], ...]:
-    found = [("SpecRejected", each) for each in rejected]
-    newest = seen.newest
-    if newest is not None and newest.state == "Failed":
-        found.append(("TrainingFailed", f"{newest.name}: {newest.status.get('message', '')}"))
-    if rollout.problem:
-        found.append(("RollOutFailed", rollout.problem))
-    if seen.taken:
-        found.append(
-            ("NameTaken", f"there is an InferenceService {seen.name} that was not made for this: delete it or rename this")
-        )
-    if seen.served and not seen.is_available and rollout.going is None:
-        found.append(("NoPodReady", "no Pod of the served version is ready"))
-    if checked.note and checked.note.get("message"):
-        found.append(("DatasetUnreadable", f"the dataset could not be looked at: {checked.note['message']}"))
-    if seen.measured.problem:
-        found.append(("NotMeasured", seen.measured.problem))
-    if pruning:
-        found.append(("VersionsNotDeleted", f"versions beyond spec.history.versions could not be deleted: {pruning}"))
-    return tuple(found)
 
 
 def _status(facts: Facts, checked: Checked, created: Create | None) -> Document:
@@ -192,6 +171,8 @@ def _again(seen: Seen, rollout: RollOut, checked: Checked) -> float:
     """When the time alone may have changed what is to be done."""
     waits = [LOOK_AGAIN]
     waits += [each for each in (rollout.again, checked.again) if each is not None]
+    if seen.pods:  # of what becomes of them nobody tells
+        waits.append(LATE)
     wanted = seen.spec.triggers
     if (wanted.feedback or wanted.drift) and not seen.spec.suspend:
         waits.append(MEASURE)

@@ -75,7 +75,8 @@ def _ready(facts: Facts) -> Condition:
     served, seen = facts.rollout.served, facts.seen
     if served is None:
         worst = next((f"{reason}: {message}" for reason, message in facts.problems), None)
-        return Condition("Ready", NO, "NothingServed", worst or "no version has been served yet")
+        last = seen.standing.status.get("message") if seen.standing is not None and seen.standing.state == "Rejected" else None
+        return Condition("Ready", NO, "NothingServed", worst or last or "no version has been served yet")
     if not seen.is_available:
         return Condition("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
     return Condition("Ready", YES, "Answers", f"answers with {served['version']}")
@@ -86,7 +87,7 @@ def _trained(facts: Facts) -> Condition:
     if last is None:
         return Condition("Trained", None, "NoRunEnded", "no training has ended yet")
     good = last.state != "Failed"
-    message = f"{last.name}: {last.status.get('message', '')}"
+    message = f"{last.name} was published" if good else f"{last.name}: {last.status.get('message', '')}"
     return Condition("Trained", good, "Published" if good else "TrainingFailed", message)
 
 
@@ -103,7 +104,12 @@ def _served(facts: Facts) -> Condition:
     if rollout.version is None:
         return Condition("Served", NO, "NothingToServe", "no version has passed the gate yet")
     if rollout.going is not None:
-        return Condition("Served", NO, "RollingOut", rollout.problem or f"{rollout.version} is not served by every Pod yet")
+        return Condition(
+            "Served",
+            NO,
+            "RollingOut",
+            rollout.problem or facts.seen.trouble or f"{rollout.version} is not served by every Pod yet",
+        )
     if rollout.problem:
         return Condition("Served", NO, "RollOutFailed", rollout.problem)
     return Condition("Served", YES, "EveryPod", f"every Pod has answered that it serves {rollout.version}")
@@ -115,7 +121,7 @@ def _progressing(facts: Facts) -> Condition:
         message = f"{run.name} ({why}): {run.status.get('message', 'begins')}"
         return Condition("Progressing", YES, "Training", message)
     if facts.rollout.going is not None:
-        return Condition("Progressing", YES, "RollingOut", f"{facts.rollout.version} is rolled out")
+        return Condition("Progressing", YES, "RollingOut", f"{facts.rollout.version} is being rolled out")
     return Condition("Progressing", NO, "Suspended" if facts.seen.spec.suspend else "Idle", "nothing is under way")
 
 

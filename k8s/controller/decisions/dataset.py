@@ -12,7 +12,7 @@ from k8s.controller.decisions.steps import Create, Delete, Step
 from k8s.controller.decisions.wording import in_the_users_terms
 from k8s.controller.kinds import JOB, Document
 from k8s.controller.objects import condition, ended, parse_time, results, trouble
-from k8s.controller.resources import parse_duration
+from k8s.controller.resources import TextClassifierSpec, parse_duration
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def check(seen: Seen, images: Images) -> Checked:
     going = [each for each in jobs if ended(each.job) is None]
     if going:
         problem = trouble([pod for each in going for pod in each.pods])
-        return Checked({**note, "message": in_the_users_terms(problem)} if problem else note or None, again=15.0)
-    told = [_told(each) for each in jobs]
+        return Checked({**note, "message": in_the_users_terms(problem, seen.spec)} if problem else note or None, again=15.0)
+    told = [_told(each, seen.spec) for each in jobs]
     newer = [each for each in told if each["checkedAt"] > str(note.get("checkedAt", ""))]
     if newer:
         latest = max(newer, key=lambda each: str(each["checkedAt"]))
@@ -59,7 +59,7 @@ def _next(seen: Seen, images: Images, note: Document, steps: tuple[Step, ...]) -
     return Checked(note or None, (*steps, Create(dataset_check(seen.classifier, seen.spec, images, slot=slot))), again=15.0)
 
 
-def _told(small: SmallJob) -> Document:
+def _told(small: SmallJob, spec: TextClassifierSpec) -> Document:
     """What a check that is over found, as it is noted; of the time when it began, as it may have read the dataset then."""
     at = small.job["metadata"]["creationTimestamp"]
     said = next(iter(results(small.pods)), None)
@@ -68,7 +68,7 @@ def _told(small: SmallJob) -> Document:
         return {name: value for name, value in found.items() if value is not None}
     failed = condition(small.job, "Failed")
     message = (said.message if said else "") or failed.get("message") or "its Pod is gone, and what it said with it"
-    return {"checkedAt": at, "message": in_the_users_terms(message)}
+    return {"checkedAt": at, "message": in_the_users_terms(message, spec)}
 
 
 def _component(small: SmallJob) -> str | None:

@@ -8,18 +8,20 @@ from k8s.controller.builders.training_job import Images
 from k8s.controller.decisions.history import why
 from k8s.controller.decisions.seen import Seen
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
-from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN
+from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.objects import ended
 
 LOOK_AGAIN = 5.0  # seconds
+
+
+GOING = "being terminated"  # what the API server says of a namespace in which nothing can be made any more
 
 
 def let_go(seen: Seen, images: Images) -> Plan:
     """Stop what writes and reads versions, delete these, let go. The rest goes by its owner references."""
     if names.FINALIZER not in (seen.classifier["metadata"].get("finalizers") or ()):
         return Plan()
-    others = [each for each in seen.classifier["metadata"]["finalizers"] if each != names.FINALIZER]
-    last = Merge(TEXT_CLASSIFIER, seen.classifier, {"metadata": {"finalizers": others}})
+    last = released(seen.classifier)
     if seen.spec.storage.deletion_policy != "Delete":
         return Plan((last,))
     users: list[Step] = [Delete(TRAINING_RUN, run.document) for run in seen.runs]
@@ -36,3 +38,9 @@ def let_go(seen: Seen, images: Images) -> Plan:
         status = {**seen.status, "state": "Failed", "message": message}
         return Plan((Delete(JOB, found.job),), status, again=60.0)
     return Plan((last,)) if ended(found.job) else Plan(again=LOOK_AGAIN)
+
+
+def released(classifier: Document) -> Merge:
+    """Without our finalizer, so that it goes."""
+    others = [each for each in classifier["metadata"].get("finalizers") or () if each != names.FINALIZER]
+    return Merge(TEXT_CLASSIFIER, classifier, {"metadata": {"finalizers": others}})

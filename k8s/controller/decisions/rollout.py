@@ -12,8 +12,8 @@ from k8s.controller.kinds import Document
 from k8s.controller.objects import format_time, parse_time
 from k8s.controller.resources import parse_duration
 
-LOOK_AGAIN = 2.0  # seconds, while Pods are exchanged: that they answer is told by nobody
-LATE = 30.0  # the same, once nobody expects it any more
+LOOK_AGAIN = 2.0  # seconds, once all Pods are there: that they answer is told by nobody
+LATE = 30.0  # the same, before, and once nobody expects it any more
 REMEMBERED = 10  # roll-outs that failed
 
 
@@ -51,7 +51,7 @@ def roll_out(seen: Seen) -> RollOut:
     state = _towards(seen, wanted, failed)
     if state.going is None or not _is_late(seen, state.going):
         return state
-    message = why_not(seen.deployment, seen.service) or "its Pods did not become ready"
+    message = why_not(seen) or "its Pods did not become ready"
     given_up = {
         "version": wanted.name,
         "generation": seen.generation,
@@ -60,7 +60,7 @@ def roll_out(seen: Seen) -> RollOut:
     }
     failed = (*(each for each in failed if each["version"] != wanted.name), given_up)[-REMEMBERED:]
     back = _wanted(seen, failed)
-    if back is None or back.name == wanted.name:  # nothing to go back to: perhaps it still comes
+    if back is None or back.name == wanted.name or seen.fits_nowhere:  # nothing is won by going back: perhaps it still comes
         return replace(state, problem=f"{wanted.name}: {given_up['message']}", again=LATE)
     return _towards(seen, back, failed)
 
@@ -75,7 +75,7 @@ def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollO
     noted = seen.status.get("rollout") or {}
     started = noted["startedAt"] if noted.get("version") == wanted.name else format_time(seen.now)
     going = {"version": wanted.name, "startedAt": started}
-    return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=LOOK_AGAIN)
+    return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(seen, wanted, going))
 
 
 def _wanted(seen: Seen, failed: tuple[Document, ...]) -> Version | None:
@@ -132,6 +132,14 @@ def _served(seen: Seen, wanted: Version) -> Document:
         return seen.served
     since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now)}
     return since if wanted.score is None else {**since, "score": wanted.score}
+
+
+def _again(seen: Seen, wanted: Version, going: Document) -> float:
+    """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
+    if _service_uri(seen) == wanted.uri == served_uri(seen.deployment):
+        return LOOK_AGAIN
+    left = parse_duration(seen.spec.serving.rollout.deadline) - (seen.now - parse_time(going["startedAt"])).total_seconds()
+    return min(max(left, 0.0) + 1.0, LATE)
 
 
 def _is_late(seen: Seen, going: Document) -> bool:

@@ -12,12 +12,13 @@ from k8s.controller.decisions.gate import judge
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.wording import in_the_users_terms
 from k8s.controller.kinds import JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import condition, ended, ended_at, format_time, parse_time, results, trouble
+from k8s.controller.objects import condition, ended, ended_at, format_time, last_end, parse_time, results, trouble
 from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec
 from model.run_result import GateScores, RunResult
 
 FINAL = {"Published", "Rejected", "Failed", "Superseded"}
 INDEX = "batch.kubernetes.io/job-completion-index"
+PATIENCE = 20.0  # seconds in which a Job gets its Pod
 LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
 
 
@@ -112,8 +113,10 @@ def _supersede(seen: SeenRun) -> Plan:
         return Plan((Delete(JOB, seen.job),), again=LOOK_AGAIN)
     if seen.job is not None and ended(seen.job) == "Complete" and results(seen.pods):
         return _complete(seen)  # it was faster
-    message = "stopped: the spec has changed, or spec.cancelled was set"
-    return _status(seen, state="Superseded", message=message, finishedAt=format_time(seen.now))
+    superseded = names.SUPERSEDED in (seen.run["metadata"].get("annotations") or {})
+    message = "stopped: its classifier asks for another training" if superseded else "stopped: spec.cancelled was set"
+    again = None if seen.job is None else 0.0  # a Job that is over goes once this is written down
+    return _status(seen, state="Superseded", message=message, finishedAt=format_time(seen.now), again=again)
 
 
 def _start(seen: SeenRun, images: Images) -> Plan:
@@ -125,7 +128,7 @@ def _start(seen: SeenRun, images: Images) -> Plan:
     steps: tuple[Step, ...] = (Create(training_job(seen.run, seen.spec, images)),)
     if (seen.spec.training or TrainingSpec()).nodes > 1:
         steps = (Create(meeting_point(seen.run, seen.spec)), *steps)
-    return _status(seen, steps=steps, state="Pending", message="its Job was made", again=LOOK_AGAIN)
+    return _status(seen, steps=steps, state="Pending", message="its Pod starts", again=LOOK_AGAIN)
 
 
 def _wait(seen: SeenRun) -> Plan:
@@ -139,14 +142,31 @@ def _wait(seen: SeenRun) -> Plan:
 def _running(seen: SeenRun) -> Plan:
     assert seen.job is not None  # noqa: S101 - the caller has looked
     phases = [pod.get("status", {}).get("phase") for pod in seen.pods]
-    started = seen.job.get("status", {}).get("startTime")
-    problem = trouble(seen.pods)
-    if problem or not {"Running", "Succeeded"}.intersection(phases):
-        message = in_the_users_terms(problem) if problem else "its Pod starts"
-        return _status(seen, state="Pending", message=message, startedAt=started, again=LOOK_AGAIN)
-    failed = seen.job.get("status", {}).get("failed", 0)
+    status, ending = seen.job.get("status", {}), last_end(seen.pods)
+    started, failed = status.get("startTime"), status.get("failed", 0)
+    before = in_the_users_terms(ending, seen.spec) if ending else None
+    problem = trouble(seen.pods) or _no_pod(seen, seen.job)
+    if problem:
+        said = in_the_users_terms(problem, seen.spec)
+        return _status(seen, state="Pending", message=said, trouble=said, startedAt=started, again=LOOK_AGAIN)
+    if not {"Running", "Succeeded"}.intersection(phases):
+        message = f"its Pod starts again, after: {before}" if before else "its Pod starts"
+        bad = before if failed > 1 else None  # one that is lost is nothing to worry about
+        return _status(seen, state="Pending", message=message, trouble=bad, startedAt=started, again=LOOK_AGAIN)
     message = f"trains; {failed} of its Pods were lost or failed" if failed else "trains"
-    return _status(seen, state="Running", message=message, startedAt=started)
+    return _status(seen, state="Running", message=f"{message}: {before}" if before else message, startedAt=started)
+
+
+def _no_pod(seen: SeenRun, job: Document) -> str | None:
+    """What hinders a Pod from being made stands in the Job's events, which are not read here."""
+    made = parse_time(job["metadata"]["creationTimestamp"])
+    if seen.pods or (seen.now - made).total_seconds() < PATIENCE:
+        return None
+    account = seen.spec.storage.service_account_name if seen.spec.storage else None
+    perhaps = f"a ServiceAccount {account!r} that is not there (spec.storage.serviceAccountName), " if account else ""
+    return (
+        f"no Pod was made: `kubectl describe job {job['metadata']['name']}` tells why, such as {perhaps}a quota or Pod security"
+    )
 
 
 def _complete(seen: SeenRun) -> Plan:
@@ -169,10 +189,10 @@ def _could_say(pod: Document) -> bool:
 
 def _fail(seen: SeenRun) -> Plan:
     assert seen.job is not None  # noqa: S101 - the caller has looked
-    said = next((each.message for each in results(seen.pods) if each.message), None)
+    said = next((each.message for each in results(seen.pods) if each.message), None) or last_end(seen.pods)
     failed = condition(seen.job, "Failed")
     message = said or failed.get("message") or str(failed.get("reason", "its Job failed"))
-    return _status(seen, **_times(seen.job), state="Failed", message=in_the_users_terms(message))
+    return _status(seen, **_times(seen.job), state="Failed", message=in_the_users_terms(message, seen.spec))
 
 
 def _times(job: Document) -> Document:
@@ -192,8 +212,8 @@ def _result(told: RunResult, gate: GateSpec | None) -> Document:
         "artifactUri": told.artifact_uri,
         "bestCheckpoint": told.best_checkpoint,
         "mlflowRunId": told.mlflow_run_id,
-        "baselineScore": told.gate.baseline,
-        "servedScore": told.gate.served_value,
+        "baselineScore": round(told.gate.baseline, 4),
+        "servedScore": None if told.gate.served_value is None else round(told.gate.served_value, 4),
         "servedVersion": told.gate.served_version,
         "result": told.model_dump(mode="json", exclude_none=True),
         **_judged(told.gate, gate),
@@ -213,5 +233,5 @@ def _judged(scores: GateScores, gate: GateSpec | None) -> Document:
 
 
 def _status(seen: SeenRun, *, steps: tuple[Step, ...] = (), again: float | None = None, **facts: object) -> Plan:
-    known = {**seen.status, "observedGeneration": seen.run["metadata"].get("generation"), **facts}
+    known = {**seen.status, "trouble": None, "observedGeneration": seen.run["metadata"].get("generation"), **facts}
     return Plan(steps, {field: value for field, value in known.items() if value is not None}, again)

@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import cached_property
 
 from k8s.controller import names
+from k8s.controller.decisions.wording import of_serving
 from k8s.controller.kinds import Document
-from k8s.controller.objects import condition, owned_by, parse_time
+from k8s.controller.objects import condition, owned_by, parse_time, trouble
 from k8s.controller.resources import TextClassifierSpec
 
 FINAL = {"Published", "Rejected", "Failed", "Superseded"}
@@ -53,6 +54,11 @@ class Run:
     def is_over(self) -> bool:
         """Whether it will do no more."""
         return self.state in FINAL
+
+    @property
+    def was_superseded(self) -> bool:
+        """Whether it was stopped for another spec, and not by hand: then it answers for nothing."""
+        return self.state == "Superseded" and names.SUPERSEDED in (self.document["metadata"].get("annotations") or {})
 
     @property
     def has_begun(self) -> bool:
@@ -137,9 +143,10 @@ class SmallJob:
 class Seen:
     """A classifier and all that bears on it.
 
-    runs: its own, the oldest first. answers: by the name of each Pod that is ready to serve, the version that it says it
-    serves; empty if nobody had to be asked. taken: an InferenceService of its name is somebody else's. busy: of a
-    classifier that is being deleted, whether a training still goes on.
+    runs: its own, the oldest first. pods: those that serve, while not all is as it should be with them. answers: by the name
+    of each that is ready, the version that it says it serves; empty if nobody had to be asked. taken: an InferenceService of
+    its name is somebody else's. unserved: why KServe cannot be asked for anything. busy: of a classifier that is being
+    deleted, whether a training still goes on.
     """
 
     classifier: Document
@@ -149,9 +156,11 @@ class Seen:
     service: Document | None
     deployment: Document | None
     now: datetime
+    pods: tuple[Document, ...] = ()
     answers: Mapping[str, str | None] = field(default_factory=dict)
     measured: Measured = Measured()
     taken: bool = False
+    unserved: str | None = None
     busy: bool = False
 
     @property
@@ -187,6 +196,11 @@ class Seen:
         return tuple(run for run in self.runs if not run.is_over)
 
     @property
+    def standing(self) -> Run | None:
+        """The newest run that answers for what was asked: none that was stopped for another spec."""
+        return next((run for run in reversed(self.runs) if not run.was_superseded), None)
+
+    @property
     def newest(self) -> Run | None:
         """The run that was made last."""
         return self.runs[-1] if self.runs else None
@@ -194,6 +208,17 @@ class Seen:
     def run_of(self, version: str) -> Run | None:
         """The run that published it, if that is still known."""
         return next((run for run in self.runs if run.name == version), None)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a Pod that should serve does not start."""
+        found = trouble(list(self.pods))
+        return of_serving(found) if found else None
+
+    @property
+    def fits_nowhere(self) -> bool:
+        """Whether there is no node for a Pod, which no other version would change."""
+        return any(condition(pod, "PodScheduled").get("status") == "False" for pod in self.pods)
 
     @property
     def is_available(self) -> bool:
@@ -221,8 +246,11 @@ def served_uri(deployment: Document | None) -> str | None:
     return found
 
 
-def why_not(deployment: Document | None, service: Document | None) -> str:
+def why_not(seen: Seen) -> str:
     """What hinders the Pods, in Kubernetes' and KServe's own words."""
+    if seen.trouble:
+        return seen.trouble
+    deployment, service = seen.deployment, seen.service
     failure = ((service or {}).get("status") or {}).get("modelStatus", {}).get("lastFailureInfo", {})
     said = [condition(deployment, each).get("message") for each in ("ReplicaFailure",)]
     said += [failure.get("message")]

@@ -21,15 +21,17 @@ def due(seen: Seen) -> Document | None:
     """
     if seen.newest is None:
         return _trigger("NewSpec", _asked(seen), "the classifier is new")
+    if seen.standing is None:
+        return _trigger("NewSpec", _asked(seen), "the spec asks for another training")
     for reason in REASONS:
-        trigger = reason(seen, seen.newest)
+        trigger = reason(seen, seen.standing)
         if trigger:
             return trigger
     return None
 
 
 def _spec_has_changed(seen: Seen, newest: Run) -> Document | None:
-    if newest.state == "Superseded" or not newest.asks_for_the_same(asked_for(seen.classifier)):
+    if not newest.asks_for_the_same(asked_for(seen.classifier)):
         return _trigger("NewSpec", _asked(seen), "the spec asks for another training")
     return None
 

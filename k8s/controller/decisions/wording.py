@@ -20,6 +20,8 @@ FIELDS = {
     "output_dir": "spec.storage.uri",
 }
 SETTING = re.compile(r"(?<![\w./])(?:(?:dataset|training|gate)\.[a-z_]+|balance\.[a-z_]+|tracking\.[a-z_]+|output_dir)(?![\w/])")
+# Fields of what is made -> those that they come from.
+MADE = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
 LACKING = re.compile(r" has no column ((?:'[^']*'(?:, )?)+)")
 Table = tuple[tuple[re.Pattern[str], str], ...]
 # Complaints of the node, of the scheduler, of libraries -> the field that is behind them.
@@ -27,7 +29,7 @@ BEHIND: Table = (
     (re.compile(r'secret "[^"]*" not found'), "spec.storage.secretName"),
     (re.compile(r'serviceaccount "[^"]*" not found', re.IGNORECASE), "spec.storage.serviceAccountName"),
     (re.compile(r"node\(s\) didn't match Pod's node affinity/selector"), "spec.training.nodeSelector"),
-    (re.compile(r"Insufficient [\w./-]+"), "spec.training.resources"),
+    (re.compile(r"Insufficient [\w./-]+|OOMKilled|exceeded quota"), "spec.training.resources"),
     (re.compile(r"^(?:hf|kaggle):// needs the library"), "spec.dataset.uri"),
     (re.compile(r"active longer than specified deadline"), "spec.training.timeout"),
 )
@@ -40,12 +42,19 @@ def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec 
 
     spec: where it is given, a message that names no field, and tells of an address, gets the field that holds it.
     """
+    for made, field in MADE:
+        message = message.replace(made, field)
     translated = SETTING.sub(lambda found: FIELDS.get(found[0], f"spec.{_camel(found[0])}"), message)
     fields = _behind(translated, BEHIND) or _behind(translated, BEHIND_IF_NOTHING_ELSE)
     if spec is not None and not fields and "spec." not in translated:
         fields = _lacking(translated, spec) or _holding(translated, spec)
     unsaid = [field for field in fields if field not in translated]
     return f"{', '.join(unsaid)}: {translated}" if unsaid else translated
+
+
+def of_serving(message: str) -> str:
+    """The same of a Pod that serves."""
+    return in_the_users_terms(message).replace("spec.training.resources", "spec.serving.resources")
 
 
 def _lacking(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:

@@ -83,7 +83,8 @@ class RolloutSpec(Spec):
 
     strategy: Literal["rolling", "canary"] = Field(
         default="rolling",
-        description="rolling: Pod by Pod. canary: beside the served one first, where KServe can; rolling where it cannot.",
+        description="rolling: Pod by Pod. canary: beside the served one first; refused "
+        "by a condition where KServe cannot, which is everywhere so far.",
     )
     deadline: Duration = Field(default="10m", description="After so long without success, the version before is served again.")
 

@@ -89,6 +89,7 @@ class TrainingRunStatus(Status):
         "nothing was published; Superseded: stopped for a later one, or by hand.",
     )
     message: Message | None = Field(default=None, description="The same in a sentence.")
+    trouble: Message | None = Field(default=None, description="Why its Pods do not start, or end before their time.")
     started_at: Time | None = Field(default=None, description="When its Job began.")
     finished_at: Time | None = Field(default=None, description="When its Job ended.")
     seconds: float | None = Field(default=None, ge=0, description="That the attempt took which ended it.")
@@ -105,7 +106,7 @@ class TrainingRunStatus(Status):
     minimum: float | None = Field(default=None, description="The least score that was asked for.")
     served_score: float | None = Field(default=None, description="The score of the version it was compared with.")
     served_version: VersionName | None = Field(default=None, description="The version it was compared with.")
-    baseline_score: float | None = Field(default=None, description="The score of the most frequent labels, whatever the text.")
+    baseline_score: float | None = Field(default=None, description="The linear model's score, on the same texts.")
     passed: bool | None = Field(default=None, description="Whether it is good enough to be served.")
     deleted: bool | None = Field(default=None, description="Whether its files are gone, by history.versions.")
     result: Annotated[dict[str, Any], Schema({"x-kubernetes-preserve-unknown-fields": True})] | None = Field(

@@ -139,8 +139,7 @@ class TrainingSpec(Spec):
     )
     base_model: Text | None = Field(
         default=None,
-        description="The encoder to fine-tune: s3://bucket/prefix/, minilm, which the trainer's image brings, or a name on the "
-        "Hugging Face hub.",
+        description="The encoder to fine-tune: s3://bucket/prefix/, or a name on the Hugging Face hub.",
     )
     epochs: Annotated[float, Field(gt=0, le=10**6)] | None = Field(
         default=None, description="Passes over the training part, of the transformer. Without it, 3."
