@@ -63,7 +63,9 @@ bench: $(READY) ## measure what the README claims (minutes; DATA= the folder wit
 
 lock: $(READY) ## compile requirements/ anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra dev pyproject.toml -o requirements/dev.txt
-	for purpose in train serve controller gateway; do \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
+	  --extra train --extra hf --extra kaggle pyproject.toml -o requirements/train.txt
+	for purpose in serve controller gateway; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
 	    --extra $$purpose pyproject.toml -o requirements/$$purpose.txt; done
 	echo torch | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \

@@ -107,7 +107,10 @@ class Cluster(Protocol):
         """
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        """Begin to delete it, and what it owns after it; fine if it is gone, or is another than the one of that uid."""
+        """Begin to delete it, and what it owns after it (a Job's Pods before it).
+
+        Fine if it is gone, or is another than the one of that uid.
+        """
 
 
 class KubernetesCluster:
@@ -180,7 +183,9 @@ class KubernetesCluster:
         return _checked(f"write the status of {kind.kind} {namespace}/{name}", status, answer)
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        options: Document = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        # A Job stays until its Pods are gone: what they still do would otherwise be seen by nobody.
+        policy = "Foreground" if kind is JOB else "Background"
+        options: Document = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         status, answer = self._call("DELETE", kind.path(namespace, name), options)

@@ -15,6 +15,8 @@ import yaml
 
 from model.artifact import GRAPH, publish, read_manifest
 from model.storage import ObjectStore, open_store
+from tests.cluster.controlled import MANIFESTS as CONTROLLED
+from tests.cluster.controlled import Controller
 from tests.cluster.namespace import Namespace
 from tests.cluster.served import PATIENCE, Served, documents
 from tests.versions import make_version
@@ -36,6 +38,12 @@ def trainer_image() -> str:
     """The trainer's image: that of the manifest unless TRAINER_IMAGE names another."""
     (job,) = documents(kind="Job")
     return os.environ.get("TRAINER_IMAGE") or job["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+@pytest.fixture(scope="session")
+def controller_image() -> str:
+    """The controller's image, unless CONTROLLER_IMAGE names another."""
+    return os.environ.get("CONTROLLER_IMAGE") or "labelwright/controller:dev"
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +127,7 @@ def serve(prepared: Namespace) -> Iterator[Callable[[str, str], Served]]:
         each.delete()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def load(prepared: Namespace, image: str) -> Iterator[Callable[[Served], None]]:
     """Start asking that classifier in every way, from a Pod."""
 
@@ -138,3 +146,33 @@ def load(prepared: Namespace, image: str) -> Iterator[Callable[[Served], None]]:
 
     yield start
     prepared.kubectl("delete", "pod", "load", "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def crds(namespace: Namespace) -> None:
+    """The CRDs, as they are in the manifests."""
+    file = CONTROLLED / "00-crds.yaml"
+    namespace.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file))
+    names = [each["metadata"]["name"] for each in yaml.safe_load_all(file.read_text())]
+    namespace.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", *names)
+
+
+@pytest.fixture(scope="session")
+def controller(
+    namespace: Namespace, versions: ObjectStore, crds: None, controller_image: str, trainer_image: str, image: str
+) -> Iterator[Controller]:
+    """Two replicas by the chart, with the rights that it gives, and the Secret that the TextClassifiers name."""
+    if not shutil.which("helm"):
+        pytest.fail("helm is not on the PATH: these tests need it.", pytrace=False)
+    (secret,) = yaml.safe_load_all((CONTROLLED / "00-object-storage.yaml").read_text())
+    secret["stringData"] |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": "http://minio:9000"}
+    namespace.apply([secret])
+    images = {"controller": controller_image, "trainer": trainer_image, "predictor": image}
+    values: dict[str, object] = {"crds.install": False, "controller.replicas": 2, "controller.logFormat": "text"}
+    for name, each in images.items():
+        repository, _, tag = each.rpartition(":")
+        values[f"images.{name}"] = {"repository": repository, "tag": tag}
+    found = Controller(namespace)
+    found.install(values)
+    yield found
+    found.uninstall()

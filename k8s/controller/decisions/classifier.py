@@ -101,7 +101,8 @@ def _train(seen: Seen, rollout: RollOut) -> tuple[tuple[Step, ...], Run | None]:
     run = training_run(
         seen.classifier,
         sequence=max((each.sequence for each in seen.runs), default=0) + 1,
-        previous=seen.newest.name if seen.newest else "",
+        # Where all runs were deleted by hand, another than the first: its name is taken, by what it has published.
+        previous=seen.newest.name if seen.newest else str(seen.served.get("version", "")),
         trigger=trigger,
         served=served,
     )

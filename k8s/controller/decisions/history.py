@@ -51,7 +51,7 @@ def _old_runs(seen: Seen, in_use: set[str]) -> tuple[Step, ...]:
     """Of runs that are over, without files that somebody would have to find again, and not the newest."""
     surplus = seen.runs[: -seen.spec.history.runs]
     return tuple(
-        Delete(TRAINING_RUN, run.document) for run in surplus if run.is_over and not run.has_files and run.name not in in_use
+        Delete(TRAINING_RUN, run.document) for run in surplus if run.is_over and not run.has_left and run.name not in in_use
     )
 
 
@@ -60,7 +60,9 @@ def _old_versions(seen: Seen, in_use: set[str]) -> tuple[str, ...]:
     # What lies in a storage of before stays: its credentials may be gone.
     published = [run for run in seen.runs if run.has_files and run.status["artifactUri"].startswith(storage)]
     kept = min(history.versions, history.runs)
-    return tuple(run.name for run in published[:-kept] if run.name not in in_use)
+    # One that was stopped may have published at the last moment, or has left checkpoints.
+    stopped = [run for run in seen.runs if run.state == "Superseded" and run.has_left]
+    return tuple(run.name for run in (*published[:-kept], *stopped) if run.name not in in_use)
 
 
 def _files_are_gone(seen: Seen, version: str) -> Step:

@@ -93,11 +93,19 @@ def _choices(seen: Seen) -> Iterator[Version]:
     ]
     if pinned:
         yield _pinned(seen, pinned)
-    elif passed and not (seen.spec.suspend and seen.served):
+    elif passed and not (seen.spec.suspend and seen.served) and not _is_before_what_is_served(seen, passed[0].name):
         yield passed[0]
     if seen.served:
         yield Version(seen.served["version"], seen.served["uri"], seen.served.get("score"))
     yield from passed
+
+
+def _is_before_what_is_served(seen: Seen, version: str) -> bool:
+    """Whether it is older than the served version, whose run was deleted by hand."""
+    run = seen.run_of(version)
+    if not seen.served or run is None or seen.run_of(seen.served["version"]) is not None:
+        return False
+    return run.created <= parse_time(seen.served["since"])
 
 
 def _pinned(seen: Seen, version: str) -> Version:

@@ -110,7 +110,9 @@ def _after(seen: SeenRun) -> Plan:
 def _supersede(seen: SeenRun) -> Plan:
     """First the Job goes, then it is said that it has gone."""
     if seen.job is not None and ended(seen.job) is None:
-        return Plan((Delete(JOB, seen.job),), again=LOOK_AGAIN)
+        began = seen.job.get("status", {}).get("startTime") or seen.job["metadata"]["creationTimestamp"]
+        steps = (Delete(JOB, seen.job),)
+        return _status(seen, steps=steps, message="is being stopped", startedAt=began, again=LOOK_AGAIN)
     if seen.job is not None and ended(seen.job) == "Complete" and results(seen.pods):
         return _complete(seen)  # it was faster
     superseded = names.SUPERSEDED in (seen.run["metadata"].get("annotations") or {})

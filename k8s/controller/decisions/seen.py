@@ -71,6 +71,12 @@ class Run:
         return bool(self.status.get("artifactUri")) and not self.files_deleted
 
     @property
+    def has_left(self) -> bool:
+        """Whether something of it may lie in the storage."""
+        stopped = self.state == "Superseded" and self.has_begun
+        return (self.has_files or stopped) and not self.files_deleted
+
+    @property
     def files_deleted(self) -> bool:
         """Whether its version was deleted, by history.versions."""
         return (self.document["metadata"].get("annotations") or {}).get(names.FILES) == "deleted"

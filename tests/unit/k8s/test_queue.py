@@ -193,6 +193,7 @@ class QueueAsAModel(RuleBasedStateMachine):
         if found:
             self.wanted.remove(found)
             self.busy.add(found)
+            self.later.pop(found, None)  # who works on it says anew when
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data())

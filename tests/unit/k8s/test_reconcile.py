@@ -1,0 +1,229 @@
+"""A pass from its beginning to its end, with what may come in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from k8s.controller import names
+from k8s.controller.cluster import Conflict, Refused
+from k8s.controller.kinds import INFERENCE_SERVICE, JOB, SERVING_RUNTIME, TEXT_CLASSIFIER, TRAINING_RUN, Document, Kind
+from k8s.controller.objects import condition
+from k8s.controller.queue import Key
+from tests.fakes import Wrapped
+from tests.unit.k8s.invariants import nothing_is_left
+from tests.unit.k8s.simulation import NAME, SPACE, Simulation
+
+ITSELF = Key("TextClassifier", SPACE, NAME)
+
+
+class Refusing(Wrapped):
+    """An API server that does not allow this."""
+
+    def __init__(self, cluster: Any, *, verb: str, kind: Kind) -> None:
+        super().__init__(cluster)
+        self.what = verb, kind
+
+    def around(self, verb: str, kind: Kind, call: Callable[[], Any]) -> Any:
+        if (verb, kind) == self.what:
+            raise Refused(f"{verb} {kind.kind}: exceeded quota")
+        return call()
+
+
+@pytest.fixture
+def ready() -> Simulation:
+    """A classifier that is trained and served."""
+    simulation = Simulation()
+    simulation.add()
+    simulation.settle()
+    assert simulation.status["state"] == "Ready"
+    return simulation
+
+
+def test_a_new_classifier_comes_to_be_served(ready: Simulation) -> None:
+    status = ready.status
+    assert ready.states() == ["Published"]
+    assert status["version"] == ready.runs()[0]["metadata"]["name"]
+    assert (status["score"], status["url"]) == (0.9, "http://papers-predictor.one")
+    reasons = {each["type"]: each["reason"] for each in status["conditions"]}
+    assert reasons == {
+        "Ready": "Answers", "Trained": "Published", "GatePassed": "Passed", "Served": "EveryPod", "Progressing": "Idle",
+        "Degraded": "AsExpected",
+    }  # fmt: skip
+
+
+def test_what_is_refused_is_told_and_tried_again() -> None:
+    simulation = Simulation()
+    simulation.restart(lambda cluster: Refusing(cluster, verb="create", kind=TRAINING_RUN))
+    simulation.add()
+    with pytest.raises(Refused):
+        simulation.reconciler.reconcile(ITSELF)
+    assert simulation.status["state"] == "Degraded"
+    assert condition(simulation.classifier, "Degraded")["reason"] == "Refused"
+    assert "exceeded quota" in condition(simulation.classifier, "Degraded")["message"]
+    simulation.restart()
+    simulation.settle()
+    assert simulation.status["state"] == "Ready"
+
+
+def test_a_job_that_is_refused_is_told_by_its_run() -> None:
+    simulation = Simulation()
+    simulation.restart(lambda cluster: Refusing(cluster, verb="create", kind=JOB))
+    simulation.add()
+    simulation.rest()
+    (run,) = simulation.runs()
+    assert run["status"]["state"] == "Pending"
+    assert "exceeded quota" in run["status"]["message"]
+
+
+def test_a_spec_that_cannot_be_read_changes_nothing_but_the_status(ready: Simulation) -> None:
+    ready.cluster.defaults = lambda document: document
+    ready.edit({"later": "a field of another release"})
+    before = ready.cluster.get(INFERENCE_SERVICE, SPACE, NAME)
+    ready.settle()
+    assert ready.status["state"] == "Invalid"
+    assert condition(ready.classifier, "Degraded")["message"] == "spec.later is not a field"
+    assert condition(ready.classifier, "Ready")["status"] == "True"
+    assert ready.cluster.get(INFERENCE_SERVICE, SPACE, NAME) == before
+
+
+def test_what_came_of_a_run_stays_though_its_spec_cannot_be_read(ready: Simulation) -> None:
+    ready.cluster.defaults = lambda document: document
+    (run,) = ready.runs()
+    ready.cluster.merge(TRAINING_RUN, SPACE, run["metadata"]["name"], {"spec": {"later": 1}})
+    ready.settle()
+    assert ready.runs()[0]["status"] == run["status"]
+
+
+def test_a_schedule_that_never_comes_is_told_and_what_is_served_stays(ready: Simulation) -> None:
+    ready.edit({"triggers": {"schedule": "0 0 30 2 *"}, "training": {"seed": 1}})
+    ready.settle()
+    assert ready.status["state"] == "Invalid"
+    assert "spec.triggers.schedule" in condition(ready.classifier, "Degraded")["message"]
+    assert len(ready.runs()) == 1
+    assert condition(ready.classifier, "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize("kind", [INFERENCE_SERVICE, SERVING_RUNTIME], ids=lambda kind: kind.kind)
+def test_what_was_deleted_is_made_again(ready: Simulation, kind: Kind) -> None:
+    before = ready.cluster.get(kind, SPACE, NAME)
+    ready.cluster.delete(kind, SPACE, NAME)
+    ready.settle()
+    after = ready.cluster.get(kind, SPACE, NAME)
+    assert before is not None
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert ready.status["state"] == "Ready"
+
+
+@pytest.mark.parametrize("kind", [INFERENCE_SERVICE, SERVING_RUNTIME], ids=lambda kind: kind.kind)
+def test_what_was_deleted_while_nobody_heard_is_made_again_in_time(ready: Simulation, kind: Kind) -> None:
+    ready.is_deaf = True
+    ready.cluster.delete(kind, SPACE, NAME)
+    ready.world.settle()
+    ready.is_deaf = False
+    ready.settle(7200)
+    assert ready.cluster.get(kind, SPACE, NAME) is not None
+    assert ready.status["state"] == "Ready"
+
+
+def test_what_was_changed_by_hand_is_changed_back(ready: Simulation) -> None:
+    change = {"spec": {"predictor": {"minReplicas": 7}}}
+    ready.cluster.merge(INFERENCE_SERVICE, SPACE, NAME, change)
+    ready.settle()
+    service = ready.cluster.get(INFERENCE_SERVICE, SPACE, NAME)
+    assert service is not None
+    assert service["spec"]["predictor"]["minReplicas"] == 1
+
+
+def test_an_object_that_changed_since_it_was_read_is_left_for_the_next_pass(ready: Simulation) -> None:
+    class Meanwhile(Wrapped):
+        def around(self, verb: str, kind: Kind, call: Callable[[], Any]) -> Any:
+            if (verb, kind) == ("write_status", TEXT_CLASSIFIER):
+                ready.cluster.merge(TEXT_CLASSIFIER, SPACE, NAME, {"metadata": {"annotations": {"by": "somebody"}}})
+            return call()
+
+    ready.restart(Meanwhile)
+    ready.edit({"suspend": True})
+    with pytest.raises(Conflict):
+        ready.reconciler.reconcile(ITSELF)
+
+
+def test_a_version_that_never_becomes_ready_is_given_up_for_the_one_before(ready: Simulation) -> None:
+    first = ready.status["version"]
+    ready.world.outcome = lambda job: _broken(ready, job)
+    ready.edit({"training": {"seed": 1}})
+    ready.settle()
+    assert ready.states() == ["Published", "Published"]
+    assert ready.status["version"] == first
+    assert ready.status["state"] == "Degraded"
+    assert condition(ready.classifier, "Ready")["status"] == "True"
+    (failed,) = ready.status["failedRollouts"]
+    assert failed["version"] == ready.runs()[1]["metadata"]["name"]
+
+
+def _broken(simulation: Simulation, job: Document) -> Any:
+    found = simulation.trainer(job)
+    simulation.world.broken_versions.add(str(found.artifact_uri))
+    return found
+
+
+def test_a_look_at_a_dataset_of_before_the_last_training_starts_none(ready: Simulation) -> None:
+    """The note on the old content stays; the training for another reason has read the new one."""
+    ready.edit({"triggers": {"datasetChange": True, "datasetCheckInterval": "10m"}})
+    ready.settle(700)
+    assert "sha256" in ready.status["dataset"]
+    ready.trainer.contents["s3://datasets/papers/"] = "new"
+    ready.edit({"training": {"seed": 1}})
+    ready.settle(1500)
+    assert [run["spec"]["trigger"]["reason"] for run in ready.runs()] == ["NewSpec", "NewSpec"]
+
+
+def test_a_change_of_the_score_that_is_compared_is_measured() -> None:
+    simulation = Simulation()
+    simulation.add({"gate": {"minimum": 0.95}})
+    simulation.settle()
+    simulation.edit({"gate": {"minimum": 0.1, "score": "macro-f1"}})
+    simulation.settle()
+    assert simulation.states() == ["Rejected", "Published"]
+    assert simulation.runs()[1]["status"]["result"]["gate"]["score"] == "macro-f1"
+
+
+@pytest.mark.parametrize(("policy", "left"), [("Keep", 1), ("Delete", 0)])
+def test_of_a_deleted_classifier_nothing_is_left_but_versions_that_are_to_be_kept(policy: str, left: int) -> None:
+    simulation = Simulation()
+    simulation.add({"storage": {"deletionPolicy": policy}})
+    simulation.settle()
+    simulation.remove()
+    simulation.settle()
+    assert simulation.cluster.get(TEXT_CLASSIFIER, SPACE, NAME) is None
+    nothing_is_left(simulation)
+    assert len(simulation.trainer.published) == left
+
+
+def test_a_classifier_of_another_mind_about_its_versions_is_let_go_without_them() -> None:
+    simulation = Simulation()
+    simulation.add({"storage": {"deletionPolicy": "Delete"}})
+    simulation.settle()
+    assert simulation.classifier["metadata"]["finalizers"] == [names.FINALIZER]
+    simulation.edit({"storage": {"deletionPolicy": "Keep"}})
+    simulation.settle()
+    assert not simulation.classifier["metadata"].get("finalizers")
+
+
+def test_what_is_gone_needs_nothing() -> None:
+    simulation = Simulation()
+    assert simulation.reconciler.reconcile(ITSELF) is None
+    assert simulation.reconciler.reconcile(Key("TrainingRun", SPACE, "gone")) is None
+
+
+def test_a_run_that_is_deleted_while_it_trains_takes_its_job_with_it(ready: Simulation) -> None:
+    ready.make_run("hand")
+    while not ready.cluster.get(JOB, SPACE, "hand"):
+        assert ready.work_once()
+    ready.cluster.delete(TRAINING_RUN, SPACE, "hand")
+    ready.settle()
+    assert ready.cluster.get(JOB, SPACE, "hand") is None
+    assert "activeRun" not in ready.status
