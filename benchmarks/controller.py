@@ -1,0 +1,149 @@
+"""The controller with 200 classifiers: how long a pass takes, how often it calls the API server, how much memory it needs.
+
+    python benchmarks/controller.py [--classifiers 200] [--changes 50] [--idle-seconds 120]
+
+Everything is real but the Pods: the API server and KServe of the kubeconfig, the controller as a process with an account of
+its own, Jobs, Deployments. What a Pod would do is told to the API server by a Node that has no machine (controller_node.py),
+so a training takes two seconds and no predictor runs. Needs all rights in the cluster, the CRDs of k8s/manifests/controller,
+KServe, openssl, and an API server that can reach this machine. Touches one namespace of its own; a Node, a webhook and flow
+schemas hold for that namespace only, and go with it.
+
+Ends with 1 if a figure misses its goal. After a kill: `kubectl delete node,namespace NAME`, of the name that is printed first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from controller_api import Api, Document, Refused
+from controller_classifiers import Classifiers
+from controller_goals import Figure, of_idleness, of_work
+from controller_node import StubNode
+from controller_process import CallCounter, Controller, Reading
+
+GONE = 300.0  # seconds for the namespace
+
+
+def main() -> None:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classifiers", type=int, default=200)
+    parser.add_argument("--changes", type=int, default=50, help="classifiers whose spec is changed")
+    parser.add_argument("--idle-seconds", type=float, default=120)
+    parser.add_argument("--log", type=Path, help="where to leave what the controller has logged")
+    arguments = parser.parse_args()
+    figures = asyncio.run(until_told_to_stop(measure(arguments)))
+    sys.exit(0 if all(each.is_met for each in figures) else 1)
+
+
+async def until_told_to_stop(work: Coroutine[Any, Any, list[Figure]]) -> list[Figure]:
+    """Ctrl-C and SIGTERM cancel the work, which then cleans up."""
+    task = asyncio.create_task(work)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        sys.exit(130)
+
+
+async def measure(arguments: argparse.Namespace) -> list[Figure]:
+    """The phases one after the other, and their figures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        async with Api.opened() as api, placed(api, folder) as node:
+            calls = CallCounter(api, node.namespace)
+            await calls.install(node.owner)
+            controller = Controller(api, node.namespace, folder, calls)
+            await controller.admit()
+            try:
+                async with Classifiers.watched(api, node.namespace, arguments.classifiers) as classifiers:
+                    return await phases(controller, classifiers, arguments)
+            finally:
+                await controller.stop()
+                if arguments.log:
+                    shutil.copy(folder / "controller.log", arguments.log)
+
+
+@asynccontextmanager
+async def placed(api: Api, folder: Path) -> AsyncIterator[StubNode]:
+    """A namespace and its node. The node lives until the namespace is gone: it has to let the Pods go."""
+    name = f"lw-bench-{uuid.uuid4().hex[:6]}"
+    print(f"namespace and node {name}", flush=True)
+    namespace = await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    try:
+        async with StubNode.running(api, namespace, folder) as node:
+            try:
+                yield node
+            finally:
+                await delete(api, namespace)
+    except BaseException:
+        await delete(api, namespace)
+        raise
+
+
+async def delete(api: Api, namespace: Document) -> None:
+    """Delete the namespace, and wait until it is gone."""
+    path, end = f"/api/v1/namespaces/{namespace['metadata']['name']}", time.monotonic() + GONE
+    while time.monotonic() < end:
+        try:
+            await api.call("DELETE", path)
+        except Refused as error:
+            if error.status == 404:
+                return
+            if error.status != 409:  # it is on its way out
+                raise
+        await asyncio.sleep(2)
+
+
+async def phases(controller: Controller, classifiers: Classifiers, arguments: argparse.Namespace) -> list[Figure]:
+    """Make them, leave them alone, change some, start the controller anew."""
+    number, changes = arguments.classifiers, arguments.changes
+    await controller.start()
+    await controller.until_quiet()
+    started, before = time.monotonic(), await controller.read()
+    ready = await classifiers.make()
+    await controller.until_quiet()
+    made = await controller.read()
+    figures = told(f"{number} classifiers are made", of_work(before, made, seconds=ready - started, objects=number))
+
+    before = await controller.read()
+    await asyncio.sleep(arguments.idle_seconds)
+    figures += told(f"{number} classifiers are left alone", of_idleness(before, await controller.read()))
+
+    started, before = time.monotonic(), await controller.read()
+    ready = await classifiers.change(changes, seed=1)
+    await controller.until_quiet()
+    changed = await controller.read()
+    figures += told(f"{changes} classifiers are changed", of_work(before, changed, seconds=ready - started, objects=changes))
+
+    await controller.stop()
+    started = time.monotonic()
+    await controller.start()
+    quiet = await controller.until_quiet()
+    anew = of_work(Reading.of_none(changed.calls), await controller.read(), seconds=quiet - started, objects=number)
+    return figures + told(f"The controller starts anew with {number} classifiers", anew)
+
+
+def told(phase: str, figures: Iterable[Figure]) -> list[Figure]:
+    """Print them."""
+    print(f"\n{phase} (load of the machine {os.getloadavg()[0]:.1f})")
+    found = list(figures)
+    print(*found, sep="\n", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The classifiers of the benchmark: made, changed, and watched until they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Self
+
+from controller_api import MERGE, Api, Document
+
+PATIENCE = 1200.0  # seconds for all to be ready
+SCHEDULED = 4  # every so many-th has a schedule
+
+
+class Classifiers:
+    """So many TextClassifiers of one namespace."""
+
+    def __init__(self, api: Api, namespace: str, number: int) -> None:
+        self._api = api
+        self._path = f"/apis/labelwright.dev/v1alpha1/namespaces/{namespace}/textclassifiers"
+        self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
+        self._statuses: dict[str, Document] = {}
+        self.names = [f"classifier-{each:04}" for each in range(number)]
+
+    @classmethod
+    @asynccontextmanager
+    async def watched(cls, api: Api, namespace: str, number: int) -> AsyncIterator[Self]:
+        """None of them is there yet; from now on it is known what their statuses say."""
+        found = cls(api, namespace, number)
+        task = asyncio.create_task(found._watch())
+        try:
+            yield found
+        finally:
+            task.cancel()
+
+    async def make(self) -> float:
+        """Make all; when the last was ready."""
+        await self._api.call(
+            "POST", self._secrets, {"metadata": {"name": "storage"}, "stringData": {"AWS_ACCESS_KEY_ID": "stub"}}
+        )
+        await asyncio.gather(*(self._api.call("POST", self._path, _document(name, at)) for at, name in enumerate(self.names)))
+        return await self._until_ready(dict.fromkeys(self.names))
+
+    async def change(self, number: int, *, seed: int) -> float:
+        """Have so many of them trained anew; when the last served its new version."""
+        names = self.names[:number]
+        before = {name: str(self._statuses[name].get("version")) for name in names}
+        change = {"spec": {"training": {"seed": seed}}}
+        await asyncio.gather(*(self._api.call("PATCH", f"{self._path}/{name}", change, content=MERGE) for name in names))
+        return await self._until_ready(before)
+
+    async def _until_ready(self, before: Mapping[str, str | None]) -> float:
+        """Wait until each of them is ready with another version than before."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            left = [name for name, version in before.items() if not self._is_ready(name, version)]
+            if not left:
+                return time.monotonic()
+            await asyncio.sleep(0.2)
+        raise TimeoutError(f"{len(left)} were not ready after {PATIENCE:g} s, such as {left[0]}: {self._statuses.get(left[0])}")
+
+    def _is_ready(self, name: str, before: str | None) -> bool:
+        status = self._statuses.get(name, {})
+        return status.get("state") == "Ready" and status.get("version") != before
+
+    async def _watch(self) -> None:
+        async for event in self._api.watch(self._path):
+            document = event["object"]
+            self._statuses[document["metadata"]["name"]] = document.get("status") or {}
+
+
+def _document(name: str, at: int) -> Document:
+    """Linear; looks for other data every hour; some are trained every night, too."""
+    triggers = {"datasetChange": True, "datasetCheckInterval": "1h", **({} if at % SCHEDULED else {"schedule": "0 3 * * *"})}
+    spec = {
+        "dataset": {"uri": f"s3://stub/{name}.parquet"},
+        "training": {"architecture": "linear"},
+        "triggers": triggers,
+        "storage": {"uri": "s3://stub/versions", "secretName": "storage"},
+    }
+    return {"apiVersion": "labelwright.dev/v1alpha1", "kind": "TextClassifier", "metadata": {"name": name}, "spec": spec}
