@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from k8s.controller.__main__ import main as controller
-from k8s.controller.kinds import CRD, EVENT, KINDS, LEASE
+from k8s.controller.kinds import CRD, EVENT, KINDS, LEASE, SERVICE_ACCOUNT
 from tests.cluster.namespace import Document, Namespace
 
 CHART = Path(__file__).parents[2] / "charts" / "labelwright"
@@ -235,7 +235,7 @@ def test_for_all_namespaces_it_has_one_cluster_role_with_the_same_rules() -> Non
 def test_it_may_touch_the_kinds_that_it_knows_and_no_secret() -> None:
     rules = one(rendered(), "Role")["rules"]
     granted = {(group, name.partition("/")[0]) for rule in rules for group in rule["apiGroups"] for name in rule["resources"]}
-    known = {(each.api_version.rpartition("/")[0], each.plural) for each in KINDS if each not in (CRD, LEASE)}
+    known = {(each.api_version.rpartition("/")[0], each.plural) for each in KINDS if each not in (CRD, LEASE, SERVICE_ACCOUNT)}
 
     assert granted == known
     assert "*" not in json.dumps(rules)

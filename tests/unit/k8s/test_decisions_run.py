@@ -182,7 +182,8 @@ def test_a_cancelled_run_is_over_once_its_job_is_gone() -> None:
     cancelled = run(NAME, spec={"cancelled": True})
     first, then = decided(cancelled, job=job(), pods=[pod(phase="Running")]), decided(cancelled)
     assert steps(first) == ["Delete Job"]
-    assert first.status is not None and first.status["message"] == "is being stopped"
+    assert first.status is not None
+    assert first.status["message"] == "is being stopped"
     assert (steps(then), state(then)) == ([], "Superseded")
 
 
