@@ -20,6 +20,8 @@ from model.storage import StorageError
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def download(uri: str, folder: Path) -> None:
     """Copy the published version at URI (s3://) into FOLDER."""
+    if not uri.startswith("s3://"):  # of others `fetch` makes no copy
+        raise click.UsageError(f"URI is {uri!r}: expected s3://bucket/prefix/")
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     try:
