@@ -141,6 +141,8 @@ def test_a_version_that_does_not_get_ready_is_left_for_the_one_before(pets: Clas
 def test_without_the_pin_the_newest_version_that_passed_is_served_again(pets: Classifier, asking: Asking, life: Life) -> None:
     pets.patch(serving=None)
     pets.wait_until_served(life.second)
+    # Some ask seldom, by connections that they keep.
+    wait_until(lambda: all(life.second in each for each in asking.answers().values()), "every way sees it", seconds=PATIENCE)
     asking.stop()
 
     assert pets.condition("Degraded")["status"] == "False"

@@ -155,7 +155,7 @@ def test_another_version_is_trained_when_the_only_run_is_deleted_by_hand(dogs: C
     dogs.namespace.kubectl("delete", RUN, life.training)
     another = dogs.wait_for_another(life.training)
 
-    assert dogs.versions() == {life.training, another}
+    assert dogs.versions() >= {life.training, another}  # and what the Pod of the other may have finished meanwhile
     assert dogs.answer(TEXT) == (["dogs"], another)
 
 
