@@ -31,7 +31,7 @@ LEASE = "labelwright-controller"
     "--leader-election-namespace", help="Of the Lease by which one of several replicas leads; without it, none is asked."
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of standard error.")
-@click.option("--threads", type=click.IntRange(1, 64), default=4, show_default=True, help="Objects looked at side by side.")
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Objects looked at side by side.")
 def main(
     namespaces: tuple[str, ...], *, all_namespaces: bool, leader_election_namespace: str | None, log_format: str, **options: Any
 ) -> None:
@@ -48,7 +48,7 @@ def main(
         signal.signal(each, lambda *_: stop.set())
     images = Images(options["trainer_image"], options["predictor_image"], options["pull_policy"])
     try:
-        cluster = from_environment(threads=options["threads"])
+        cluster = from_environment(threads=options["threads"] + 1)
         controller = Controller(cluster, images, prometheus_url=options["prometheus_url"], threads=options["threads"])
         with controller.telling(options["metrics_port"]):
             if leader_election_namespace is None:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reconciler:
-    """What every pass needs. Any thread may call; no two at once with the same key."""
+    """What every pass needs. Any thread may call; no two at once with the same key. record: writes events; none: at once."""
 
     cluster: Cluster
     observer: Observer
@@ -38,6 +38,7 @@ class Reconciler:
     metrics: Metrics
     applied: Applied
     now: Callable[[], datetime]
+    record: Callable[[Document], None] | None = None
 
     def reconcile(self, key: Key) -> float | None:
         """Look at the object and do what it needs. After how many seconds to look again, if nothing happens before.
@@ -99,7 +100,7 @@ class Reconciler:
             if self.cluster.write_status({**document, "status": status}) is None:
                 return  # deleted meanwhile
             for event in events(document, before, status, self.now()):
-                self.cluster.create(event)
+                (self.record or self.cluster.create)(event)
         tell(self.metrics, kind_of(document), {**document, "status": status}, before)
 
 

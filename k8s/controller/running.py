@@ -20,6 +20,7 @@ from k8s.controller.probe import HttpProbe
 from k8s.controller.prometheus import Prometheus
 from k8s.controller.queue import WorkQueue
 from k8s.controller.reconcile import Reconciler
+from k8s.controller.recorder import Recorder
 from k8s.controller.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,10 @@ class Controller:
         metrics = Metrics(self._registry, waiting=lambda: len(self._queue))
         measurements = Prometheus(prometheus_url) if prometheus_url else None
         observer = Observer(cluster, HttpProbe(), measurements)
-        reconciler = Reconciler(cluster, observer, images, metrics, self._applied, lambda: datetime.now(UTC))
+        self._recorder = Recorder(cluster)
+        reconciler = Reconciler(
+            cluster, observer, images, metrics, self._applied, now=lambda: datetime.now(UTC), record=self._recorder
+        )
         self._workers = Workers(self._queue, reconciler.reconcile, metrics, threads=threads)
 
     @contextmanager
@@ -53,6 +57,7 @@ class Controller:
         watching.start()
         stop.wait()
         self._workers.stop()
+        self._recorder.close()
         watching.join()
 
     def _watch(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
