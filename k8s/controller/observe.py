@@ -9,7 +9,7 @@ from k8s.controller import names
 from k8s.controller.cluster import Cluster, Refused
 from k8s.controller.decisions.rollout import must_ask
 from k8s.controller.decisions.run import FINAL, SeenRun, belongs_to_a_classifier
-from k8s.controller.decisions.seen import Measured, Seen, SmallJob, ordered, served_uri
+from k8s.controller.decisions.seen import Measured, Run, Seen, SmallJob, ordered, served_uri
 from k8s.controller.kinds import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.objects import is_true, owned_by
 from k8s.controller.probe import Probe
@@ -46,13 +46,14 @@ class Observer:
         """A TextClassifier and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_text_classifier(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        service, unserved = self._service(namespace, name)
+        runs = ordered(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"])
+        service, unserved = self._service(namespace, name) if _is_to_be_served(document, spec, runs) else (None, None)
         taken = service is not None and not owned_by(service, metadata["uid"])
         seen = Seen(
             classifier=document,
             spec=spec,
-            runs=ordered(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"]),
-            jobs=self._small_jobs(document),
+            runs=runs,
+            jobs=self._small_jobs(document) if _has_small_jobs(document, spec, runs) else (),
             service=None if taken else service,
             deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)) if service and not taken else None,
             now=now,
@@ -114,3 +115,16 @@ class Observer:
         except MeasurementsUnavailable as error:
             return Measured(problem=str(error))
         return Measured(drift, corrections)
+
+
+def _is_to_be_served(classifier: Document, spec: TextClassifierSpec, runs: tuple[Run, ...]) -> bool:
+    """Whether there may be an InferenceService, or has to be."""
+    status = classifier.get("status") or {}
+    return bool(spec.serving.version or status.get("served") or status.get("rollout") or any(run.may_be_served for run in runs))
+
+
+def _has_small_jobs(classifier: Document, spec: TextClassifierSpec, runs: tuple[Run, ...]) -> bool:
+    """Whether the dataset is looked at, or versions may have to be deleted."""
+    looks = spec.triggers.dataset_change or "dataset" in (classifier.get("status") or {})
+    stopped = any(run.state == "Superseded" for run in runs)
+    return looks or stopped or "deletionTimestamp" in classifier["metadata"] or len(runs) > 1
