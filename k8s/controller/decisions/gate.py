@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from k8s.controller.resources import GateSpec
 from model.run_result import GateScores
 
+ROUNDING = 1e-9  # of a score and a tolerance that are exactly as far apart as people write them
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -23,10 +25,10 @@ def judge(scores: GateScores, gate: GateSpec) -> Verdict:
     """
     said, missed = [f"{scores.score} is {scores.value:.4f}"], False
     if gate.minimum is not None:
-        missed = scores.value < gate.minimum
+        missed = scores.value < gate.minimum - ROUNDING
         said.append(f"{'below' if missed else 'reaches'} spec.gate.minimum {gate.minimum:g}")
     if scores.served_value is not None:
-        worse = scores.value < scores.served_value - gate.tolerance
+        worse = scores.value < scores.served_value - gate.tolerance - ROUNDING
         missed = missed or worse
         how = "worse than" if worse else "not worse than"
         said.append(
