@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from k8s.controller.applied import Applied
 from k8s.controller.builders.training_job import Images
-from k8s.controller.cluster import Cluster, Refused
+from k8s.controller.cluster import Cluster, Refused, Unavailable
 from k8s.controller.decisions.classifier import decide
 from k8s.controller.decisions.deletion import GOING, let_go, released
 from k8s.controller.decisions.run import decide_run
@@ -53,16 +53,30 @@ class Reconciler:
             return None
         try:
             plan = self._plan(document)
-            for step in plan.steps:
-                self._do(step)
         except Refused as error:
-            if "deletionTimestamp" in document["metadata"] and GOING in str(error):
-                self._do(released(document))  # its versions stay: nothing that deletes them can be made here any more
-                return None
             self._write(document, refused(document, str(error), self.now()))
             raise
+        failure = self._do_all(plan.steps)
+        if isinstance(failure, Refused):
+            if "deletionTimestamp" in document["metadata"] and GOING in str(failure):
+                self._do(released(document))  # its versions stay: nothing that deletes them can be made here any more
+                return None
+            said = {**document, "status": plan.status or document.get("status") or {}}
+            plan = replace(plan, status=refused(said, str(failure), self.now()))
         self._write(document, plan.status)
+        if failure is not None:
+            raise failure
         return plan.again
+
+    def _do_all(self, steps: tuple[Step, ...]) -> Refused | Unavailable | None:
+        """Each of them, whatever becomes of the others: what serves must not hinder what trains. The first failure."""
+        failure: Refused | Unavailable | None = None
+        for step in steps:
+            try:
+                self._do(step)
+            except (Refused, Unavailable) as error:
+                failure = failure or error
+        return failure
 
     def _plan(self, document: Document) -> Plan:
         try:

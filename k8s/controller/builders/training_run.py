@@ -29,12 +29,12 @@ def training_run(classifier: Document, *, sequence: int, previous: str, trigger:
     }
 
 
-def adopted(classifier: Document, *, sequence: int, served: Document | None) -> Document:
+def adopted(classifier: Document, *, sequence: int) -> Document:
     """The change that makes a run that was made by hand one of the classifier's."""
     trigger = {"reason": "Manual", "token": "", "message": "made by hand"}
     return {
         "metadata": belonging(classifier, sequence=sequence),
-        "spec": {**asked_for(classifier), "trigger": trigger, **_served(served)},
+        "spec": {**asked_for(classifier), "trigger": trigger},
     }
 
 
@@ -51,6 +51,13 @@ def asked_for(classifier: Document) -> Document:
     """The part of the spec that a training is made of."""
     spec = classifier["spec"]
     return {field: spec[field] for field in TAKEN if field in spec}
+
+
+def comparable(served: Document | None, storage: str) -> Document | None:
+    """The served version, if the run's storage has it: of another one it may not have the keys."""
+    if not served or not str(served["uri"]).startswith(f"{storage.rstrip('/')}/"):
+        return None
+    return {"version": served["version"], "uri": served["uri"]}
 
 
 def _served(served: Document | None) -> Document:

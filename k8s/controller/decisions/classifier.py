@@ -7,7 +7,7 @@ from datetime import timedelta
 from k8s.controller import names
 from k8s.controller.builders.serving import inference_service, serving_runtime
 from k8s.controller.builders.training_job import Images
-from k8s.controller.builders.training_run import asked_for, training_run
+from k8s.controller.builders.training_run import asked_for, comparable, training_run
 from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import Facts, conditions, state
 from k8s.controller.decisions.dataset import Checked, check
@@ -74,8 +74,14 @@ def _finalizers(seen: Seen) -> list[str] | None:
 def _serve(seen: Seen, rollout: RollOut, images: Images) -> tuple[Step, ...]:
     if rollout.uri is None or seen.taken or seen.unserved:
         return ()
-    documents = (serving_runtime(seen.classifier, images), inference_service(seen.classifier, seen.spec, images, uri=rollout.uri))
-    return tuple(Apply(each) for each in documents)
+    runtime = Apply(serving_runtime(seen.classifier, images))
+    if (
+        seen.service is not None
+        and rollout.uri == seen.uri
+        and not rollout.uri.startswith(f"{seen.spec.storage.uri.rstrip('/')}/")
+    ):
+        return (runtime,)  # what lies in a storage of before is fetched with the keys of before
+    return runtime, Apply(inference_service(seen.classifier, seen.spec, images, uri=rollout.uri))
 
 
 def _active(seen: Seen) -> Run | None:
@@ -92,31 +98,33 @@ def _train(seen: Seen, rollout: RollOut) -> tuple[tuple[Step, ...], Run | None]:
         asked = asked_for(seen.classifier)
         stale = [run for run in seen.active if not run.asks_for_the_same(asked) and not run.document["spec"].get("cancelled")]
         stop = {"metadata": {"annotations": {names.SUPERSEDED: "true"}}, "spec": {"cancelled": True}}
-        return tuple(Merge(TRAINING_RUN, run.document, stop) for run in stale), active
-    judged_anew = _judge_anew(seen)
+        judged_by_this = [step for run in seen.active if run not in stale for step in _judge_by_this(seen, run)]
+        return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
+    newest = seen.newest
+    judged_anew = _judge_by_this(seen, newest) if newest is not None and newest.state == "Rejected" else ()
     trigger = None if seen.spec.suspend else triggers.due(seen)
     if trigger is None:
         return judged_anew, None
-    served = {"version": rollout.version, "uri": rollout.uri} if rollout.version else None
+    going = {"version": rollout.version, "uri": rollout.uri} if rollout.version else None
     run = training_run(
         seen.classifier,
         sequence=max((each.sequence for each in seen.runs), default=0) + 1,
         # Where all runs were deleted by hand, another than the first: its name is taken, by what it has published.
         previous=seen.newest.name if seen.newest else str(seen.served.get("version", "")),
         trigger=trigger,
-        served=served,
+        served=comparable(going, seen.spec.storage.uri),
     )
     return (*judged_anew, Create(run)), None
 
 
-def _judge_anew(seen: Seen) -> tuple[Step, ...]:
-    """The newest run follows a change of the gate, so that a version that was refused may pass without another training."""
-    newest, gate = seen.newest, seen.classifier["spec"].get("gate")
-    if newest is None or newest.state != "Rejected" or gate is None or newest.document["spec"].get("gate") == gate:
+def _judge_by_this(seen: Seen, run: Run) -> tuple[Step, ...]:
+    """The run follows a change of the gate: one that goes on, and one that was refused, so that it may pass untrained."""
+    gate = seen.classifier["spec"].get("gate")
+    if gate is None or run.document["spec"].get("gate") == gate or run.document["spec"].get("cancelled"):
         return ()
-    if newest.score_compared != gate.get("score", newest.score_compared):
+    if run.score_compared != gate.get("score", run.score_compared):
         return ()  # it was not measured: that needs another training
-    return (Merge(TRAINING_RUN, newest.document, {"spec": {"gate": {**_cleared(newest), **gate}}}),)
+    return (Merge(TRAINING_RUN, run.document, {"spec": {"gate": {**_cleared(run), **gate}}}),)
 
 
 def _cleared(run: Run) -> dict[str, None]:

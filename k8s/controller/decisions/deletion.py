@@ -9,9 +9,10 @@ from k8s.controller.decisions.history import why
 from k8s.controller.decisions.seen import Seen
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import ended
+from k8s.controller.objects import ended, ended_at, parse_time
 
 LOOK_AGAIN = 5.0  # seconds
+PAUSE = 60.0  # seconds after a Job that could not delete them, before the next
 
 
 GOING = "being terminated"  # what the API server says of a namespace in which nothing can be made any more
@@ -36,7 +37,9 @@ def let_go(seen: Seen, images: Images) -> Plan:
     if ended(found.job) == "Failed":
         message = f"its versions could not be deleted: {why(found)}; spec.storage.deletionPolicy: Keep lets it go without"
         status = {**seen.status, "state": "Failed", "message": message}
-        return Plan((Delete(JOB, found.job),), status, again=60.0)
+        ended_then = parse_time(ended_at(found.job) or found.job["metadata"]["creationTimestamp"])
+        left = PAUSE - (seen.now - ended_then).total_seconds()
+        return Plan(() if left > 0 else (Delete(JOB, found.job),), status, again=max(left, LOOK_AGAIN))
     return Plan((last,)) if ended(found.job) else Plan(again=LOOK_AGAIN)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from k8s.controller import names
 from k8s.controller.builders.small_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.seen import Seen, SmallJob
+from k8s.controller.decisions.seen import Run, Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Merge, Step
 from k8s.controller.kinds import JOB, TRAINING_RUN
 from k8s.controller.objects import condition, ended, results
@@ -51,18 +51,26 @@ def _old_runs(seen: Seen, in_use: set[str]) -> tuple[Step, ...]:
     """Of runs that are over, without files that somebody would have to find again, and not the newest."""
     surplus = seen.runs[: -seen.spec.history.runs]
     return tuple(
-        Delete(TRAINING_RUN, run.document) for run in surplus if run.is_over and not run.has_left and run.name not in in_use
+        Delete(TRAINING_RUN, run.document)
+        for run in surplus
+        if run.is_over and not (run.has_left and _is_here(seen, run)) and run.name not in in_use
     )
 
 
 def _old_versions(seen: Seen, in_use: set[str]) -> tuple[str, ...]:
-    history, storage = seen.spec.history, f"{seen.spec.storage.uri.rstrip('/')}/{seen.name}/"
+    history = seen.spec.history
     # What lies in a storage of before stays: its credentials may be gone.
-    published = [run for run in seen.runs if run.has_files and run.status["artifactUri"].startswith(storage)]
+    published = [run for run in seen.runs if run.has_files and _is_here(seen, run)]
     kept = min(history.versions, history.runs)
     # One that was stopped may have published at the last moment, or has left checkpoints.
-    stopped = [run for run in seen.runs if run.state == "Superseded" and run.has_left]
+    stopped = [run for run in seen.runs if run.state == "Superseded" and run.has_left and _is_here(seen, run)]
     return tuple(run.name for run in (*published[:-kept], *stopped) if run.name not in in_use)
+
+
+def _is_here(seen: Seen, run: Run) -> bool:
+    """Whether what it has left lies in the storage of now."""
+    where = run.status.get("artifactUri") or f"{run.document['spec']['storage']['uri'].rstrip('/')}/"
+    return str(where).startswith(f"{seen.spec.storage.uri.rstrip('/')}/")
 
 
 def _files_are_gone(seen: Seen, version: str) -> Step:

@@ -70,7 +70,7 @@ def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollO
     if _answers(seen, wanted):
         return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, problem)
     served = seen.served or None
-    if served and served["uri"] == wanted.uri and _service_uri(seen) in (wanted.uri, None) and not seen.status.get("rollout"):
+    if served and served["uri"] == wanted.uri and seen.uri in (wanted.uri, None) and not seen.status.get("rollout"):
         return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
     noted = seen.status.get("rollout") or {}
     started = noted["startedAt"] if noted.get("version") == wanted.name else format_time(seen.now)
@@ -124,15 +124,9 @@ def _given_up(seen: Seen, failed: tuple[Document, ...]) -> str | None:
 
 def _answers(seen: Seen, wanted: Version) -> bool:
     """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself."""
-    if _service_uri(seen) != wanted.uri or served_uri(seen.deployment) != wanted.uri:
+    if seen.uri != wanted.uri or served_uri(seen.deployment) != wanted.uri:
         return False
     return bool(seen.answers) and all(answer == wanted.name for answer in seen.answers.values())
-
-
-def _service_uri(seen: Seen) -> str | None:
-    predictor: Document = ((seen.service or {}).get("spec") or {}).get("predictor") or {}
-    uri: str | None = (predictor.get("model") or {}).get("storageUri")
-    return uri
 
 
 def _served(seen: Seen, wanted: Version) -> Document:
@@ -144,7 +138,7 @@ def _served(seen: Seen, wanted: Version) -> Document:
 
 def _again(seen: Seen, wanted: Version, going: Document) -> float:
     """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
-    if _service_uri(seen) == wanted.uri == served_uri(seen.deployment):
+    if seen.uri == wanted.uri == served_uri(seen.deployment):
         return LOOK_AGAIN
     left = parse_duration(seen.spec.serving.rollout.deadline) - (seen.now - parse_time(going["startedAt"])).total_seconds()
     return min(max(left, 0.0) + 1.0, LATE)

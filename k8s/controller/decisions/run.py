@@ -7,7 +7,7 @@ from datetime import datetime
 
 from k8s.controller import names
 from k8s.controller.builders.training_job import Images, meeting_point, training_job
-from k8s.controller.builders.training_run import adopted
+from k8s.controller.builders.training_run import adopted, comparable
 from k8s.controller.decisions.gate import judge
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.wording import in_the_users_terms
@@ -90,10 +90,8 @@ def _adopt(seen: SeenRun) -> Plan:
             "from; expected one, or spec.dataset and spec.storage"
         )
         return _status(seen, state="Failed", message=message, finishedAt=format_time(seen.now))
-    served = (seen.classifier.get("status") or {}).get("served")
-    compared = {"version": served["version"], "uri": served["uri"]} if served else None
     # Behind all that the controller has made: its place among runs of the same second does not matter.
-    return Plan((Merge(TRAINING_RUN, seen.run, adopted(seen.classifier, sequence=0, served=compared)),))
+    return Plan((Merge(TRAINING_RUN, seen.run, adopted(seen.classifier, sequence=0)),))
 
 
 def _after(seen: SeenRun) -> Plan:
@@ -127,10 +125,20 @@ def _start(seen: SeenRun, images: Images) -> Plan:
     if seen.taken:
         message = "there is a Job of this name that was not made for this: delete it, or give this another name"
         return _status(seen, state="Pending", message=message, again=LOOK_AGAIN)
+    if compared := _what_is_served_now(seen):
+        return Plan((Merge(TRAINING_RUN, seen.run, {"spec": {"served": compared}}),))
     steps: tuple[Step, ...] = (Create(training_job(seen.run, seen.spec, images)),)
     if (seen.spec.training or TrainingSpec()).nodes > 1:
         steps = (Create(meeting_point(seen.run, seen.spec)), *steps)
     return _status(seen, steps=steps, state="Pending", message="its Pod starts", again=LOOK_AGAIN)
+
+
+def _what_is_served_now(seen: SeenRun) -> Document | None:
+    """With what a run by hand, which may have waited, is compared; none where that is settled."""
+    by_hand = seen.spec.trigger is not None and seen.spec.trigger.reason == "Manual"
+    if not by_hand or seen.spec.served is not None or seen.classifier is None or seen.spec.storage is None:
+        return None
+    return comparable((seen.classifier.get("status") or {}).get("served"), seen.spec.storage.uri)
 
 
 def _wait(seen: SeenRun) -> Plan:
@@ -193,6 +201,8 @@ def _fail(seen: SeenRun) -> Plan:
     assert seen.job is not None  # noqa: S101 - the caller has looked
     said = next((each.message for each in results(seen.pods) if each.message), None) or last_end(seen.pods)
     failed = condition(seen.job, "Failed")
+    if failed.get("reason") == "DeadlineExceeded":
+        said = None  # that is of an attempt before
     message = said or failed.get("message") or str(failed.get("reason", "its Job failed"))
     return _status(seen, **_times(seen.job), state="Failed", message=in_the_users_terms(message, seen.spec))
 

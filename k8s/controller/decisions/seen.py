@@ -110,11 +110,16 @@ class Run:
         """
         if self.score_compared != (asked.get("gate") or {}).get("score", self.score_compared):
             return False
-        ours = {part: self.document["spec"].get(part) for part in ("dataset", "training", "storage")}
-        theirs = {part: asked.get(part) for part in ("dataset", "training", "storage")}
+        ours, theirs = what_is_trained(self.document["spec"]), what_is_trained(asked)
         if self.state in ("Published", "Rejected"):
             return _what_matters(ours) == _what_matters(theirs)
         return ours == theirs
+
+
+def what_is_trained(asked: Document) -> Document:
+    """Of a spec; what becomes of versions when the classifier is deleted is no matter of a training."""
+    storage = {name: value for name, value in (asked.get("storage") or {}).items() if name != "deletionPolicy"}
+    return {"dataset": asked.get("dataset"), "training": asked.get("training"), "storage": storage}
 
 
 def _what_matters(asked: Document) -> Document:
@@ -214,6 +219,13 @@ class Seen:
     def run_of(self, version: str) -> Run | None:
         """The run that published it, if that is still known."""
         return next((run for run in self.runs if run.name == version), None)
+
+    @property
+    def uri(self) -> str | None:
+        """Of the version that the InferenceService asks for."""
+        predictor: Document = ((self.service or {}).get("spec") or {}).get("predictor") or {}
+        found: str | None = (predictor.get("model") or {}).get("storageUri")
+        return found
 
     @property
     def trouble(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from k8s.controller import names
 from k8s.controller.builders.training_run import asked_for
-from k8s.controller.decisions.seen import Run, Seen, fingerprint
+from k8s.controller.decisions.seen import Run, Seen, fingerprint, what_is_trained
 from k8s.controller.kinds import Document
 from k8s.controller.objects import format_time, parse_time
 from k8s.controller.schedules import Schedule, parse
@@ -46,7 +46,8 @@ def _schedule_has_come(seen: Seen, newest: Run) -> Document | None:
 
 def _dataset_has_changed(seen: Seen, newest: Run) -> Document | None:
     found, looked = dataset_seen(seen), (seen.status.get("dataset") or {}).get("checkedAt")
-    if not seen.spec.triggers.dataset_change or found is None or found == newest.data:
+    known = newest.data or next((run.data for run in reversed(seen.runs) if run.data), None)
+    if not seen.spec.triggers.dataset_change or found is None or found == known:
         return None
     if looked and parse_time(looked) <= newest.created:
         return None  # that run has read it later, and perhaps another one
@@ -113,7 +114,7 @@ def dataset_seen(seen: Seen) -> str | None:
 
 
 def _asked(seen: Seen) -> str:
-    return names.digest({part: asked_for(seen.classifier).get(part) for part in ("dataset", "training", "storage")})
+    return names.digest(what_is_trained(asked_for(seen.classifier)))
 
 
 def _trigger(reason: str, token: str, message: str) -> Document:

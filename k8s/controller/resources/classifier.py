@@ -16,7 +16,7 @@ from model.manifest import Sha256
 class FeedbackTriggerSpec(Spec):
     """Training again once people have corrected enough."""
 
-    corrections: int = Field(ge=1, le=2**53, description="Since the served version was trained.")
+    corrections: int = Field(ge=1, le=2**53, description="Since the latest training.")
 
 
 class DriftTriggerSpec(Spec):
@@ -191,6 +191,6 @@ class TextClassifierStatus(Status):
     failed_rollouts: tuple[FailedRolloutStatus, ...] = Field(
         default=(), max_length=100, description="Versions that did not come to be served."
     )
-    corrections: int | None = Field(default=None, description="By people, since the served version was trained.")
+    corrections: int | None = Field(default=None, description="By people, since the latest training.")
     drift_index: float | None = Field(default=None, description="Of the texts that came, against those it was trained on.")
     conditions: Conditions = ()

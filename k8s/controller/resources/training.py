@@ -213,7 +213,7 @@ class StorageSpec(Spec):
     secret_name: ObjectName | None = Field(
         default=None,
         description="A Secret of this namespace: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and more, which "
-        "become variables of the trainer; KServe's annotations on it are for the server. Either this or serviceAccountName.",
+        "become variables of what trains and of what fetches versions. Either this or serviceAccountName.",
     )
     service_account_name: ObjectName | None = Field(
         default=None, description="A ServiceAccount of this namespace that the cloud gives rights to. Either this or secretName."

@@ -266,5 +266,5 @@ def test_a_run_is_named_after_its_occasion(changed: Document) -> None:
 
 def test_a_run_is_what_the_api_server_takes() -> None:
     read_training_run(made_run(served={"version": "v1", "uri": "s3://v1/"}))
-    change = adopted(classifier(), sequence=0, served=None)
+    change = adopted(classifier(), sequence=0)
     read_training_run({"spec": {"classifier": "papers", **change["spec"]}})

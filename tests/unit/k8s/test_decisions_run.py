@@ -77,7 +77,7 @@ def test_a_run_that_was_made_by_hand_takes_what_it_lacks() -> None:
     (step,) = decided(by_hand, of=classifier(status={"served": served("v1")})).steps
     assert isinstance(step, Merge)
     assert step.change["spec"]["dataset"]["uri"] == "s3://datasets/papers/"
-    assert step.change["spec"]["served"]["version"] == "v1"
+    assert "served" not in step.change["spec"]  # it may have to wait, and another version be served by then
     assert step.change["metadata"]["ownerReferences"][0]["name"] == "papers"
 
 
