@@ -54,6 +54,16 @@ def test_a_new_classifier_comes_to_be_served(ready: Simulation) -> None:
     }  # fmt: skip
 
 
+def test_what_cannot_be_served_hinders_no_training(ready: Simulation) -> None:
+    ready.restart(lambda cluster: Refusing(cluster, verb="apply", kind=SERVING_RUNTIME))
+    ready.edit({"training": {"seed": 1}})
+    with pytest.raises(Refused):
+        ready.reconciler.reconcile(ITSELF)
+    assert ready.status["activeRun"] == ready.runs()[-1]["metadata"]["name"]
+    assert ready.status["version"] == ready.runs()[0]["metadata"]["name"]
+    assert condition(ready.classifier, "Degraded")["reason"] == "Refused"
+
+
 def test_what_is_refused_is_told_and_tried_again() -> None:
     simulation = Simulation()
     simulation.restart(lambda cluster: Refusing(cluster, verb="create", kind=TRAINING_RUN))
