@@ -56,6 +56,11 @@ def version_uri(storage: str, classifier: str, version: str) -> str:
     return f"{storage.rstrip('/')}/{classifier}/{version}/"
 
 
+def lies_in(uri: str, storage: str) -> bool:
+    """Whether it is below that address, and not merely begins like it."""
+    return uri.startswith(f"{storage.rstrip('/')}/")
+
+
 def digest(what: Any) -> str:
     """The same for what is equal as JSON."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -8,8 +8,8 @@ from datetime import datetime
 from k8s.controller import names
 from k8s.controller.cluster import Cluster, Refused
 from k8s.controller.decisions.rollout import must_ask
-from k8s.controller.decisions.run import FINAL, SeenRun, belongs_to_a_classifier
-from k8s.controller.decisions.seen import Measured, Run, Seen, SmallJob, ordered, served_uri
+from k8s.controller.decisions.run import SeenRun, belongs_to_a_classifier
+from k8s.controller.decisions.seen import FINAL, Measured, Run, Seen, SmallJob, ordered, served_uri
 from k8s.controller.kinds import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.objects import is_true, owned_by
 from k8s.controller.probe import Probe

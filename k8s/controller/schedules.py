@@ -7,6 +7,7 @@ is missing, and at the first of two that are the same; what comes every hour or 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -67,6 +68,7 @@ class Schedule:
         return last
 
 
+@lru_cache(maxsize=1024)  # a pass asks several times, and the answer never changes
 def parse(expression: str, time_zone: str) -> Schedule:
     """The schedule of five fields or a word like `@daily`, in a time zone of the IANA's, like `Europe/Berlin`.
 

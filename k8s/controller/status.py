@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from k8s.controller.decisions.seen import FINAL
 from k8s.controller.decisions.wording import in_the_users_terms
 from k8s.controller.kinds import TEXT_CLASSIFIER, Document, Kind
 from k8s.controller.metrics import Facts, Metrics
 from k8s.controller.objects import condition, format_time, is_true
-
-FINAL = {"Published", "Rejected", "Failed", "Superseded"}
 
 
 def rejected(document: Document, message: str, now: datetime) -> Document:

@@ -55,7 +55,7 @@ def asked_for(classifier: Document) -> Document:
 
 def comparable(served: Document | None, storage: str) -> Document | None:
     """The served version, if the run's storage has it: of another one it may not have the keys."""
-    if not served or not str(served["uri"]).startswith(f"{storage.rstrip('/')}/"):
+    if not served or not names.lies_in(served["uri"], storage):
         return None
     return {"version": served["version"], "uri": served["uri"]}
 

@@ -75,11 +75,7 @@ def _serve(seen: Seen, rollout: RollOut, images: Images) -> tuple[Step, ...]:
     if rollout.uri is None or seen.taken or seen.unserved:
         return ()
     runtime = Apply(serving_runtime(seen.classifier, images))
-    if (
-        seen.service is not None
-        and rollout.uri == seen.uri
-        and not rollout.uri.startswith(f"{seen.spec.storage.uri.rstrip('/')}/")
-    ):
+    if seen.service is not None and rollout.uri == seen.uri and not names.lies_in(rollout.uri, seen.spec.storage.uri):
         return (runtime,)  # what lies in a storage of before is fetched with the keys of before
     return runtime, Apply(inference_service(seen.classifier, seen.spec, images, uri=rollout.uri))
 

@@ -70,7 +70,7 @@ def _old_versions(seen: Seen, in_use: set[str]) -> tuple[str, ...]:
 def _is_here(seen: Seen, run: Run) -> bool:
     """Whether what it has left lies in the storage of now."""
     where = run.status.get("artifactUri") or f"{run.document['spec']['storage']['uri'].rstrip('/')}/"
-    return str(where).startswith(f"{seen.spec.storage.uri.rstrip('/')}/")
+    return names.lies_in(where, seen.spec.storage.uri)
 
 
 def _files_are_gone(seen: Seen, version: str) -> Step:

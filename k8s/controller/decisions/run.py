@@ -9,6 +9,7 @@ from k8s.controller import names
 from k8s.controller.builders.training_job import Images, meeting_point, training_job
 from k8s.controller.builders.training_run import adopted, comparable
 from k8s.controller.decisions.gate import judge
+from k8s.controller.decisions.seen import FINAL
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.wording import in_the_users_terms
 from k8s.controller.kinds import JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
@@ -16,7 +17,6 @@ from k8s.controller.objects import condition, ended, ended_at, format_time, last
 from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec
 from model.run_result import GateScores, RunResult
 
-FINAL = {"Published", "Rejected", "Failed", "Superseded"}
 INDEX = "batch.kubernetes.io/job-completion-index"
 PATIENCE = 20.0  # seconds in which a Job gets its Pod
 LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
