@@ -35,6 +35,12 @@ def is_absence(status: int, answer: dict[str, Any]) -> bool:
     return status == 404 and bool((answer.get("details") or {}).get("name"))
 
 
+def is_behind(status: int, answer: dict[str, Any]) -> bool:
+    """Whether the server has not yet seen, after waiting for it, the resource version that was asked for."""
+    causes = (answer.get("details") or {}).get("causes") or []
+    return status == 504 and any(each.get("reason") == "ResourceVersionTooLarge" for each in causes)
+
+
 def error_of(what: str, status: int, answer: dict[str, Any]) -> ClusterError:
     """The error for an answer that is not the one that was asked for; `what` was asked for, as `create Job a/b`."""
     message = f"{what}: {_sentence(answer) or f'the API server answered {status}'}"

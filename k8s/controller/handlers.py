@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -12,6 +13,7 @@ from k8s.controller.applied import Applied
 from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.queue import Key, WorkQueue
 
+Saw = Callable[[Document], None]  # is told of every state, before anything is done because of it
 GROUP, VERSION = TEXT_CLASSIFIER.api_version.split("/")
 SERVING = "serving.kserve.io"
 # What is made: watched by its label, which the API server filters by.
@@ -21,13 +23,13 @@ INFERENCE_SERVICES = (SERVING, "v1beta1", "inferenceservices")
 SERVING_RUNTIMES = (SERVING, "v1alpha1", "servingruntimes")
 
 
-def listen(queue: WorkQueue, applied: Applied, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+def listen(queue: WorkQueue, applied: Applied, saw: Saw, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:
     """Let kopf watch these namespaces, or all, until it is told to stop.
 
     Not in the main thread: there kopf would take the signals, and hang on a second one.
     """
     registry = kopf.OperatorRegistry()
-    register(registry, queue, applied)
+    register(registry, queue, applied, saw)
     kopf.run(
         registry=registry,
         settings=settings(),
@@ -49,7 +51,7 @@ def settings() -> kopf.OperatorSettings:
     return found
 
 
-def register(registry: kopf.OperatorRegistry, queue: WorkQueue, applied: Applied) -> None:
+def register(registry: kopf.OperatorRegistry, queue: WorkQueue, applied: Applied, saw: Saw) -> None:
     """Listen to what a user writes, and to everything that is made of it."""
 
     @kopf.on.login(registry=registry)
@@ -58,15 +60,18 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue, applied: Applied
 
     @kopf.on.event(GROUP, VERSION, TEXT_CLASSIFIER.plural, registry=registry)
     async def classifier(body: kopf.Body, **_: Any) -> None:
+        saw(dict(body))
         queue.add_all(keys_of_classifier(dict(body)))
 
     @kopf.on.event(GROUP, VERSION, TRAINING_RUN.plural, registry=registry)
     async def run(body: kopf.Body, **_: Any) -> None:
+        saw(dict(body))
         queue.add_all(keys_of_run(dict(body)))
 
     @kopf.on.event(*JOBS, registry=registry)
     @kopf.on.event(*DEPLOYMENTS, registry=registry)
     async def made(body: kopf.Body, **_: Any) -> None:
+        saw(dict(body))
         queue.add_all(keys_of_made(dict(body)))
 
     @kopf.on.event(*INFERENCE_SERVICES, registry=registry)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from k8s.controller import handlers
 from k8s.controller.applied import Applied
 from k8s.controller.builders.training_job import Images
-from k8s.controller.cluster import Cluster
+from k8s.controller.cluster import KubernetesCluster
 from k8s.controller.metrics import Metrics, serve
 from k8s.controller.observe import Observer
 from k8s.controller.probe import HttpProbe
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 class Controller:
     """Its parts, put together. prometheus_url: none where drift and corrections are not measured."""
 
-    def __init__(self, cluster: Cluster, images: Images, *, prometheus_url: str | None, threads: int) -> None:
+    def __init__(self, cluster: KubernetesCluster, images: Images, *, prometheus_url: str | None, threads: int) -> None:
+        self._cluster = cluster
         self._queue, self._applied, self._registry = WorkQueue(), Applied(), CollectorRegistry()
         metrics = Metrics(self._registry, waiting=lambda: len(self._queue))
         measurements = Prometheus(prometheus_url) if prometheus_url else None
@@ -63,6 +64,6 @@ class Controller:
     def _watch(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
         """If it ends by itself, so does the process: what does not watch any more would look well."""
         try:
-            handlers.listen(self._queue, self._applied, namespaces=namespaces, stop=stop)
+            handlers.listen(self._queue, self._applied, self._cluster.saw, namespaces=namespaces, stop=stop)
         finally:
             stop.set()

@@ -18,6 +18,7 @@ from kubernetes.client.configuration import Configuration
 from k8s.controller.cluster import (
     CRD,
     JOB,
+    KINDS,
     SERVICE_ACCOUNT,
     Cluster,
     KubernetesCluster,
@@ -69,6 +70,33 @@ def _is_established(cluster: Cluster, name: str) -> bool:
 
 class TestKubernetesCluster(ClusterContract):
     """Core kinds."""
+
+
+class TestAKubernetesClusterThatHearsOfEvents(ClusterContract):
+    """Its lists come from the API server's memory, and are as good."""
+
+    @pytest.fixture(scope="class")
+    def cluster(self) -> Iterator[KubernetesCluster]:
+        with from_environment() as found:
+            for kind in KINDS:
+                found.saw({"kind": kind.kind, "metadata": {"resourceVersion": "1"}})
+            yield found
+
+
+def test_a_list_is_not_older_than_what_an_event_told(cluster: KubernetesCluster, namespace: str) -> None:
+    with from_environment() as elsewhere:
+        for number in range(20):
+            made = elsewhere.create(job(namespace, f"n{number}"))
+            assert made is not None
+            cluster.saw(made)
+            assert len(cluster.list(JOB, namespace, labels={})) == number + 1
+
+
+def test_a_state_that_the_server_never_had_hinders_no_list(namespace: str) -> None:
+    """Such as after etcd was restored from a backup."""
+    with from_environment() as found:
+        found.saw({"kind": "Job", "metadata": {"resourceVersion": str(1 << 60)}})
+        assert found.list(JOB, namespace, labels={}) == []
 
 
 @pytest.mark.usefixtures("crds")

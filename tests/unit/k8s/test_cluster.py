@@ -176,6 +176,36 @@ def test_a_null_of_a_change_is_sent_and_labels_are_quoted(server: Server) -> Non
     assert b"labelSelector=a/b%3Dc%2Cd%3De" in listed
 
 
+def told(version: int) -> dict[str, Any]:
+    return {"kind": "Job", "metadata": {"resourceVersion": str(version)}}
+
+
+def test_a_list_is_no_older_than_what_events_have_told_and_what_was_written(server: Server) -> None:
+    server.answer = answer(200, {**told(11), "items": []})
+    with server.cluster() as cluster:
+        cluster.list(JOB, "one", labels={})
+        for version in (9, 10, 8):
+            cluster.saw(told(version))
+        cluster.list(JOB, "one", labels={})
+        cluster.merge(JOB, "one", "a", {})
+        cluster.list(JOB, "one", labels={})
+        cluster.list(SERVICE_ACCOUNT, "one", labels={})
+    asked = [re.findall(rb"resourceVersion\w*=\w+", each.split(b"\r\n")[0]) for each in server.asked if each.startswith(b"GET")]
+    match = b"resourceVersionMatch=NotOlderThan"
+    assert asked == [[], [b"resourceVersion=10", match], [b"resourceVersion=11", match], []]
+
+
+def test_after_etcd_was_restored_lists_are_of_what_is_there_now(server: Server) -> None:
+    server.answer = failure(504, "Too large resource version: 9", causes=[{"reason": "ResourceVersionTooLarge"}])
+    with server.cluster() as cluster:
+        cluster.saw(told(9))
+        with pytest.raises(Unavailable):  # this server says so whatever it is asked
+            cluster.list(JOB, "one", labels={})
+        server.answer = answer(200, {"kind": "JobList", "items": [{"metadata": {"name": "a"}}]})
+        assert [each["metadata"]["name"] for each in cluster.list(JOB, "one", labels={})] == ["a"]
+    assert [b"resourceVersion=9" in each for each in server.asked] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("kind", "namespace", "name", "path"),
     [

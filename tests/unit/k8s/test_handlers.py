@@ -67,7 +67,7 @@ def _plural(handler: Any) -> str:
 
 def test_each_kind_is_listened_to_once() -> None:
     registry, queue = kopf.OperatorRegistry(), WorkQueue()
-    handlers.register(registry, queue, Applied())
+    handlers.register(registry, queue, Applied(), lambda _: None)
     found = [_plural(handler) for handler in registry._watching.get_all_handlers()]
     kinds = {"textclassifiers", "trainingruns", "jobs", "deployments", "inferenceservices", "servingruntimes"}
     assert sorted(found) == sorted(kinds)
@@ -75,7 +75,7 @@ def test_each_kind_is_listened_to_once() -> None:
 
 def test_what_is_heard_is_looked_at() -> None:
     registry, queue = kopf.OperatorRegistry(), WorkQueue()
-    handlers.register(registry, queue, Applied())
+    handlers.register(registry, queue, Applied(), lambda _: None)
     document: Any = {**RUNTIME, "metadata": {**RUNTIME["metadata"], "uid": "s", "generation": 1}}
     for handler in registry._watching.get_all_handlers():
         if _plural(handler) == "servingruntimes":
