@@ -1,6 +1,6 @@
 """The controller with 200 classifiers: how long a pass takes, how often it calls the API server, how much memory it needs.
 
-    python benchmarks/controller.py [--classifiers 200] [--changes 50] [--idle-seconds 120]
+    python benchmarks/controller.py [--classifiers 200] [--changes 50] [--every 1] [--idle-seconds 120]
 
 Everything is real but the Pods: the API server and KServe of the kubeconfig, the controller as a process with an account of
 its own, Jobs, Deployments. What a Pod would do is told to the API server by a Node that has no machine (controller_node.py),
@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classifiers", type=int, default=200)
     parser.add_argument("--changes", type=int, default=50, help="classifiers whose spec is changed")
+    parser.add_argument("--every", type=float, default=0, help="seconds between two that are made or changed; 0: all at once")
     parser.add_argument("--idle-seconds", type=float, default=120)
     parser.add_argument("--log", type=Path, help="where to leave what the controller has logged")
     arguments = parser.parse_args()
@@ -69,7 +70,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
             controller = Controller(api, node.namespace, folder, calls)
             await controller.admit()
             try:
-                async with Classifiers.watched(api, node.namespace, arguments.classifiers) as classifiers:
+                async with Classifiers.watched(api, node.namespace, arguments.classifiers, every=arguments.every) as classifiers:
                     return await phases(controller, classifiers, arguments)
             finally:
                 await controller.stop()

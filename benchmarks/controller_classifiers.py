@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Any, Self
 
 from controller_api import MERGE, Api, Document
 
@@ -15,10 +15,11 @@ SCHEDULED = 4  # every so many-th has a schedule
 
 
 class Classifiers:
-    """So many TextClassifiers of one namespace."""
+    """So many TextClassifiers of one namespace, made and changed every so many seconds; 0: all at once."""
 
-    def __init__(self, api: Api, namespace: str, number: int) -> None:
+    def __init__(self, api: Api, namespace: str, number: int, *, every: float) -> None:
         self._api = api
+        self._every = every
         self._path = f"/apis/labelwright.dev/v1alpha1/namespaces/{namespace}/textclassifiers"
         self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
         self._statuses: dict[str, Document] = {}
@@ -26,9 +27,9 @@ class Classifiers:
 
     @classmethod
     @asynccontextmanager
-    async def watched(cls, api: Api, namespace: str, number: int) -> AsyncIterator[Self]:
+    async def watched(cls, api: Api, namespace: str, number: int, *, every: float) -> AsyncIterator[Self]:
         """None of them is there yet; from now on it is known what their statuses say."""
-        found = cls(api, namespace, number)
+        found = cls(api, namespace, number, every=every)
         task = asyncio.create_task(found._watch())
         try:
             yield found
@@ -40,7 +41,9 @@ class Classifiers:
         await self._api.call(
             "POST", self._secrets, {"metadata": {"name": "storage"}, "stringData": {"AWS_ACCESS_KEY_ID": "stub"}}
         )
-        await asyncio.gather(*(self._api.call("POST", self._path, _document(name, at)) for at, name in enumerate(self.names)))
+        await self._one_after_another(
+            self._api.call("POST", self._path, _document(name, at)) for at, name in enumerate(self.names)
+        )
         return await self._until_ready(dict.fromkeys(self.names))
 
     async def change(self, number: int, *, seed: int) -> float:
@@ -48,8 +51,15 @@ class Classifiers:
         names = self.names[:number]
         before = {name: str(self._statuses[name].get("version")) for name in names}
         change = {"spec": {"training": {"seed": seed}}}
-        await asyncio.gather(*(self._api.call("PATCH", f"{self._path}/{name}", change, content=MERGE) for name in names))
+        await self._one_after_another(self._api.call("PATCH", f"{self._path}/{name}", change, content=MERGE) for name in names)
         return await self._until_ready(before)
+
+    async def _one_after_another(self, calls: Iterable[Coroutine[Any, Any, Document]]) -> None:
+        async def after(seconds: float, call: Coroutine[Any, Any, Document]) -> None:
+            await asyncio.sleep(seconds)
+            await call
+
+        await asyncio.gather(*(after(at * self._every, call) for at, call in enumerate(calls)))
 
     async def _until_ready(self, before: Mapping[str, str | None]) -> float:
         """Wait until each of them is ready with another version than before."""
