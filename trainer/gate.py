@@ -13,7 +13,6 @@ FIELDS: dict[ScoreName, str] = {
     "weighted-f1": "weighted_f1",
     "accuracy": "subset_accuracy",
 }
-ROUNDING = 1e-9
 
 
 class ServedScores(Strict):
@@ -58,9 +57,9 @@ def comparison(gate: GateScores, texts: int) -> str:
 def shortcomings(gate: GateScores) -> tuple[str, ...]:
     """Why the version does not pass, in sentences without a full stop; none if it passes."""
     found = []
-    if gate.minimum is not None and gate.value < gate.minimum - ROUNDING:
+    if gate.is_below_minimum:
         found.append(f"the version's {gate.score} on the test part is {gate.value:.4f}, gate.minimum is {gate.minimum}")
-    if gate.served_value is not None and gate.value < gate.served_value - gate.tolerance - ROUNDING:
+    if gate.is_worse_than_served:
         found.append(
             f"the version's {gate.score} on the test part is {gate.value:.4f}, that of the served version "
             f"{gate.served_version} is {gate.served_value:.4f} on the same texts, gate.tolerance is {gate.tolerance}"

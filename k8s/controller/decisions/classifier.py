@@ -89,28 +89,35 @@ def _active(seen: Seen) -> Run | None:
 
 def _train(seen: Seen, rollout: RollOut) -> tuple[tuple[Step, ...], Run | None]:
     """One run at a time. One that trains what is no longer asked for is stopped; the next begins when it is."""
-    active = _active(seen)
+    active, asked = _active(seen), asked_for(seen.classifier)
     if active is not None:
-        asked = asked_for(seen.classifier)
         stale = [run for run in seen.active if not run.asks_for_the_same(asked) and not run.document["spec"].get("cancelled")]
         stop = {"metadata": {"annotations": {names.SUPERSEDED: "true"}}, "spec": {"cancelled": True}}
         judged_by_this = [step for run in seen.active if run not in stale for step in _judge_by_this(seen, run)]
         return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
     newest = seen.newest
-    judged_anew = _judge_by_this(seen, newest) if newest is not None and newest.state == "Rejected" else ()
+    refused = newest is not None and newest.state == "Rejected" and newest.asks_for_the_same(asked)
+    judged_anew = _judge_by_this(seen, newest) if newest is not None and refused else ()
     trigger = None if seen.spec.suspend else triggers.due(seen)
     if trigger is None:
         return judged_anew, None
     going = {"version": rollout.version, "uri": rollout.uri} if rollout.version else None
+    served = comparable(going, seen.spec.storage.uri)
+    if going and served is None:
+        trigger = {**trigger, "message": f"{trigger['message']}; {_not_compared(going)}"}
     run = training_run(
         seen.classifier,
         sequence=max((each.sequence for each in seen.runs), default=0) + 1,
         # Where all runs were deleted by hand, another than the first: its name is taken, by what it has published.
         previous=seen.newest.name if seen.newest else str(seen.served.get("version", "")),
         trigger=trigger,
-        served=comparable(going, seen.spec.storage.uri),
+        served=served,
     )
     return (*judged_anew, Create(run)), None
+
+
+def _not_compared(going: Document) -> str:
+    return f"it is not compared with {going['version']}, which is served: that lies in another storage, {going['uri']}"
 
 
 def _judge_by_this(seen: Seen, run: Run) -> tuple[Step, ...]:

@@ -101,7 +101,7 @@ def _after(seen: SeenRun) -> Plan:
         return _status(seen, steps=steps, deleted=True)
     scores = (seen.status.get("result") or {}).get("gate")
     if seen.status["state"] == "Rejected" and scores and not seen.status.get("deleted"):
-        return _status(seen, steps=steps, **_judged(GateScores.model_validate(scores), seen.spec.gate))
+        return _status(seen, steps=steps, **_judged(seen, GateScores.model_validate(scores)))
     return Plan(steps)
 
 
@@ -188,7 +188,7 @@ def _complete(seen: SeenRun) -> Plan:
         return _status(seen, **_times(seen.job), state="Failed", message=message)
     if told is None:
         return _status(seen, steps=(Delete(JOB, seen.job),), message="its Pod is gone: the result is asked for again", again=1.0)
-    return _status(seen, **_times(seen.job), **_result(told, seen.spec.gate))
+    return _status(seen, **_times(seen.job), **_result(seen, told))
 
 
 def _could_say(pod: Document) -> bool:
@@ -213,7 +213,7 @@ def _times(job: Document) -> Document:
     return {"startedAt": started, "finishedAt": finished, "seconds": seconds}
 
 
-def _result(told: RunResult, gate: GateSpec | None) -> Document:
+def _result(seen: SeenRun, told: RunResult) -> Document:
     """The columns of the table of trainings."""
     assert told.gate is not None  # noqa: S101 - the caller has looked
     return {
@@ -228,13 +228,13 @@ def _result(told: RunResult, gate: GateSpec | None) -> Document:
         "servedScore": None if told.gate.served_value is None else round(told.gate.served_value, 4),
         "servedVersion": told.gate.served_version,
         "result": told.model_dump(mode="json", exclude_none=True),
-        **_judged(told.gate, gate),
+        **_judged(seen, told.gate),
     }
 
 
-def _judged(scores: GateScores, gate: GateSpec | None) -> Document:
-    gate = gate or GateSpec()
-    verdict = judge(scores, gate)
+def _judged(seen: SeenRun, scores: GateScores) -> Document:
+    gate, compared = seen.spec.gate or GateSpec(), seen.spec.served
+    verdict = judge(scores, gate, served=compared.version if compared else None)
     return {
         "state": "Published" if verdict.passed else "Rejected",
         "score": round(scores.value, 4),

@@ -69,6 +69,22 @@ def test_a_run_is_compared_with_what_is_served() -> None:
     assert made["metadata"]["annotations"][names.SEQUENCE] == "2"
 
 
+def test_a_version_that_was_refused_for_another_dataset_is_not_judged_anew() -> None:
+    refused = run("v1", passed=False, spec={"gate": {"score": "micro-f1", "minimum": 0.95, "tolerance": 0.005}})
+    plan = decided(refused, gate={"tolerance": 0.1}, dataset={"uri": "s3://datasets/others/"})
+    assert steps(plan) == ["Create TrainingRun"]
+
+
+def test_a_run_says_that_what_is_served_lies_elsewhere_and_is_not_compared() -> None:
+    plan = decided(V1, status=STATUS, there=SERVED, storage={"uri": "s3://elsewhere/"})
+    (made,) = [step.document for step in plan.steps if step.document["kind"] == "TrainingRun"]
+    assert "served" not in made["spec"]
+    assert made["spec"]["trigger"]["message"] == (
+        "the spec asks for another training; it is not compared with v1, which is served: that lies in another storage, "
+        "s3://models/papers/v1/"
+    )
+
+
 def test_a_suspended_classifier_is_not_trained() -> None:
     assert steps(decided(suspend=True)) == []
     assert status(decided(suspend=True))["state"] == "Suspended"

@@ -53,3 +53,11 @@ def test_the_message_says_what_was_compared(scores: Document, gate: Document, me
     found = result(**scores).gate
     assert found is not None
     assert judge(found, GateSpec(**gate)).message == message
+
+
+def test_the_message_says_that_a_served_version_was_not_compared() -> None:
+    found = result(value=0.5).gate
+    assert found is not None
+    verdict = judge(found, GateSpec(), served="papers-1")
+    assert verdict.passed
+    assert verdict.message == "micro-f1 is 0.5000, not compared with the served version papers-1, which could not be read"
