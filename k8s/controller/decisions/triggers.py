@@ -41,7 +41,11 @@ def _schedule_has_come(seen: Seen, newest: Run) -> Document | None:
     if schedule is None:
         return None
     time = schedule.last(after=max(newest.created, since(seen)), until=seen.now)
-    return _trigger("Schedule", format_time(time), f"scheduled for {format_time(time)}") if time else None
+    token = format_time(time) if time else ""
+    # That run may be older than its own time, by the API server's clock.
+    if not token or (newest.trigger.get("reason"), newest.trigger.get("token")) == ("Schedule", token):
+        return None
+    return _trigger("Schedule", token, f"scheduled for {token}")
 
 
 def _dataset_has_changed(seen: Seen, newest: Run) -> Document | None:

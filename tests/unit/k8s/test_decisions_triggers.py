@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from k8s.controller.decisions.seen import Measured
 from k8s.controller.decisions.triggers import due
 from k8s.controller.kinds import Document
+from k8s.controller.objects import parse_time
 from tests.unit.k8s.sights import NOW, SHA, ago, classifier, run, seen, served
 
 HOURLY = {"schedule": "@hourly"}
@@ -77,6 +80,13 @@ def test_a_change_of_the_spec_asks_for_a_training_if_the_result_would_change(
 )
 def test_a_schedule_comes(status: Document, age: float, expected: str | None) -> None:
     assert reason(classifier(triggers=HOURLY, status=status), run("papers-1-aaaaaa", age=age, passed=True)) == expected
+
+
+def test_a_time_of_the_schedule_comes_once_where_the_api_servers_clock_is_behind_ours() -> None:
+    at = "2026-03-02T12:00:00Z"
+    before = run("papers-1-aaaaaa", age=2, passed=True, spec={"trigger": {"reason": "Schedule", "token": at, "message": ""}})
+    found = seen(classifier(triggers=HOURLY, status={"schedule": NOTED}), before)
+    assert due(replace(found, now=parse_time(at) + timedelta(seconds=1))) is None
 
 
 def test_of_several_times_that_were_missed_the_last_one_counts() -> None:
