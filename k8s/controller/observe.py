@@ -105,7 +105,7 @@ class Observer:
     def _measured(self, seen: Seen, spec: TextClassifierSpec) -> Measured:
         namespace, version, newest = seen.classifier["metadata"]["namespace"], seen.served.get("version"), seen.newest
         triggers = spec.triggers
-        if newest is None or not (triggers.drift or triggers.feedback):
+        if newest is None or "deletionTimestamp" in seen.classifier["metadata"] or not (triggers.drift or triggers.feedback):
             return Measured()
         if self.measurements is None:
             return Measured(problem="spec.triggers.drift and spec.triggers.feedback need a Prometheus, and none is configured")

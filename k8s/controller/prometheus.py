@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from urllib3.util import parse_url
 from k8s.controller.http_json import NoAnswer, get_json
 
 SECONDS = 10.0  # for an answer
+REST = 30.0  # seconds without a question, after none came: a pass waits for each, and so does what it is of
 LEAST_TEXTS = 200  # in a Pod's window: fewer say little of drift
 
 # Of the Pods that serve this version: their series are those of the same target, that is of the scrape's own labels.
@@ -53,11 +55,20 @@ class Prometheus:
     the scrape configuration gives: the Prometheus operator's does so by itself. Raises ValueError for what is no address.
     """
 
-    def __init__(self, url: str, *, seconds: float = SECONDS, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        seconds: float = SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/query"
         self._name = f"the Prometheus at {parse_url(url).host}"
         self._seconds = seconds
         self._now = now
+        self._clock = clock
+        self._silent: tuple[float, str] = (-math.inf, "")  # until when, and why
 
     def drift(self, namespace: str, classifier: str, version: str) -> float | None:
         names = {"namespace": _quoted(namespace), "classifier": _quoted(classifier), "version": _quoted(version)}
@@ -71,10 +82,15 @@ class Prometheus:
 
     def _ask(self, expression: str) -> float | None:
         """The expression's only value, None if it has none or none that is finite."""
+        until, why = self._silent
+        if self._clock() < until:
+            raise MeasurementsUnavailable(why)
         try:
             status, answer = get_json(self._url, fields={"query": expression}, seconds=self._seconds)
         except NoAnswer as error:
-            raise MeasurementsUnavailable(f"{self._name} cannot be asked: {error}") from error
+            why = f"{self._name} cannot be asked: {error}"
+            self._silent = self._clock() + REST, why
+            raise MeasurementsUnavailable(why) from error
         if status != 200 or answer.get("status") != "success":
             reason = str(answer.get("error", "without a reason"))[:300]
             raise MeasurementsUnavailable(f"{self._name} answers {status}: {reason}")

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from k8s.controller.prometheus import MeasurementsUnavailable, Prometheus
+from k8s.controller.prometheus import REST, MeasurementsUnavailable, Prometheus
 from tests.answers import Answers, answering
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -67,6 +67,20 @@ def test_what_was_not_measured_is_none(server: Answers, prometheus: Prometheus, 
 
     assert prometheus.drift("team", "papers", "v1") is None
     assert prometheus.corrections("team", "papers", NOW) is None
+
+
+def test_a_prometheus_that_does_not_answer_is_left_alone_for_a_while() -> None:
+    """Each question would hold up a pass until its time is over."""
+    with answering() as server:
+        clock = [0.0]
+        prometheus = Prometheus(f"http://127.0.0.1:{server.port}", seconds=0.2, clock=lambda: clock[0])
+        server.before = 0.5
+        for _ in range(3):
+            with pytest.raises(MeasurementsUnavailable, match="cannot be asked"):
+                prometheus.drift("team", "papers", "v1")
+        assert len(server.asked) == 1
+        server.before, server.body, clock[0] = 0.0, vector("0.5"), REST
+        assert prometheus.drift("team", "papers", "v1") == 0.5
 
 
 def test_a_name_cannot_change_the_question(server: Answers, prometheus: Prometheus) -> None:
