@@ -219,7 +219,7 @@ def test_a_run_has_dataset_and_storage_or_none_of_its_classifiers_sections(missi
         post(with_value(full("TrainingRun"), f"spec.{missing}", None))
 
 
-@pytest.mark.parametrize("section", ["training", "gate"])
+@pytest.mark.parametrize("section", ["training", "gate", "trigger"])
 def test_a_run_without_dataset_takes_every_section_from_its_classifier(section: str, post: Post) -> None:
     with pytest.raises(Refused, match=rf"spec\.{section}: .*expected dataset and storage beside {section}"):
         post(with_value(smallest("TrainingRun"), f"spec.{section}", {}))

@@ -74,6 +74,12 @@ class TrainingRunSpec(Spec):
             lambda it: it.dataset is not None or it.gate is None,
             "gate",
         ),
+        Rule(
+            "has(self.dataset) || !has(self.trigger)",
+            "expected dataset and storage beside trigger; or none of them: then the controller says why there is this run",
+            lambda it: it.dataset is not None or it.trigger is None,
+            "trigger",
+        ),
         *(_never_changes(name) for name in ("classifier", "dataset", "training", "storage", "served", "trigger")),
         Rule("!oldSelf.cancelled || self.cancelled", "a cancelled training cannot go on", path="cancelled"),
     )
