@@ -7,6 +7,7 @@
     Dying(cluster, after=n, before=False)    Killed at the n-th write, once it took effect or just before; and ever after
     Flaky(cluster, random, share=0.2)        Unavailable before or after the effect, Conflict before it
     Lagging(cluster, behind=…)               reads from the past, writes to the present
+    Remembering(cluster, random)             lists no older than it was told by `saw`
     Counting(cluster)                        .calls: Counter of (verb, kind)
 
 Server-side apply is in tests/server_side_apply.py.
@@ -125,7 +126,7 @@ class FakeCluster:
     def __post_init__(self) -> None:
         self._objects: dict[Key, Document] = {}
         self._owned: dict[Key, Owned] = {}
-        self._version = 1000
+        self.version = 1000
         self._made = 0
         self._history: deque[Mapping[Key, Document]] = deque(maxlen=REMEMBERED)
         self._lock = threading.RLock()
@@ -227,10 +228,10 @@ class FakeCluster:
         """Delete what is owned by nothing that is there, again and again until there is no more of it."""
         with self._lock:
             while orphans := self._orphans():
-                before = self._version
+                before = self.version
                 for kind, namespace, name in orphans:
                     self.delete(kind, namespace, name)
-                if self._version == before:
+                if self.version == before:
                     return
 
     def past(self, steps: int) -> Snapshot:
@@ -291,7 +292,7 @@ class FakeCluster:
         if old is not None and "generation" in old["metadata"] and _essence(old) != _essence(new):
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self._remember()
-        new["metadata"]["resourceVersion"] = str(self._version)
+        new["metadata"]["resourceVersion"] = str(self.version)
         self._objects[key], self._owned[key] = new, owned
         self._tell("ADDED" if old is None else "MODIFIED", new)
         metadata = new["metadata"]
@@ -319,7 +320,7 @@ class FakeCluster:
         self._remember()
         gone = self._objects.pop(key)
         del self._owned[key]
-        self._tell("DELETED", gone)
+        self._tell("DELETED", {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}})
         if self.collects:
             self.collect()
 
@@ -329,7 +330,7 @@ class FakeCluster:
 
     def _remember(self) -> None:
         self._history.append(dict(self._objects))
-        self._version += 1
+        self.version += 1
 
     def _orphans(self) -> Sequence[Key]:
         """What has owners, none of which is there."""
@@ -440,6 +441,30 @@ class Lagging(Wrapped):
 
     def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
         return self.fake.past(self.behind()).list(kind, namespace, labels=labels)
+
+
+class Remembering(Wrapped):
+    """Lists what it is told of by `saw` as it was at any time since, as KubernetesCluster does; what is written is told, too."""
+
+    def __init__(self, cluster: FakeCluster, random: Random) -> None:
+        super().__init__(cluster)
+        self.fake, self.random = cluster, random
+        self.newest: dict[str, int] = {}
+
+    def saw(self, document: Document) -> None:
+        version = int(document["metadata"]["resourceVersion"])
+        self.newest[document["kind"]] = max(version, self.newest.get(document["kind"], 0))
+
+    def around(self, verb: str, kind: Kind, call: Callable[[], Result]) -> Result:
+        result = call()
+        if verb not in READS and isinstance(result, dict) and kind.kind in self.newest:
+            self.saw(result)
+        return result
+
+    def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
+        now = self.fake.version
+        since = now - self.newest.get(kind.kind, now)
+        return self.fake.past(self.random.randint(0, since)).list(kind, namespace, labels=labels)
 
 
 class Counting(Wrapped):

@@ -141,6 +141,7 @@ class Simulation:
         self.queue = WorkQueue(clock=lambda: self.clock().timestamp(), draw=lambda: 0.0)
         self.applied = Applied(clock=lambda: self.clock().timestamp())
         through = wrap(self.cluster)
+        self.saw: Callable[[Document], None] = getattr(through, "saw", lambda _: None)
         self.reconciler = Reconciler(
             through, Observer(through, self.world), IMAGES, Metrics(CollectorRegistry()), self.applied, self.clock
         )
@@ -312,6 +313,8 @@ class Simulation:
         """As `handlers` does, by what it watches."""
         kind = kind_of(document)
         made = document["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == names.MANAGER
+        if kind in (TEXT_CLASSIFIER, TRAINING_RUN) or made:
+            self.saw(document)
         if kind == TEXT_CLASSIFIER:
             self.queue.add_all(handlers.keys_of_classifier(document))
         elif kind == TRAINING_RUN:

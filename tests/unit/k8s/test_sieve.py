@@ -15,7 +15,7 @@ import pytest
 
 from k8s.controller import names
 from k8s.controller.kinds import EVENT, POD, Document
-from tests.fakes import Dying, Lagging
+from tests.fakes import Dying, Lagging, Remembering
 from tests.unit.k8s.invariants import Invariants, at_rest
 from tests.unit.k8s.simulation import NAME, Simulation
 
@@ -197,6 +197,19 @@ def test_events_may_come_late_and_twice(story: str) -> None:
             simulation.late, simulation.world.random = [], Random(seed)
 
         ends_alike(story, play(story, prepare=late))
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_lists_may_be_as_old_as_the_last_event(story: str) -> None:
+    """From the memory of an API server that is behind, as the controller asks for them."""
+    for seed in range(10 if MORE else 3):
+
+        def behind(simulation: Simulation, seed: int = seed) -> None:
+            Invariants(simulation)
+            simulation.late, simulation.world.random = [], Random(seed)
+            simulation.restart(lambda cluster: Remembering(cluster, Random(seed)))
+
+        ends_alike(story, play(story, prepare=behind))
 
 
 @pytest.mark.parametrize("story", STORIES)
