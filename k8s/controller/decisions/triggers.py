@@ -20,7 +20,8 @@ def due(seen: Seen) -> Document | None:
     Its token stands for the occasion: one occasion makes one run, however often it is seen.
     """
     if seen.newest is None:
-        return _trigger("NewSpec", _asked(seen), "the classifier is new")
+        new = "no training of it is left" if seen.served else "the classifier is new"
+        return _trigger("NewSpec", _asked(seen), new)
     if seen.standing is None:
         return _trigger("NewSpec", _asked(seen), "the spec asks for another training")
     for reason in REASONS:
