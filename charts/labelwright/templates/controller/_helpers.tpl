@@ -37,38 +37,35 @@ prometheus.io/path: /metrics
 {{- end }}
 
 {{/*
-What it may do where it looks after TextClassifiers. Nothing with Secrets: it names them, and never reads them.
-Its own kinds' finalizers: for clusters in which only those who may change them may own objects by them.
+What it may do where it looks after TextClassifiers: what it does, and nothing with Secrets, which it names and never reads.
+kopf lists and watches; an apply creates and patches; a status is updated.
 */}}
 {{- define "labelwright.controller.rules" -}}
 - apiGroups: [labelwright.dev]
   resources: [textclassifiers]
-  verbs: [get, list, watch, patch, update]
+  verbs: [get, list, watch, patch]
 - apiGroups: [labelwright.dev]
   resources: [trainingruns]
-  verbs: [get, list, watch, create, patch, update, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [labelwright.dev]
   resources: [textclassifiers/status, trainingruns/status]
-  verbs: [update, patch]
-- apiGroups: [labelwright.dev]
-  resources: [textclassifiers/finalizers, trainingruns/finalizers]
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [serving.kserve.io]
+  resources: [inferenceservices]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [serving.kserve.io]
-  resources: [inferenceservices, servingruntimes]
-  verbs: [get, list, watch, create, patch, delete]
+  resources: [servingruntimes]
+  verbs: [list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list]
+  verbs: [list]
 - apiGroups: [""]
-  resources: [services]
+  resources: [services, events]
   verbs: [create]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [create, patch]
 {{- end }}
