@@ -16,10 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def versions_of(config: Config) -> list[str]:
-    """Every version of the classifier of which something is left. Raises StorageError."""
-    store = open_store(f"{config.output_dir.rstrip('/')}/{config.name}/")
-    places = (each.key.split("/") for each in store.list())
-    return sorted({place[0] for place in places if len(place) == 2 and place[1] in VERSION_FILES})
+    """Every version of the classifier of which something is left, if only checkpoints. Raises StorageError."""
+    output = config.output_dir.rstrip("/")
+    places = (each.key.split("/") for each in open_store(f"{output}/{config.name}/").list())
+    published = {place[0] for place in places if len(place) == 2 and place[1] in VERSION_FILES}
+    begun = open_store(f"{output}/checkpoints/{config.name}/").list()
+    return sorted(published | {each.key.split("/")[0] for each in begun if "/" in each.key})
 
 
 def prune(config: Config, version: str) -> str:

@@ -62,8 +62,8 @@ def version_store(config: Config, version: str) -> ObjectStore:
 def find_published(config: Config) -> Manifest | None:
     """The version that the configuration names, if these settings have published it already: there is nothing left to do.
 
-    None if there is no such version yet, or the configuration names none. Raises ObjectExists for one of other settings,
-    StorageError.
+    None if there is no such version yet, or the configuration names none. Raises ObjectExists for one of other settings or of
+    another dataset, by its address: what lies there is not read. StorageError.
     """
     if config.version is None:
         return None
@@ -74,6 +74,14 @@ def find_published(config: Config) -> Manifest | None:
         return None
     if manifest.training.settings_sha256 != settings_sha256(config):
         raise ObjectExists(f"{store.uri} is published already, of other settings: a version never changes")
+    theirs = {
+        "dataset.uri": manifest.dataset.uri,
+        "dataset.test_uri": manifest.dataset.test.uri if manifest.dataset.test else None,
+    }
+    if different := differences(theirs, {"dataset.uri": config.dataset.uri, "dataset.test_uri": config.dataset.test_uri}):
+        raise ObjectExists(
+            f"{store.uri} is published already, of another dataset: {'; '.join(different)}; a version never changes, name another"
+        )
     return manifest
 
 

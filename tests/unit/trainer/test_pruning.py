@@ -67,6 +67,14 @@ def test_all_versions_go_and_what_is_none_stays(output: str) -> None:
     assert run(output, "--all").stdout == ""
 
 
+def test_what_an_unfinished_training_has_left_goes_with_all(output: str) -> None:
+    for key in ("run.json", "000000010/index.json", "000000010/weights"):
+        open_store(f"{output}/checkpoints/papers/v3/").write(key, b"{}")
+    run(output, "v1", "v2", "v2.1")
+    assert run(output, "--all").stdout.splitlines() == [f"{output}/papers/v3/"]
+    assert keys(output, "checkpoints/") == {"checkpoints/others/v1/run.json", "checkpoints/others/v1/000000010/index.json"}
+
+
 def test_it_may_be_repeated_and_a_version_that_is_not_there_is_fine(
     output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

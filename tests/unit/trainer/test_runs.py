@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from model.storage import open_store
+from model.artifact import describe, publish, read_manifest
+from model.manifest import Dataset, Manifest
+from model.storage import ObjectExists, open_store
+from tests.versions import make_version
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config, ConfigRejected
 from trainer.rejections import DatasetRejected
-from trainer.runs import RECORD, Run, begin, result_settings, settings_sha256
+from trainer.runs import RECORD, Run, begin, find_published, result_settings, settings_sha256
 
 SHA, OTHER_SHA = "0" * 64, "1" * 64
 EARLIER, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
@@ -175,3 +178,43 @@ def test_what_the_gate_asks_for_changes_nothing_of_what_is_published(tmp_path: P
     asked = config_in(tmp_path, gate={"minimum": 0.9, "score": "macro-f1", "tolerance": 0})
     assert settings_sha256(asked) == settings_sha256(config_in(tmp_path))
     assert not [name for name in result_settings(asked) if name.startswith("gate.")]
+
+
+OLD, NEW = "s3://texts/old/", "s3://texts/new/"
+
+
+def publish_as(config: Config, folder: Path) -> Manifest:
+    """A version, as a training of this configuration leaves it."""
+    made = read_manifest(make_version(folder, version=config.version or ""))
+    training = made.training.model_copy(update={"settings_sha256": settings_sha256(config)})
+    test = {"uri": config.dataset.test_uri, "sha256": SHA, "rows": 1} if config.dataset.test_uri else None
+    dataset = Dataset.model_validate({**made.dataset.model_dump(), "uri": config.dataset.uri, "test": test})
+    manifest = made.model_copy(update={"training": training, "dataset": dataset, "files": describe(folder)})
+    publish(folder, manifest, open_store(f"{config.output_dir}/papers/{config.version}/"))
+    return manifest
+
+
+def test_what_an_earlier_attempt_has_published_is_found(tmp_path: Path) -> None:
+    config = config_in(tmp_path / "models", version="v1", dataset={"uri": OLD, "test_uri": "s3://texts/test/"})
+    assert find_published(config) is None
+    published = publish_as(config, tmp_path / "local")
+    assert find_published(config) == published
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        pytest.param({"training": {"seed": 7}}, "is published already, of other settings", id="a-setting"),
+        pytest.param({"dataset": {"uri": NEW}}, f"dataset.uri was {OLD!r}, is {NEW!r}", id="another-dataset"),
+        pytest.param({"dataset": {"uri": OLD, "test_uri": NEW}}, f"dataset.test_uri was None, is {NEW!r}", id="another-test-set"),
+    ],
+)
+def test_a_version_that_was_published_of_something_else_is_not_told_as_this_one(
+    settings: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    of_before: dict[str, object] = {"dataset": {"uri": OLD}}
+    publish_as(config_in(tmp_path / "models", version="v1", **of_before), tmp_path / "local")
+    with pytest.raises(ObjectExists) as refused:
+        find_published(config_in(tmp_path / "models", version="v1", **of_before | settings))
+    assert message in str(refused.value)
+    assert "a version never changes" in str(refused.value)
