@@ -10,7 +10,7 @@ from k8s.controller.cluster import Cluster, Refused
 from k8s.controller.decisions.rollout import must_ask
 from k8s.controller.decisions.run import SeenRun, belongs_to_a_classifier
 from k8s.controller.decisions.seen import FINAL, Measured, Run, Seen, SmallJob, ordered, served_uri
-from k8s.controller.kinds import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.kinds import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, SERVING_RUNTIME, TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.objects import is_true, owned_by
 from k8s.controller.probe import Probe
 from k8s.controller.prometheus import Measurements, MeasurementsUnavailable
@@ -47,15 +47,14 @@ class Observer:
         spec, metadata = read_text_classifier(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         runs = ordered(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"])
-        service, unserved = self._service(namespace, name) if _is_to_be_served(document, spec, runs) else (None, None)
-        taken = service is not None and not owned_by(service, metadata["uid"])
+        service, taken, unserved = self._service(document) if _is_to_be_served(document, spec, runs) else (None, None, None)
         seen = Seen(
             classifier=document,
             spec=spec,
             runs=runs,
             jobs=self._small_jobs(document) if _has_small_jobs(document, spec, runs) else (),
-            service=None if taken else service,
-            deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)) if service and not taken else None,
+            service=service,
+            deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)) if service else None,
             now=now,
             taken=taken,
             unserved=unserved,
@@ -64,12 +63,18 @@ class Observer:
         seen = replace(seen, pods=tuple(self._serving(seen)), measured=self._measured(seen, spec))
         return replace(seen, answers=self._answers(seen))
 
-    def _service(self, namespace: str, name: str) -> tuple[Document | None, str | None]:
-        """The InferenceService, and why none can be asked for."""
+    def _service(self, classifier: Document) -> tuple[Document | None, str | None, str | None]:
+        """The InferenceService, what there is of its name that is somebody else's, and why none can be asked for."""
+        namespace, name, uid = (classifier["metadata"][each] for each in ("namespace", "name", "uid"))
         try:
-            return self.cluster.get(INFERENCE_SERVICE, namespace, name), None
+            service = self.cluster.get(INFERENCE_SERVICE, namespace, name)
+            runtime = self.cluster.get(SERVING_RUNTIME, namespace, name) if service is None else None
         except Refused as error:
-            return None, f"no InferenceService can be had, and nothing be served: is KServe installed? ({error})"
+            return None, None, f"no InferenceService can be had, and nothing be served: is KServe installed? ({error})"
+        for there, what in ((service, "an InferenceService"), (runtime, "a ServingRuntime")):
+            if there is not None and not owned_by(there, uid):
+                return None, what, None
+        return service, None, None
 
     def _serving(self, seen: Seen) -> list[Document]:
         """The Pods that serve or should, where that is not settled."""

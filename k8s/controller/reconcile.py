@@ -61,8 +61,7 @@ class Reconciler:
             if "deletionTimestamp" in document["metadata"] and GOING in str(failure):
                 self._do(released(document))  # its versions stay: nothing that deletes them can be made here any more
                 return None
-            said = {**document, "status": plan.status or document.get("status") or {}}
-            plan = replace(plan, status=refused(said, str(failure), self.now()))
+            plan = replace(plan, status=refused(document, str(failure), self.now(), planned=plan.status))
         self._write(document, plan.status)
         if failure is not None:
             raise failure

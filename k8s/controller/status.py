@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from k8s.controller.decisions.seen import FINAL
-from k8s.controller.decisions.wording import in_the_users_terms
+from k8s.controller.decisions.wording import in_the_users_terms, of_serving
 from k8s.controller.kinds import TEXT_CLASSIFIER, Document, Kind
 from k8s.controller.metrics import Facts, Metrics
 from k8s.controller.objects import condition, format_time, is_true
+
+SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # that which was refused
 
 
 def rejected(document: Document, message: str, now: datetime) -> Document:
@@ -16,10 +19,14 @@ def rejected(document: Document, message: str, now: datetime) -> Document:
     return _degraded(document, document.get("status") or {}, reason="SpecRejected", message=message, now=now)
 
 
-def refused(document: Document, message: str, now: datetime) -> Document:
-    """Of an object for which the API server does not let us make what it needs: a quota, a webhook, a missing right."""
-    said = in_the_users_terms(message)
-    return _degraded(document, document.get("status") or {}, reason="Refused", message=said, now=now)
+def refused(document: Document, message: str, now: datetime, *, planned: Document | None = None) -> Document:
+    """Of an object for which the API server does not let us make what it needs: a quota, a webhook, a missing right.
+
+    planned: the status that it would have got; none: what it has.
+    """
+    status = planned or document.get("status") or {}
+    said = of_serving(message) if SERVING.match(message) else in_the_users_terms(message)
+    return _degraded(document, status, reason="Refused", message=said, now=now)
 
 
 def _degraded(document: Document, status: Document, *, reason: str, message: str, now: datetime) -> Document:
@@ -30,13 +37,14 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
         state = "Failed" if reason == "SpecRejected" else status.get("state", "Pending")
         found = {"state": state, "message": message, "trouble": message, "observedGeneration": generation}
         return {**status, **found}
-    known = condition({"status": status}, "Degraded")
+    known = condition(document, "Degraded")  # and not as it was planned: that is not written
     since = known["lastTransitionTime"] if known.get("status") == "True" else format_time(now)
     found = {"type": "Degraded", "status": "True", "reason": reason, "message": message[:2000]}
     found |= {"lastTransitionTime": since, "observedGeneration": generation}
     others = [each for each in status.get("conditions") or () if each["type"] != "Degraded"]
     state = "Invalid" if reason == "SpecRejected" else "Degraded"
-    return {**status, "state": state, "observedGeneration": generation, "conditions": [*others, found]}
+    read = {"observedGeneration": generation} if reason == "SpecRejected" else {}  # else by whoever has decided by it
+    return {**status, **read, "state": state, "conditions": [*others, found]}
 
 
 def tell(metrics: Metrics, kind: Kind, document: Document, before: Document) -> None:

@@ -11,7 +11,7 @@ from k8s.controller.builders.training_run import asked_for, comparable, training
 from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import Facts, conditions, state
 from k8s.controller.decisions.dataset import Checked, check
-from k8s.controller.decisions.history import keep
+from k8s.controller.decisions.history import Kept, keep
 from k8s.controller.decisions.problems import problems
 from k8s.controller.decisions.rollout import LATE, RollOut, roll_out
 from k8s.controller.decisions.seen import Run, Seen
@@ -37,7 +37,7 @@ def decide(seen: Seen, images: Images) -> Plan:
     facts = Facts(seen, rollout, active, problems(seen, rejected, rollout, checked, active=active, pruning=kept.problem))
     status = _status(facts, checked, next((each for each in steps if isinstance(each, Create)), None))
     serving = _serve(seen, rollout, images)
-    return Plan((*serving, *steps, *checked.steps, *kept.steps), status, _again(seen, rollout, checked))
+    return Plan((*serving, *steps, *checked.steps, *kept.steps), status, _again(seen, rollout, checked, kept))
 
 
 def _rejected(seen: Seen) -> tuple[str, ...]:
@@ -179,10 +179,10 @@ def _next_schedule(seen: Seen, facts: Facts) -> str | None:
     return format_time(schedule.next(seen.now)) if schedule else None
 
 
-def _again(seen: Seen, rollout: RollOut, checked: Checked) -> float:
+def _again(seen: Seen, rollout: RollOut, checked: Checked, kept: Kept) -> float:
     """When the time alone may have changed what is to be done."""
     waits = [LOOK_AGAIN]
-    waits += [each for each in (rollout.again, checked.again) if each is not None]
+    waits += [each for each in (rollout.again, checked.again, kept.again) if each is not None]
     if seen.pods:  # of what becomes of them nobody tells
         waits.append(LATE)
     wanted = seen.spec.triggers

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k8s.controller.decisions.rollout import RollOut
-from k8s.controller.decisions.seen import Run, Seen
+from k8s.controller.decisions.seen import Run, Seen, answered_instead, is_unheard
 from k8s.controller.kinds import Document
 from k8s.controller.objects import format_time
 
 YES, NO = True, False
+NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which nothing can be asked of KServe
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ def _ready(facts: Facts) -> Condition:
         return Condition("Ready", NO, "NothingServed", worst or last or "no version has been served yet")
     if not seen.is_available:
         return Condition("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
+    if facts.rollout.going is not None and is_unheard(seen, facts.rollout.uri):
+        either = f"{served['version']} or {facts.rollout.version}"
+        message = f"Pods are ready, but none has told the controller whether it answers with {either}"
+        return Condition("Ready", YES, "Answers", message)
     return Condition("Ready", YES, "Answers", f"answers with {served['version']}")
 
 
@@ -103,13 +108,12 @@ def _served(facts: Facts) -> Condition:
     rollout = facts.rollout
     if rollout.version is None:
         return Condition("Served", NO, "NothingToServe", "no version has passed the gate yet")
+    hindered = next((each for each in facts.problems if each[0] in NOT_SERVABLE), None)
+    if hindered is not None:
+        return Condition("Served", NO, *hindered)
     if rollout.going is not None:
-        return Condition(
-            "Served",
-            NO,
-            "RollingOut",
-            rollout.problem or facts.seen.trouble or f"{rollout.version} is not served by every Pod yet",
-        )
+        why = rollout.problem or facts.seen.trouble or answered_instead(facts.seen, rollout.version, rollout.uri)
+        return Condition("Served", NO, "RollingOut", why or f"{rollout.version} is not served by every Pod yet")
     if rollout.problem:
         return Condition("Served", NO, "RollOutFailed", rollout.problem)
     return Condition("Served", YES, "EveryPod", f"every Pod has answered that it serves {rollout.version}")

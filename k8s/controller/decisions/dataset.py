@@ -9,7 +9,7 @@ from k8s.controller.builders.small_jobs import dataset_check
 from k8s.controller.builders.training_job import Images
 from k8s.controller.decisions.seen import Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Step
-from k8s.controller.decisions.wording import in_the_users_terms
+from k8s.controller.decisions.wording import of_small_jobs
 from k8s.controller.kinds import JOB, Document
 from k8s.controller.objects import condition, ended, parse_time, results, trouble
 from k8s.controller.resources import TextClassifierSpec, parse_duration
@@ -30,18 +30,35 @@ def check(seen: Seen, images: Images) -> Checked:
     jobs = [each for each in seen.jobs if _component(each) == "dataset-check"]
     if not triggers.dataset_change:
         return Checked(None, tuple(Delete(JOB, each.job) for each in jobs))
-    note = dict(seen.status.get("dataset") or {})
+    note = _still_true(seen, dict(seen.status.get("dataset") or {}))
     going = [each for each in jobs if ended(each.job) is None]
     if going:
         problem = trouble([pod for each in going for pod in each.pods])
-        return Checked({**note, "message": in_the_users_terms(problem, seen.spec)} if problem else note or None, again=15.0)
+        return Checked({**note, "message": of_small_jobs(problem, seen.spec)} if problem else note or None, again=15.0)
     told = [_told(each, seen.spec) for each in jobs]
     newer = [each for each in told if each["checkedAt"] > str(note.get("checkedAt", ""))]
     if newer:
         latest = max(newer, key=lambda each: str(each["checkedAt"]))
-        kept = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
-        return Checked({**kept, **latest}, again=0.0)  # the Job goes once this is written down
+        kept: Document = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
+        return Checked(_still_true(seen, {**kept, **latest}), again=0.0)  # the Job goes once this is written down
     return _next(seen, images, note, tuple(Delete(JOB, each.job) for each in jobs))
+
+
+def _still_true(seen: Seen, note: Document) -> Document:
+    """Without the message, if a training has read the dataset since, or it was another dataset that could not be read."""
+    at = parse_time(note["checkedAt"]) if "checkedAt" in note else None
+    since = [run for run in seen.runs if at is None or run.created > at]
+    before = seen.runs[-len(since) - 1] if len(since) < len(seen.runs) else None
+    is_another = before is not None and _addresses(before.document) != _addresses(seen.classifier)
+    if at is None or is_another or any("datasetSha256" in run.status for run in since):
+        note.pop("message", None)
+    return note
+
+
+def _addresses(document: Document) -> tuple[str | None, ...]:
+    """Of the dataset and the test set, of a classifier or a run."""
+    dataset = document["spec"].get("dataset") or {}
+    return dataset.get("uri"), dataset.get("testUri")
 
 
 def _next(seen: Seen, images: Images, note: Document, steps: tuple[Step, ...]) -> Checked:
@@ -66,9 +83,10 @@ def _told(small: SmallJob, spec: TextClassifierSpec) -> Document:
     if ended(small.job) == "Complete" and said is not None and said.dataset_sha256:
         found = {"sha256": said.dataset_sha256, "testSha256": said.test_sha256, "checkedAt": at}
         return {name: value for name, value in found.items() if value is not None}
-    failed = condition(small.job, "Failed")
-    message = (said.message if said else "") or failed.get("message") or "its Pod is gone, and what it said with it"
-    return {"checkedAt": at, "message": in_the_users_terms(message, spec)}
+    if said is not None and said.message:
+        return {"checkedAt": at, "message": of_small_jobs(said.message, spec)}
+    failed = condition(small.job, "Failed").get("message")  # of its own deadline the spec knows nothing
+    return {"checkedAt": at, "message": failed or "its Pod is gone, and what it said with it"}
 
 
 def _component(small: SmallJob) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from k8s.controller import names
 from k8s.controller.builders.small_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.history import why
+from k8s.controller.decisions.history import why_not
 from k8s.controller.decisions.seen import Seen
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import ended, ended_at, parse_time
+from k8s.controller.objects import condition, ended, ended_at, format_time, parse_time
 
 LOOK_AGAIN = 5.0  # seconds
 PAUSE = 60.0  # seconds after a Job that could not delete them, before the next
@@ -29,18 +29,56 @@ def let_go(seen: Seen, images: Images) -> Plan:
     if seen.service is not None:
         users.append(Delete(INFERENCE_SERVICE, seen.service))
     if users or seen.busy:
-        return Plan(tuple(users), again=LOOK_AGAIN)
+        return Plan(tuple(users), _waiting(seen, "waits for what trains and serves to stop"), again=LOOK_AGAIN)
+    return _prune(seen, images) or Plan((last,))
+
+
+def _prune(seen: Seen, images: Images) -> Plan | None:
+    """What the deletion of its versions needs; none: that is done."""
     name = names.prune_name(seen.name, ())
     found = next((each for each in seen.jobs if each.job["metadata"]["name"] == name), None)
     if found is None:
-        return Plan((Create(prune(seen.classifier, seen.spec, images, versions=())),), again=LOOK_AGAIN)
-    if ended(found.job) == "Failed":
-        message = f"its versions could not be deleted: {why(found)}; spec.storage.deletionPolicy: Keep lets it go without"
-        status = {**seen.status, "state": "Failed", "message": message}
-        ended_then = parse_time(ended_at(found.job) or found.job["metadata"]["creationTimestamp"])
-        left = PAUSE - (seen.now - ended_then).total_seconds()
-        return Plan(() if left > 0 else (Delete(JOB, found.job),), status, again=max(left, LOOK_AGAIN))
-    return Plan((last,)) if ended(found.job) else Plan(again=LOOK_AGAIN)
+        return Plan((Create(prune(seen.classifier, seen.spec, images, versions=())),), _deleting(seen, None), again=LOOK_AGAIN)
+    how = ended(found.job)
+    if how == "Complete":
+        return None
+    status = _deleting(seen, why_not(found, seen))
+    if how is None:
+        return Plan(status=status, again=LOOK_AGAIN)
+    ended_then = parse_time(ended_at(found.job) or found.job["metadata"]["creationTimestamp"])
+    left = PAUSE - (seen.now - ended_then).total_seconds()
+    return Plan(() if left > 0 else (Delete(JOB, found.job),), status, again=max(left, LOOK_AGAIN))
+
+
+def _deleting(seen: Seen, problem: str | None) -> Document | None:
+    """The status while its versions are deleted. What hindered an attempt is said until one succeeds, and it is gone."""
+    was = [condition(seen.classifier, each).get("reason") for each in ("Progressing", "Degraded")]
+    if problem is None and was == ["Deleting", "VersionsNotDeleted"]:
+        return None
+    return _waiting(seen, "its versions are being deleted", problem)
+
+
+def _waiting(seen: Seen, what: str, problem: str | None = None) -> Document:
+    """The status of one that is being deleted. Nothing answers any more, and nothing else counts that was said to be wrong."""
+    going = f"is being deleted: {what}"
+    message = f"its versions cannot be deleted: {problem}" if problem else going
+    message = f"{message[:1900]}; spec.storage.deletionPolicy: Keep lets it go without"
+    degraded = ("True", "VersionsNotDeleted", message) if problem else ("False", "AsExpected", "nothing is wrong")
+    told = {
+        "Ready": ("False", "NothingServed", "is being deleted"),
+        "Progressing": ("True", "Deleting", going),
+        "Degraded": degraded,
+    }
+    others = [each for each in seen.status.get("conditions") or () if each["type"] not in told]
+    found = {"state": "Failed" if problem else "Deleting", "message": message, "observedGeneration": seen.generation}
+    return {**seen.status, **found, "conditions": [*others, *(_condition(seen, kind, *facts) for kind, facts in told.items())]}
+
+
+def _condition(seen: Seen, kind: str, status: str, reason: str, message: str) -> Document:
+    before = condition(seen.classifier, kind)
+    since = before["lastTransitionTime"] if before.get("status") == status else format_time(seen.now)
+    found = {"type": kind, "status": status, "reason": reason, "message": message}
+    return {**found, "lastTransitionTime": since, "observedGeneration": seen.generation}
 
 
 def released(classifier: Document) -> Merge:

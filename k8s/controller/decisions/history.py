@@ -9,16 +9,21 @@ from k8s.controller.builders.small_jobs import prune
 from k8s.controller.builders.training_job import Images
 from k8s.controller.decisions.seen import Run, Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Merge, Step
+from k8s.controller.decisions.wording import of_small_jobs
 from k8s.controller.kinds import JOB, TRAINING_RUN
-from k8s.controller.objects import condition, ended, results
+from k8s.controller.objects import condition, ended, parse_time, results, trouble
+
+PATIENCE = 20.0  # seconds in which a Job gets its Pod
+LOOK_AGAIN = 15.0  # seconds, at a Job that goes on: of what hinders its Pod nobody tells
 
 
 @dataclass(frozen=True)
 class Kept:
-    """problem: why versions could not be deleted."""
+    """problem: why versions could not be deleted, or are not. again: seconds until that may be another."""
 
     steps: tuple[Step, ...] = ()
     problem: str | None = None
+    again: float | None = None
 
 
 def keep(seen: Seen, images: Images, *, in_use: set[str]) -> Kept:
@@ -34,27 +39,50 @@ def keep(seen: Seen, images: Images, *, in_use: set[str]) -> Kept:
     if wanted is None:
         return Kept(steps)
     if wanted not in jobs:
-        return Kept((*steps, Create(prune(seen.classifier, seen.spec, images, versions=surplus))))
+        return Kept((*steps, Create(prune(seen.classifier, seen.spec, images, versions=surplus))), again=LOOK_AGAIN)
     how = ended(jobs[wanted].job)
     if how == "Complete":
         return Kept((*steps, *(_files_are_gone(seen, version) for version in surplus)))
-    return Kept(steps, why(jobs[wanted]) if how else None)
+    return Kept(steps, why_not(jobs[wanted], seen), again=None if how else LOOK_AGAIN)
 
 
-def why(small: SmallJob) -> str:
-    """What went wrong in a Job."""
-    said = next((each.message for each in results(small.pods) if each.message), None)
-    return said or str(condition(small.job, "Failed").get("message", "its Job failed"))
+def why_not(small: SmallJob, seen: Seen) -> str | None:
+    """What went wrong in a Job, or keeps it from its work."""
+    if ended(small.job):
+        said = next((each.message for each in results(small.pods) if each.message), None)
+        failed = str(condition(small.job, "Failed").get("message", "its Job failed"))
+        return of_small_jobs(said, seen.spec) if said else failed  # of its own deadline the spec knows nothing
+    problem = trouble(small.pods) or _no_pod(small, seen)
+    return of_small_jobs(problem, seen.spec) if problem else None
+
+
+def _no_pod(small: SmallJob, seen: Seen) -> str | None:
+    """What hinders a Pod from being made stands in the Job's events, which are not read here."""
+    metadata = small.job["metadata"]
+    if small.pods or (seen.now - parse_time(metadata["creationTimestamp"])).total_seconds() < PATIENCE:
+        return None
+    return (
+        f"no Pod was made: `kubectl describe job {metadata['name']}` tells why, such as a ServiceAccount that is not there "
+        "(spec.storage.serviceAccountName), a quota or Pod security"
+    )
 
 
 def _old_runs(seen: Seen, in_use: set[str]) -> tuple[Step, ...]:
     """Of runs that are over, without files that somebody would have to find again, and not the newest."""
-    surplus = seen.runs[: -seen.spec.history.runs]
     return tuple(
         Delete(TRAINING_RUN, run.document)
-        for run in surplus
-        if run.is_over and not (run.has_left and _is_here(seen, run)) and run.name not in in_use
+        for run in _surplus(seen)
+        if run.is_over and not (run.has_left and _is_here(seen, run)) and run.name not in in_use and not _is_for_drift(seen, run)
     )
+
+
+def _is_for_drift(seen: Seen, run: Run) -> bool:
+    """Whether it is by this run that the drift of what is served is known to have been answered."""
+    return (run.trigger.get("reason"), run.trigger.get("token")) == ("Drift", seen.served.get("version"))
+
+
+def _surplus(seen: Seen) -> tuple[Run, ...]:
+    return seen.runs[: -seen.spec.history.runs]
 
 
 def _old_versions(seen: Seen, in_use: set[str]) -> tuple[str, ...]:
@@ -62,15 +90,17 @@ def _old_versions(seen: Seen, in_use: set[str]) -> tuple[str, ...]:
     # What lies in a storage of before stays: its credentials may be gone.
     published = [run for run in seen.runs if run.has_files and _is_here(seen, run)]
     kept = min(history.versions, history.runs)
-    # One that was stopped may have published at the last moment, or has left checkpoints.
-    stopped = [run for run in seen.runs if run.state == "Superseded" and run.has_left and _is_here(seen, run)]
-    return tuple(run.name for run in (*published[:-kept], *stopped) if run.name not in in_use)
+    # One that was stopped may have published at the last moment, or has left checkpoints. So may one that failed, from which
+    # somebody may want to go on: not before the run goes.
+    going = [run for run in seen.runs if run.state == "Superseded" or (run.state == "Failed" and run in _surplus(seen))]
+    left = [run for run in going if run.has_left and _is_here(seen, run)]
+    return tuple(run.name for run in (*published[:-kept], *left) if run.name not in in_use)
 
 
 def _is_here(seen: Seen, run: Run) -> bool:
-    """Whether what it has left lies in the storage of now."""
-    where = run.status.get("artifactUri") or f"{run.document['spec']['storage']['uri'].rstrip('/')}/"
-    return names.lies_in(where, seen.spec.storage.uri)
+    """Whether what it has left lies where a version of it would lie now, and not in another folder of the bucket."""
+    left: str = run.status.get("artifactUri") or names.version_uri(run.document["spec"]["storage"]["uri"], seen.name, run.name)
+    return left == names.version_uri(seen.spec.storage.uri, seen.name, run.name)
 
 
 def _files_are_gone(seen: Seen, version: str) -> Step:

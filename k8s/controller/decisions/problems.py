@@ -22,7 +22,7 @@ def problems(
     if seen.measured.problem:
         found.append(("NotMeasured", seen.measured.problem))
     if pruning:
-        found.append(("VersionsNotDeleted", f"versions beyond spec.history.versions could not be deleted: {pruning}"))
+        found.append(("VersionsNotDeleted", f"old versions and checkpoints could not be deleted: {pruning}"))
     return tuple(found)
 
 
@@ -38,7 +38,7 @@ def _of_serving(seen: Seen, rollout: RollOut) -> Iterator[Problem]:
     if seen.unserved:
         yield "NotServable", seen.unserved
     if seen.taken:
-        yield "NameTaken", f"there is an InferenceService {seen.name} that was not made for this: delete it or rename this"
+        yield "NameTaken", f"there is {seen.taken} {seen.name} that was not made for this: delete it or rename this"
     if rollout.problem:
         yield "RollOutFailed", rollout.problem
     if seen.trouble:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from k8s.controller import names
-from k8s.controller.decisions.seen import Seen, served_uri, why_not
+from k8s.controller.decisions.seen import Seen, answered_instead, answers_about, is_unheard, served_uri, why_not
 from k8s.controller.kinds import Document
 from k8s.controller.objects import format_time, parse_time
 from k8s.controller.resources import parse_duration
 
 LOOK_AGAIN = 2.0  # seconds, once all Pods are there: that they answer is told by nobody
 LATE = 30.0  # the same, before, and once nobody expects it any more
-REMEMBERED = 10  # roll-outs that failed
+REMEMBERED = 10  # roll-outs that failed, beside those that would be tried again otherwise
+MOST = 100  # that a status has room for
 
 
 @dataclass(frozen=True)
@@ -49,33 +49,57 @@ def roll_out(seen: Seen) -> RollOut:
     if wanted is None:
         return RollOut(failed=failed)
     state = _towards(seen, wanted, failed)
-    if state.going is None or not _is_late(seen, state.going):
+    if seen.unserved or seen.taken:  # nothing can be asked for: its time begins when something can
+        return replace(state, going=None, again=LATE)
+    if state.going is None or _age(seen, state.going) <= _deadline(seen):
         return state
-    message = why_not(seen) or "its Pods did not become ready"
-    given_up = {
-        "version": wanted.name,
-        "generation": seen.generation,
-        "time": format_time(seen.now),
-        "message": f"not ready within spec.serving.rollout.deadline {seen.spec.serving.rollout.deadline}: {message}",
-    }
-    failed = (*(each for each in failed if each["version"] != wanted.name), given_up)[-REMEMBERED:]
+    message = _why_late(seen, wanted)
+    given_up = {"version": wanted.name, "generation": seen.generation, "time": format_time(seen.now), "message": message}
+    failed = _remembered(seen, (*_without(wanted, failed), given_up))
     back = _wanted(seen, failed)
-    if back is None or back.name == wanted.name or seen.fits_nowhere:  # nothing is won by going back: perhaps it still comes
-        return replace(state, problem=f"{wanted.name}: {given_up['message']}", again=LATE)
+    if back is None or back.name == wanted.name or seen.fits_nowhere or is_unheard(seen, wanted.uri):  # perhaps it still comes
+        return replace(state, problem=f"{wanted.name}: {message}", again=LATE)
     return _towards(seen, back, failed)
 
 
+def _why_late(seen: Seen, wanted: Version) -> str:
+    within = f"within spec.serving.rollout.deadline {seen.spec.serving.rollout.deadline}"
+    if instead := answered_instead(seen, wanted.name, wanted.uri):
+        return f"not seen to be served {within}: {instead}"
+    return f"not ready {within}: {why_not(seen) or 'its Pods did not become ready'}"
+
+
+def _without(version: Version, failed: tuple[Document, ...]) -> tuple[Document, ...]:
+    return tuple(each for each in failed if each["version"] != version.name)
+
+
+def _remembered(seen: Seen, failed: tuple[Document, ...]) -> tuple[Document, ...]:
+    """The latest, and all of this spec that may be chosen: no version is tried again while there are others."""
+    choices = {each.name for each in _choices(seen)}
+    needed = [each["generation"] == seen.generation and each["version"] in choices for each in failed]
+    old = len(failed) - REMEMBERED
+    return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MOST:]
+
+
 def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
-    problem = _given_up(seen, failed)
     if _answers(seen, wanted):
-        return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, problem)
-    served = seen.served or None
+        failed = _without(wanted, failed)  # it has come after all
+        return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, _given_up(seen, failed))
+    problem, served = _given_up(seen, failed), seen.served or None
     if served and served["uri"] == wanted.uri and seen.uri in (wanted.uri, None) and not seen.status.get("rollout"):
         return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
-    noted = seen.status.get("rollout") or {}
-    started = noted["startedAt"] if noted.get("version") == wanted.name else format_time(seen.now)
-    going = {"version": wanted.name, "startedAt": started}
+    going = {"version": wanted.name, "startedAt": _started_at(seen, wanted)}
     return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(seen, wanted, going))
+
+
+def _started_at(seen: Seen, wanted: Version) -> str:
+    """Since when its time runs: anew with another spec, and while the API server does not let in what asks for it."""
+    noted, now = seen.status.get("rollout") or {}, format_time(seen.now)
+    if noted.get("version") != wanted.name or seen.status.get("observedGeneration") != seen.generation:
+        return now
+    # Not every time: a status that is another one each time is looked at each time.
+    is_old = _age(seen, noted) > _deadline(seen) / 10
+    return now if is_old and seen.uri != wanted.uri else str(noted["startedAt"])
 
 
 def _wanted(seen: Seen, failed: tuple[Document, ...]) -> Version | None:
@@ -124,9 +148,7 @@ def _given_up(seen: Seen, failed: tuple[Document, ...]) -> str | None:
 
 def _answers(seen: Seen, wanted: Version) -> bool:
     """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself."""
-    if seen.uri != wanted.uri or served_uri(seen.deployment) != wanted.uri:
-        return False
-    return bool(seen.answers) and all(answer == wanted.name for answer in seen.answers.values())
+    return set(answers_about(seen, wanted.uri)) == {wanted.name}
 
 
 def _served(seen: Seen, wanted: Version) -> Document:
@@ -140,13 +162,15 @@ def _again(seen: Seen, wanted: Version, going: Document) -> float:
     """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
     if seen.uri == wanted.uri == served_uri(seen.deployment):
         return LOOK_AGAIN
-    left = parse_duration(seen.spec.serving.rollout.deadline) - (seen.now - parse_time(going["startedAt"])).total_seconds()
-    return min(max(left, 0.0) + 1.0, LATE)
+    return min(max(_deadline(seen) - _age(seen, going), 0.0) + 1.0, LATE)
 
 
-def _is_late(seen: Seen, going: Document) -> bool:
-    deadline = timedelta(seconds=parse_duration(seen.spec.serving.rollout.deadline))
-    return seen.now - parse_time(going["startedAt"]) > deadline
+def _deadline(seen: Seen) -> float:
+    return parse_duration(seen.spec.serving.rollout.deadline)
+
+
+def _age(seen: Seen, going: Document) -> float:
+    return (seen.now - parse_time(going["startedAt"])).total_seconds()
 
 
 def must_ask(seen: Seen) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
 from k8s.controller import names
+from k8s.controller.builders.serving import PORT
 from k8s.controller.decisions.wording import of_serving
 from k8s.controller.kinds import Document
 from k8s.controller.objects import condition, owned_by, parse_time, trouble
@@ -72,9 +74,9 @@ class Run:
 
     @property
     def has_left(self) -> bool:
-        """Whether something of it may lie in the storage."""
-        stopped = self.state == "Superseded" and self.has_begun
-        return (self.has_files or stopped) and not self.files_deleted
+        """Whether something of it may lie in the storage: a version, or checkpoints of what did not come to its end."""
+        unfinished = self.state in ("Superseded", "Failed") and self.has_begun
+        return (self.has_files or unfinished) and not self.files_deleted
 
     @property
     def files_deleted(self) -> bool:
@@ -155,8 +157,8 @@ class Seen:
     """A classifier and all that bears on it.
 
     runs: its own, the oldest first. pods: those that serve, while not all is as it should be with them. answers: by the name
-    of each that is ready, the version that it says it serves; empty if nobody had to be asked. taken: an InferenceService of
-    its name is somebody else's. unserved: why KServe cannot be asked for anything. busy: of a classifier that is being
+    of each that is ready, the version that it says it serves; empty if nobody had to be asked. taken: what KServe has of its
+    name that is somebody else's. unserved: why KServe cannot be asked for anything. busy: of a classifier that is being
     deleted, whether a training still goes on.
     """
 
@@ -170,7 +172,7 @@ class Seen:
     pods: tuple[Document, ...] = ()
     answers: Mapping[str, str | None] = field(default_factory=dict)
     measured: Measured = Measured()
-    taken: bool = False
+    taken: str | None = None
     unserved: str | None = None
     busy: bool = False
 
@@ -229,14 +231,15 @@ class Seen:
 
     @property
     def trouble(self) -> str | None:
-        """Why a Pod that should serve does not start."""
-        found = trouble(list(self.pods))
+        """Why a Pod that should serve does not start; that there is no node for one, if nothing else."""
+        found = trouble(sorted(self.pods, key=_has_no_node))
         return of_serving(found) if found else None
 
     @property
     def fits_nowhere(self) -> bool:
-        """Whether there is no node for a Pod, which no other version would change."""
-        return any(condition(pod, "PodScheduled").get("status") == "False" for pod in self.pods)
+        """Whether there is no node for a Pod, which no other version would change, and none of its version fails by itself."""
+        own = [pod for pod in self.pods if _source(pod) == self.uri]
+        return any(map(_has_no_node, own)) and not trouble([pod for pod in own if not _has_no_node(pod)])
 
     @property
     def is_available(self) -> bool:
@@ -259,9 +262,17 @@ def served_uri(deployment: Document | None) -> str | None:
     counts = ("replicas", "updatedReplicas", "availableReplicas")
     if not seen or not wanted or any(status.get(each, 0) != wanted for each in counts):
         return None
-    annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
-    found: str | None = annotations.get(names.SOURCE)
+    return _source(deployment["spec"]["template"])
+
+
+def _source(pod: Document) -> str | None:
+    """The version that it fetches."""
+    found: str | None = (pod["metadata"].get("annotations") or {}).get(names.SOURCE)
     return found
+
+
+def _has_no_node(pod: Document) -> bool:
+    return condition(pod, "PodScheduled").get("status") == "False"
 
 
 def why_not(seen: Seen) -> str:
@@ -275,3 +286,25 @@ def why_not(seen: Seen) -> str:
     ready = condition(service, "PredictorReady")
     said += [ready.get("message")] if ready.get("status") == "False" else []
     return "; ".join(dict.fromkeys(" ".join(str(each).split())[:300] for each in said if each))
+
+
+def answers_about(seen: Seen, uri: str | None) -> Counter[str | None]:
+    """How many Pods answer with which version, once all are of the one that lies there, and ready."""
+    return Counter(seen.answers.values() if seen.uri == uri == served_uri(seen.deployment) else ())
+
+
+def is_unheard(seen: Seen, uri: str | None) -> bool:
+    """Whether none of its Pods answers the controller, and all are ready: nothing of that version is known to be wrong."""
+    return set(answers_about(seen, uri)) == {None}
+
+
+def answered_instead(seen: Seen, version: str, uri: str | None) -> str | None:
+    """What its Pods answer, all of which are ready, if it is not that version."""
+    answers = answers_about(seen, uri)
+    others = sorted(each for each in answers if each not in (None, version))
+    said = [f"{answers[each]} of {answers.total()} answered with version {each}" for each in others]
+    if answers[None]:
+        url = f"http://<pod>:{PORT}/v2/models/{seen.name}"
+        hint = "does a NetworkPolicy keep it from them?"
+        said.append(f"{answers[None]} of {answers.total()} did not answer the controller at {url} ({hint})")
+    return f"every Pod is ready, but {' and '.join(said)}" if said else None

@@ -22,6 +22,7 @@ FIELDS = {
 SETTING = re.compile(r"(?<![\w./])(?:(?:dataset|training|gate)\.[a-z_]+|balance\.[a-z_]+|tracking\.[a-z_]+|output_dir)(?![\w/])")
 # Fields of what is made -> those that they come from.
 MADE = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
+OF_TRAINING = re.compile(r"^(?:spec\.training\.\w+(?:, )?)+: ")
 LACKING = re.compile(r" has no column ((?:'[^']*'(?:, )?)+)")
 Table = tuple[tuple[re.Pattern[str], str], ...]
 # Complaints of the node, of the scheduler, of libraries -> the field that is behind them.
@@ -50,6 +51,11 @@ def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec 
         fields = _lacking(translated, spec) or _holding(translated, spec)
     unsaid = [field for field in fields if field not in translated]
     return f"{', '.join(unsaid)}: {translated}" if unsaid else translated
+
+
+def of_small_jobs(message: str, spec: TextClassifierSpec) -> str:
+    """The same of a Job that looks at the dataset or deletes versions: what trainings need is no matter of it."""
+    return OF_TRAINING.sub("", in_the_users_terms(message, spec))
 
 
 def of_serving(message: str) -> str:

@@ -172,9 +172,10 @@ class TextClassifierStatus(Status):
 
     observed_generation: int | None = Field(default=None, description="The generation of the spec that this is about.")
     state: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=32)] | None = Field(
-        default=None, description="In one word: Pending, Training, RollingOut, Ready, Degraded, Suspended."
+        default=None,
+        description="In one word: Pending, Training, RollingOut, Ready, Degraded, Suspended, Invalid, Deleting, Failed.",
     )
-    message: Message | None = Field(default=None, description="What hinders its deletion.")
+    message: Message | None = Field(default=None, description="What its deletion waits for.")
     version: VersionName | None = Field(default=None, description="The version that answers.")
     run_score: float | None = Field(
         default=None, description="The gate's score of the latest published version, on the test part."

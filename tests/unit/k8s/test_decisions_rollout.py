@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.decisions.rollout import RollOut, must_ask, roll_out
+from k8s.controller import names
+from k8s.controller.decisions.classifier import decide
+from k8s.controller.decisions.rollout import LATE, RollOut, must_ask, roll_out
 from k8s.controller.decisions.seen import Run
 from k8s.controller.kinds import Document
-from tests.unit.k8s.sights import NOW, ago, classifier, deployment, run, seen, served, service, uri
+from tests.unit.k8s.sights import IMAGES, NOW, ago, classifier, deployment, run, seen, served, service, uri
 
 V1, V2, REFUSED = (
     run("v1", age=7200, passed=True),
@@ -26,8 +28,36 @@ def going(version: str, *, since: float = 60) -> Document:
     return {"version": version, "startedAt": ago(since)}
 
 
-def rolled(*runs: Run, status: Document | None = None, spec: Document | None = None, **more: Any) -> RollOut:
-    return roll_out(seen(classifier(status=status, **(spec or {})), *runs, **more))
+def rolled(*runs: Run, status: Document | None = None, spec: Document | None = None, generation: int = 1, **more: Any) -> RollOut:
+    noted = {"observedGeneration": 1, **(status or {})}
+    return roll_out(seen(classifier(status=noted, generation=generation, **(spec or {})), *runs, **more))
+
+
+def conditions(*runs: Run, status: Document, **more: Any) -> dict[str, tuple[str, str]]:
+    """Reason and message of each."""
+    plan = decide(seen(classifier(status={"observedGeneration": 1, **status}), *runs, **more), IMAGES)
+    assert plan.status is not None
+    return {each["type"]: (each["reason"], each["message"]) for each in plan.status["conditions"]}
+
+
+def pod(version: str, **status: Any) -> Document:
+    """One that serves, or should."""
+    metadata = {"name": "p", "namespace": "one", "annotations": {names.SOURCE: uri(version)}}
+    return {"metadata": metadata, "status": status}
+
+
+def crashing(version: str) -> Document:
+    container = {
+        "name": "kserve-container",
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"reason": "Error", "message": "model.onnx differs"}},
+    }
+    return pod(version, containerStatuses=[container])
+
+
+def unscheduled(version: str) -> Document:
+    full = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+    return pod(version, conditions=[full])
 
 
 @pytest.mark.parametrize(
@@ -97,8 +127,8 @@ ALL = {"service": service("v2"), "deployment": deployment("v2"), "answers": {"a"
     ],
 )
 def test_a_roll_out_goes_on_until_every_pod_says_so_itself(missing: Document) -> None:
-    found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2")}, **{**ALL, **missing})
-    assert found.going == going("v2")
+    found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2", since=20)}, **{**ALL, **missing})
+    assert found.going == going("v2", since=20)
     assert found.served == served("v1")
     assert found.again is not None
 
@@ -119,6 +149,38 @@ def test_the_time_of_a_roll_out_begins_with_its_version() -> None:
     assert found.going == {"version": "v2", "startedAt": ago(0)}
 
 
+def test_another_spec_gives_a_roll_out_its_time_anew() -> None:
+    status = {"served": served("v1"), "rollout": going("v2", since=700)}
+    found = rolled(V1, V2, status=status, generation=2, service=service("v2"), deployment=deployment("v2", updated=0))
+    assert (found.going, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
+
+
+@pytest.mark.parametrize("there", [None, service("v1")], ids=["none", "of-another"])
+def test_the_time_in_which_the_service_was_not_let_in_does_not_count(there: Document | None) -> None:
+    found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2", since=700)}, service=there)
+    assert (found.going, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
+    soon = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2", since=20)}, service=there)
+    assert soon.going == going("v2", since=20)  # a status that is another one each time would be looked at each time
+
+
+UNSERVED = [
+    pytest.param({"unserved": "is KServe installed?"}, "NotServable", "is KServe installed?", id="there-is-no-kserve"),
+    pytest.param({"taken": "a ServingRuntime"}, "NameTaken", "there is a ServingRuntime papers", id="the-name-is-taken"),
+]
+
+
+@pytest.mark.parametrize(("there", "reason", "message"), UNSERVED)
+@pytest.mark.parametrize("before", [{}, {"served": served("v1")}], ids=["the-first", "another"])
+def test_while_nothing_can_be_asked_for_no_time_runs(before: Document, there: Document, reason: str, message: str) -> None:
+    status = {**before, "rollout": going("v2", since=700)}
+    found = rolled(V1, V2, status=status, **there)
+    assert (found.version, found.going, found.failed, found.again) == ("v2", None, (), LATE)
+    said = conditions(V1, V2, status=status, **there)
+    assert said["Served"][0] == said["Degraded"][0] == reason
+    assert message in said["Served"][1]
+    assert said["Progressing"][0] == "Idle"
+
+
 @pytest.mark.parametrize(("since", "version"), [pytest.param(600, "v2", id="in-time"), pytest.param(601, "v1", id="late")])
 def test_a_version_that_does_not_become_ready_in_time_is_given_up(since: float, version: str) -> None:
     status = {"served": served("v1"), "rollout": going("v2", since=since)}
@@ -136,6 +198,73 @@ def test_why_it_was_given_up_is_told_in_kserves_words() -> None:
     assert found.failed[0]["generation"] == 1
 
 
+@pytest.mark.parametrize(
+    ("pods", "version"),
+    [
+        pytest.param([unscheduled("v2"), pod("v2")], "v2", id="no-node-for-one"),
+        pytest.param([unscheduled("v2"), crashing("v1")], "v2", id="one-of-before-crashes"),
+        pytest.param([unscheduled("v2"), crashing("v2")], "v1", id="no-node-for-one-and-another-crashes"),
+        pytest.param([unscheduled("v1"), pod("v2")], "v1", id="no-node-for-one-of-before"),
+    ],
+)
+def test_what_fits_nowhere_is_waited_for_unless_the_version_itself_fails(pods: list[Document], version: str) -> None:
+    status = {"served": served("v1"), "rollout": going("v2", since=700)}
+    found = rolled(V1, V2, status=status, service=service("v2"), deployment=deployment("v2", updated=0), pods=tuple(pods))
+    assert found.version == version
+    assert found.problem
+
+
+def test_what_makes_a_version_fail_is_told_before_what_makes_a_pod_wait() -> None:
+    status = {"served": served("v1"), "rollout": going("v2", since=700)}
+    pods = (unscheduled("v2"), crashing("v2"))
+    found = rolled(V1, V2, status=status, service=service("v2"), deployment=deployment("v2", updated=0), pods=pods)
+    assert "model.onnx differs" in (found.problem or "")
+
+
+SILENT = {**ALL, "answers": {"a": None, "b": None}}
+UNHEARD = (
+    "every Pod is ready, but 2 of 2 did not answer the controller at http://<pod>:8080/v2/models/papers "
+    "(does a NetworkPolicy keep it from them?)"
+)
+
+
+@pytest.mark.parametrize("before", [{}, {"served": served("v1")}], ids=["the-first", "another"])
+def test_a_version_whose_pods_are_ready_but_cannot_be_heard_stays(before: Document) -> None:
+    status = {**before, "rollout": going("v2", since=700)}
+    found = rolled(V1, V2, status=status, **SILENT)
+    assert (found.version, found.going, found.failed, found.again) == ("v2", going("v2", since=700), (), LATE)
+    assert found.problem == f"v2: not seen to be served within spec.serving.rollout.deadline 10m: {UNHEARD}"
+
+
+def test_that_the_pods_cannot_be_heard_is_told_before_it_is_late() -> None:
+    said = conditions(V1, V2, status={"served": served("v1"), "rollout": going("v2")}, **SILENT)
+    assert said["Served"] == ("RollingOut", UNHEARD)
+    assert said["Ready"] == ("Answers", "Pods are ready, but none has told the controller whether it answers with v1 or v2")
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        pytest.param({"a": "v2", "b": "v1"}, "1 of 2 answered with version v1", id="another"),
+        pytest.param({"a": "v2", "b": None}, "1 of 2 did not answer the controller at", id="one-is-not-heard"),
+    ],
+)
+def test_a_version_that_only_some_pods_answer_with_is_given_up(answers: Document, told: str) -> None:
+    status = {"served": served("v1"), "rollout": going("v2", since=700)}
+    found = rolled(V1, V2, status=status, **{**ALL, "answers": answers})
+    assert found.version == "v1"
+    assert f"every Pod is ready, but {told}" in found.failed[0]["message"]
+
+
+@pytest.mark.parametrize("asked", ["v1", "v2"], ids=["not-asked-for-yet", "no-pod-yet"])
+def test_what_pods_of_before_answer_is_no_reason(asked: str) -> None:
+    status = {"served": served("v1"), "rollout": going("v2", since=20)}
+    there = {"service": service(asked), "deployment": deployment("v1"), "answers": {"a": "v1"}}
+    assert conditions(V1, V2, status=status, **there)["Served"][1] == "v2 is not served by every Pod yet"
+    late = rolled(V1, V2, status={**status, "rollout": going("v2", since=700)}, **there)
+    assert "every Pod is ready" not in (late.problem or "")
+
+
 def test_without_another_version_there_is_no_way_back_and_no_haste() -> None:
     found = rolled(V1, status={"rollout": going("v1", since=700)}, service=service("v1"))
     assert (found.version, found.failed) == ("v1", ())
@@ -143,12 +272,32 @@ def test_without_another_version_there_is_no_way_back_and_no_haste() -> None:
     assert (found.again or 0) >= 15
 
 
-def test_only_the_last_failures_are_remembered() -> None:
-    before = [given_up(f"old-{each}") for each in range(10)]
+@pytest.mark.parametrize("generation", [0, 1], ids=["of-another-spec", "of-versions-that-are-gone"])
+def test_only_the_last_failures_are_remembered(generation: int) -> None:
+    before = [given_up(f"old-{each}", generation) for each in range(10)]
     status = {"served": served("v1"), "rollout": going("v2", since=700), "failedRollouts": before}
-    found = rolled(V1, V2, status=status)
+    found = rolled(V1, V2, status=status, service=service("v2"))
     assert len(found.failed) == 10
     assert found.failed[-1]["version"] == "v2"
+
+
+def test_no_version_is_tried_again_before_each_other_was_tried() -> None:
+    runs = [run(f"v{each}", sequence=each, age=9000 - each, passed=True) for each in range(1, 14)]
+    tried: list[str | None] = []
+    status: Document = {"rollout": going("v13", since=700)}
+    while len(tried) < 12:
+        wanted = status["rollout"]["version"]
+        found = rolled(*runs, status=status, service=service(wanted), deployment=deployment(wanted, available=0))
+        tried.append(found.version)
+        status = {"rollout": going(str(found.version), since=700), "failedRollouts": list(found.failed)}
+    assert tried == [f"v{each}" for each in range(12, 0, -1)]
+
+
+def test_a_version_that_comes_after_all_is_no_longer_among_those_that_did_not() -> None:
+    status = {"rollout": going("v2"), "failedRollouts": [given_up("v2"), given_up("v1")]}
+    found = rolled(V1, V2, status=status, **ALL)
+    assert (found.going, found.problem) == (None, None)
+    assert found.failed == (given_up("v1"),)
 
 
 @pytest.mark.parametrize(

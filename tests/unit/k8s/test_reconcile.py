@@ -13,7 +13,7 @@ from k8s.controller.kinds import INFERENCE_SERVICE, JOB, SERVING_RUNTIME, TEXT_C
 from k8s.controller.objects import condition
 from k8s.controller.queue import Key
 from tests.fakes import Wrapped
-from tests.unit.k8s.invariants import nothing_is_left
+from tests.unit.k8s.invariants import nothing_is_left, nothing_is_written
 from tests.unit.k8s.simulation import NAME, SPACE, Simulation
 
 ITSELF = Key("TextClassifier", SPACE, NAME)
@@ -76,6 +76,63 @@ def test_what_is_refused_is_told_and_tried_again() -> None:
     simulation.restart()
     simulation.settle()
     assert simulation.status["state"] == "Ready"
+
+
+def test_what_stays_refused_is_written_once() -> None:
+    simulation = Simulation()
+    simulation.restart(lambda cluster: Refusing(cluster, verb="create", kind=TRAINING_RUN))
+    simulation.add()
+    seen: list[str] = []
+    simulation.listeners.append(lambda event, document: seen.append(f"{event} {document['kind']}"))
+    for _ in range(4):
+        with pytest.raises(Refused):
+            simulation.reconciler.reconcile(ITSELF)
+        simulation.advance(60)
+    assert seen == ["MODIFIED TextClassifier"]
+
+
+THEIRS = {"predictor": {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://theirs/"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(INFERENCE_SERVICE, "an InferenceService"), (SERVING_RUNTIME, "a ServingRuntime")],
+    ids=["service", "runtime"],
+)
+def test_what_has_the_name_and_is_somebody_elses_stays_as_it_is(kind: Kind, said: str) -> None:
+    simulation = Simulation()
+    theirs = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": NAME, "namespace": SPACE}, "spec": THEIRS}
+    simulation.cluster.create(theirs)
+    simulation.add()
+    simulation.settle()
+    found = simulation.cluster.get(kind, SPACE, NAME)
+    assert found is not None
+    assert found["spec"] == THEIRS
+    degraded = condition(simulation.classifier, "Degraded")
+    assert degraded["reason"] == "NameTaken"
+    assert degraded["message"].startswith(f"there is {said} {NAME} that was not made for this")
+    simulation.cluster.delete(kind, SPACE, NAME)
+    simulation.settle()
+    assert simulation.status["state"] == "Ready"
+
+
+def test_what_is_refused_of_serving_is_told_of_serving(ready: Simulation) -> None:
+    ready.restart(lambda cluster: Refusing(cluster, verb="apply", kind=INFERENCE_SERVICE))
+    ready.edit({"serving": {"replicas": {"minimum": 2}}})
+    with pytest.raises(Refused):
+        ready.reconciler.reconcile(ITSELF)
+    assert condition(ready.classifier, "Degraded")["message"].startswith("spec.serving.resources: ")
+
+
+def test_old_versions_that_are_not_deleted_are_told_while_that_waits(ready: Simulation) -> None:
+    (first,) = [run["metadata"]["name"] for run in ready.runs()]
+    ready.world.unschedulable.add(names.prune_name(NAME, (first,)))
+    ready.edit({"history": {"versions": 1}, "training": {"seed": 1}})
+    ready.settle(120)
+    degraded = condition(ready.classifier, "Degraded")
+    assert degraded["reason"] == "VersionsNotDeleted"
+    assert degraded["message"].startswith("old versions and checkpoints could not be deleted: Unschedulable: ")
+    nothing_is_written(ready)
 
 
 def test_a_job_that_is_refused_is_told_by_its_run() -> None:
@@ -191,6 +248,17 @@ def test_a_look_at_a_dataset_of_before_the_last_training_starts_none(ready: Simu
     assert [run["spec"]["trigger"]["reason"] for run in ready.runs()] == ["NewSpec", "NewSpec"]
 
 
+def test_a_dataset_that_could_not_be_read_is_forgotten_once_another_is_named(ready: Simulation) -> None:
+    ready.trainer.codes.append(65)
+    ready.edit({"triggers": {"datasetChange": True, "datasetCheckInterval": "10m"}})
+    ready.settle(60)
+    assert condition(ready.classifier, "Degraded")["reason"] == "DatasetUnreadable"
+    ready.edit({"dataset": {"uri": "s3://datasets/mended/"}})
+    ready.settle(60)
+    assert ready.states() == ["Published", "Published"]
+    assert condition(ready.classifier, "Degraded")["reason"] == "AsExpected"
+
+
 def test_a_change_of_the_score_that_is_compared_is_measured() -> None:
     simulation = Simulation()
     simulation.add({"gate": {"minimum": 0.95}})
@@ -211,6 +279,53 @@ def test_of_a_deleted_classifier_nothing_is_left_but_versions_that_are_to_be_kep
     assert simulation.cluster.get(TEXT_CLASSIFIER, SPACE, NAME) is None
     nothing_is_left(simulation)
     assert len(simulation.trainer.published) == left
+
+
+def test_a_deletion_that_does_not_go_on_says_so_once_and_may_be_given_up() -> None:
+    simulation = Simulation()
+    simulation.add({"storage": {"deletionPolicy": "Delete"}})
+    simulation.settle()
+    simulation.world.unschedulable.add(names.prune_name(NAME, ()))
+    simulation.remove()
+    simulation.settle()
+    degraded = condition(simulation.classifier, "Degraded")
+    assert (simulation.status["state"], degraded["reason"]) == ("Failed", "VersionsNotDeleted")
+    assert "Insufficient memory" in degraded["message"]
+    assert degraded["message"].endswith("spec.storage.deletionPolicy: Keep lets it go without")
+    assert [each.split(":")[0] for each in simulation.log if each.startswith("  event ")][-2:] == [
+        "  event Deleting",
+        "  event VersionsNotDeleted",
+    ]
+    nothing_is_written(simulation)
+    simulation.edit({"storage": {"deletionPolicy": "Keep"}})
+    simulation.settle()
+    assert simulation.cluster.get(TEXT_CLASSIFIER, SPACE, NAME) is None
+    nothing_is_left(simulation)
+    assert len(simulation.trainer.published) == 1
+
+
+def test_checkpoints_of_a_training_that_failed_are_deleted_before_nobody_knows_them() -> None:
+    simulation = Simulation()
+    pruned: list[list[str]] = []
+    simulation.listeners.append(lambda event, document: pruned.extend(_pruned(event, document)))
+    simulation.trainer.codes.append(64)
+    simulation.add({"history": {"runs": 2, "versions": 2}})
+    simulation.settle()
+    (failed,) = [run["metadata"]["name"] for run in simulation.runs()]
+    for seed in (1, 2):
+        assert not pruned
+        simulation.edit({"training": {"seed": seed}})
+        simulation.settle()
+    assert pruned == [[failed]]
+    assert simulation.states() == ["Published", "Published"]
+
+
+def _pruned(event: str, document: Document) -> list[list[str]]:
+    """The versions that a Job is made to delete."""
+    if event != "ADDED" or document["kind"] != JOB.kind:
+        return []
+    args = document["spec"]["template"]["spec"]["containers"][0]["args"]
+    return [args[5:]] if args[0] == "prune" else []
 
 
 def test_a_classifier_of_another_mind_about_its_versions_is_let_go_without_them() -> None:

@@ -58,7 +58,7 @@ kopf lists and watches; an apply creates and patches; a status is updated.
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [serving.kserve.io]
   resources: [servingruntimes]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch]
