@@ -109,10 +109,21 @@ def trouble(pods: list[Document]) -> str | None:
             waiting = container.get("state", {}).get("waiting", {})
             if waiting.get("reason") in STUCK:
                 return f"{waiting['reason']}: {waiting.get('message', '')}"
-            if waiting.get("reason") == "CrashLoopBackOff":
-                ended = container.get("lastState", {}).get("terminated", {})
+            if (ended := _last_of_several_failures(container)) is not None:
                 return f"{ended.get('reason', 'Error')}: {ended.get('message') or waiting.get('message', '')}".strip()
         scheduled = condition(pod, "PodScheduled")
         if scheduled.get("status") == "False":
             return f"{scheduled.get('reason')}: {scheduled.get('message', '')}"
     return None
+
+
+def _last_of_several_failures(container: Document) -> Document | None:
+    """How a container ended that is started again and again. The node says that it waits only for a part of the time between
+    two starts.
+    """
+    state, before = container.get("state", {}), container.get("lastState", {}).get("terminated", {})
+    if state.get("waiting", {}).get("reason") == "CrashLoopBackOff":
+        return dict(before)
+    ended = state.get("terminated") or before
+    failures = container.get("restartCount", 0) + ("terminated" in state)
+    return dict(ended) if failures > 1 and ended.get("exitCode") and not container.get("ready") else None

@@ -83,6 +83,13 @@ def test_what_a_container_said_before_it_began_anew_counts() -> None:
     assert [each.exit_code for each in results([again])] == [0]
 
 
+def tried(restarts: int, *, now: str, code: int = 1) -> Document:
+    """A container that has failed before, and what it does now."""
+    failed = {"exitCode": 1, "reason": "Error", "message": "no S3"}
+    state = {now: {**failed, "exitCode": code} if now == "terminated" else {}}
+    return {"restartCount": restarts, "state": state, "lastState": {"terminated": failed} if restarts else {}}
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
@@ -100,6 +107,10 @@ def test_what_a_container_said_before_it_began_anew_counts() -> None:
             "Unschedulable: 0/1",
             id="no-node",
         ),
+        pytest.param({"initContainerStatuses": [tried(1, now="terminated")]}, "Error: no S3", id="between-two-tries"),
+        pytest.param({"initContainerStatuses": [tried(2, now="running")]}, "Error: no S3", id="while-it-tries-again"),
+        pytest.param({"initContainerStatuses": [tried(0, now="terminated")]}, None, id="failed-once"),
+        pytest.param({"initContainerStatuses": [tried(2, now="terminated", code=0)]}, None, id="came-to-work-at-last"),
     ],
 )  # fmt: skip
 def test_why_a_pod_does_not_start(status: Document, expected: str | None) -> None:
