@@ -27,6 +27,10 @@ class NoAnswer(Exception):
     """There was none, or none that is a JSON object; the message says what there was instead, without the address."""
 
 
+class NoConnection(NoAnswer):
+    """There is nobody to ask."""
+
+
 def get_json(url: str, *, fields: Mapping[str, str] | None = None, seconds: float) -> tuple[int, dict[str, Any]]:
     """The status and the object in the answer, which comes from that very address: no redirection is followed.
 
@@ -50,7 +54,9 @@ def get_json(url: str, *, fields: Mapping[str, str] | None = None, seconds: floa
             with response:
                 return response.status, _object(_content(response, end))
         except urllib3.exceptions.HTTPError as error:
-            raise NoAnswer(next((text for kind, text in REASONS if isinstance(error, kind)), type(error).__name__)) from error
+            reason = next((text for kind, text in REASONS if isinstance(error, kind)), type(error).__name__)
+            is_answered = not isinstance(error, urllib3.exceptions.ConnectTimeoutError | urllib3.exceptions.NewConnectionError)
+            raise (NoAnswer if is_answered else NoConnection)(reason) from error
 
 
 def _content(response: urllib3.BaseHTTPResponse, end: float) -> bytes:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from urllib3.util import parse_url
 
-from k8s.controller.http_json import NoAnswer, get_json
+from k8s.controller.http_json import NoAnswer, NoConnection, get_json
 
 SECONDS = 10.0  # for an answer
-REST = 30.0  # seconds without a question, after none came: a pass waits for each, and so does what it is of
+REST = 30.0  # seconds without a question, where nobody is: a pass would wait for each, and others for a pass
 LEAST_TEXTS = 200  # in a Pod's window: fewer say little of drift
 
 # Of the Pods that serve this version: their series are those of the same target, that is of the scrape's own labels.
@@ -89,7 +89,8 @@ class Prometheus:
             status, answer = get_json(self._url, fields={"query": expression}, seconds=self._seconds)
         except NoAnswer as error:
             why = f"{self._name} cannot be asked: {error}"
-            self._silent = self._clock() + REST, why
+            if isinstance(error, NoConnection):  # a question that takes long says nothing of the next
+                self._silent = self._clock() + REST, why
             raise MeasurementsUnavailable(why) from error
         if status != 200 or answer.get("status") != "success":
             reason = str(answer.get("error", "without a reason"))[:300]

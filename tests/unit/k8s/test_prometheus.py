@@ -72,15 +72,23 @@ def test_what_was_not_measured_is_none(server: Answers, prometheus: Prometheus, 
 def test_a_prometheus_that_does_not_answer_is_left_alone_for_a_while() -> None:
     """Each question would hold up a pass until its time is over."""
     with answering() as server:
-        clock = [0.0]
-        prometheus = Prometheus(f"http://127.0.0.1:{server.port}", seconds=0.2, clock=lambda: clock[0])
-        server.before = 0.5
-        for _ in range(3):
-            with pytest.raises(MeasurementsUnavailable, match="cannot be asked"):
-                prometheus.drift("team", "papers", "v1")
-        assert len(server.asked) == 1
-        server.before, server.body, clock[0] = 0.0, vector("0.5"), REST
+        clock, server.body = [0.0], vector("0.5")
+        prometheus = Prometheus("http://192.0.2.1:9", seconds=0.2, clock=lambda: clock[0])
+        with pytest.raises(MeasurementsUnavailable, match="cannot be asked"):
+            prometheus.drift("team", "papers", "v1")
+        prometheus._url = f"http://127.0.0.1:{server.port}/api/v1/query"
+        with pytest.raises(MeasurementsUnavailable, match="cannot be asked"):
+            prometheus.drift("team", "papers", "v1")
+        clock[0] = REST
         assert prometheus.drift("team", "papers", "v1") == 0.5
+
+
+def test_a_question_that_takes_too_long_hinders_no_other(server: Answers, prometheus: Prometheus) -> None:
+    server.before = 1.0
+    with pytest.raises(MeasurementsUnavailable, match="no answer in time"):
+        prometheus.drift("team", "papers", "v1")
+    server.before = 0.0
+    assert prometheus.drift("team", "papers", "v2") == 0.3125
 
 
 def test_a_name_cannot_change_the_question(server: Answers, prometheus: Prometheus) -> None:
