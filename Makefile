@@ -47,7 +47,7 @@ images: ## build the images with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTR
 crds: $(READY) ## write the CRDs, of the chart and of k8s/manifests, from the types in k8s/controller/resources
 	$(BIN)/python -m k8s.controller.crds
 
-test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, MinIO's image and ours are there
+test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, the images of MinIO and Prometheus and ours are there
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
 	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) \
 	  $(BIN)/pytest --quiet tests/cluster

@@ -174,10 +174,14 @@ class Controller:
 
     def install(self, values: Mapping[str, Any]) -> None:
         """Wait until it runs."""
-        given = [f"--set-json={path}={json.dumps(value)}" for path, value in values.items()]
-        self._helm("install", self._release, str(CHART), *given)
+        self._helm("install", self._release, str(CHART), *_given(values))
         shared = {"spec": {"template": {"spec": {"shareProcessNamespace": True}}}}  # so that it can be killed
         self._namespace.kubectl("patch", "deployment", self.deployment, "--patch", json.dumps(shared))
+        self._namespace.kubectl("rollout", "status", f"deployment/{self.deployment}", f"--timeout={PATIENCE:g}s")
+
+    def upgrade(self, values: Mapping[str, Any]) -> None:
+        """To these values, and the others as they are. Wait until it runs."""
+        self._helm("upgrade", self._release, str(CHART), "--reuse-values", *_given(values))
         self._namespace.kubectl("rollout", "status", f"deployment/{self.deployment}", f"--timeout={PATIENCE:g}s")
 
     def uninstall(self) -> None:
@@ -206,6 +210,10 @@ class Controller:
         command = ["helm", *arguments, f"--namespace={self._namespace.name}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
+
+
+def _given(values: Mapping[str, Any]) -> list[str]:
+    return [f"--set-json={path}={json.dumps(value)}" for path, value in values.items()]
 
 
 @dataclass(frozen=True)
