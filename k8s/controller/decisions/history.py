@@ -14,6 +14,7 @@ from k8s.controller.kinds import JOB, TRAINING_RUN
 from k8s.controller.objects import condition, ended, parse_time, results, trouble
 
 PATIENCE = 20.0  # seconds in which a Job gets its Pod
+PATIENT = 3  # times history.runs, of runs whose checkpoints cannot be deleted
 LOOK_AGAIN = 15.0  # seconds, at a Job that goes on: of what hinders its Pod nobody tells
 
 
@@ -38,6 +39,8 @@ def keep(seen: Seen, images: Images, *, in_use: set[str]) -> Kept:
     steps += tuple(Delete(JOB, job) for job in leftover)
     if wanted is None:
         return Kept(steps)
+    if any(ended(each.job) is None for name, each in jobs.items() if name != wanted):
+        return Kept(steps, again=LOOK_AGAIN)  # one after the other
     if wanted not in jobs:
         return Kept((*steps, Create(prune(seen.classifier, seen.spec, images, versions=surplus))), again=LOOK_AGAIN)
     how = ended(jobs[wanted].job)
@@ -72,8 +75,14 @@ def _old_runs(seen: Seen, in_use: set[str]) -> tuple[Step, ...]:
     return tuple(
         Delete(TRAINING_RUN, run.document)
         for run in _surplus(seen)
-        if run.is_over and not (run.has_left and _is_here(seen, run)) and run.name not in in_use and not _is_for_drift(seen, run)
+        if run.is_over and not _has_to_be_pruned(seen, run) and run.name not in in_use and not _is_for_drift(seen, run)
     )
+
+
+def _has_to_be_pruned(seen: Seen, run: Run) -> bool:
+    """Before it goes. For checkpoints not for ever: where the storage is away, there may be many runs that failed."""
+    may_wait = run.has_files or run in seen.runs[-PATIENT * seen.spec.history.runs :]
+    return run.has_left and _is_here(seen, run) and may_wait
 
 
 def _is_for_drift(seen: Seen, run: Run) -> bool:

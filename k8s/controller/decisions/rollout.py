@@ -51,14 +51,24 @@ def roll_out(seen: Seen) -> RollOut:
     state = _towards(seen, wanted, failed)
     if seen.unserved or seen.taken:  # nothing can be asked for: its time begins when something can
         return replace(state, going=None, again=LATE)
-    if state.going is None or _age(seen, state.going) <= _deadline(seen):
+    if state.going is None or _age(seen, state.going["startedAt"]) <= _deadline(seen):
         return state
-    message = _why_late(seen, wanted)
+    return _late(seen, wanted, state)
+
+
+def _late(seen: Seen, wanted: Version, state: RollOut) -> RollOut:
+    """Its time is over: the one before, unless that is no reason to think ill of this one, or nothing is won."""
+    message, going = _why_late(seen, wanted), state.going or {}
+    late = replace(state, problem=f"{wanted.name}: {message}", again=LATE)
+    if seen.fits_nowhere or is_unheard(seen, wanted.uri):
+        return replace(late, going={**going, "excusedAt": _excused_at(seen, going)})
+    if "excusedAt" in going and _age(seen, going["excusedAt"]) <= _deadline(seen):
+        return late  # what it was excused for is mended, perhaps: it has its time anew
     given_up = {"version": wanted.name, "generation": seen.generation, "time": format_time(seen.now), "message": message}
-    failed = _remembered(seen, (*_without(wanted, failed), given_up))
+    failed = _remembered(seen, (*_without(wanted, state.failed), given_up))
     back = _wanted(seen, failed)
-    if back is None or back.name == wanted.name or seen.fits_nowhere or is_unheard(seen, wanted.uri):  # perhaps it still comes
-        return replace(state, problem=f"{wanted.name}: {message}", again=LATE)
+    if back is None or back.name == wanted.name:  # perhaps it still comes
+        return late
     return _towards(seen, back, failed)
 
 
@@ -86,20 +96,30 @@ def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollO
         failed = _without(wanted, failed)  # it has come after all
         return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, _given_up(seen, failed))
     problem, served = _given_up(seen, failed), seen.served or None
-    if served and served["uri"] == wanted.uri and seen.uri in (wanted.uri, None) and not seen.status.get("rollout"):
+    is_settled = seen.uri in (wanted.uri, None) and served_uri(seen.deployment) in (wanted.uri, None)
+    if served and served["uri"] == wanted.uri and is_settled and not seen.status.get("rollout"):
         return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
-    going = {"version": wanted.name, "startedAt": _started_at(seen, wanted)}
+    going = _going(seen, wanted)
     return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(seen, wanted, going))
 
 
-def _started_at(seen: Seen, wanted: Version) -> str:
+def _going(seen: Seen, wanted: Version) -> Document:
     """Since when its time runs: anew with another spec, and while the API server does not let in what asks for it."""
-    noted, now = seen.status.get("rollout") or {}, format_time(seen.now)
+    noted, anew = seen.status.get("rollout") or {}, {"version": wanted.name, "startedAt": format_time(seen.now)}
     if noted.get("version") != wanted.name or seen.status.get("observedGeneration") != seen.generation:
-        return now
-    # Not every time: a status that is another one each time is looked at each time.
-    is_old = _age(seen, noted) > _deadline(seen) / 10
-    return now if is_old and seen.uri != wanted.uri else str(noted["startedAt"])
+        return anew
+    return anew if seen.uri != wanted.uri and _is_old(seen, noted["startedAt"]) else dict(noted)
+
+
+def _excused_at(seen: Seen, going: Document) -> str:
+    """When there was last a reason to wait for it that is not its own."""
+    noted: str | None = going.get("excusedAt")
+    return format_time(seen.now) if noted is None or _is_old(seen, noted) else noted
+
+
+def _is_old(seen: Seen, time: str) -> bool:
+    """Whether to note it anew. Not every time: a status that is another one each time is looked at each time."""
+    return _age(seen, time) > _deadline(seen) / 10
 
 
 def _wanted(seen: Seen, failed: tuple[Document, ...]) -> Version | None:
@@ -162,15 +182,15 @@ def _again(seen: Seen, wanted: Version, going: Document) -> float:
     """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
     if seen.uri == wanted.uri == served_uri(seen.deployment):
         return LOOK_AGAIN
-    return min(max(_deadline(seen) - _age(seen, going), 0.0) + 1.0, LATE)
+    return min(max(_deadline(seen) - _age(seen, going["startedAt"]), 0.0) + 1.0, LATE)
 
 
 def _deadline(seen: Seen) -> float:
     return parse_duration(seen.spec.serving.rollout.deadline)
 
 
-def _age(seen: Seen, going: Document) -> float:
-    return (seen.now - parse_time(going["startedAt"])).total_seconds()
+def _age(seen: Seen, time: str) -> float:
+    return (seen.now - parse_time(time)).total_seconds()
 
 
 def must_ask(seen: Seen) -> bool:

@@ -106,11 +106,11 @@ def _after(seen: SeenRun) -> Plan:
 
 
 def _supersede(seen: SeenRun) -> Plan:
-    """First the Job goes, then it is said that it has gone."""
+    """First it is noted that it has begun, since it may have left something; then its Job goes; then it is said to have gone."""
     if seen.job is not None and ended(seen.job) is None:
         began = seen.job.get("status", {}).get("startTime") or seen.job["metadata"]["creationTimestamp"]
-        steps = (Delete(JOB, seen.job),)
-        return _status(seen, steps=steps, message="is being stopped", startedAt=began, again=LOOK_AGAIN)
+        steps = (Delete(JOB, seen.job),) if "startedAt" in seen.status else ()
+        return _status(seen, steps=steps, message="is being stopped", startedAt=began, again=LOOK_AGAIN if steps else 0.0)
     if seen.job is not None and ended(seen.job) == "Complete" and results(seen.pods):
         return _complete(seen)  # it was faster
     superseded = names.SUPERSEDED in (seen.run["metadata"].get("annotations") or {})

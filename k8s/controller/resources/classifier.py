@@ -156,6 +156,7 @@ class RolloutStatus(Status):
 
     version: VersionName = Field(description="Its name.")
     started_at: Time = Field(description="When it began to.")
+    excused_at: Time | None = Field(default=None, description="When it was last late for no reason of its own.")
 
 
 class FailedRolloutStatus(Status):

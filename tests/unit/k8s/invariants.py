@@ -124,9 +124,14 @@ def rejected(status: Document) -> bool:
     return bool(status.get("state") == "Invalid")
 
 
+def _was_superseded(run: Document) -> bool:
+    """And was not faster."""
+    return names.SUPERSEDED in run["metadata"]["annotations"] and bool(run["status"]["state"] == "Superseded")
+
+
 def _the_newest_is_what_is_asked_for(classifier: Document, runs: list[Document]) -> None:
     """Done, failed, or stopped by hand; one that was stopped for another spec answers for nothing."""
-    newest = [run for run in runs if names.SUPERSEDED not in run["metadata"]["annotations"]][-1]
+    newest = [run for run in runs if not _was_superseded(run)][-1]
     spec, asked = newest["spec"], classifier["spec"]
     assert spec["dataset"] == asked["dataset"]
     assert spec["training"]["seed"] == asked["training"]["seed"]

@@ -232,8 +232,26 @@ UNHEARD = (
 def test_a_version_whose_pods_are_ready_but_cannot_be_heard_stays(before: Document) -> None:
     status = {**before, "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, **SILENT)
-    assert (found.version, found.going, found.failed, found.again) == ("v2", going("v2", since=700), (), LATE)
+    noted = {**going("v2", since=700), "excusedAt": ago(0)}
+    assert (found.version, found.going, found.failed, found.again) == ("v2", noted, (), LATE)
     assert found.problem == f"v2: not seen to be served within spec.serving.rollout.deadline 10m: {UNHEARD}"
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param({"answers": {"a": "v2", "b": None}}, id="one-is-heard-now"),
+        pytest.param({"deployment": deployment("v2", available=0), "answers": {}}, id="a-pod-begins-anew"),
+    ],
+)
+def test_what_was_late_for_no_reason_of_its_own_has_its_time_anew(there: Document) -> None:
+    for since, version in ((60, "v2"), (601, "v1")):
+        noted = {**going("v2", since=7000), "excusedAt": ago(since)}
+        found = rolled(V1, V2, status={"served": served("v1"), "rollout": noted}, **{**SILENT, **there})
+        assert found.version == version
+    recently = {**going("v2", since=700), "excusedAt": ago(30)}
+    found = rolled(V1, V2, status={"served": served("v1"), "rollout": recently}, **SILENT)
+    assert found.going == recently  # a status that is another one each time would be looked at each time
 
 
 def test_that_the_pods_cannot_be_heard_is_told_before_it_is_late() -> None:

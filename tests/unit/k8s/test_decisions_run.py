@@ -180,7 +180,13 @@ def test_a_failure_is_told(pods: list[Document], said: str) -> None:
 
 def test_a_cancelled_run_is_over_once_its_job_is_gone() -> None:
     cancelled = run(NAME, spec={"cancelled": True})
-    first, then = decided(cancelled, job=job(), pods=[pod(phase="Running")]), decided(cancelled)
+    noted = run(NAME, spec={"cancelled": True}, startedAt=ago(600))
+    before, first, then = (
+        decided(cancelled, job=job(), pods=[pod(phase="Running")]),
+        decided(noted, job=job(), pods=[pod(phase="Running")]),
+        decided(noted),
+    )
+    assert (steps(before), before.again) == ([], 0.0)  # that it has begun, and may have left something, is noted first
     assert steps(first) == ["Delete Job"]
     assert first.status is not None
     assert first.status["message"] == "is being stopped"

@@ -9,7 +9,7 @@ import pytest
 from k8s.controller import names
 from k8s.controller.decisions.dataset import Checked, check
 from k8s.controller.decisions.deletion import let_go
-from k8s.controller.decisions.history import Kept, keep
+from k8s.controller.decisions.history import LOOK_AGAIN, Kept, keep
 from k8s.controller.decisions.seen import SmallJob
 from k8s.controller.decisions.steps import Step
 from k8s.controller.kinds import Document
@@ -198,6 +198,18 @@ def test_versions_beyond_those_to_keep_are_deleted(of: list[Any], spec: Document
 )
 def test_runs_beyond_those_to_keep_go_once_they_have_no_files(oldest: Document, expected: list[str]) -> None:
     assert said(kept(*runs(3, **oldest), history={"runs": 2, "versions": 2}).steps) == expected
+
+
+def test_failed_runs_do_not_pile_up_where_the_storage_is_away() -> None:
+    failed = [run(f"v{each}", age=9000 - each, sequence=each, **FAILED) for each in range(1, 21)]
+    history: Document = {"runs": 2, "versions": 2}
+    waiting = pruning("Failed", *(f"v{each}" for each in range(1, 19)), words="there is no such bucket")
+    assert said(kept(*failed, history=history, jobs=(waiting,)).steps) == [f"Delete v{each}" for each in range(1, 15)]
+
+
+def test_versions_are_deleted_by_one_job_after_the_other() -> None:
+    found = kept(*runs(4), jobs=(pruning(None, "v0"),), history={"versions": 3})
+    assert (found.steps, found.again) == ((), LOOK_AGAIN)
 
 
 def test_the_run_by_which_a_drift_is_known_to_have_been_answered_stays() -> None:
