@@ -18,6 +18,7 @@ STUCK = {
     "InvalidImageName",
     "ErrImageNeverPull",
 }
+LONGEST = 2000  # characters of a condition's message
 
 
 def owner(document: Document) -> Document:
@@ -55,6 +56,19 @@ def condition(document: Document | None, kind: str) -> Document:
 def is_true(document: Document | None, kind: str) -> bool:
     """Whether it has that condition."""
     return bool(condition(document, kind).get("status") == "True")
+
+
+def conditioned(document: Document, kind: str, status: str, reason: str, message: str, *, now: datetime) -> Document:
+    """A condition of the document as it is now: the time of its last transition stays while its status does."""
+    before = condition(document, kind)
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message[:LONGEST],
+        "lastTransitionTime": before["lastTransitionTime"] if before.get("status") == status else format_time(now),
+        "observedGeneration": document["metadata"].get("generation"),
+    }
 
 
 def ended(job: Document) -> str | None:

@@ -9,7 +9,7 @@ from k8s.controller.decisions.seen import FINAL
 from k8s.controller.decisions.wording import in_the_users_terms, of_serving
 from k8s.controller.kinds import TEXT_CLASSIFIER, Document, Kind
 from k8s.controller.metrics import Facts, Metrics
-from k8s.controller.objects import condition, format_time, is_true
+from k8s.controller.objects import conditioned, is_true
 
 SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # that which was refused
 
@@ -37,10 +37,7 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
         state = "Failed" if reason == "SpecRejected" else status.get("state", "Pending")
         found = {"state": state, "message": message, "trouble": message, "observedGeneration": generation}
         return {**status, **found}
-    known = condition(document, "Degraded")  # and not as it was planned: that is not written
-    since = known["lastTransitionTime"] if known.get("status") == "True" else format_time(now)
-    found = {"type": "Degraded", "status": "True", "reason": reason, "message": message[:2000]}
-    found |= {"lastTransitionTime": since, "observedGeneration": generation}
+    found = conditioned(document, "Degraded", "True", reason, message, now=now)  # by what is written, not by what was planned
     others = [each for each in status.get("conditions") or () if each["type"] != "Degraded"]
     state = "Invalid" if reason == "SpecRejected" else "Degraded"
     read = {"observedGeneration": generation} if reason == "SpecRejected" else {}  # else by whoever has decided by it

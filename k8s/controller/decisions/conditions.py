@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from k8s.controller.decisions.rollout import RollOut
 from k8s.controller.decisions.seen import Run, Seen, answered_instead, is_unheard
 from k8s.controller.kinds import Document
-from k8s.controller.objects import format_time
+from k8s.controller.objects import conditioned
 
 YES, NO = True, False
 NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which nothing can be asked of KServe
@@ -35,23 +35,13 @@ class Condition:
 
 def conditions(facts: Facts) -> list[Document]:
     """All six; a transition's time is kept while the status stays."""
-    before = {each["type"]: each for each in facts.seen.status.get("conditions") or ()}
     made = [each(facts) for each in (_ready, _trained, _gate_passed, _served, _progressing, _degraded)]
-    return [_document(each, before.get(each.kind), facts) for each in made]
+    return [_document(each, facts.seen) for each in made]
 
 
-def _document(condition: Condition, before: Document | None, facts: Facts) -> Document:
-    status = {True: "True", False: "False", None: "Unknown"}[condition.value]
-    kept = before is not None and before["status"] == status
-    since = before["lastTransitionTime"] if kept and before else format_time(facts.seen.now)
-    return {
-        "type": condition.kind,
-        "status": status,
-        "reason": condition.reason,
-        "message": condition.message[:2000],
-        "lastTransitionTime": since,
-        "observedGeneration": facts.seen.generation,
-    }
+def _document(found: Condition, seen: Seen) -> Document:
+    status = {True: "True", False: "False", None: "Unknown"}[found.value]
+    return conditioned(seen.classifier, found.kind, status, found.reason, found.message, now=seen.now)
 
 
 def state(facts: Facts) -> str:

@@ -9,7 +9,7 @@ from k8s.controller.decisions.history import why_not
 from k8s.controller.decisions.seen import Seen
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import condition, ended, ended_at, format_time, parse_time
+from k8s.controller.objects import condition, conditioned, ended, ended_at, parse_time
 
 LOOK_AGAIN = 5.0  # seconds
 PAUSE = 60.0  # seconds after a Job that could not delete them, before the next
@@ -70,15 +70,9 @@ def _waiting(seen: Seen, what: str, problem: str | None = None) -> Document:
         "Degraded": degraded,
     }
     others = [each for each in seen.status.get("conditions") or () if each["type"] not in told]
+    now = [conditioned(seen.classifier, kind, *facts, now=seen.now) for kind, facts in told.items()]
     found = {"state": "Failed" if problem else "Deleting", "message": message, "observedGeneration": seen.generation}
-    return {**seen.status, **found, "conditions": [*others, *(_condition(seen, kind, *facts) for kind, facts in told.items())]}
-
-
-def _condition(seen: Seen, kind: str, status: str, reason: str, message: str) -> Document:
-    before = condition(seen.classifier, kind)
-    since = before["lastTransitionTime"] if before.get("status") == status else format_time(seen.now)
-    found = {"type": kind, "status": status, "reason": reason, "message": message}
-    return {**found, "lastTransitionTime": since, "observedGeneration": seen.generation}
+    return {**seen.status, **found, "conditions": [*others, *now]}
 
 
 def released(classifier: Document) -> Merge:
