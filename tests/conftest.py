@@ -13,7 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("shared-machine", deadline=None)  # how long an example takes depends on what else runs
+hypothesis.settings.load_profile("shared-machine")
 
 KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"
 # Where the cluster tests keep programs that they have fetched.

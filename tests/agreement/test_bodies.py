@@ -147,7 +147,7 @@ BINARY = bodies(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(PLAIN, texts, st.booleans())
 @example({"parameters": {"threshold": 1}}, ["none reaches it", ""], True)
 @example({"outputs": [{"name": "probabilities"}] * 2}, ["a"], True)
@@ -161,7 +161,7 @@ def test_json_is_answered_as_the_sdk_answers_it(routes: Routes, body: dict[str, 
     assert ours.status == 200
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(BINARY, texts)
 def test_outputs_that_may_be_binary_are_written_as_the_sdk_writes_them(
     routes: Routes, body: dict[str, Any], asked: list[str]
@@ -172,7 +172,7 @@ def test_outputs_that_may_be_binary_are_written_as_the_sdk_writes_them(
     assert ours.status == 200
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(BINARY, texts)
 def test_a_binary_input_is_answered_as_the_sdk_answers_it(routes: Routes, body: dict[str, Any], asked: list[str]) -> None:
     encoded = [text.encode() for text in asked]

@@ -37,7 +37,6 @@ def examples(count: int) -> Callable[[Any], Any]:
         max_examples=count,
         derandomize=True,
         database=None,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
 

@@ -139,7 +139,7 @@ def test_every_field_is_drawn() -> None:
         assert "rollout" in field or any(field.startswith(each) or each.startswith(field) for each in drawn), field
 
 
-@settings(max_examples=MORE or 25, deadline=None, derandomize=not MORE, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=MORE or 25, derandomize=not MORE, database=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(CHANGES, min_size=1, max_size=3), CHANGES)
 def test_what_there_is_follows_from_the_spec_and_not_from_its_past(before: list[dict[str, int]], last: dict[str, int]) -> None:
     past, now = [spec(each) for each in before], spec(last, suspended=False)

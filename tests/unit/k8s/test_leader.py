@@ -238,7 +238,7 @@ class Replica(Wrapped):
         self.world.pass_time(self.world.random.uniform(0, 25 if slow else 0.2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(random=st.randoms(use_true_random=True), number=st.integers(2, 4), faults=st.sampled_from([0.0, 0.05, 0.2, 0.5]))
 def test_two_never_lead_at_once_and_one_does_once_all_is_well(random: Random, number: int, faults: float) -> None:
     world = World(random, number=number, faults=faults)

@@ -122,7 +122,6 @@ def test_a_success_resets_the_backoff_of_that_key_alone(queue: WorkQueue) -> Non
     assert queue.retry(B) == 3.0
 
 
-@settings(deadline=None)
 @given(draws=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=200))
 def test_the_backoff_stays_within_its_bounds_whatever_is_drawn(draws: list[float]) -> None:
     left = iter(draws)
@@ -215,7 +214,7 @@ class QueueAsAModel(RuleBasedStateMachine):
 
 
 TestQueueAsAModel = QueueAsAModel.TestCase
-TestQueueAsAModel.settings = settings(deadline=None, max_examples=60)
+TestQueueAsAModel.settings = settings(max_examples=60)
 
 
 class Workers:
@@ -257,7 +256,7 @@ class Workers:
                 self.overlaps.append(key)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     adds=st.lists(st.tuples(KEYS, st.sampled_from([0.0, 0.002])), min_size=1, max_size=60),
     workers=st.integers(1, 4),

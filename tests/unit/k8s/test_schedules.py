@@ -59,7 +59,7 @@ def comes_at(expression: str, when: datetime) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(expression=expressions, after=instants(2027))
 def test_the_next_time_is_the_first_minute_that_matches(expression: str, after: datetime) -> None:
     following = parse(expression, "UTC").next(after)
@@ -73,7 +73,7 @@ def test_the_next_time_is_the_first_minute_that_matches(expression: str, after: 
         minute += MINUTE
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(expression=expressions, zone=st.sampled_from(ZONES), after=instants(2026), hours=st.floats(0, 3000))
 def test_the_last_time_is_the_one_before_the_first_that_is_too_late(
     expression: str, zone: str, after: datetime, hours: float
@@ -87,7 +87,6 @@ def test_the_last_time_is_the_one_before_the_first_that_is_too_late(
         assert after < last <= until < schedule.next(last)
 
 
-@settings(deadline=None)
 @given(expression=expressions, zone=st.sampled_from(ZONES), after=instants(2026), share=st.floats(0, 1))
 def test_whoever_asks_in_between_is_told_the_same_next_time(expression: str, zone: str, after: datetime, share: float) -> None:
     schedule = parse(expression, zone)
@@ -98,7 +97,7 @@ def test_whoever_asks_in_between_is_told_the_same_next_time(expression: str, zon
     assert schedule.next(between) == following
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     zone=st.sampled_from(ZONES),
     hour=st.integers(0, 23),
@@ -130,7 +129,7 @@ def test_what_is_daily_comes_once_on_each_day_at_its_time_or_right_after_the_hou
             assert each.astimezone(UTC) == meant.astimezone(UTC)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(zone=st.sampled_from(["Europe/Berlin", "America/New_York", "America/Santiago"]), start=instants(2026))
 def test_what_is_hourly_comes_every_hour_that_passes(zone: str, start: datetime) -> None:
     schedule = parse("@hourly", zone)
@@ -211,7 +210,7 @@ def test_what_is_wrong_is_named(expression: str, zone: str, message: str) -> Non
     assert message in str(raised.value)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     expression=st.one_of(st.text(max_size=30), st.text("0123456789*/,-#LW@ monfeb", max_size=30), expressions),
     zone=st.one_of(st.sampled_from(ZONES), st.text(max_size=10)),

@@ -187,7 +187,6 @@ def play(steps: list[tuple[str, int]]) -> Story:
 
 @settings(
     max_examples=MORE or 100,
-    deadline=None,
     derandomize=not MORE,
     database=None,
     suppress_health_check=list(HealthCheck),

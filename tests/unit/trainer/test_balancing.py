@@ -42,7 +42,7 @@ def examples_with(targets: csr_matrix) -> Examples:
 skews = st.builds(skewed, st.integers(0, 2**31), rows=st.integers(1, 400), labels=st.integers(1, 12), several=st.booleans())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(targets=skews, sampling=st.sampled_from(BY_LABELS_ALONE), seed=st.integers(0, 2**31))
 def test_the_balanced_part_is_of_the_part_in_order_with_every_label(targets: csr_matrix, sampling: str, seed: int) -> None:
     examples = examples_with(targets)
@@ -57,7 +57,7 @@ def test_the_balanced_part_is_of_the_part_in_order_with_every_label(targets: csr
     assert (balanced.labels, balanced.task) == (examples.labels, examples.task)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(targets=skews, seed=st.integers(0, 2**31), threshold=st.integers(1, 200))
 def test_no_text_of_a_label_at_or_below_the_threshold_goes(targets: csr_matrix, seed: int, threshold: int) -> None:
     counts = label_counts(targets)
@@ -69,7 +69,7 @@ def test_no_text_of_a_label_at_or_below_the_threshold_goes(targets: csr_matrix, 
     assert (label_counts(csr_matrix(targets[kept])) >= least_counts(counts, threshold)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(targets=skews, seed=st.integers(0, 2**31), threshold=st.integers(1, 200))
 def test_the_simple_rule_too_keeps_every_text_of_a_rare_label(targets: csr_matrix, seed: int, threshold: int) -> None:
     rare = np.flatnonzero(label_counts(targets) <= threshold)
@@ -79,7 +79,7 @@ def test_the_simple_rule_too_keeps_every_text_of_a_rare_label(targets: csr_matri
     assert kept[targets[:, rare].getnnz(axis=1) > 0].all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(targets=skews, sampling=st.sampled_from(BY_LABELS_ALONE), seed=st.integers(0, 2**31))
 def test_the_same_seed_gives_the_same_rows(targets: csr_matrix, sampling: str, seed: int) -> None:
     examples, config = examples_with(targets), BalanceConfig.model_validate({"sampling": sampling})
@@ -151,7 +151,7 @@ def test_a_threshold_above_all_labels_leaves_everything() -> None:
         assert rule(targets, threshold=10_000, seed=0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(targets=skews, seed=st.integers(0, 2**31), share=st.floats(0.01, 4))
 def test_oversampling_drops_nothing_and_adds_no_more_than_its_share(targets: csr_matrix, seed: int, share: float) -> None:
     times = ml_ros(targets, share=share, seed=seed)
@@ -160,7 +160,7 @@ def test_oversampling_drops_nothing_and_adds_no_more_than_its_share(targets: csr
     assert times.sum() - len(times) <= share * len(times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(targets=skews, seed=st.integers(0, 2**31), share=st.floats(0.01, 4))
 def test_oversampling_repeats_texts_of_rare_labels_only(targets: csr_matrix, seed: int, share: float) -> None:
     counts = label_counts(targets)

@@ -354,7 +354,7 @@ def test_what_was_written_before_stays_if_the_dataset_changes_meanwhile(lines: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     times=st.lists(st.integers(0, 3), min_size=1, max_size=60),
     ending=st.sampled_from(["jsonl", "csv", "parquet"]),

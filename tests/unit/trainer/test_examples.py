@@ -23,7 +23,7 @@ def all_of_them(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     return Examples(file, np.arange(ROWS), ("odd",), targets, Task.MULTI_LABEL)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.lists(st.integers(0, ROWS - 1), max_size=50), size=st.integers(1, 20))
 def test_any_rows_in_any_order_give_their_texts_and_targets(all_of_them: Examples, rows: list[int], size: int) -> None:
     some = all_of_them.select(np.array(rows, np.int64))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -24,7 +24,6 @@ def names(kept: NDArray[np.int64], pairs: NDArray[np.int64], size: int) -> list[
     return words + [f"{words[pair // size]} {words[pair % size]}" for pair in pairs]
 
 
-@settings(deadline=None)
 @given(corpora)
 def test_tf_idf_is_that_of_scikit_learn(texts: list[str]) -> None:
     tokens = tokens_of([*texts, "aa"])
@@ -40,7 +39,6 @@ def test_tf_idf_is_that_of_scikit_learn(texts: list[str]) -> None:
     assert not found[:, :2].any()
 
 
-@settings(deadline=None)
 @given(corpora, st.integers(1, 3), st.integers(1, 12))
 def test_the_features_are_those_that_most_texts_hold(texts: list[str], minimum: int, maximum: int) -> None:
     tokens = tokens_of(texts)
@@ -78,7 +76,6 @@ def test_many_different_pairs_outgrow_the_first_table() -> None:
     np.testing.assert_allclose(texts[order], counts, rtol=1e-3)
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 10**9), max_size=300), st.lists(st.integers(0, 10**9), max_size=300), st.integers(1, 50))
 def test_the_dictionary_knows_its_keys_and_no_others(keys: set[int], others: list[int], first: int) -> None:
     known = np.array(sorted(keys), np.int64)

@@ -86,7 +86,7 @@ def assert_agreement(found: NDArray[np.float32], expected: NDArray[np.float32]) 
 texts = st.lists(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(WORDS)).map(" ".join)), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(texts)
 def test_the_graph_equals_its_python_form(some: list[str]) -> None:
     tokens = encode_texts(fitted().tokenizer, some, max_length=LENGTH)
@@ -104,7 +104,7 @@ def test_the_graph_equals_its_python_form_for_awkward_texts(text: str) -> None:
     assert_agreement(logits, fitted().python(tokens))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(texts, st.integers(0, 20))
 def test_padding_and_company_change_nothing(some: list[str], more: int) -> None:
     tokens = encode_texts(fitted().tokenizer, some, max_length=LENGTH)

@@ -35,7 +35,7 @@ def loss(logits: Tensor, labels: Tensor, task: Task, **settings: object) -> Tens
 
 
 @TASKS
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_focal_loss_of_gamma_0_is_the_plain_loss(task: Task, seed: int) -> None:
     logits, labels = decisions(task, seed)
@@ -44,7 +44,7 @@ def test_focal_loss_of_gamma_0_is_the_plain_loss(task: Task, seed: int) -> None:
 
 
 @TASKS
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), gamma=st.floats(0.1, 5))
 def test_focal_loss_is_the_mean_over_decisions_of_its_formula(task: Task, seed: int, gamma: float) -> None:
     logits, labels = decisions(task, seed)
@@ -59,7 +59,7 @@ def test_focal_loss_is_the_mean_over_decisions_of_its_formula(task: Task, seed: 
 
 
 @TASKS
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), gamma=st.floats(0.1, 5))
 def test_focal_loss_is_never_above_the_plain_one(task: Task, seed: int, gamma: float) -> None:
     logits, labels = decisions(task, seed)

@@ -119,7 +119,7 @@ def test_texts_that_only_begin_alike_are_not_equal(tmp_path: Path) -> None:
     assert groups(examples_of(texts, tmp_path), 1.0).tolist() == [0, 1, 2, 1, 0, 3, 4]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(drawn=st.lists(st.lists(st.sampled_from(["a", "B", "c,", "é", "...", "\x00"]), max_size=FIRST_WORDS + 4), max_size=12))
 def test_at_1_the_groups_are_those_of_equal_words(drawn: list[list[str]], tmp_path_factory: pytest.TempPathFactory) -> None:
     texts = [" ".join([*["same"] * (FIRST_WORDS - 2), *each]) for each in drawn]
@@ -142,7 +142,7 @@ def test_signatures_estimate_the_jaccard_index() -> None:
     assert np.std(errors) < 0.06
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), min_size=1, max_size=10))
 def test_any_text_has_a_signature_that_its_neighbours_do_not_change(texts: list[str]) -> None:
     exact, signed = signatures(pl.Series(texts))

@@ -113,7 +113,7 @@ grown = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(grown, st.integers(0, 2**31))
 def test_no_text_that_the_served_version_was_trained_on_is_in_the_test_part(data: Grown, seed: int) -> None:
     again = data.split(data.count, seed=seed, seen=data.seen)
@@ -124,7 +124,7 @@ def test_no_text_that_the_served_version_was_trained_on_is_in_the_test_part(data
     assert sorted(np.concatenate(parts)) == list(range(data.count))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(grown, st.integers(0, 2**31))
 def test_a_dataset_that_grows_keeps_its_earlier_test_texts_in_test(data: Grown, seed: int) -> None:
     again = data.split(data.count, seed=seed, seen=data.seen)
@@ -135,14 +135,14 @@ def test_a_dataset_that_grows_keeps_its_earlier_test_texts_in_test(data: Grown, 
     assert set(earlier) <= set(data.rows(again.test))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grown, st.integers(0, 2**31))
 def test_the_same_data_give_the_same_test_part_whatever_the_seed(data: Grown, seed: int) -> None:
     again = data.split(data.before, seed=seed, seen=data.seen)
     assert data.rows(again.test).tolist() == data.rows(data.first.test).tolist()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_the_parts_of_a_dataset_that_grows_keep_their_shares_label_by_label(seed: int) -> None:
     data = Grown(seed, before=1_000, more=1_000, labels=5, crowd=50.0)

@@ -274,7 +274,7 @@ ANY_ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(ANY_ROW, max_size=20), ending=st.sampled_from(["csv", "jsonl", "parquet"]))
 def test_every_row_is_read_or_counted(rows: list[dict[str, str]], ending: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     certain = [{"title": f"t{n}", "abstract": "a", "categories": label} for n in range(3) for label in "xy"]

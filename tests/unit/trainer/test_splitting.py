@@ -22,7 +22,7 @@ def parts_of(parts: Parts) -> list[Examples]:
     return [part for part in (parts.train, parts.validation, parts.test) if part is not None]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     rows=st.integers(30, 120),
@@ -50,7 +50,7 @@ def test_parts_are_disjoint_complete_and_keep_groups_whole(
     assert all(any(label in note for note in parts.notes) for label in missing & carried)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), labels=st.integers(2, 30), rare=st.integers(3, 6))
 def test_every_label_with_three_examples_is_in_every_part(seed: int, labels: int, rare: int) -> None:
     random = np.random.default_rng(seed)

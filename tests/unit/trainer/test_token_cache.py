@@ -69,7 +69,7 @@ word_or_anything = st.sampled_from(WORDS) | st.text(st.characters(exclude_catego
 any_text = st.lists(word_or_anything, max_size=12).map(" ".join)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(texts=st.lists(any_text, max_size=9), max_length=st.integers(3, 12), wide=st.booleans())
 def test_any_texts_come_back_as_the_server_encodes_them(
     texts: list[str], max_length: int, wide: bool, tmp_path_factory: pytest.TempPathFactory

@@ -89,7 +89,7 @@ def test_balancing_by_links_is_told_in_the_notes(tmp_path: Path) -> None:
     assert balanced.notes[0].startswith("balance, mltl: 81 texts of 82;")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), rows=st.integers(2, 60), block=st.integers(1, 70))
 def test_neighbours_are_those_of_the_whole_product_however_it_is_cut(seed: int, rows: int, block: int) -> None:
     random = np.random.default_rng(seed)

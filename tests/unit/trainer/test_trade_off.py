@@ -86,7 +86,7 @@ def test_a_cost_that_was_not_measured_has_no_axis() -> None:
 costs = st.just(0.0) | st.floats(1e-3, 1e7)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.builds(

@@ -159,7 +159,7 @@ async def plugged(graph: Held, batcher: Batcher, threads: int = 1) -> list[async
 words = st.lists(st.sampled_from([*LABELS, "word", "another"]), max_size=40).map(" ".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.lists(words, max_size=12), max_size=12), st.integers(0, 2))
 def test_every_text_gets_its_own_answer_whoever_asks_meanwhile(
     batchers: list[Batcher], tiny: Classifier, requests: list[list[str]], which: int
