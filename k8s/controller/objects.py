@@ -18,6 +18,7 @@ STUCK = {
     "InvalidImageName",
     "ErrImageNeverPull",
 }
+PATIENCE = 20.0  # seconds in which a Job gets its Pod
 LONGEST = 2000  # characters of a condition's message
 
 
@@ -129,6 +130,15 @@ def trouble(pods: list[Document]) -> str | None:
         if scheduled.get("status") == "False":
             return f"{scheduled.get('reason')}: {scheduled.get('message', '')}"
     return None
+
+
+def no_pod(job: Document, pods: list[Document], *, perhaps: str, now: datetime) -> str | None:
+    """What hinders a Pod from being made stands in the Job's events, which are not read here. perhaps: what may, with a comma."""
+    if pods or (now - parse_time(job["metadata"]["creationTimestamp"])).total_seconds() < PATIENCE:
+        return None
+    return (
+        f"no Pod was made: `kubectl describe job {job['metadata']['name']}` tells why, such as {perhaps}a quota or Pod security"
+    )
 
 
 def _last_of_several_failures(container: Document) -> Document | None:

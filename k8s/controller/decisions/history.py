@@ -11,10 +11,10 @@ from k8s.controller.decisions.seen import Run, Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Merge, Step
 from k8s.controller.decisions.wording import of_small_jobs
 from k8s.controller.kinds import JOB, TRAINING_RUN
-from k8s.controller.objects import condition, ended, parse_time, results, trouble
+from k8s.controller.objects import condition, ended, no_pod, results, trouble
 
-PATIENCE = 20.0  # seconds in which a Job gets its Pod
 PATIENT = 3  # times history.runs, of runs whose checkpoints cannot be deleted
+WITHOUT_ACCOUNT = "a ServiceAccount that is not there (spec.storage.serviceAccountName), "
 LOOK_AGAIN = 15.0  # seconds, at a Job that goes on: of what hinders its Pod nobody tells
 
 
@@ -55,19 +55,8 @@ def why_not(small: SmallJob, seen: Seen) -> str | None:
         said = next((each.message for each in results(small.pods) if each.message), None)
         failed = str(condition(small.job, "Failed").get("message", "its Job failed"))
         return of_small_jobs(said, seen.spec) if said else failed  # of its own deadline the spec knows nothing
-    problem = trouble(small.pods) or _no_pod(small, seen)
+    problem = trouble(small.pods) or no_pod(small.job, small.pods, perhaps=WITHOUT_ACCOUNT, now=seen.now)
     return of_small_jobs(problem, seen.spec) if problem else None
-
-
-def _no_pod(small: SmallJob, seen: Seen) -> str | None:
-    """What hinders a Pod from being made stands in the Job's events, which are not read here."""
-    metadata = small.job["metadata"]
-    if small.pods or (seen.now - parse_time(metadata["creationTimestamp"])).total_seconds() < PATIENCE:
-        return None
-    return (
-        f"no Pod was made: `kubectl describe job {metadata['name']}` tells why, such as a ServiceAccount that is not there "
-        "(spec.storage.serviceAccountName), a quota or Pod security"
-    )
 
 
 def _old_runs(seen: Seen, in_use: set[str]) -> tuple[Step, ...]:

@@ -13,12 +13,11 @@ from k8s.controller.decisions.seen import FINAL
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.wording import in_the_users_terms
 from k8s.controller.kinds import JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import condition, ended, ended_at, format_time, last_end, parse_time, results, trouble
+from k8s.controller.objects import condition, ended, ended_at, format_time, last_end, no_pod, parse_time, results, trouble
 from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec
 from model.run_result import GateScores, RunResult
 
 INDEX = "batch.kubernetes.io/job-completion-index"
-PATIENCE = 20.0  # seconds in which a Job gets its Pod
 LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
 
 
@@ -155,7 +154,7 @@ def _running(seen: SeenRun) -> Plan:
     status, ending = seen.job.get("status", {}), last_end(seen.pods)
     started, failed = status.get("startTime"), status.get("failed", 0)
     before = in_the_users_terms(ending, seen.spec) if ending else None
-    problem = trouble(seen.pods) or _no_pod(seen, seen.job)
+    problem = trouble(seen.pods) or no_pod(seen.job, seen.pods, perhaps=_without_account(seen), now=seen.now)
     if problem:
         said = in_the_users_terms(problem, seen.spec)
         return _status(seen, state="Pending", message=said, trouble=said, startedAt=started, again=LOOK_AGAIN)
@@ -167,16 +166,9 @@ def _running(seen: SeenRun) -> Plan:
     return _status(seen, state="Running", message=f"{message}: {before}" if before else message, startedAt=started)
 
 
-def _no_pod(seen: SeenRun, job: Document) -> str | None:
-    """What hinders a Pod from being made stands in the Job's events, which are not read here."""
-    made = parse_time(job["metadata"]["creationTimestamp"])
-    if seen.pods or (seen.now - made).total_seconds() < PATIENCE:
-        return None
+def _without_account(seen: SeenRun) -> str:
     account = seen.spec.storage.service_account_name if seen.spec.storage else None
-    perhaps = f"a ServiceAccount {account!r} that is not there (spec.storage.serviceAccountName), " if account else ""
-    return (
-        f"no Pod was made: `kubectl describe job {job['metadata']['name']}` tells why, such as {perhaps}a quota or Pod security"
-    )
+    return f"a ServiceAccount {account!r} that is not there (spec.storage.serviceAccountName), " if account else ""
 
 
 def _complete(seen: SeenRun) -> Plan:
