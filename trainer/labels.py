@@ -40,11 +40,14 @@ class Labelled:
     """Rows with their labels.
 
     names: every label, sorted. targets: 1 where a row carries a label, uint8 [rows, names].
+    given: whether the row's labels were given [rows]: false where they are missing (null, NaN, ""), true with no labels
+    where the row is known to carry none, by zeros in every label column or an empty list.
     several: whether rows may carry more than one label. unused_aliases: those whose old name no row carries.
     """
 
     names: tuple[str, ...]
     targets: csr_matrix
+    given: NDArray[np.bool_]
     several: bool
     notes: tuple[str, ...]
     unused_aliases: frozenset[str]
@@ -73,15 +76,21 @@ def read_labels(
     codes = strings.cast(pl.Enum(distinct)).to_physical().cast(pl.Int64).fill_null(len(distinct)).to_numpy()
     targets = csr_matrix(by_string[codes])
     several = listed or bool((by_string.getnnz(axis=1) > 1).any())
-    return Labelled(names, targets, several, notes, unused)
+    # The last row of `by_string` is that of no string at all.
+    empty = np.append((values == "").to_numpy(), False) if listed else np.zeros(len(distinct) + 1, np.bool_)
+    given = (by_string.getnnz(axis=1) > 0) | empty
+    return Labelled(names, targets, given[codes], several, notes, unused)
 
 
 def _unpacked(distinct: pl.Series) -> pl.Series | None:
-    """The strings with every JSON or Python list in them joined by `UNIT`; None if none is one, or one is only alike."""
+    """The strings with every JSON or Python list in them joined by `UNIT`; None if none is one, or one is only alike.
+
+    Only an empty list is "": a cell without a list, and the lists of nothing but null or "", are missing.
+    """
     alike = distinct.str.starts_with("[") & distinct.str.ends_with("]")
     if not alike.any():
         return None
-    joined = [_as_list(value) if is_alike else value for value, is_alike in zip(distinct, alike, strict=True)]
+    joined = [_as_list(value) if is_alike else value or UNIT for value, is_alike in zip(distinct, alike, strict=True)]
     return None if None in joined else pl.Series(joined, dtype=pl.String)
 
 
@@ -92,7 +101,8 @@ def _as_list(text: str) -> str | None:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         if isinstance(values, list) and not any(isinstance(value, list | dict) for value in values):
-            return UNIT.join(str(value) for value in values if value is not None)
+            joined = UNIT.join(str(value) for value in values if value is not None)
+            return joined or (UNIT if values else "")
     return None
 
 

@@ -124,7 +124,7 @@ def _read(
 def _usable(table: Table, labelled: Labelled) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The rows with a text and a label, and notes on the others."""
     has_text = table.sizes > 0
-    has_label = labelled.targets.getnnz(axis=1) > 0
+    has_label = labelled.targets.getnnz(axis=1) > 0  # not yet `labelled.given`: rows without any label are set aside
     counts = {
         "text": int((~has_text & has_label).sum()),
         "label": int((has_text & ~has_label).sum()),

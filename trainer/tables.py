@@ -38,7 +38,8 @@ class Table:
     file: Parquet with the column `text`: the text columns joined, without surrounding blanks, "" where there is none.
     sizes: bytes of each text [rows].
     labels: each row's labels as a string or null [rows].
-    listed: several labels stand in such a string with `UNIT` between them; otherwise as the files have it.
+    listed: several labels stand in such a string with `UNIT` between them, and "" is a row that is known to have none;
+    otherwise as the files have it.
     columns: every column found.
     """
 
@@ -161,7 +162,9 @@ def _labels(name: str, schema: pl.Schema, column: str) -> tuple[pl.Expr, bool]:
     if kind.inner is not None and (pl.Schema({"": kind.inner})[""].is_nested() or kind.inner == pl.Binary):
         raise DatasetRejected(f"{name}: label column {column!r} holds {kind}: expected lists of text")
     lists = pl.col(column).arr.to_list() if isinstance(kind, pl.Array) else pl.col(column)
-    return lists.cast(pl.List(pl.String)).list.join(UNIT, ignore_nulls=True), True
+    joined = lists.cast(pl.List(pl.String)).list.join(UNIT, ignore_nulls=True)
+    # Only an empty list is "": one that holds nothing but null or "" is missing.
+    return pl.when((lists.list.len() == 0) | (joined != "")).then(joined), True
 
 
 def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
@@ -171,13 +174,16 @@ def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.
         for column in columns
         if column in schema
     }
+    lacking = len(columns) - len(values)
     names = [pl.when(value.is_in(ONES)).then(pl.lit(column)) for column, value in values.items()]
     odd = [
         pl.when(~value.is_in([*ONES, *ZEROS, ""])).then(pl.lit(f"{column}: ") + pl.col(column).cast(pl.String))
         for column, value in values.items()
     ]
-    blank = pl.sum_horizontal([(value == "").cast(pl.UInt32) for value in values.values()])
-    return pl.concat_str(names, separator=UNIT, ignore_nulls=True), pl.coalesce(odd), blank.cast(pl.UInt32)
+    blank = pl.sum_horizontal([(value == "").cast(pl.UInt32) for value in values.values()]) + lacking
+    marked = pl.concat_str(names, separator=UNIT, ignore_nulls=True)
+    # Only a row of zeros is "": with an empty cell and no 1, nobody has said that it carries none of the labels.
+    return pl.when((blank == 0) | (marked != "")).then(marked), pl.coalesce(odd), blank.cast(pl.UInt32)
 
 
 def _table(file: Path, *, listed: bool, columns: tuple[str, ...], notes: tuple[str, ...]) -> Table:
@@ -186,7 +192,7 @@ def _table(file: Path, *, listed: bool, columns: tuple[str, ...], notes: tuple[s
     if len(odd):
         column, _, value = odd[0].partition(": ")
         raise DatasetRejected(f"label column {column!r} holds {value!r}: several label columns hold 0 or 1 each")
-    blank = scan.select(pl.col("blank").cast(pl.Int64).sum()).collect().item()
+    blank = scan.filter(pl.col("labels").is_not_null()).select(pl.col("blank").cast(pl.Int64).sum()).collect().item()
     notes += (f"taken for 0: {counted(blank, 'empty cell')} of the label columns",) if blank else ()
     rest = scan.select("labels", "size").collect()
     return Table(file, rest["size"].to_numpy(), rest["labels"], listed, columns, notes)
