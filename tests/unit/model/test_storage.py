@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 
 from model.storage import (
@@ -14,11 +15,13 @@ from model.storage import (
     ObjectExists,
     ObjectMissing,
     ObjectStore,
+    ObjectTooLarge,
     StorageRejected,
     StorageUnavailable,
     StoredObject,
     open_store,
 )
+from tests.broken_s3 import broken_s3
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -189,3 +192,144 @@ def test_an_endpoint_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_ENDPOINT_URL", "notaurl")
     with pytest.raises(StorageRejected, match=r"notaurl.*AWS_ENDPOINT_URL"):
         open_store("s3://bucket/").write("key", b"content")
+
+
+def test_an_upload_that_is_to_be_new_leaves_what_is_there(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "first").write_bytes(b"first")
+    (tmp_path / "second").write_bytes(b"second")
+    store.upload(tmp_path / "first", "a", new=True)
+
+    with pytest.raises(ObjectExists, match="exists already"):
+        store.upload(tmp_path / "second", "a", new=True)
+    assert store.read("a") == b"first"
+    assert b"".join(store.stream("a")) == b"first"
+
+
+@pytest.mark.parametrize("limit", [pytest.param(5, id="exactly-as-large"), pytest.param(6, id="smaller")])
+def test_an_object_within_the_limit_is_read(store: ObjectStore, tmp_path: Path, limit: int) -> None:
+    store.write("a", b"12345")
+    store.download("a", tmp_path / "to", limit=limit)
+
+    assert store.read("a", limit=limit) == (tmp_path / "to").read_bytes() == b"12345"
+
+
+def test_an_object_beyond_the_limit_is_not_fetched(store: ObjectStore, tmp_path: Path) -> None:
+    store.write("a", bytes(3 * 2**20))
+    (tmp_path / "to").mkdir()
+
+    with pytest.raises(ObjectTooLarge, match="a has more than 1,000 bytes"):
+        store.read("a", limit=1000)
+    with pytest.raises(ObjectTooLarge, match="a has more than 1,000 bytes"):
+        store.download("a", tmp_path / "to" / "a", limit=1000)
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+WRITE_AND_DIE = """
+import os, shutil, signal, sys
+from pathlib import Path
+from model.storage import open_store
+
+shutil.copyfile = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
+open_store(sys.argv[1]).upload(Path(__file__ if "__file__" in globals() else sys.executable), "deep/a")
+"""
+
+
+def test_what_a_killed_writer_left_goes_once_nobody_writes_to_it(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    subprocess.run([sys.executable, "-c", WRITE_AND_DIE, store.uri], check=False)
+    (part,) = (tmp_path / "store" / "deep").iterdir()
+    assert part.name.startswith(PART_PREFIX)
+
+    store.tidy()
+    assert part.exists()  # its writer may only be slow
+    os.utime(part, (0, 0))
+    store.tidy()
+
+    assert not part.exists()
+
+
+def unfinished(bucket: str) -> list[str]:
+    found = boto3.client("s3").list_multipart_uploads(Bucket=bucket.removeprefix("s3://").strip("/"))
+    return [each["Key"] for each in found.get("Uploads", ())]
+
+
+def begin_upload(bucket: str, key: str) -> None:
+    boto3.client("s3").create_multipart_upload(Bucket=bucket.removeprefix("s3://").strip("/"), Key=key)
+
+
+def test_an_upload_that_was_never_finished_is_aborted_below_the_uri_only(s3_bucket: str) -> None:
+    store = open_store(f"{s3_bucket}papers/v1/")
+    begin_upload(s3_bucket, "papers/v1/model.onnx")
+    begin_upload(s3_bucket, "papers/v10/model.onnx")
+
+    store.tidy(idle_seconds=1e9)
+    assert len(unfinished(s3_bucket)) == 2  # they may go on; moto says of each that it was begun in 2010
+    store.tidy()
+
+    assert unfinished(s3_bucket) == ["papers/v10/model.onnx"]
+
+
+def test_a_key_that_may_not_list_uploads_is_told_and_goes_on(
+    s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with broken_s3(s3_server) as door:
+        door.denied = lambda method, path: "uploads" in path
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+        open_store(f"{s3_bucket}papers/").tidy()
+
+    assert "uploads that were never finished stay where they are" in caplog.text
+    assert "AccessDenied" in caplog.text
+
+
+def test_a_write_that_another_one_is_in_the_way_of_is_repeated(
+    s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with broken_s3(s3_server) as door:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+        store = open_store(s3_bucket)
+        door.conflicts = 2
+        store.write("a", b"content", new=True)
+        door.conflicts = 1
+        store.upload(tmp_path / "file", "b", new=True)
+
+        assert store.read("a") == store.read("b") == b"content"
+
+
+def test_a_write_that_others_are_in_the_way_of_all_the_time_may_be_tried_again(
+    s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES", (0.0, 0.0))
+    with broken_s3(s3_server) as door:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+        door.conflicts = 9
+        with pytest.raises(StorageUnavailable, match="another write of it is in progress"):
+            open_store(s3_bucket).write("a", b"content", new=True)
+
+    assert door.conflicts == 6
+
+
+def test_a_write_whose_first_answer_was_lost_has_succeeded(
+    s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with broken_s3(s3_server) as door:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+        door.lost_answers = 1
+        store = open_store(s3_bucket)
+        store.write("a", b"content", new=True)
+        assert store.read("a") == b"content"
+
+    assert [each.split("?")[0].split("/")[-1] for each in door.seen if each.startswith("PUT")] == ["a", "a"]
+
+
+def test_a_write_whose_first_answer_was_lost_does_not_take_anothers_object_for_its_own(
+    s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with broken_s3(s3_server) as door:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+        store = open_store(s3_bucket)
+        store.write("a", b"anothers")
+        door.lost_answers = 1
+        with pytest.raises(ObjectExists):
+            store.write("a", b"content", new=True)
+        assert store.read("a") == b"anothers"

@@ -1,0 +1,223 @@
+"""Objects of a bucket. The only module that knows boto3."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from model.storage.objects import (
+    ABANDONED_SECONDS,
+    CHUNK_BYTES,
+    PART_PREFIX,
+    ObjectExists,
+    ObjectMissing,
+    ObjectTooLarge,
+    StorageError,
+    StorageRejected,
+    StorageUnavailable,
+    StoredObject,
+    WriteConflict,
+    inside,
+    too_large,
+    within,
+)
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+log = logging.getLogger(__name__)
+
+CONFLICT_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before a write is repeated that another write was in the way of
+
+
+class S3Store:
+    """Objects of a bucket, below a prefix, at AWS or any endpoint that speaks S3."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = prefix + "/" if prefix else ""
+        self.uri = f"s3://{bucket}/{self.prefix}"
+
+    @cached_property
+    def _client(self) -> BaseClient:
+        import boto3  # a third of a second that a local run need not pay
+        from botocore.config import Config
+
+        config = Config(
+            # A storage that hangs is given up within a minute, so that a Pod that has to go, and tries to save, still can.
+            connect_timeout=10,
+            read_timeout=15,
+            retries={"mode": "standard", "max_attempts": 3},
+            # Stores other than AWS's rarely know the newer checksums.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        try:
+            # A session of its own: boto3's common one keeps the first credentials that it saw, and is not for threads.
+            return boto3.session.Session().client("s3", config=config)
+        except ValueError as error:  # an endpoint that is no URL
+            raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL has to be like http://host:9000") from error
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        with _s3_errors(self.uri + prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield StoredObject(entry["Key"].removeprefix(self.prefix), entry["Size"])
+
+    def read(self, key: str, *, limit: int | None = None) -> bytes:
+        with _s3_errors(self.uri + key):
+            body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            with body:
+                return within(limit, body.read(None if limit is None else limit + 1), self.uri + key)
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        with _s3_errors(self.uri + key):
+            body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            with body:
+                yield from body.iter_chunks(CHUNK_BYTES)
+
+    def write(self, key: str, content: bytes, *, new: bool = False) -> None:
+        if not new:
+            with _s3_errors(self.uri + key):
+                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=content)
+            return
+        try:
+            self._create(key, lambda: content)
+        except ObjectExists as error:
+            if not (error.perhaps_ours and self._holds(key, content)):
+                raise
+
+    def download(self, key: str, to: Path, *, limit: int | None = None) -> None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        part = _part_of(to)  # always of one name: the next download of a Pod that was killed replaces it
+        counted = None if limit is None else _counting(limit, self.uri + key)
+        try:
+            with _s3_errors(self.uri + key), part.open("wb") as file:
+                self._client.download_fileobj(self.bucket, self._key(key), file, Callback=counted)
+            part.replace(to)
+        except OSError as error:  # of the disk here; what the storage says is no OSError
+            raise StorageUnavailable(f"{to}: {error.strerror or error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def upload(self, path: Path, key: str, *, new: bool = False) -> None:
+        if new:  # in one request: not every store keeps the condition where a file comes in several
+            with path.open("rb") as file:
+                self._create(key, lambda: _from_the_beginning(file))
+            return
+        with _s3_errors(self.uri + key):
+            self._client.upload_file(str(path), self.bucket, self._key(key))
+
+    def delete(self, key: str) -> None:
+        with _s3_errors(self.uri + key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def tidy(self, *, idle_seconds: float = ABANDONED_SECONDS) -> None:
+        begun_before = datetime.now(UTC) - timedelta(seconds=idle_seconds)
+        try:
+            with _s3_errors(self.uri):
+                pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
+                uploads = [each for page in pages for each in page.get("Uploads", ()) if each["Initiated"] <= begun_before]
+            for each in uploads:
+                with suppress(ObjectMissing), _s3_errors(self.uri):  # it has ended meanwhile
+                    self._client.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
+        except StorageRejected as error:
+            log.warning("uploads that were never finished stay where they are: %s", error)
+
+    def _create(self, key: str, body: Callable[[], bytes | BinaryIO]) -> None:
+        """Put an object where there is none. Raises ObjectExists; WriteConflict if others kept writing it."""
+        for pause in (*CONFLICT_PAUSES, None):
+            try:
+                with _s3_errors(self.uri + key):
+                    self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=body(), IfNoneMatch="*")
+            except WriteConflict:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+    def _holds(self, key: str, content: bytes) -> bool:
+        try:
+            return self.read(key, limit=len(content)) == content
+        except (ObjectMissing, ObjectTooLarge):
+            return False
+
+    def _key(self, key: str) -> str:
+        return self.prefix + inside(key, self.uri)
+
+
+@contextmanager
+def _s3_errors(what: str) -> Iterator[None]:
+    """Translate boto3's errors; the cause is kept."""
+    import botocore.exceptions as boto
+    from boto3.exceptions import S3UploadFailedError
+
+    try:
+        yield
+    except boto.ClientError as error:
+        raise _from_answer(what, error) from error
+    except (
+        boto.NoCredentialsError,
+        boto.PartialCredentialsError,
+        boto.ParamValidationError,
+        boto.ProfileNotFound,
+        boto.InvalidRegionError,
+    ) as error:
+        raise StorageRejected(f"{what}: {error}") from error
+    except (boto.BotoCoreError, S3UploadFailedError) as error:
+        raise _upload_cause(what, error) from error
+
+
+def _upload_cause(what: str, error: Exception) -> StorageError:
+    cause = error.__context__
+    if cause is not None and hasattr(cause, "response"):
+        return _from_answer(what, cause)
+    return StorageUnavailable(f"{what}: {error}")
+
+
+def _from_answer(what: str, error: BaseException) -> StorageError:
+    response = getattr(error, "response", {})
+    code = response.get("Error", {}).get("Code", "")
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code == "PreconditionFailed":
+        exists = ObjectExists(f"{what} exists already")
+        exists.perhaps_ours = response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+        return exists
+    if code == "ConditionalRequestConflict":
+        return WriteConflict(f"{what}: another write of it is in progress")
+    if status == 404 and code != "NoSuchBucket":
+        return ObjectMissing(f"there is no {what}")
+    if code != "NotImplemented" and (status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout")):
+        return StorageUnavailable(f"{what}: {error}")
+    return StorageRejected(f"{what}: {'there is no such bucket' if code == 'NoSuchBucket' else error}")
+
+
+def _counting(limit: int, what: str) -> Callable[[int], None]:
+    """What boto3 tells of bytes that have come; raises ObjectTooLarge, which ends the transfer."""
+    come = 0
+
+    def count(more: int) -> None:
+        nonlocal come
+        come += more
+        if come > limit:
+            raise too_large(limit, what)
+
+    return count
+
+
+def _part_of(target: Path) -> Path:
+    name = target.name.encode()[:200].decode(errors="ignore")  # a name may have 255 bytes
+    return target.with_name(f"{PART_PREFIX}{name}")
+
+
+def _from_the_beginning(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
