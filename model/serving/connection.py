@@ -6,6 +6,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -44,8 +45,13 @@ class _Joining:
 
 
 class Connection(HttpToolsProtocol):
-    """Bounds what uvicorn does not: heads, in bytes and seconds; bodies, in seconds; trailers; the wait for a first request."""
+    """Bounds what uvicorn does not: heads, in bytes and seconds; bodies, in seconds; trailers; the wait for a first request.
 
+    A request that offers another protocol (`Upgrade`) is answered in this one, as RFC 9110, 7.8 allows. The JDK's HttpClient
+    offers HTTP/2 with every request.
+    """
+
+    _offers = False  # the current request offers another protocol: the parser has stopped before its body
     _unread = 0  # bytes since the last that were of use: those of an unfinished head, or of trailers
     _in_body = False
     _deadline: asyncio.TimerHandle | None = None
@@ -62,7 +68,11 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
         if self._unread > HEAD_BYTES:
             sentence = f"The headers are too large: expected at most {HEAD_BYTES} bytes."
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
@@ -73,13 +83,17 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._unread, self._in_body = 0, True
         self._end_deadline()
-        super().on_headers_complete()
+        self._offers = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if not self._offers:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._offers:
+            return  # its body is still to be read
         self._unread, self._in_body = 0, False
         self._end_deadline()
         super().on_message_complete()
@@ -87,8 +101,28 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's words
         self._refuse(HTTPStatus.BAD_REQUEST, "The request cannot be read: expected HTTP/1.1.")
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: a request to speak another protocol is answered in this one, as it may be."""
+    def _parse(self, data: bytes) -> None:
+        """Parse what came; a request that offers another protocol once more, without the offer."""
+        unparsed = memoryview(data)
+        while unparsed:
+            try:
+                self.parser.feed_data(unparsed)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._offers:
+                    return
+                unparsed = unparsed[upgrade.args[0] :]
+                head = self._head_without_offer()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        """Return the current request's line and headers as they were parsed, without `Upgrade`."""
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % each for each in self.headers if each[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _too_slow(self, seconds: float) -> None:
         self._deadline = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from time import process_time
 from typing import Any
 
 import pytest
@@ -221,3 +222,112 @@ def test_a_client_that_leaves_leaves_no_timer() -> None:
             assert not wire.is_closing()
 
     run(test)
+
+
+# What the JDK's HttpClient sends with every request, and curl with --http2.
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+
+def post(body: bytes, *, headers: bytes = UPGRADE, version: bytes = b"1.1") -> bytes:
+    return b"POST /a HTTP/%s\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (version, headers, len(body), body)
+
+
+def post_in_chunks(body: bytes, *, headers: bytes = UPGRADE) -> bytes:
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\n%sTransfer-Encoding: chunked\r\n\r\n" % headers
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in pieces(body, 3)) + b"0\r\n\r\n"
+
+
+async def answered(sent: bytes, size: int, count: int, application: Any = echo) -> Wire:
+    """The wire once `count` answers were written to what was sent in pieces of `size` bytes."""
+    made, wire = connect(application=application)
+    for piece in pieces(sent, size):
+        made.data_received(piece)
+        await asyncio.sleep(0)
+    while len(wire.answers()) < count:
+        await asyncio.sleep(0.001)
+    return wire
+
+
+@pytest.mark.parametrize("size", [pytest.param(1, id="byte-by-byte"), pytest.param(1 << 18, id="in-one-piece")])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(UPGRADE, id="http2"),
+        pytest.param(b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", id="websocket"),
+        pytest.param(b"Connection: Upgrade\r\nUpgrade: TLS/1.3, a/1\r\nUpgrade: b/2\r\n", id="unknown-protocols"),
+        pytest.param(UPGRADE + b"Expect: 100-continue\r\n", id="asking-whether-to-go-on"),
+    ],
+)
+def test_a_request_that_offers_another_protocol_is_answered_in_this_one(headers: bytes, size: int) -> None:
+    sent = post(b"one", headers=headers) + post_in_chunks(b"another", headers=headers) + post(b"") + post(b"last", headers=b"")
+
+    wire = run(lambda: answered(sent, size, 4))
+
+    assert [each.body for each in wire.answers()] == [b"one", b"another", b"", b"last"]
+    assert not wire.is_closing()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(post(b"text", headers=b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n"), id="asked-to-close"),
+        pytest.param(post(b"text", version=b"1.0"), id="http-1.0"),
+    ],
+)
+def test_a_connection_that_is_to_close_is_closed_after_the_answer_to_an_offer(sent: bytes) -> None:
+    async def test() -> Wire:
+        wire = await answered(sent, 1 << 18, 1)
+        await wire.closed.wait()
+        return wire
+
+    assert [each.body for each in run(test).answers()] == [b"text"]
+
+
+async def tell_headers(scope: Scope, _: Receive, send: Send) -> None:
+    content = b"\n".join(b"%s: %s" % each for each in scope["headers"])
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(content))]})
+    await send({"type": "http.response.body", "body": content})
+
+
+def test_every_header_of_an_offer_arrives_but_the_offer() -> None:
+    wire = run(lambda: answered(post(b"text", headers=UPGRADE + b"X: \xff a, b\r\nx: c\r\n"), 7, 1, tell_headers))
+
+    offered = b"connection: Upgrade, HTTP2-Settings\nhttp2-settings: AAEAAEAA\nx: \xff a, b\nx: c\n"
+    assert [each.body for each in wire.answers()] == [b"host: x\n" + offered + b"content-length: 4"]
+
+
+def test_many_offers_in_one_piece_are_each_read_once() -> None:
+    """Not once for each of those before: in one turn of the event loop a connection delivers up to 256 KiB."""
+    few, many = (post(b"", headers=b"Connection: Upgrade\r\nUpgrade: h2c\r\n") * count for count in (50, 2000))
+
+    async def read(sent: bytes) -> float:
+        made, wire = connect()
+        started = process_time()
+        made.data_received(sent)
+        spent = process_time() - started
+        assert not wire.is_closing()
+        return spent
+
+    a_few = min(run(lambda: read(few)) for _ in range(5))
+    assert run(lambda: read(many)) < 40 * 4 * a_few
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(post(b"text").replace(b"h2c", b"h2\0c"), id="value"),
+        pytest.param(post(b"text") + b"no HTTP\r\n\r\n", id="what-follows"),
+        pytest.param(post_in_chunks(b"text").replace(b"3\r\n", b"xyz\r\n", 1), id="chunk"),
+        pytest.param(b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", id="connect"),
+    ],
+)
+def test_an_offer_does_not_make_right_what_is_wrong(broken: bytes) -> None:
+    async def test() -> list[Answer]:
+        made, wire = connect()
+        made.data_received(broken)
+        await wire.closed.wait()
+        return wire.answers()
+
+    *_, refused = run(test)
+    assert refused.status == 400
+    check_refusal(refused)
