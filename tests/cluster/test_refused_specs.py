@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
+from k8s.controller.builders.serving import inference_service
+from k8s.controller.builders.small_jobs import prune
+from k8s.controller.builders.training_job import Images
 from k8s.controller.crds import DEFINITIONS
 from k8s.controller.resources import GROUP, VERSION, SpecRejected, read_text_classifier, read_training_run
-from tests.cluster.namespace import Document, Namespace
+from tests.cluster.namespace import Document, Namespace, wait_until
 from tests.specs import WRONG, fields, full, of_another_type, smallest, where, with_value
 
 PLURALS = {each.kind: each.plural for each in DEFINITIONS}
@@ -167,6 +170,13 @@ RULES = [
     ({f"{STORAGE}.uri": "s3://models/a/b/"}, None),
     ({f"{STORAGE}.uri": "s3://"}, f"{STORAGE}.uri"),
     ({f"{STORAGE}.uri": "gs://models"}, f"{STORAGE}.uri"),
+    ({f"{STORAGE}.uri": "s3://models/$(password)"}, f"{STORAGE}.uri"),
+    ({f"{STORAGE}.uri": "s3://models/a?b"}, f"{STORAGE}.uri"),
+    ({f"{DATASET}.uri": "s3://datasets/$(password)"}, f"{DATASET}.uri"),
+    ({f"{DATASET}.testUri": "s3://datasets/$(password)"}, f"{DATASET}.testUri"),
+    ({f"{TRAINING}.tracking": {"uri": "http://mlflow/$(password)"}}, f"{TRAINING}.tracking.uri"),
+    ({f"{TRAINING}.baseModel": "s3://models/$(password)"}, f"{TRAINING}.baseModel"),
+    ({"spec.serving.resources": {"limits": {"{{.Namespace}}": "1"}}}, "spec.serving.resources.limits"),
 ]
 
 
@@ -358,3 +368,43 @@ def test_kubectl_explains_every_field(alone: Namespace) -> None:
     assert "How good a version has to be" in explained
     assert "The least score of a version that may be served" in " ".join(explained.split())
     assert "no description" not in alone.kubectl("explain", "textclassifier.spec", "--recursive=false")
+
+
+HIDDEN = "hunter2-that-nobody-may-read"
+NOT_A_SECRET = "s3://models/$(password)"
+POD_OF_TWO = "told-by-the-node"
+
+
+def test_no_value_of_a_secret_is_put_into_an_address(alone: Namespace, crds: None, image: str, trainer_image: str) -> None:
+    """By the node, of what the builders make of an address that the API server would refuse; it is said as it was written."""
+    metadata = {"name": "papers", "namespace": alone.name, "uid": "1"}
+    classifier = {**smallest("TextClassifier"), "metadata": metadata}
+    spec = read_text_classifier(classifier)
+    spec = spec.model_copy(update={"storage": spec.storage.model_copy(update={"uri": NOT_A_SECRET})})
+    images = Images(trainer_image, image)
+    fetching = inference_service(classifier, spec, images, uri=NOT_A_SECRET)["spec"]["predictor"]["initContainers"][0]
+    pod = prune(classifier, spec, images, versions=("papers-1-aaaaaa",))["spec"]["template"]["spec"]
+    pod["containers"] += [{**fetching, "volumeMounts": pod["containers"][0]["volumeMounts"], "resources": {}}]
+    for each in pod["containers"]:
+        each["resources"], each["terminationMessagePolicy"] = {}, "FallbackToLogsOnError"
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    secret = {"metadata": {"name": spec.storage.secret_name}, "stringData": {"password": HIDDEN, **nowhere}}
+    alone.apply([{"apiVersion": "v1", "kind": "Secret", **secret}])
+    alone.apply([{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD_OF_TWO}, "spec": pod}])
+
+    def ended() -> list[str]:
+        status = (alone.get("pod", POD_OF_TWO) or {}).get("status", {})
+        states = [each["state"].get("terminated") for each in status.get("containerStatuses", ())]
+        return [json.dumps(each) for each in states] if len(states) == 2 and all(states) else []
+
+    told = wait_until(ended, "both containers have failed", seconds=180)
+    logs = [alone.log(POD_OF_TWO, each["name"]) for each in pod["containers"]]
+    assert all("$(password)" in each for each in told)
+    assert not [each for each in (*told, *logs, alone.kubectl("get", "pods,events", "--output=json")) if HIDDEN in each]
+
+
+def test_an_address_that_names_a_variable_is_not_stored(post: Post) -> None:
+    document = with_value(smallest("TextClassifier"), "spec.storage.uri", NOT_A_SECRET)
+
+    with pytest.raises(Refused, match=r"spec\.storage\.uri"):
+        post(with_value(document, "spec.serving.version", "papers-1-aaaaaa"))

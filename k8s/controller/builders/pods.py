@@ -17,9 +17,17 @@ RESTRICTED = {
 NOT_ROOT = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
+def arguments(*texts: str) -> list[str]:
+    """Return the texts as a container's arguments, so that the program gets them as they are.
+
+    The node would put the value of a variable in place of $(NAME), such as one of the Secret's, and $ in place of $$.
+    """
+    return [text.replace("$", "$$") for text in texts]
+
+
 def variables(settings: dict[str, str]) -> list[Document]:
-    """As a container has them; the node would take $(NAME) for another variable, and $$ for $."""
-    return [{"name": name, "value": value.replace("$", "$$")} for name, value in settings.items()]
+    """Return the settings as a container's variables; the node expands them as it does arguments."""
+    return [{"name": name, "value": value} for name, value in zip(settings, arguments(*settings.values()), strict=True)]
 
 
 def requested(resources: ResourcesSpec) -> Document:
@@ -34,7 +42,7 @@ def container(name: str, image: str, *, args: list[str], env: list[Document], st
     return {
         "name": name,
         "image": image,
-        "args": args,
+        "args": arguments(*args),
         "env": [*variables({"LABELWRIGHT__RESULT_FILE": RESULT, "LABELWRIGHT__PROGRESS__LOG_FORMAT": "json"}), *env],
         "envFrom": secret,
         "securityContext": RESTRICTED,

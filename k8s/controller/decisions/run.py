@@ -180,7 +180,20 @@ def _complete(seen: SeenRun) -> Plan:
         return _status(seen, **_times(seen.job), state="Failed", message=message)
     if told is None:
         return _status(seen, steps=(Delete(JOB, seen.job),), message="its Pod is gone: the result is asked for again", again=1.0)
+    if problem := _is_of_another(seen, told):
+        return _status(seen, **_times(seen.job), state="Failed", message=problem)
     return _status(seen, **_times(seen.job), **_result(seen, told))
+
+
+def _is_of_another(seen: SeenRun, told: RunResult) -> str | None:
+    """What a Pod said that this run cannot have published: whoever may make Pods may also write a result."""
+    assert seen.spec.storage is not None  # noqa: S101 - complete
+    name = seen.run["metadata"]["name"]
+    uri = names.version_uri(seen.spec.storage.uri, seen.spec.classifier, name)
+    if (told.classifier, told.version, told.artifact_uri) == (seen.spec.classifier, name, uri):
+        return None
+    said = f"{told.version} of {told.classifier} at {told.artifact_uri}"
+    return f"its Pod says that it published {said[:200]!r}: expected {name} of {seen.spec.classifier} at {uri}"
 
 
 def _could_say(pod: Document) -> bool:

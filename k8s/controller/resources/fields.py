@@ -111,7 +111,10 @@ def _to_the_second(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-Uri = Annotated[str, Field(pattern=r"^(s3|hf|kaggle)://.+$", max_length=2048)]
+# Addresses become arguments and variables of containers, in which the node gives $ a meaning: none has one.
+Uri = Annotated[str, Field(pattern=r"^(s3|hf|kaggle)://[^$\n]+$", max_length=2048)]
+WebAddress = Annotated[str, Field(pattern=r"^https?://[^$\n]+$", max_length=2048)]
+Address = Annotated[str, Field(pattern=r"^[^$]+$", max_length=1024)]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 Message = Annotated[str, Field(max_length=32768)]
 Column = Annotated[str, Field(min_length=1, max_length=256)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from k8s.controller.resources.conditions import Conditions
-from k8s.controller.resources.fields import Message, Rule, Schema, Spec, Status, Text, Time, VersionName
+from k8s.controller.resources.fields import Address, Message, Rule, Schema, Spec, Status, Text, Time, VersionName
 from k8s.controller.resources.training import DatasetSpec, GateSpec, StorageSpec, TrainingSpec
 from model.manifest import Sha256
 
@@ -27,7 +27,7 @@ class ServedVersionSpec(Spec):
     """The version that a run is compared with."""
 
     version: VersionName = Field(description="Its name.")
-    uri: Text = Field(description="Where it lies.")
+    uri: Address = Field(description="Where it lies.")
 
 
 class TriggerSpec(Spec):

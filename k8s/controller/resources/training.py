@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from k8s.controller.resources.fields import Column, Duration, LabelValue, ObjectName, Quantity, Rule, Spec, Text, Uri
+from k8s.controller.resources.fields import (
+    Address,
+    Column,
+    Duration,
+    LabelValue,
+    ObjectName,
+    Quantity,
+    Rule,
+    Spec,
+    Text,
+    Uri,
+    WebAddress,
+)
 
 Architecture = Literal["auto", "linear", "transformer"]
 ScoreName = Literal["micro-f1", "macro-f1", "samples-f1", "weighted-f1", "accuracy"]
@@ -92,6 +105,18 @@ class BalanceSpec(Spec):
     )
 
 
+RESOURCE_NAME = r"^[A-Za-z0-9][-A-Za-z0-9._/]{0,316}$"
+
+
+def _names_resources(side: str) -> Rule:
+    return Rule(
+        f"!has(self.{side}) || self.{side}.all(name, name.matches('{RESOURCE_NAME}'))",
+        "expected names of resources, such as cpu, memory or nvidia.com/gpu",
+        lambda it: all(re.fullmatch(RESOURCE_NAME, name) for name in getattr(it, side)),
+        side,
+    )
+
+
 class ResourcesSpec(Spec):
     """What a container asks of its node."""
 
@@ -101,6 +126,7 @@ class ResourcesSpec(Spec):
     limits: dict[str, Quantity] = Field(
         default={}, max_length=32, description="What it may not exceed, such as memory, or nvidia.com/gpu for GPUs."
     )
+    rules: ClassVar[tuple[Rule, ...]] = (_names_resources("requests"), _names_resources("limits"))
 
 
 class TolerationSpec(Spec):
@@ -124,7 +150,7 @@ class TolerationSpec(Spec):
 class TrackingSpec(Spec):
     """Where a run is written down beside its version."""
 
-    uri: Annotated[str, Field(pattern=r"^https?://.+$", max_length=2048)] | None = Field(
+    uri: WebAddress | None = Field(
         default=None, description="Of an MLflow server. Without it, MLFLOW_TRACKING_URI of the storage's Secret, or no tracking."
     )
     experiment: Text | None = Field(default=None, description="MLflow's. Without it, the classifier's name.")
@@ -137,7 +163,7 @@ class TrainingSpec(Spec):
         default="auto",
         description="auto: linear, and transformer if there is a baseModel; the cheapest of about the best score is published.",
     )
-    base_model: Text | None = Field(
+    base_model: Address | None = Field(
         default=None,
         description="The encoder to fine-tune: s3://bucket/prefix/, or a name on the Hugging Face hub.",
     )
@@ -207,8 +233,8 @@ class GateSpec(Spec):
 class StorageSpec(Spec):
     """Where versions are published, and who may read and write there."""
 
-    uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^/\x00-\x20]+)*/?$", max_length=1024)] = Field(
-        description="s3://bucket or s3://bucket/prefix. A version lies at <uri>/<classifier>/<version>/."
+    uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^/$?#\x00-\x20]+)*/?$", max_length=1024)] = (
+        Field(description="s3://bucket or s3://bucket/prefix. A version lies at <uri>/<classifier>/<version>/.")
     )
     secret_name: ObjectName | None = Field(
         default=None,

@@ -163,6 +163,23 @@ def test_a_result_that_cannot_be_read_is_not_asked_for_without_end(said: str | N
 
 
 @pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"artifact_uri": "s3://models/$(password)/"}, id="elsewhere"),
+        pytest.param({"artifact_uri": "s3://models/papers/papers-1-aaaaab/"}, id="beside-it"),
+        pytest.param({"version": "papers-1-aaaaab"}, id="another-version"),
+        pytest.param({"classifier": "products"}, id="another-classifier"),
+    ],
+)
+def test_a_pod_cannot_say_that_another_version_was_published(changed: Document) -> None:
+    plan = decided(job=job(how="Complete"), pods=[pod(result().model_copy(update=changed))])
+    assert (steps(plan), state(plan)) == ([], "Failed")
+    assert message(plan).startswith("its Pod says that it published ")
+    assert message(plan).endswith(f": expected {NAME} of papers at s3://models/papers/{NAME}/")
+    assert "artifactUri" not in (plan.status or {})
+
+
+@pytest.mark.parametrize(
     ("pods", "said"),
     [
         pytest.param(
