@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, ArtifactRejected, verify
 from model.manifest import Manifest, Task
+from model.text_length import beginning, most_characters
 
 Floats = NDArray[np.float32]
 BATCH_TOKENS = 8192  # bounds the memory of a call; padding counts
@@ -88,7 +89,10 @@ class Decision:
 
 
 class Encoder:
-    """Texts to token ids, cut at `max_length` tokens and not padded."""
+    """Texts to token ids, cut at `max_length` tokens and not padded.
+
+    No more than the beginning of a long text is tokenised (`model.text_length`).
+    """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
         tokenizer.no_padding()  # files of some models say "pad to 128", which costs a title seven times its tokens
@@ -99,8 +103,14 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))  # nobody asks for offsets
-        return [Tokens(each.ids, bool(each.overflowing)) for each in encodings]
+        read = [beginning(text, self.max_length) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast(read)  # nobody asks for offsets
+        found = zip(encodings, read, texts, strict=True)
+        return [Tokens(each.ids, bool(each.overflowing) or len(start) < len(text)) for each, start, text in found]
+
+    def size(self, text: str) -> int:
+        """Return how many characters of the text are tokenised at most: a measure of the work that it is."""
+        return min(len(text), most_characters(self.max_length))
 
 
 class Graph:

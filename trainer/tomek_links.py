@@ -81,7 +81,7 @@ def label_distances(targets: csr_matrix, ones: NDArray[np.int64], others: NDArra
 
 def comparable(examples: Examples) -> csr_matrix:
     """TF-IDF rows of the texts' words and pairs of words, those of many texts left out, each of length 1 unless empty."""
-    tokenizer = train_tokenizer(examples, minimum=2)
+    tokenizer = train_tokenizer(examples, minimum=2, max_length=MOST_WORDS)
     count = tokenizer.get_vocab_size()
     tokens = encode(tokenizer, examples, max_length=MOST_WORDS)
     kept, features = choose(tokens, word_count=count, minimum_texts=2, maximum=MOST_FEATURES)

@@ -25,6 +25,7 @@ from model.serving.metrics import Metrics
 
 T = TypeVar("T")
 BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and keep their texts waiting
+BATCH_CHARACTERS = 1 << 16  # in a batch: some texts take ten times as long as those that the estimate was learnt from
 # Texts of similar length: half as long again, or so little longer that to go apart would take as much time.
 STRETCH, PADDING_SECONDS = 1.5, 0.0005
 CALL_CHARACTERS = 64  # what a text costs however short it is
@@ -49,14 +50,17 @@ Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictio
 class _Request(Generic[T]):
     """Texts that are answered together, and how far they are."""
 
-    __slots__ = ("arrived", "finish", "future", "predictions", "probabilities", "texts", "waiting")
+    __slots__ = ("arrived", "finish", "future", "predictions", "probabilities", "sizes", "texts", "waiting")
 
-    def __init__(self, texts: Sequence[str], finish: Finish[T], future: asyncio.Future[T], *, arrived: float) -> None:
+    def __init__(
+        self, texts: Sequence[str], sizes: Sequence[int], finish: Finish[T], future: asyncio.Future[T], *, arrived: float
+    ) -> None:
         self.texts = texts
+        self.sizes = sizes  # in characters that are tokenised
         self.finish = finish
         self.future = future
         # Positions; the shortest is last.
-        self.waiting = sorted(range(len(texts)), key=lambda at: -len(texts[at])) if len(texts) > 1 else [0]
+        self.waiting = sorted(range(len(texts)), key=lambda at: -sizes[at]) if len(texts) > 1 else [0]
         # Of the texts that are computed, by their positions.
         self.predictions: dict[int, Prediction] = {}
         self.probabilities: Floats | None = None
@@ -68,7 +72,7 @@ class _Request(Generic[T]):
         return not self.waiting or self.future.done()
 
     def shortest(self) -> int:
-        return len(self.texts[self.waiting[-1]])
+        return self.sizes[self.waiting[-1]]
 
 
 _Text = tuple[_Request[Any], int]  # by its request and its position in it
@@ -144,7 +148,8 @@ class Batcher:
         if not texts:
             return finish([], np.zeros((0, self._classifier.graph.label_count), np.float32))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        request = _Request(texts, finish, future, arrived=self._clock())
+        sizes = [self._classifier.encoder.size(text) for text in texts]
+        request = _Request(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
                 seconds = self._waiting * self._seconds_a_text / len(self._threads)
@@ -178,7 +183,7 @@ class Batcher:
                 self._compute_apart(batch)
 
     def _compute(self, batch: _Batch) -> None:
-        characters = sum(len(request.texts[at]) for request, at in batch.texts)
+        characters = sum(request.sizes[at] for request, at in batch.texts)
         every_core = batch.alone and self._alone.choose(characters)
         started = self._clock()
         tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch.texts])
@@ -249,7 +254,7 @@ class Batcher:
         shortest, longest = length / STRETCH - slack, length * STRETCH + slack
         soon = int(BATCH_SECONDS / (self._seconds_a_character * (length + CALL_CHARACTERS)))
         share = math.ceil(self._waiting / len(self._threads))  # so that the threads are done at the same time
-        most = min(share, max(1, soon))
+        most = min(share, max(1, min(soon, BATCH_CHARACTERS // (length or 1))))
         batch: list[_Text] = []
         for request in islice(self._requests, LOOK_AHEAD):
             while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:

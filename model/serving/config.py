@@ -28,6 +28,9 @@ class ServingConfig(Strict):
     queue_texts: int = Field(default=2048, ge=1, description="texts that may wait; requests beyond are told to come back")
     max_texts: int = Field(default=1024, ge=1, description="texts in one request")
     max_characters: int = Field(default=1_000_000, ge=1, description="characters in one text")
+    max_request_characters: int = Field(
+        default=8_000_000, ge=1, description="characters in all texts of one request; bounds its memory and its work"
+    )
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="of one request, over REST or gRPC")
     grace_seconds: float = Field(default=20, ge=0, description="for what is asked already, at the end")
 

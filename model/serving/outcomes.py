@@ -10,9 +10,10 @@ from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotR
 
 from model.serving.batching import QueueFull
 from model.serving.exchange import BodyTooLarge, TooMuchAtOnce
+from model.serving.protocol import TextsTooLarge
 
 # Every kind that REST must be told of; anything else that is raised is a fault of ours.
-EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull)
+EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull, TextsTooLarge)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def outcome_of(error: Exception) -> Outcome:
             names = HTTPStatus.BAD_REQUEST, StatusCode.INVALID_ARGUMENT
         case ModelNotFound():
             names = HTTPStatus.NOT_FOUND, StatusCode.NOT_FOUND
-        case BodyTooLarge():
+        case BodyTooLarge() | TextsTooLarge():
             names = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, StatusCode.RESOURCE_EXHAUSTED
         case QueueFull() | TooMuchAtOnce():
             names = HTTPStatus.TOO_MANY_REQUESTS, StatusCode.RESOURCE_EXHAUSTED

@@ -63,7 +63,7 @@ class Predictor(Model):  # type: ignore[misc]
         return bool(self.ready)
 
     async def ask(self, question: Question, told: Callable[[Answer], T]) -> T:
-        """What `told` makes of the answer, in a thread of the batcher. Raises InvalidInput, QueueFull."""
+        """What `told` makes of the answer, in a thread of the batcher. Raises InvalidInput, TextsTooLarge, QueueFull."""
         self.limits.check(question.texts)
 
         def finish(predictions: Sequence[Prediction], probabilities: Floats) -> T:

@@ -34,12 +34,20 @@ SPARE = 256  # parts of a request besides its texts: more than there are paramet
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")  # as JSON writes it
 
 
+class TextsTooLarge(Exception):
+    """The texts of one request have more characters than are let in."""
+
+    def __init__(self, found: int, limit: int) -> None:
+        super().__init__(f"The request's texts have {found} characters: expected at most {limit} in all.")
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask: texts, and characters in each."""
+    """What one request may ask: texts, characters in each, and characters in all of them."""
 
     texts: int
     characters: int
+    request_characters: int
 
     def check_parts(self, parts: int) -> None:
         """Raise InvalidInput where a request is of more strings, fields and numbers than any with so many texts."""
@@ -54,11 +62,15 @@ class Limits:
             raise InvalidInput(f"the request has {short(count)} texts: expected at most {self.texts}")
 
     def check(self, texts: Sequence[str]) -> None:
-        """Raise InvalidInput where there are too many texts, or too long ones."""
+        """Raise InvalidInput where there are too many texts, or too long ones; TextsTooLarge where all together are."""
         self.check_count(len(texts))
+        total = 0
         for at, text in enumerate(texts):
+            total += len(text)
             if len(text) > self.characters:
                 raise InvalidInput(f"text {at} has {len(text)} characters: expected at most {self.characters}")
+        if total > self.request_characters:
+            raise TextsTooLarge(total, self.request_characters)
 
 
 @dataclass(frozen=True)

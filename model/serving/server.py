@@ -44,7 +44,7 @@ def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> 
     # The process's registry: the SDK's own series are on it, and one process serves one version.
     metrics = Metrics(manifest, REGISTRY, unknown_id=classifier.encoder.unknown_id)
     batcher = Batcher(classifier, metrics, threads=config.threads, capacity=config.queue_texts)
-    limits = Limits(texts=config.max_texts, characters=config.max_characters)
+    limits = Limits(texts=config.max_texts, characters=config.max_characters, request_characters=config.max_request_characters)
     predictor = Predictor(config.name or manifest.classifier, manifest, classifier.decision, batcher, limits)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -70,7 +70,7 @@ class Routes:
         metrics = Metrics(manifest, CollectorRegistry())
         classifier = Classifier(Bytes(), Magnitudes(), Classifier.load(folder).decision)
         self._batcher = Batcher(classifier, metrics, threads=2, capacity=100)
-        limits = Limits(texts=100, characters=1000)
+        limits = Limits(texts=100, characters=1000, request_characters=50_000)
         plane = Plane(Predictor("papers", manifest, classifier.decision, self._batcher, limits))
         self._theirs = FastAPI()
         register_v2_endpoints(self._theirs, plane, None)

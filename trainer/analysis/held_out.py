@@ -95,7 +95,7 @@ def held_out_probabilities(examples: Examples, groups: NDArray[np.int64], config
 def _features(examples: Examples, config: Config) -> csr_matrix:
     """TF-IDF of all texts; a word that occurs once cannot tell anything of another text."""
     settings = config.linear
-    tokenizer = train_tokenizer(examples, minimum=2)
+    tokenizer = train_tokenizer(examples, minimum=2, max_length=settings.max_length)
     count = tokenizer.get_vocab_size()
     tokens = encode(tokenizer, examples, max_length=settings.max_length)
     maximum = min(settings.max_features, MOST_FEATURES, MOST_WEIGHTS // len(examples.labels))

@@ -74,7 +74,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
 
 def _choose_features(train: Examples, settings: LinearConfig) -> tuple[Tokenizer, Features, csr_matrix]:
     """The features, a tokenizer of those words alone that are features, and the training part's TF-IDF."""
-    wide = train_tokenizer(train, minimum=settings.minimum_texts)
+    wide = train_tokenizer(train, minimum=settings.minimum_texts, max_length=settings.max_length)
     every_word = words_of(wide)
     count = wide.get_vocab_size()
     tokens = encode(wide, train, max_length=settings.max_length)

@@ -33,7 +33,7 @@ from trainer.examples import Examples
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 5_000_000_000
 MAGIC = b"lwtokens"
 # MAGIC, texts, ids, bytes of an id, CRC-32 of all that follows.
@@ -95,7 +95,8 @@ class TokenCache:
 
 
 def key(examples: Examples, tokenizer: Tokenizer, *, max_length: int) -> str:
-    """SHA-256 over all that decides the ids: the texts in their order, the tokenizer, where it cuts, and this file's format."""
+    """SHA-256 over all that decides the ids: the texts in their order, the tokenizer, where it cuts, and this file's format
+    (raised, too, when long texts are cut elsewhere)."""
     lengths, content = hashlib.sha256(), hashlib.sha256()
     for texts in examples.text_series():  # two digests, so that it does not matter where a batch ends
         lengths.update(texts.str.len_bytes().cast(pl.UInt64).to_numpy().tobytes())

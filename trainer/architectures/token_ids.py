@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.manifest import Task
+from model.text_length import beginning
 from trainer.examples import Examples
 from trainer.side_by_side import side_by_side
 
@@ -82,7 +83,7 @@ class TokenIds(Dataset[int]):
 
 
 def cutting(tokenizer: Tokenizer, max_length: int) -> Tokenizer:
-    """A tokenizer of its own that encodes as the server's `Encoder` does: cut at `max_length` tokens and not padded."""
+    """A tokenizer of its own that cuts at `max_length` tokens and does not pad, as the server's `Encoder` does."""
     own = Tokenizer.from_str(tokenizer.to_str())
     own.no_padding()
     own.enable_truncation(max_length)
@@ -98,12 +99,14 @@ def narrowest(tokenizer: Tokenizer) -> type[np.integer[Any]]:
 def flat_batches(examples: Examples, tokenizer: Tokenizer, size: int = BATCH_TEXTS) -> Iterator[tuple[Ids, NDArray[np.int64]]]:
     """The texts in order, at most `size` at a time: ids one after the other, and how many each text has [texts].
 
+    `tokenizer` is one of `cutting`; long texts are cut before they are tokenised, as the server does.
     The tokenizers library encodes a batch on every core; while one batch becomes an array, the next is in work.
     """
     kind = narrowest(tokenizer)
+    max_length: int = tokenizer.truncation["max_length"]
 
     def flat(texts: list[str]) -> tuple[Ids, NDArray[np.int64]]:
-        ids = [each.ids for each in tokenizer.encode_batch_fast(texts)]
+        ids = [each.ids for each in tokenizer.encode_batch_fast([beginning(text, max_length) for text in texts])]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.fromiter(chain.from_iterable(ids), kind, int(lengths.sum())), lengths
 

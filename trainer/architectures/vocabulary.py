@@ -18,6 +18,7 @@ from tokenizers.normalizers import NFKC, Lowercase, Sequence
 from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordLevelTrainer
 
+from model.text_length import beginning
 from trainer.examples import Examples
 
 SPECIAL = ("[PAD]", "[UNK]")
@@ -40,11 +41,15 @@ class Tokens:
         return len(self.starts) - 1
 
 
-def train_tokenizer(examples: Examples, *, minimum: int) -> Tokenizer:
-    """A tokenizer that knows every word which occurs at least `minimum` times in the texts."""
+def train_tokenizer(examples: Examples, *, minimum: int, max_length: int) -> Tokenizer:
+    """Return a tokenizer that knows every word which occurs at least `minimum` times in the texts.
+
+    Only the part of a text is searched that a model of `max_length` words may read (`model.text_length`).
+    """
     tokenizer = _tokenizer(WordLevel(unk_token=UNKNOWN))
     trainer = WordLevelTrainer(vocab_size=UNBOUNDED, min_frequency=minimum, special_tokens=list(SPECIAL), show_progress=False)
-    tokenizer.train_from_iterator(_small_batches(examples), trainer)
+    batches = ([beginning(text, max_length) for text in batch] for batch in _small_batches(examples))
+    tokenizer.train_from_iterator(batches, trainer)
     counted = tokenizer.get_vocab()
     return word_tokenizer(sorted(counted.keys() - set(SPECIAL), key=counted.__getitem__))
 
@@ -73,7 +78,7 @@ def encode(tokenizer: Tokenizer, examples: Examples, *, max_length: int) -> Toke
 def encode_texts(tokenizer: Tokenizer, texts: list[str], *, max_length: int) -> Tokens:
     """The ids of the texts' words, cut at `max_length` words a text."""
     tokenizer.enable_truncation(max_length)
-    encodings = tokenizer.encode_batch_fast(texts)
+    encodings = tokenizer.encode_batch_fast([beginning(text, max_length) for text in texts])
     tokenizer.no_truncation()
     lengths = np.fromiter((len(each) for each in encodings), np.int64, len(encodings))
     ids = np.fromiter(chain.from_iterable(each.ids for each in encodings), np.int32, int(lengths.sum()))

@@ -66,7 +66,8 @@ def entries(folder: Path) -> list[Path]:
 
 
 word_or_anything = st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-any_text = st.lists(word_or_anything, max_size=12).map(" ".join)
+LONG = st.sampled_from(["\ufdfa" * 60, " " * 500, "purr " * 90, "x" * 400])  # longer than what is tokenised, once normalised
+any_text = st.lists(word_or_anything | LONG, max_size=12).map(" ".join)
 
 
 @settings(max_examples=40)

@@ -33,6 +33,8 @@ class Panic(BaseException):
 class Bytes(Encoder):
     """A token for each byte, so that the graph sees which texts it gets."""
 
+    max_length = 10_000
+
     def __init__(self) -> None:
         """Nothing to load."""
 

@@ -15,7 +15,7 @@ from kserve.errors import InvalidInput
 from model.serving.bodies import Inference, inference_of, instances_of, require_light
 from model.serving.protocol import Limits, Question
 
-LIMITS = Limits(texts=1024, characters=1_000_000)
+LIMITS = Limits(texts=1024, characters=1_000_000, request_characters=8_000_000)
 TENSOR: dict[str, Any] = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
 
 anything = st.recursive(

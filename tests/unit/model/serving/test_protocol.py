@@ -18,7 +18,7 @@ from model.classifier import Prediction
 from model.serving.protocol import Answer, Limits, choices_of, predictions_of, question_of, response_to
 
 LABELS = ("a", "b", "c")
-LIMITS = Limits(texts=1024, characters=1_000_000)
+LIMITS = Limits(texts=1024, characters=1_000_000, request_characters=8_000_000)
 ANSWER = Answer(
     [Prediction(("b", "a"), (0.9, 0.6)), Prediction((), ()), Prediction(("c",), (0.5,))],
     np.array([[0.6, 0.9, 0.1], [0.1, 0.2, 0.3], [0.1, 0.2, 0.5]], np.float32),

@@ -74,7 +74,7 @@ class App:
         registry = CollectorRegistry()
         metrics = Metrics(manifest, registry)
         self.batcher = Batcher(classifier, metrics, threads=1, capacity=4)
-        limits = Limits(texts=3, characters=10)
+        limits = Limits(texts=3, characters=10, request_characters=25)
         self.predictor = Predictor("papers", manifest, classifier.decision, self.batcher, limits)
         self.door: Door = make_app(Plane(self.predictor), metrics, registry, max_body_bytes=1024)
 
@@ -178,6 +178,15 @@ def test_more_than_is_let_in_is_named(app: App, texts: list[str], sentence: str)
     by_v2, by_v1 = app.infer(*texts), app.ask("POST", "/v1/models/papers:predict", {"instances": texts})
 
     assert [(each.status_code, each.json()) for each in (by_v2, by_v1)] == [(400, {"error": sentence})] * 2
+
+
+def test_texts_that_have_too_many_characters_together_are_413(app: App) -> None:
+    texts = ["x" * 10, "x" * 10, "x" * 6]
+    by_v2, by_v1 = app.infer(*texts), app.ask("POST", "/v1/models/papers:predict", {"instances": texts})
+
+    sentence = "The request's texts have 26 characters: expected at most 25 in all."
+    assert [(each.status_code, each.json()) for each in (by_v2, by_v1)] == [(413, {"error": sentence})] * 2
+    assert app.infer("x" * 10, "x" * 10, "x" * 5).status_code == 200
 
 
 @pytest.mark.parametrize("path", [pytest.param(INFER, id="v2"), pytest.param("/v1/models/papers:predict", id="v1")])
