@@ -5,9 +5,7 @@ A million rows repeat a few thousand strings, so each different string is taken 
 
 from __future__ import annotations
 
-import ast
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,24 +13,21 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from trainer.label_lists import Cells, read_cells
+from trainer.label_separators import find_separator
+from trainer.label_vectors import refuse_vectors
 from trainer.tables import UNIT
 
-# Tried in this order. The first two hardly ever stand within a label's name.
-SEPARATORS = (";", "|", ",", " ")
-# Signs of a separator, each enough: of the parts' occurrences, the share that stands alone elsewhere, and how many labels
-# there may be for each different string. Names of several words ("Home Decor", "New York") seldom stand alone in part and
-# make more labels than there were strings; labels that are joined make fewer, the more so the more rows there are. In 300
-# rows of arXiv 0.55 stand alone and 0.6 labels come of each string; in names of categories 0.07 and 1.4.
-SIGNS = {
-    ";": ((0.0, 1.0),),
-    "|": ((0.0, 1.0),),
-    ",": ((0.9, 0.99), (0.4, 0.75), (0.0, 0.25)),
-    " ": ((0.9, 0.99), (0.4, 0.75)),
-}
-# Worth a note if nothing was found: a separator in so many of the strings, and of the blank, so many parts alone.
-SUSPICIOUS = 1 / 3
-BLANKS_ALONE = 0.1
-CHANGE_IT = "set dataset.label_separator if not"
+SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class SampleCell:
+    """A cell as the file has it, "" where the labels come of several cells, and the labels that were read from it."""
+
+    row: int
+    text: str
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +38,7 @@ class Labelled:
     given: whether the row's labels were given [rows]: false where they are missing (null, NaN, ""), true with no labels
     where the row is known to carry none, by zeros in every label column or an empty list.
     several: whether rows may carry more than one label. unused_aliases: those whose old name no row carries.
+    written: how the file writes labels, for people. samples: a few cells and what was read from them.
     """
 
     names: tuple[str, ...]
@@ -51,103 +47,92 @@ class Labelled:
     several: bool
     notes: tuple[str, ...]
     unused_aliases: frozenset[str]
+    written: str
+    samples: tuple[SampleCell, ...]
+
+
+def by_number(row: int) -> str:
+    """Return the row's name for people, where nothing is known of its file."""
+    return f"row {row + 1:,}"
 
 
 def read_labels(
-    strings: pl.Series, *, listed: bool, separator: str, aliases: Mapping[str, str], known: frozenset[str] = frozenset()
+    strings: pl.Series,
+    *,
+    listed: bool,
+    separator: str,
+    aliases: Mapping[str, str],
+    known: frozenset[str] = frozenset(),
+    marked: bool = False,
+    where: Callable[[int], str] = by_number,
 ) -> Labelled:
-    """The labels in each string; null and blank strings have none.
+    """Return the labels in each string; null and blank strings have none.
 
-    listed: the strings hold lists, joined by `tables.UNIT`; otherwise `separator` says what joins labels, or "auto".
-    known: labels that are expected; a separator is then found by them.
+    listed: the strings hold lists, joined by `tables.UNIT`, of which only an empty one is ""; otherwise `separator` says
+    what joins labels, or "auto". marked: the lists come of several columns of 0 and 1. known: labels that are expected; a
+    separator is then found by them. where: names a row for people. Raises DatasetRejected for lists of 0 and 1, for
+    dictionaries of anything else, and if many cells cannot be read; a few of those have no labels, and a note.
     """
     distinct = strings.drop_nulls().unique().sort()
-    values = distinct if listed else _unpacked(distinct)
-    notes: tuple[str, ...] = ()
-    if values is None:
-        values = distinct
-        if separator == "auto":
-            separator, notes = _find_separator(distinct, known)
-    else:
-        separator, listed = UNIT, True
-    pairs = _pairs(values, separator)
-    unused = frozenset(aliases).difference(pairs["label"].unique())
-    names, by_string = _marks(pairs, len(values), _resolved(aliases))
     codes = strings.cast(pl.Enum(distinct)).to_physical().cast(pl.Int64).fill_null(len(distinct)).to_numpy()
-    targets = csr_matrix(by_string[codes])
-    several = listed or bool((by_string.getnnz(axis=1) > 1).any())
+    rows = np.bincount(codes, minlength=len(distinct) + 1)[:-1]
+
+    def where_string(number: int) -> str:
+        return where(int((codes == number).argmax()))
+
+    cells = _listed_cells(distinct, marked=marked) if listed else read_cells(distinct, rows, where_string)
+    if cells is None:
+        cells = _joined_cells(distinct, separator, known)
+    if not marked:
+        refuse_vectors(cells.pairs, distinct, rows, where_string)
+    unused = frozenset(aliases).difference(cells.pairs["label"].unique())
+    names, by_string = _marks(cells.pairs, len(distinct), _resolved(aliases))
     # The last row of `by_string` is that of no string at all.
-    empty = np.append((values == "").to_numpy(), False) if listed else np.zeros(len(distinct) + 1, np.bool_)
-    given = (by_string.getnnz(axis=1) > 0) | empty
-    return Labelled(names, targets, given[codes], several, notes, unused)
-
-
-def _unpacked(distinct: pl.Series) -> pl.Series | None:
-    """The strings with every JSON or Python list in them joined by `UNIT`; None if none is one, or one is only alike.
-
-    Only an empty list is "": a cell without a list, and the lists of nothing but null or "", are missing.
-    """
-    alike = distinct.str.starts_with("[") & distinct.str.ends_with("]")
-    if not alike.any():
-        return None
-    joined = [_as_list(value) if is_alike else value or UNIT for value, is_alike in zip(distinct, alike, strict=True)]
-    return None if None in joined else pl.Series(joined, dtype=pl.String)
-
-
-def _as_list(text: str) -> str | None:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            values = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(values, list) and not any(isinstance(value, list | dict) for value in values):
-            joined = UNIT.join(str(value) for value in values if value is not None)
-            return joined or (UNIT if values else "")
-    return None
-
-
-def _find_separator(distinct: pl.Series, known: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """What joins labels in these strings, "" if nothing does, and a note that says so or doubts it."""
-    strings = {stripped for each in distinct if (stripped := each.strip())}
-    candidates = {separator: [each for each in strings if separator in each] for separator in SEPARATORS}
-    doubts: list[str] = []
-    for separator, joined in candidates.items():
-        if not joined:
-            continue
-        alone, labels = _evidence(strings, joined, separator)
-        if _fits_known(joined, separator, known) if known else _fits(alone, labels, separator):
-            return separator, (f"labels were taken to be joined by {separator!r}, as in {_shortest(joined)!r}; {CHANGE_IT}",)
-        if not known and len(joined) > SUSPICIOUS * len(strings) and (separator != " " or alone >= BLANKS_ALONE or labels <= 1):
-            doubts.append(_doubt(strings, joined, separator))
-    return "", tuple(doubts)
-
-
-def _evidence(strings: set[str], joined: list[str], separator: str) -> tuple[float, float]:
-    """The share of the parts' occurrences that stand alone in other strings, and labels for each string if it separates."""
-    parts = [part for each in joined for part in map(str.strip, each.split(separator)) if part]
-    alone = strings.difference(joined)
-    return sum(part in alone for part in parts) / max(1, len(parts)), len(alone.union(parts)) / len(strings)
-
-
-def _fits(alone: float, labels: float, separator: str) -> bool:
-    return any(alone >= least and labels <= most for least, most in SIGNS[separator])
-
-
-def _shortest(joined: list[str]) -> str:
-    return min(joined, key=lambda each: (len(each), each))
-
-
-def _doubt(strings: set[str], joined: list[str], separator: str) -> str:
-    return (
-        f"{len(joined):,} of {len(strings):,} different labels hold {separator!r}, such as {_shortest(joined)!r}; "
-        "each was taken as one label: set dataset.label_separator if they are several"
+    given = (by_string.getnnz(axis=1) > 0) | np.append(cells.empty, False)
+    several = cells.listed or bool((by_string.getnnz(axis=1) > 1).any())
+    return Labelled(
+        names=names,
+        targets=csr_matrix(by_string[codes]),
+        given=given[codes],
+        several=several,
+        notes=cells.notes,
+        unused_aliases=unused,
+        written=cells.written,
+        samples=_samples(distinct, codes, by_string, names, raw=not listed),
     )
 
 
-def _fits_known(joined: list[str], separator: str, known: frozenset[str]) -> bool:
-    """Whether more strings hold a known label when taken apart than when taken whole."""
-    apart = sum(any(part.strip() in known for part in each.split(separator)) for each in joined)
-    return apart > sum(each in known for each in joined)
+def _listed_cells(distinct: pl.Series, *, marked: bool) -> Cells:
+    written = "columns of 0 and 1" if marked else "lists"
+    return Cells(_pairs(distinct, UNIT), (distinct == "").to_numpy(), written, listed=True)
+
+
+def _joined_cells(distinct: pl.Series, separator: str, known: frozenset[str]) -> Cells:
+    notes: tuple[str, ...] = ()
+    if separator == "auto":
+        separator, notes = find_separator(distinct, known)
+    written = f"joined by {separator!r}" if separator else "one label a cell"
+    return Cells(_pairs(distinct, separator), np.zeros(len(distinct), np.bool_), written, listed=False, notes=notes)
+
+
+def _samples(
+    distinct: pl.Series, codes: NDArray[np.int64], by_string: csr_matrix, names: tuple[str, ...], *, raw: bool
+) -> tuple[SampleCell, ...]:
+    """The first row that has a label, and the first with another cell, one of several labels if there is one."""
+    counts = by_string.getnnz(axis=1)
+    labelled = np.flatnonzero(counts[codes] > 0)
+    if not len(labelled):
+        return ()
+    chosen = [labelled[0]]
+    others = labelled[codes[labelled] != codes[labelled[0]]]
+    if len(others):
+        more = others[counts[codes[others]] > 1]
+        chosen.append(more[0] if len(more) else others[0])
+    samples = []
+    for row in chosen[:SAMPLES]:
+        own = sorted(by_string.indices[by_string.indptr[codes[row]] : by_string.indptr[codes[row] + 1]])
+        samples.append(SampleCell(int(row), distinct[int(codes[row])] if raw else "", tuple(names[at] for at in own)))
+    return tuple(samples)
 
 
 def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,38 @@
+"""Data in messages: quoted, escaped and short, so that no message repeats a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MOST_CHARACTERS = 200  # of data in one message
+MOST_OF_A_VALUE = 60
+MOST_NAMES = 20
+
+
+def shown(value: object, most: int = MOST_OF_A_VALUE) -> str:
+    """Return the value in quotes: control characters escaped, and cut to `most` characters."""
+    text = str(value)
+    return repr(text if len(text) <= most else text[: most - 3] + "...")
+
+
+def escaped(value: object, most: int = MOST_OF_A_VALUE) -> str:
+    """Return the value as `shown` does, without the quotes."""
+    return shown(value, most)[1:-1]
+
+
+def shown_names(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
+    """Return the names in quotes, as many as a message may hold, and how many more there are."""
+    return shortened_list([(name, shown(name)) for name in names], most=most)
+
+
+def shortened_list(names: Iterable[tuple[str, str]], *, most: int = MOST_NAMES) -> str:
+    """Return what stands for each name, at most `most` of them and MOST_CHARACTERS of their names, and how many more there are."""
+    every = list(names)
+    left, parts = MOST_CHARACTERS, []
+    for name, text in every[:most]:
+        left -= min(len(name), MOST_OF_A_VALUE)
+        if left < 0 and parts:
+            break
+        parts.append(text)
+    more = len(every) - len(parts)
+    return ", ".join(parts) + (f" and {more:,} more" if more else "")
