@@ -47,7 +47,14 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
     refuse_same(dataset.uri, files, out)
     text = dataset.text_columns if with_texts else ()
     table = read_table(files, text=text, labels=dataset.label_columns, scratch=scratch)
-    labelled = read_labels(table.labels, listed=table.listed, separator=dataset.label_separator, aliases=dataset.aliases)
+    labelled = read_labels(
+        table.labels,
+        listed=table.listed,
+        marked=table.marked,
+        separator=dataset.label_separator,
+        aliases=dataset.aliases,
+        where=table.places.where,
+    )
     if not labelled.names:
         raise DatasetRejected(f"IN {dataset.uri!r}: no row has a label; found columns: {', '.join(table.columns)}")
     task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL

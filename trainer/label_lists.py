@@ -76,8 +76,8 @@ class _Kinds:
         self._names = frozenset(name for cell in read if isinstance(cell, Cell) for name in cell.labels)
 
     def _share(self, wanted: Callable[[Cell | str | None], bool]) -> float:
-        counted = sum(count for cell, count in zip(self._read, self._rows.tolist(), strict=True) if wanted(cell))
-        return counted / max(1, self._filled)
+        counted: int = sum(count for cell, count in zip(self._read, self._rows.tolist(), strict=True) if wanted(cell))
+        return counted / max(1, int(self._filled))
 
     def are_lists(self) -> bool:
         """Whether some cells can be nothing but lists, or nearly all are in brackets."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.rejections import DatasetRejected
 from trainer.shown import shown
+from trainer.tables import UNIT
 
 MARK = r"^(?:[01](?:\.0*)?|true|false)$"
 SCORE = r"^(?:0?\.\d+|\d(?:\.\d+)?e-\d+)$"
@@ -18,9 +19,7 @@ JOINED = r"^\s*[01](?:\.0*)?(?:\s*[,;|\s]\s*[01](?:\.0*)?)+\s*$"
 BETWEEN = r"\s*[,;|\s]\s*"
 
 
-def refuse_vectors(
-    pairs: pl.DataFrame, distinct: pl.Series, rows: NDArray[np.int64], where: Callable[[int], str]
-) -> None:
+def refuse_vectors(pairs: pl.DataFrame, distinct: pl.Series, rows: NDArray[np.int64], where: Callable[[int], str]) -> None:
     """Raise DatasetRejected if at least half of the rows that hold anything hold vectors of 0 and 1, or of scores.
 
     pairs: every label in every string. rows: how many rows hold each string. where: names a string's first row.
@@ -28,21 +27,23 @@ def refuse_vectors(
     A set of labels whose names are 0 and 1 never repeats a name, and hardly ever holds both in every row.
     """
     items = pairs.filter(pl.col("label") != "")
-    found = _vectors(pl.concat([items, _joined(items, distinct)]), rows)
+    whole = distinct.str.contains(JOINED)
+    if whole.any():  # "0, 1, 0", whatever joins labels in other strings
+        items = pl.concat(
+            [items.filter(~pl.col("string").is_in(whole.arg_true().cast(pl.Int64).implode())), _apart(distinct, whole)]
+        )
+    found = _vectors(items, rows)
     if found is None:
         return
     raise DatasetRejected(
-        f"labels are given as vectors of 0 and 1, such as {shown(_as_written(distinct[found]))} ({where(found)}), which do not say "
-        "what the labels are called: give one column of 0 and 1 for each label, named after it, or lists of the labels' names"
+        f"labels are given as vectors of 0 and 1, such as {shown(_as_written(distinct[found]))} ({where(found)}), which do not "
+        "say what the labels are called: give one column of 0 and 1 for each label, named after it, or lists of the labels' names"
     )
 
 
-def _joined(items: pl.DataFrame, distinct: pl.Series) -> pl.DataFrame:
-    """The parts of strings such as "0 1 0 0" that were taken whole."""
-    whole = items.filter(pl.col("label").str.contains(JOINED))
-    # In place of nothing else: a string that was taken whole has one item, and a count of one decides nothing.
-    parts = whole.with_columns(pl.col("label").str.strip_chars().str.replace_all(BETWEEN, "\x1f").str.split("\x1f"))
-    return parts.explode("label").select(items.columns) if len(distinct) else items.clear()
+def _apart(distinct: pl.Series, whole: pl.Series) -> pl.DataFrame:
+    parts = distinct.filter(whole).str.strip_chars().str.replace_all(BETWEEN, UNIT).str.split(UNIT)
+    return pl.DataFrame({"string": whole.arg_true().cast(pl.Int64), "label": parts}).explode("label")
 
 
 def _vectors(items: pl.DataFrame, rows: NDArray[np.int64]) -> int | None:
@@ -54,7 +55,7 @@ def _vectors(items: pl.DataFrame, rows: NDArray[np.int64]) -> int | None:
     mark, score = lower.str.contains(MARK), lower.str.contains(SCORE)
     strings = items.group_by("string").agg(
         several=pl.len() > 1,
-        marks=(mark | score | lower.str.contains(JOINED)).all(),
+        marks=(mark | score).all(),
         telling=(mark & lower.is_duplicated()).any() | score.any(),
     )
     vectors = strings.filter(pl.col("several") & pl.col("marks")).sort("string")
@@ -67,4 +68,4 @@ def _vectors(items: pl.DataFrame, rows: NDArray[np.int64]) -> int | None:
 
 
 def _as_written(text: str) -> str:
-    return text.replace("\x1f", ", ")
+    return text.replace(UNIT, ", ")

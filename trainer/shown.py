@@ -26,9 +26,10 @@ def shown_names(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
 
 
 def shortened_list(names: Iterable[tuple[str, str]], *, most: int = MOST_NAMES) -> str:
-    """Return what stands for each name, at most `most` of them and MOST_CHARACTERS of their names, and how many more there are."""
+    """Return what stands for each name, within `most` and MOST_CHARACTERS of their names, and how many more there are."""
     every = list(names)
-    left, parts = MOST_CHARACTERS, []
+    parts: list[str] = []
+    left = MOST_CHARACTERS
     for name, text in every[:most]:
         left -= min(len(name), MOST_OF_A_VALUE)
         if left < 0 and parts:
@@ -36,3 +37,9 @@ def shortened_list(names: Iterable[tuple[str, str]], *, most: int = MOST_NAMES) 
         parts.append(text)
     more = len(every) - len(parts)
     return ", ".join(parts) + (f" and {more:,} more" if more else "")
+
+
+def shown_type(kind: object) -> str:
+    """Return a column's type for people; that of a nested one names every field, and may be long."""
+    text = str(kind)
+    return text if len(text) <= MOST_OF_A_VALUE else text[: MOST_OF_A_VALUE - 3] + "..."

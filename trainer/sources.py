@@ -116,7 +116,13 @@ def _read(
         sha256 = beside.submit(content_hash, files)
         table = read_table(files, text=config.text_columns, labels=config.label_columns, scratch=scratch)
     labelled = read_labels(
-        table.labels, listed=table.listed, separator=config.label_separator, aliases=config.aliases, known=known
+        table.labels,
+        listed=table.listed,
+        marked=table.marked,
+        separator=config.label_separator,
+        aliases=config.aliases,
+        known=known,
+        where=table.places.where,
     )
     return table, labelled, Dataset(uri=uri, sha256=sha256.result(), rows=len(table.sizes), columns=table.columns)
 

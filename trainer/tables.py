@@ -20,15 +20,15 @@ from trainer.broken_files import explain, first_line
 from trainer.examples import WINDOW_ROWS
 from trainer.fetching import SourceFile
 from trainer.formats import NOT_COMPRESSED, Format, format_of, scan
+from trainer.label_cells import ONES, ZEROS
 from trainer.rejections import DatasetRejected
+from trainer.row_places import RowPlaces
+from trainer.shown import shown, shown_names, shown_type
 
 # Between the labels of a list. Made to separate units of text, so no label holds it.
 UNIT = "\x1f"
 NUMBERS_SAMPLE = 1_000
 NUMBER = r"^[\d\s.,:eE+-]*\d[\d\s.,:eE+-]*$"
-# A mark as text, in lower case; with a point, as pandas writes the whole numbers of a column that has gaps.
-ONES = ("1", "1.0", "true")
-ZEROS = ("0", "0.0", "false")
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,17 @@ class Table:
     sizes: bytes of each text [rows].
     labels: each row's labels as a string or null [rows].
     listed: several labels stand in such a string with `UNIT` between them, and "" is a row that is known to have none;
-    otherwise as the files have it.
-    columns: every column found.
+    otherwise as the files have it. marked: they come of several columns of 0 and 1.
+    columns: every column found. places: where each row stands in the files.
     """
 
     file: Path
     sizes: NDArray[np.uint32]
     labels: pl.Series
     listed: bool
+    marked: bool
     columns: tuple[str, ...]
+    places: RowPlaces
     notes: tuple[str, ...]
 
 
@@ -65,14 +67,18 @@ def read_table(files: Sequence[SourceFile], *, text: tuple[str, ...], labels: tu
         _check_columns(files, [names for _, names in scans], wanted, sparse=kind is Format.JSON_LINES)
         notes += _notes_on_numbers(files, [frame for frame, _ in scans], text)
         plans = [_plan(file.name, frame, text, labels) for file, (frame, _) in zip(files, scans, strict=True)]
-        pl.concat([plan for plan, _ in plans]).sink_parquet(
+        numbered = [plan.with_columns(file=pl.lit(number, pl.UInt32)) for number, (plan, _) in enumerate(plans)]
+        pl.concat(numbered).sink_parquet(
             folder / "texts.parquet", compression="uncompressed", row_group_size=WINDOW_ROWS, statistics=False
         )
     except (*NOT_COMPRESSED, pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise _translated(error, files, kind) from error
     if len({listed for _, listed in plans}) > 1:
-        raise DatasetRejected(f"label column {labels[0]!r} holds lists in some files and single values in others")
-    return _table(folder / "texts.parquet", listed=plans[0][1], columns=columns, notes=notes)
+        raise DatasetRejected(f"label column {shown(labels[0])} holds lists in some files and single values in others")
+    places = RowPlaces(tuple(files), kind, _rows_of_files(folder / "texts.parquet", len(files)))
+    return _table(
+        folder / "texts.parquet", listed=plans[0][1], marked=len(labels) > 1, columns=columns, places=places, notes=notes
+    )
 
 
 def counted(count: int, noun: str) -> str:
@@ -113,8 +119,8 @@ def _check_columns(
         if missing and any("\x00" in each or "\ufffd" in each for each in names):
             raise ValueError("the names of the columns are not UTF-8")
         if missing:
-            lacks = f"{file.name} has no column {', '.join(map(repr, missing))}"
-            raise DatasetRejected(f"{lacks}; found {', '.join(map(repr, names)) or 'none'}")
+            lacks = f"{file.name} has no column {shown_names(missing)}"
+            raise DatasetRejected(f"{lacks}; found {shown_names(names) or 'none'}")
 
 
 def _plan(name: str, frame: pl.LazyFrame, text: tuple[str, ...], labels: tuple[str, ...]) -> tuple[pl.LazyFrame, bool]:
@@ -145,8 +151,8 @@ def _text(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> pl.Expr:
 
 def _plain(name: str, schema: pl.Schema, column: str, meaning: str) -> pl.Expr:
     kind = schema[column]
-    if kind.is_nested() or kind in (pl.Binary, pl.Object):
-        raise DatasetRejected(f"{name}: {meaning} column {column!r} holds {kind}: expected text")
+    if kind.is_nested() or kind == pl.Object:
+        raise DatasetRejected(f"{name}: {meaning} column {shown(column)} holds {shown_type(kind)}: expected text")
     values = pl.col(column)
     if kind.is_float():  # what pandas makes of whole numbers with gaps
         return values.fill_nan(None).cast(pl.String).str.replace(r"\.0$", "")
@@ -154,15 +160,28 @@ def _plain(name: str, schema: pl.Schema, column: str, meaning: str) -> pl.Expr:
 
 
 def _labels(name: str, schema: pl.Schema, column: str) -> tuple[pl.Expr, bool]:
-    kind = schema.get(column, pl.String())
     if column not in schema:
         return pl.lit(None, pl.String), False
+    if type(schema[column]).__name__ == "Map":  # polars has it since 2.0, and read Arrow's maps as lists of pairs before
+        frame = pl.LazyFrame(schema=schema).select(pl.col(column).map.entries())
+        return _labels_of(name, column, pl.col(column).map.entries(), frame.collect_schema()[column])
+    return _labels_of(name, column, pl.col(column), schema[column])
+
+
+def _labels_of(name: str, column: str, values: pl.Expr, kind: pl.DataType) -> tuple[pl.Expr, bool]:
+    if isinstance(kind, pl.Struct):  # as JSON Lines has it
+        return pl.when(values.is_not_null()).then(values.struct.json_encode()), False
     if not isinstance(kind, pl.List | pl.Array):
-        return _plain(name, schema, column, "label").str.strip_chars(), False
-    if kind.inner is not None and (pl.Schema({"": kind.inner})[""].is_nested() or kind.inner == pl.Binary):
-        raise DatasetRejected(f"{name}: label column {column!r} holds {kind}: expected lists of text")
-    lists = pl.col(column).arr.to_list() if isinstance(kind, pl.Array) else pl.col(column)
-    joined = lists.cast(pl.List(pl.String)).list.join(UNIT, ignore_nulls=True)
+        return _plain(name, pl.Schema({column: kind}), column, "label").str.strip_chars(), False
+    lists = values.arr.to_list() if isinstance(kind, pl.Array) else values
+    inner = pl.Schema({"": kind.inner})[""] if kind.inner is not None else pl.String()
+    if isinstance(inner, pl.Struct) and {each.name for each in inner.fields} == {"key", "value"}:  # a map of Arrow's
+        pairs = lists.list.eval(pl.element().struct.json_encode()).list.join(",")
+        return pl.when(lists.is_not_null()).then(pl.format("[{}]", pairs)), False
+    if inner.is_nested():
+        raise DatasetRejected(f"{name}: label column {shown(column)} holds {shown_type(kind)}: expected lists of text")
+    apart = pl.element().cast(pl.String).str.replace_all(UNIT, " ", literal=True)
+    joined = lists.list.eval(apart).list.join(UNIT, ignore_nulls=True)
     # Only an empty list is "": one that holds nothing but null or "" is missing.
     return pl.when((lists.list.len() == 0) | (joined != "")).then(joined), True
 
@@ -186,16 +205,23 @@ def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.
     return pl.when((blank == 0) | (marked != "")).then(marked), pl.coalesce(odd), blank.cast(pl.UInt32)
 
 
-def _table(file: Path, *, listed: bool, columns: tuple[str, ...], notes: tuple[str, ...]) -> Table:
+def _rows_of_files(texts: Path, files: int) -> tuple[int, ...]:
+    counts = dict(pl.scan_parquet(texts).group_by("file").len().collect().iter_rows())
+    return tuple(int(counts.get(number, 0)) for number in range(files))
+
+
+def _table(
+    file: Path, *, listed: bool, marked: bool, columns: tuple[str, ...], places: RowPlaces, notes: tuple[str, ...]
+) -> Table:
     scan = pl.scan_parquet(file)
     odd = scan.select(pl.col("odd").drop_nulls().head(1)).collect()["odd"]
     if len(odd):
         column, _, value = odd[0].partition(": ")
-        raise DatasetRejected(f"label column {column!r} holds {value!r}: several label columns hold 0 or 1 each")
+        raise DatasetRejected(f"label column {shown(column)} holds {shown(value)}: several label columns hold 0 or 1 each")
     blank = scan.filter(pl.col("labels").is_not_null()).select(pl.col("blank").cast(pl.Int64).sum()).collect().item()
     notes += (f"taken for 0: {counted(blank, 'empty cell')} of the label columns",) if blank else ()
     rest = scan.select("labels", "size").collect()
-    return Table(file, rest["size"].to_numpy(), rest["labels"], listed, columns, notes)
+    return Table(file, rest["size"].to_numpy(), rest["labels"], listed, marked, columns, places, notes)
 
 
 def _notes_on_numbers(files: Sequence[SourceFile], frames: Sequence[pl.LazyFrame], columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,7 +233,7 @@ def _notes_on_numbers(files: Sequence[SourceFile], frames: Sequence[pl.LazyFrame
     numbers = {column: written[0] for column, written in filled.items() if len(written) and written.str.contains(NUMBER).all()}
     if not numbers:
         return ()
-    named = " and ".join(f"{column!r} (such as {value!r})" for column, value in numbers.items())
+    named = " and ".join(f"{shown(column)} (such as {shown(value)})" for column, value in numbers.items())
     holds = f"text column{' ' if len(numbers) == 1 else 's '}{named} hold{'s' if len(numbers) == 1 else ''} only numbers"
     if all(column in numbers for column, written in filled.items() if len(written)):
         raise DatasetRejected(f"{holds}: expected text; dataset.text_columns names the columns of the texts")
