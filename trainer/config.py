@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -210,6 +210,10 @@ class TrackingConfig(Settings):
         default=None, description="of an MLflow server; none: MLFLOW_TRACKING_URI of the environment, or no tracking"
     )
     experiment: str | None = Field(default=None, description="MLflow's; none: the classifier's name")
+    artifacts: str | None = Field(
+        default=None,
+        description="address below which the report and the manifest may be written if the MLflow server does not take files itself, such as s3://mlflow/; none: they are sent only through the server",
+    )
 
 
 class ProgressConfig(Settings):
@@ -252,6 +256,12 @@ def environment() -> Mapping[str, str]:
 def add_to_environment(variables: Mapping[str, str]) -> None:
     """Set what a library reads from nowhere else."""
     os.environ.update(variables)
+
+
+def remove_from_environment(names: Iterable[str]) -> None:
+    """Unset what a library would use although it may not."""
+    for name in names:
+        os.environ.pop(name, None)
 
 
 def token_folder(config: Config) -> Path:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from trainer.config import add_to_environment, environment
+from trainer.config import MLFLOW, add_to_environment, environment, remove_from_environment
 from trainer.outbox import Refused
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 SECONDS = 5  # for an answer, unless that variable says otherwise
 POINTS_AT_ONCE, TEXTS_AT_ONCE = 1_000, 100  # MLflow's own limits on a request
+# Each of these makes MLflow's client prove to a server, whichever it is, who we are.
+CREDENTIALS = (
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_AUTH",
+    "MLFLOW_TRACKING_AWS_SIGV4",
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
+)
+PORTS = {"http": 80, "https": 443}
 Resume = Literal["never", "if there is one", "only"]
 LONGEST = 500  # characters of a parameter, the limit of its older releases
 TRY_AGAIN = (401, 403, 408, 429)  # of the 4xx; credentials may be put right while the training goes on
@@ -68,11 +84,16 @@ class DatasetFacts:
 class MlflowServer:
     """An MLflow server. Methods raise Refused for what it will never take, and other exceptions where it is away."""
 
-    def __init__(self, uri: str) -> None:
-        """uri: http:// or https://; credentials are in it, or where MLflow's own client looks for them. Nothing is sent yet."""
+    def __init__(self, uri: str, *, artifacts: str | None = None) -> None:
+        """uri: http:// or https://. artifacts: address below which files may be written without the server. Sends nothing yet.
+
+        Credentials are those in the uri, or those of the environment if its MLFLOW_TRACKING_URI names the same server.
+        """
         _prepare_environment()
+        withhold_credentials(uri)
         from mlflow import MlflowClient
 
+        self._uri, self._own_artifacts = uri, artifacts
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def begin(self, facts: RunFacts, run_id: str | None, *, resume: Resume) -> tuple[str, dict[str, int]] | None:
@@ -123,12 +144,14 @@ class MlflowServer:
     def add_file(self, run_id: str, file: Path) -> None:
         """Add an artifact of that file's name."""
         with _sorted_errors():
-            self._client.log_artifact(run_id, str(file))
+            self._artifacts_of(run_id).log_artifact(str(file))  # type: ignore[no-untyped-call]
 
     def add_text(self, run_id: str, name: str, text: str) -> None:
         """Add an artifact of that name."""
-        with _sorted_errors():
-            self._client.log_text(run_id, text, name)
+        with _sorted_errors(), tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
+            file = Path(folder, name)
+            file.write_text(text, encoding="utf-8")
+            self._artifacts_of(run_id).log_artifact(str(file))  # type: ignore[no-untyped-call]
 
     def register(self, run_id: str, name: str, *, source: str, tags: Mapping[str, str]) -> None:
         """A version of the registered model `name` that lies at `source`, unless this run has it already."""
@@ -145,6 +168,18 @@ class MlflowServer:
         """The run is FINISHED, FAILED or KILLED."""
         with _sorted_errors():
             self._client.set_terminated(run_id, status)
+
+    def _artifacts_of(self, run_id: str) -> ArtifactRepository:
+        """Where the run's files go. Not MLflow's own way, which writes wherever the server says, with whatever keys there are."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        where = self._client.get_run(run_id).info.artifact_uri or ""
+        if not may_write_to(where, server=self._uri, own=self._own_artifacts):
+            raise Refused(
+                f"it wants files written to {shown(where)}: expected mlflow-artifacts:/, or an address below tracking.artifacts"
+                f" ({shown(self._own_artifacts) if self._own_artifacts else 'not set'})"
+            )
+        return get_artifact_repository(where, tracking_uri=self._uri)
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -183,6 +218,50 @@ class MlflowServer:
     def _last_steps(self, run: Run) -> dict[str, int]:
         histories = ((name, self._client.get_metric_history(run.info.run_id, name)) for name in run.data.metrics)
         return {name: max((each.step for each in history), default=0) for name, history in histories}
+
+
+def may_write_to(where: str, *, server: str, own: str | None) -> bool:
+    """Whether files of a run may go to `where`, which the server has named: through the server itself, or below `own`.
+
+    Anybody who may make an experiment chooses that address. The run's keys would let it be a published version.
+    """
+    place = urlsplit(where)
+    if place.scheme == "mlflow-artifacts":
+        return not place.netloc or place.netloc == urlsplit(server).netloc.rpartition("@")[2]
+    climbs = ".." in unquote(where).replace("\\", "/").split("/")
+    return own is not None and not climbs and where.startswith(f"{own.rstrip('/')}/")
+
+
+def withhold_credentials(uri: str) -> None:
+    """Remove the environment's MLflow credentials unless its MLFLOW_TRACKING_URI names the server at `uri`.
+
+    Who writes a setting, such as the author of a TextClassifier, may not be who owns the credentials.
+    """
+    given = [name for name in CREDENTIALS if environment().get(name)]
+    named = environment().get(MLFLOW, "")
+    if not given or _origin(named) == _origin(uri):
+        return
+    remove_from_environment(given)
+    said = f"is {shown(named)}" if named else "is not set"
+    log.warning(
+        "no credentials are sent to MLflow at %s: %s belong to the server of MLFLOW_TRACKING_URI, which %s; set it beside them",
+        shown(uri), ", ".join(given), said,
+    )  # fmt: skip
+
+
+def _origin(uri: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: a token for https is not to be sent by http."""
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+    except ValueError:  # of a port that is no number
+        return "", uri, None
+
+
+def shown(text: str) -> str:
+    """An address or what a server has said, for a message: without credentials, on one line, 200 characters at most."""
+    safe = without_credentials(text)[:200]
+    return safe if safe.isprintable() else safe.encode("unicode_escape").decode()
 
 
 def without_credentials(text: str) -> str:
@@ -247,4 +326,4 @@ def _reason(error: Exception) -> str:
 
 def _first_line(error: Any) -> str:
     lines = without_credentials(str(error)).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    return shown(lines[0]) if lines else type(error).__name__

@@ -77,7 +77,7 @@ def open_tracker(settings: TrackingConfig) -> Tracker:
         return Untracked()
     if urlsplit(uri).scheme not in ("http", "https") or not urlsplit(uri).hostname:
         raise ConfigRejected(f"tracking.uri is {without_credentials(uri)!r}: expected http:// or https:// of an MLflow server")
-    return MlflowTracker(uri)
+    return MlflowTracker(uri, artifacts=settings.artifacts)
 
 
 @contextmanager
@@ -117,10 +117,10 @@ class Untracked:
 class MlflowTracker:
     """A run in MLflow."""
 
-    def __init__(self, uri: str, *, end_seconds: float = END_SECONDS) -> None:
-        """end_seconds: that `end` waits at most. Nothing is sent before `begin`."""
+    def __init__(self, uri: str, *, artifacts: str | None = None, end_seconds: float = END_SECONDS) -> None:
+        """artifacts: as in the settings. end_seconds: that `end` waits at most. Nothing is sent before `begin`."""
         self.run_id: str | None = None
-        self._uri = uri
+        self._uri, self._artifacts = uri, artifacts
         self._end_seconds = end_seconds
         self._points: deque[Point] = deque()
         self._told: dict[str, int] = {}  # the last step of each series that an interrupted attempt has told
@@ -133,7 +133,7 @@ class MlflowTracker:
         return f"MLflow at {without_credentials(self._uri)}"
 
     def begin(self, config: Config, dataset: Dataset, *, run_id: str | None = None, only_interrupted: bool = False) -> str | None:
-        self._server, self._outbox = MlflowServer(self._uri), Outbox(self._shown)
+        self._server, self._outbox = MlflowServer(self._uri, artifacts=self._artifacts), Outbox(self._shown)
         facts = run_facts(config, dataset)
         given = DatasetFacts(config.name, without_credentials(dataset.uri), dataset.sha256, dataset.rows)
         resume: Resume = "only" if only_interrupted else "never" if config.training.from_scratch else "if there is one"

@@ -73,23 +73,31 @@ class Job:
             document["data"]["training.yaml"] = json.dumps(self.settings)
         elif document["kind"] == "Service":
             metadata["name"] = document["spec"]["selector"]["batch.kubernetes.io/job-name"] = self.name
-        elif document["kind"] == "Job":
+        elif document["kind"] == "NetworkPolicy":
             metadata["name"] = self.name
-            document["spec"] |= self.job
-            pod = document["spec"]["template"]["spec"]
-            (container,) = pod["containers"]
-            container["image"] = image
-            container["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
-            container |= self.container
-            container["env"] += [{"name": name, "value": value} for name, value in self.variables.items()]
-            for volume in pod["volumes"]:
-                if "configMap" in volume:
-                    volume["configMap"]["name"] = f"{self.name}-training"
-            if "subdomain" in pod:
-                pod["subdomain"] = self.name
-                for variable in container["env"]:
-                    if variable["name"] == "PET_MASTER_ADDR":
-                        variable["value"] = f"{self.name}-0.{self.name}"
+            (peers,) = document["spec"]["ingress"][0]["from"]
+            for selector in (document["spec"]["podSelector"], peers["podSelector"]):
+                selector["matchLabels"]["batch.kubernetes.io/job-name"] = self.name
+        elif document["kind"] == "Job":
+            self._edit_job(document, image)
+
+    def _edit_job(self, document: Document, image: str) -> None:
+        document["metadata"]["name"] = self.name
+        document["spec"] |= self.job
+        pod = document["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        container["image"] = image
+        container["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
+        container |= self.container
+        container["env"] += [{"name": name, "value": value} for name, value in self.variables.items()]
+        for volume in pod["volumes"]:
+            if "configMap" in volume:
+                volume["configMap"]["name"] = f"{self.name}-training"
+        if "subdomain" in pod:
+            pod["subdomain"] = self.name
+            for variable in container["env"]:
+                if variable["name"] == "PET_MASTER_ADDR":
+                    variable["value"] = f"{self.name}-0.{self.name}"
 
     def pods(self) -> list[Document]:
         """The oldest first."""

@@ -14,6 +14,33 @@ from tests.encoders import write_tiny_bert
 # Without dropout a step does the same to the same texts, however they are shared.
 SAME = {"training__dropout": 0, "training__num_epochs": 4, "training__batch_size": 8}
 
+# Everything that torch.distributed unpickles goes through this function. Python imports the module at its start.
+REFUSES_PICKLES = """
+import importlib.abc, importlib.machinery, sys
+
+NAME = "torch.distributed.distributed_c10d"
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != NAME:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+
+        def loaded(module):
+            load(module)
+            assert callable(module._tensor_to_object)
+            def refuse(*_):
+                raise AssertionError("a peer's pickle was to be loaded")
+            module._tensor_to_object = refuse
+            print('{"message": "sitecustomize refuses pickles from peers"}', file=sys.stderr)
+
+        spec.loader.exec_module = loaded
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -32,9 +59,14 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def start_two(folder: Path, bert: Path, **settings: object) -> tuple[Attempt, Attempt]:
-    """Two nodes; they share the storage, and nothing else."""
-    common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": free_port()}
+def start_two(folder: Path, bert: Path, *, more: dict[str, str] | None = None, **settings: object) -> tuple[Attempt, Attempt]:
+    """Two nodes; they share the storage, and nothing else. more: variables."""
+    common = (more or {}) | {
+        "PET_NNODES": "2",
+        "PET_NPROC_PER_NODE": "1",
+        "PET_MASTER_ADDR": "127.0.0.1",
+        "PET_MASTER_PORT": free_port(),
+    }
     return tuple(  # type: ignore[return-value]
         Attempt(folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings)
         for rank in ("0", "1")
@@ -49,9 +81,12 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
     one = Attempt(alone, bert=bert, **SAME)
     assert one.end() == 0
 
-    first, second = start_two(folder, bert, **SAME)
+    # Peers are not authenticated: nothing that they send may be unpickled, by us or by transformers.
+    (folder / "sitecustomize.py").write_text(REFUSES_PICKLES)
+    first, second = start_two(folder, bert, more={"PYTHONPATH": str(folder)}, **SAME)
 
     assert (first.end(), second.end()) == (0, 0)
+    assert "sitecustomize refuses pickles from peers" in first.log_file.read_text()
     assert first.losses() == pytest.approx(one.losses(), rel=0.01, abs=0.001)
     assert first.manifest().scores.validation.micro_f1 == pytest.approx(one.manifest().scores.validation.micro_f1, abs=0.04)
     assert "publishing" in first.log_file.read_text()

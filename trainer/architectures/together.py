@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,8 @@ START = timedelta(minutes=30)
 # While the first process exports, scores and publishes, the others wait.
 END = timedelta(days=2)
 BEFORE_TORCH = 5  # its own ways to restore data are asked from 10 on
+# Random states take 16 KB and some bytes for each GPU. Whoever reaches the port may announce any length.
+MAX_FILE_BYTES = 2**20
 
 
 class PeerLost(ConnectionError):
@@ -56,14 +58,29 @@ def same(number: int) -> bool:
     return named.tolist() == [number, -number]
 
 
-def bring_to_first(file: Path) -> None:
-    """Have the first process hold every process's `file`, whose name differs from process to process, beside its own."""
+def bring_to_first(path_of: Callable[[int], Path]) -> None:
+    """Copy the file of every rank, `path_of(rank)`, to the first process. All processes have to call it.
+
+    Peers are not authenticated. So files travel as bytes and are never unpickled, their names come from the rank alone, and
+    their length is bounded. Raises PeerLost for a length out of bounds.
+    """
     if count() == 1:
         return
-    files: list[tuple[str, bytes]] | None = [("", b"")] * count() if place() == 0 else None
-    distributed.gather_object((file.name, file.read_bytes()), files)
-    for name, content in files or ():
-        (file.parent / name).write_bytes(content)
+    content = path_of(place()).read_bytes()
+    lengths = [torch.zeros(1, dtype=torch.int64, device=_device()) for _ in range(count())]
+    distributed.all_gather(lengths, torch.tensor([len(content)], device=_device()))
+    sizes = [int(each) for each in lengths]
+    for rank, size in enumerate(sizes):
+        if not 0 <= size <= MAX_FILE_BYTES:
+            raise PeerLost(f"process {rank} of the training announces a file of {size} bytes: expected at most {MAX_FILE_BYTES}")
+    sent = torch.zeros(max(sizes), dtype=torch.uint8)
+    sent[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    sent = sent.to(_device())
+    received = [torch.empty_like(sent) for _ in sizes] if place() == 0 else None
+    distributed.gather(sent, received)
+    for rank, (data, size) in enumerate(zip(received or (), sizes, strict=False)):
+        if rank != 0:
+            path_of(rank).write_bytes(data[:size].cpu().numpy().tobytes())
 
 
 @contextmanager

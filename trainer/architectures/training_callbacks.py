@@ -157,7 +157,7 @@ class StoreCheckpoints(TrainerCallback):
         step = state.global_step
         folder = self._folder / f"checkpoint-{step}"
         if together.count() > 1:
-            together.bring_to_first(folder / f"rng_state_{together.place()}.pth")
+            together.bring_to_first(lambda rank: folder / f"rng_state_{rank}.pth")
         if self._checkpoints is None or not state.is_world_process_zero:
             return
         try:

@@ -30,6 +30,16 @@ def variables(settings: dict[str, str]) -> list[Document]:
     return [{"name": name, "value": value} for name, value in zip(settings, arguments(*settings.values()), strict=True)]
 
 
+def keys_from(storage: StorageSpec) -> list[Document]:
+    """The envFrom of a container that uses the storage: every key of its Secret, if it has one."""
+    return [{"secretRef": {"name": storage.secret_name}}] if storage.secret_name else []
+
+
+def key_env(storage: StorageSpec) -> list[Document]:
+    """What goes with `keys_from`. Without it, a Secret that lacks keys would make boto3 take the role of the node."""
+    return variables({"AWS_EC2_METADATA_DISABLED": "true"}) if storage.secret_name else []
+
+
 def requested(resources: ResourcesSpec) -> Document:
     """As a container has it, {} if nothing is asked for."""
     asked = {"requests": resources.requests, "limits": resources.limits}
@@ -38,13 +48,16 @@ def requested(resources: ResourcesSpec) -> Document:
 
 def container(name: str, image: str, *, args: list[str], env: list[Document], storage: StorageSpec, **more: Any) -> Document:
     """Restricted, with the keys of the storage's Secret as variables; an outcome is its termination message."""
-    secret = [{"secretRef": {"name": storage.secret_name}}] if storage.secret_name else []
     return {
         "name": name,
         "image": image,
         "args": arguments(*args),
-        "env": [*variables({"LABELWRIGHT__RESULT_FILE": RESULT, "LABELWRIGHT__PROGRESS__LOG_FORMAT": "json"}), *env],
-        "envFrom": secret,
+        "env": [
+            *variables({"LABELWRIGHT__RESULT_FILE": RESULT, "LABELWRIGHT__PROGRESS__LOG_FORMAT": "json"}),
+            *key_env(storage),
+            *env,
+        ],
+        "envFrom": keys_from(storage),
         "securityContext": RESTRICTED,
         "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],  # noqa: S108 - a Pod's own
         **more,

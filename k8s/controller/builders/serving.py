@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from k8s.controller import names
-from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, arguments, requested
+from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, arguments, key_env, keys_from, requested
 from k8s.controller.builders.training_job import Images
 from k8s.controller.kinds import Document
 from k8s.controller.objects import owner
@@ -113,7 +113,8 @@ def _downloader(storage: StorageSpec, images: Images, *, uri: str) -> Document:
         "imagePullPolicy": images.pull_policy,
         "command": ["python", "-m", "model.download"],
         "args": arguments(uri, MODELS),
-        "envFrom": [{"secretRef": {"name": storage.secret_name}}] if storage.secret_name else [],
+        "env": key_env(storage),
+        "envFrom": keys_from(storage),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
         "terminationMessagePolicy": "FallbackToLogsOnError",  # KServe tells it, and so do we
         "securityContext": {"runAsNonRoot": True, **RESTRICTED},

@@ -87,6 +87,26 @@ def meeting_point(run: Document, spec: TrainingRunSpec) -> Document:
     }
 
 
+def rendezvous_policy(run: Document, spec: TrainingRunSpec) -> Document:
+    """NetworkPolicy of a training on several nodes: peers trust each other, so only Pods of the same Job may connect.
+
+    All ports, since gloo and NCCL listen on ports that the kernel chooses. Prometheus keeps the metrics port.
+    """
+    name = run["metadata"]["name"]
+    labels = names.labels("trainer", classifier=spec.classifier)
+    pods_of_the_job = {"matchLabels": {"batch.kubernetes.io/job-name": name}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": run["metadata"]["namespace"], "labels": labels, "ownerReferences": [owner(run)]},
+        "spec": {
+            "podSelector": pods_of_the_job,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": pods_of_the_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS}]}],
+        },
+    }
+
+
 def _number_of_pods(nodes: int) -> Document:
     if nodes == 1:
         return {"backoffLimit": 6}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from k8s.controller import names
-from k8s.controller.builders.training_job import Images, meeting_point, training_job
+from k8s.controller.builders.training_job import Images, meeting_point, rendezvous_policy, training_job
 from k8s.controller.builders.training_run import adopted, comparable
 from k8s.controller.decisions.gate import judge
 from k8s.controller.decisions.seen import FINAL
@@ -128,7 +128,8 @@ def _start(seen: SeenRun, images: Images) -> Plan:
         return Plan((Merge(TRAINING_RUN, seen.run, {"spec": {"served": compared}}),))
     steps: tuple[Step, ...] = (Create(training_job(seen.run, seen.spec, images)),)
     if (seen.spec.training or TrainingSpec()).nodes > 1:
-        steps = (Create(meeting_point(seen.run, seen.spec)), *steps)
+        # The policy before the Pods: the first one listens as soon as it starts.
+        steps = (Create(rendezvous_policy(seen.run, seen.spec)), Create(meeting_point(seen.run, seen.spec)), *steps)
     return _status(seen, steps=steps, state="Pending", message="its Pod starts", again=LOOK_AGAIN)
 
 

@@ -151,7 +151,9 @@ class TrackingSpec(Spec):
     """Where a run is written down beside its version."""
 
     uri: WebAddress | None = Field(
-        default=None, description="Of an MLflow server. Without it, MLFLOW_TRACKING_URI of the storage's Secret, or no tracking."
+        default=None,
+        description="Address of an MLflow server. Without it, MLFLOW_TRACKING_URI of the storage's Secret, or no tracking. "
+        "The Secret's MLflow credentials are sent only to the server that its MLFLOW_TRACKING_URI names.",
     )
     experiment: Text | None = Field(default=None, description="MLflow's. Without it, the classifier's name.")
 

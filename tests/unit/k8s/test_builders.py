@@ -13,7 +13,7 @@ import yaml
 from k8s.controller import names
 from k8s.controller.builders.serving import inference_service, serving_runtime
 from k8s.controller.builders.small_jobs import dataset_check, prune
-from k8s.controller.builders.training_job import Images, meeting_point, training_job
+from k8s.controller.builders.training_job import METRICS, Images, meeting_point, rendezvous_policy, training_job
 from k8s.controller.builders.training_run import adopted, training_run
 from k8s.controller.kinds import Document
 from k8s.controller.resources import read_text_classifier, read_training_run
@@ -132,6 +132,18 @@ def test_the_pods_of_several_nodes_find_the_first() -> None:
     assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": found["metadata"]["name"]}
 
 
+def test_only_pods_of_the_same_training_and_prometheus_reach_the_pods_of_several_nodes() -> None:
+    policy = rendezvous_policy(*_read(specs.RUN | {"cancelled": False}))["spec"]
+    same_job = {"matchLabels": {"batch.kubernetes.io/job-name": "papers-1-aaaaaa"}}
+    assert policy["podSelector"] == same_job
+    assert policy["policyTypes"] == ["Ingress"]
+    # Without a namespaceSelector a peer is of the policy's own namespace.
+    assert policy["ingress"] == [{"from": [{"podSelector": same_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS}]}]
+    example = manifest("training/01-several-nodes.yaml", "NetworkPolicy")["spec"]
+    example_job = manifest("training/01-several-nodes.yaml", "Job")["metadata"]["name"]
+    assert json.loads(json.dumps(example).replace(f'"{example_job}"', '"papers-1-aaaaaa"')) == policy
+
+
 def _read(spec: Document) -> tuple[Document, Any]:
     found = run("papers-1-aaaaaa", spec=spec).document
     return found, read_training_run(found)
@@ -147,6 +159,8 @@ def test_an_account_of_the_users_takes_the_secrets_place() -> None:
     predictor = inference_service(document, spec, IMAGES, uri="s3://v/")["spec"]["predictor"]
     assert predictor["serviceAccountName"] == "cloud"
     assert not predictor["initContainers"][0].get("envFrom")
+    # Then the identity may be the node's.
+    assert "AWS_EC2_METADATA_DISABLED" not in json.dumps([found, predictor])
 
 
 def test_the_runtime_is_that_of_the_manifest() -> None:
@@ -221,6 +235,7 @@ def made_run(**changed: Any) -> Document:
 EVERYTHING = [
     pytest.param(lambda: job(specs.RUN | {"cancelled": False}), id="training-job"),
     pytest.param(lambda: meeting_point(*_read(specs.RUN | {"cancelled": False})), id="meeting-point"),
+    pytest.param(lambda: rendezvous_policy(*_read(specs.RUN | {"cancelled": False})), id="rendezvous-policy"),
     pytest.param(lambda: dataset_check(classifier(), read_text_classifier(classifier()), IMAGES, slot=1), id="dataset-check"),
     pytest.param(lambda: prune(classifier(), read_text_classifier(classifier()), IMAGES, versions=()), id="prune"),
     pytest.param(lambda: serving_runtime(classifier(), IMAGES), id="runtime"),
@@ -248,6 +263,35 @@ def test_no_pod_of_ours_has_rights_that_it_does_not_need(build: Any) -> None:
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert all(each["securityContext"]["capabilities"] == {"drop": ["ALL"]} for each in pod["containers"])
+
+
+@pytest.mark.parametrize("build", EVERYTHING)
+def test_a_container_that_is_given_a_secret_never_takes_the_role_of_the_node(build: Any) -> None:
+    for each in containers_with_a_secret(build()):
+        assert {"name": "AWS_EC2_METADATA_DISABLED", "value": "true"} in each["env"]
+
+
+def test_the_jobs_and_the_downloader_are_given_a_secret() -> None:
+    """Or the test before would say nothing."""
+    found = [len(containers_with_a_secret(each.values[0]())) for each in EVERYTHING]
+    assert sum(found) == 4
+
+
+@pytest.mark.parametrize("file", sorted(MANIFESTS.rglob("*.yaml")), ids=lambda file: file.stem)
+def test_no_manifest_lets_a_container_with_a_secret_take_the_role_of_the_node(file: Path) -> None:
+    for document in yaml.safe_load_all(file.read_text()):
+        for each in containers_with_a_secret(document):
+            assert {"name": "AWS_EC2_METADATA_DISABLED", "value": "true"} in each["env"]
+
+
+def containers_with_a_secret(document: Any) -> list[Document]:
+    """Wherever they stand in it."""
+    if isinstance(document, list):
+        return [each for part in document for each in containers_with_a_secret(part)]
+    if not isinstance(document, dict):
+        return []
+    own = [document] if any("secretRef" in each for each in document.get("envFrom") or ()) else []
+    return [*own, *(each for part in document.values() for each in containers_with_a_secret(part))]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_run_whose_turn_it_is_gets_its_job() -> None:
 
 def test_several_nodes_meet_at_a_service_that_is_made_first() -> None:
     several = run(NAME, of=classifier(training={"baseModel": "minilm", "nodes": 2}))
-    assert steps(decided(several)) == ["Create Service", "Create Job"]
+    assert steps(decided(several)) == ["Create NetworkPolicy", "Create Service", "Create Job"]
 
 
 @pytest.mark.parametrize(

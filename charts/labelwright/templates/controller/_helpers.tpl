@@ -68,4 +68,7 @@ kopf lists and watches; an apply creates and patches; a status is updated.
 - apiGroups: [""]
   resources: [services, events]
   verbs: [create]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create]
 {{- end }}
