@@ -14,6 +14,7 @@ from k8s.controller import logs
 from k8s.controller.builders.training_job import Images
 from k8s.controller.cluster import ClusterError, from_environment
 from k8s.controller.leader import Candidate, Lease, lead
+from k8s.controller.prometheus import GATEWAY, Prometheus
 from k8s.controller.running import Controller
 
 LEASE = "labelwright-controller"
@@ -25,7 +26,16 @@ LEASE = "labelwright-controller"
 @click.option("--pull-policy", default="IfNotPresent", show_default=True, help="Of both images.")
 @click.option("--namespace", "namespaces", multiple=True, help="To look after; may be given several times.")
 @click.option("--all-namespaces", is_flag=True, help="Look after all of them.")
-@click.option("--prometheus-url", help="Where drift and corrections are known, http://host:9090; without it, no trigger by them.")
+@click.option(
+    "--prometheus-url",
+    help="Where drift and corrections are known, http://host:9090; without it, no trigger by them.",
+)
+@click.option(
+    "--prometheus-gateway-job",
+    default=GATEWAY,
+    show_default=True,
+    help="The label `job` of what counts corrections, a regular expression: what another job says of them is not believed.",
+)
 @click.option("--metrics-port", type=int, default=8080, show_default=True, help="Of /metrics and /healthz.")
 @click.option(
     "--leader-election-namespace", help="Of the Lease by which one of several replicas leads; without it, none is asked."
@@ -49,7 +59,9 @@ def main(
     images = Images(options["trainer_image"], options["predictor_image"], options["pull_policy"])
     try:
         cluster = from_environment(threads=options["threads"] + 1)
-        controller = Controller(cluster, images, prometheus_url=options["prometheus_url"], threads=options["threads"])
+        url, gateway = options["prometheus_url"], options["prometheus_gateway_job"]
+        measurements = Prometheus(url, gateway=gateway) if url else None
+        controller = Controller(cluster, images, measurements=measurements, threads=options["threads"])
         with controller.telling(options["metrics_port"]):
             if leader_election_namespace is None:
                 return controller.work(namespaces, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.queue import Key, WorkQueue
 
 Saw = Callable[[Document], None]  # is told of every state, before anything is done because of it
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 GROUP, VERSION = TEXT_CLASSIFIER.api_version.split("/")
 SERVING = "serving.kserve.io"
 # What is made: watched by its label, which the API server filters by.
@@ -101,6 +103,7 @@ def keys_of_made(document: Document) -> list[Key]:
     metadata = document["metadata"]
     owners = [each for each in metadata.get("ownerReferences") or () if each["kind"] == TRAINING_RUN.kind]
     if owners:
-        return [Key(TRAINING_RUN.kind, metadata["namespace"], owners[0]["name"])]
+        name = owners[0]["name"]  # the API server lets whoever makes an object write anything here
+        return [Key(TRAINING_RUN.kind, metadata["namespace"], name)] if NAME.fullmatch(name) else []
     classifier = (metadata.get("labels") or {}).get(names.CLASSIFIER)
     return [Key(TEXT_CLASSIFIER.kind, metadata["namespace"], classifier)] if classifier else []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import urllib3
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import parse_url
 
-LARGEST = 4 * 1024 * 1024  # bytes of an answer; a classifier's metadata has its labels
+LARGEST = 256 * 1024  # bytes of an answer: a classifier's metadata has its labels, and who answers may be anybody
 PIECE = 64 * 1024
 # What a client may show of why there was no answer: urllib3's own words have addresses of objects in them.
 REASONS: tuple[tuple[type[Exception], str], ...] = (
@@ -31,14 +34,42 @@ class NoConnection(NoAnswer):
     """There is nobody to ask."""
 
 
-def get_json(url: str, *, fields: Mapping[str, str] | None = None, seconds: float) -> tuple[int, dict[str, Any]]:
-    """The status and the object in the answer, which comes from that very address: no redirection is followed.
+class _Hurried(socket.socket):
+    """A socket that gives what comes until a time, however slowly: a client's own limit begins anew with each byte."""
 
-    fields: of the query. Credentials may stand in the address. seconds: for a connection, and again for the answer.
-    Raises NoAnswer.
+    end: float
+
+    def recv_into(self, *given: Any) -> int:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left)
+        return super().recv_into(*given)
+
+
+def _hurried(end: float) -> type[HTTPConnectionPool]:
+    """Connections over plain HTTP that end at that time."""
+
+    class Connection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            found = _Hurried(fileno=super()._new_conn().detach())
+            found.end = end
+            return found
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    return Pool
+
+
+def get_json(url: str, *, fields: Mapping[str, str] | None = None, seconds: float) -> tuple[int, dict[str, Any]]:
+    """Return the status and the object in the answer, which comes from that very address: no redirection is followed.
+
+    fields: of the query. Credentials may stand in the address. seconds: for all of it. Raises NoAnswer.
     """
-    end = time.monotonic() + 2 * seconds
+    end = time.monotonic() + seconds
     with urllib3.PoolManager(num_pools=1) as pool:
+        pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "http": _hurried(end)}
         try:
             response = pool.request(
                 "GET",

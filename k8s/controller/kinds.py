@@ -34,6 +34,7 @@ INFERENCE_SERVICE = Kind("serving.kserve.io/v1beta1", "InferenceService", "infer
 SERVING_RUNTIME = Kind("serving.kserve.io/v1alpha1", "ServingRuntime", "servingruntimes")
 JOB = Kind("batch/v1", "Job", "jobs")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
@@ -49,6 +50,7 @@ KINDS = (
     SERVING_RUNTIME,
     JOB,
     DEPLOYMENT,
+    REPLICA_SET,
     POD,
     SERVICE,
     NETWORK_POLICY,

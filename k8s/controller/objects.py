@@ -39,8 +39,12 @@ def owned_by(document: Document, uid: str) -> bool:
 
 
 def parse_time(text: str) -> datetime:
-    """Kubernetes' way of writing a time."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    """Read a time as Kubernetes writes it. It lets others write one without a zone, which is in UTC, and of the year 0."""
+    try:
+        found = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def format_time(time: datetime) -> str:

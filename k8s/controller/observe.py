@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,22 +12,35 @@ from k8s.controller.cluster import Cluster, Refused
 from k8s.controller.decisions.rollout import must_ask
 from k8s.controller.decisions.run import SeenRun, belongs_to_a_classifier
 from k8s.controller.decisions.seen import FINAL, Measured, Run, Seen, SmallJob, ordered, served_uri
-from k8s.controller.kinds import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, SERVING_RUNTIME, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import is_true, owned_by
+from k8s.controller.kinds import (
+    DEPLOYMENT,
+    INFERENCE_SERVICE,
+    JOB,
+    POD,
+    REPLICA_SET,
+    SERVING_RUNTIME,
+    TEXT_CLASSIFIER,
+    TRAINING_RUN,
+    Document,
+)
+from k8s.controller.objects import is_true, owned_by, parse_time
 from k8s.controller.probe import Probe
 from k8s.controller.prometheus import Measurements, MeasurementsUnavailable
 from k8s.controller.resources import TextClassifierSpec, read_text_classifier, read_training_run
 
 JOB_NAME = "batch.kubernetes.io/job-name"
+SCRAPED = 300.0  # seconds in which a Prometheus has seen Pods that are new
+ASKING = 6.0  # seconds in which a pass begins to ask Pods: what a Pod answers, and how slowly, is not ours
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Reads; decides nothing. measurements: none where no Prometheus is configured."""
+    """Reads; decides nothing. measurements: none where no Prometheus is configured. clock: in seconds, never back."""
 
     cluster: Cluster
     probe: Probe
     measurements: Measurements | None = None
+    clock: Callable[[], float] = time.monotonic
 
     def run(self, document: Document, now: datetime) -> SeenRun:
         """A TrainingRun and what belongs to it. Raises SpecRejected, ClusterError."""
@@ -77,10 +92,15 @@ class Observer:
         return service, None, None
 
     def _serving(self, seen: Seen) -> list[Document]:
-        """The Pods that serve or should, where that is not settled."""
-        if seen.service is None or (served_uri(seen.deployment) is not None and not must_ask(seen)):
+        """The Pods that serve or should, where that is not settled: those of the Deployment, whoever else has their label."""
+        if seen.deployment is None or (served_uri(seen.deployment) is not None and not must_ask(seen)):
             return []
-        return self.cluster.list(POD, seen.classifier["metadata"]["namespace"], labels={names.SERVED_BY: seen.name})
+        namespace, label = seen.classifier["metadata"]["namespace"], {names.SERVED_BY: seen.name}
+        uid = seen.deployment["metadata"].get("uid")
+        sets = self.cluster.list(REPLICA_SET, namespace, labels=label)
+        owners = {uid, *(each["metadata"]["uid"] for each in sets if owned_by(each, uid))}
+        pods = self.cluster.list(POD, namespace, labels=label)
+        return [pod for pod in pods if any(owned_by(pod, owner) for owner in owners)]
 
     def _small_jobs(self, classifier: Document) -> tuple[SmallJob, ...]:
         """Of the training Jobs only their runs know; those here are the classifier's own."""
@@ -105,7 +125,8 @@ class Observer:
         if not must_ask(seen):
             return {}
         ready = [pod for pod in seen.pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
-        return {pod["metadata"]["name"]: self.probe.version(pod, seen.name) for pod in ready}
+        end = self.clock() + ASKING
+        return {pod["metadata"]["name"]: self.probe.version(pod, seen.name) if self.clock() < end else None for pod in ready}
 
     def _measured(self, seen: Seen, spec: TextClassifierSpec) -> Measured:
         namespace, version, newest = seen.classifier["metadata"]["namespace"], seen.served.get("version"), seen.newest
@@ -117,9 +138,18 @@ class Observer:
         try:
             drift = self.measurements.drift(namespace, seen.name, version) if triggers.drift and version else None
             corrections = self.measurements.corrections(namespace, seen.name, newest.created) if triggers.feedback else None
+            problem = self._unseen(seen) if drift is None and triggers.drift else None
         except MeasurementsUnavailable as error:
             return Measured(problem=str(error))
-        return Measured(drift, corrections)
+        return Measured(drift, corrections, problem)
+
+    def _unseen(self, seen: Seen) -> str | None:
+        """Why the drift of what is served cannot be known; not said of Pods that are so new that nobody has scraped them."""
+        version, since = seen.served.get("version"), seen.served.get("since")
+        is_new = since is None or (seen.now - parse_time(since)).total_seconds() < SCRAPED
+        if self.measurements is None or version is None or is_new or not seen.is_available:
+            return None
+        return self.measurements.unseen(seen.classifier["metadata"]["namespace"], seen.name, version)
 
 
 def _is_to_be_served(classifier: Document, spec: TextClassifierSpec, runs: tuple[Run, ...]) -> bool:

@@ -26,12 +26,21 @@ class Key(NamedTuple):
 
 
 class WorkQueue:
-    """Keys to work on, first come first served. Any thread may call.
+    """Keys to work on: first those of the namespace that is worked on least, then first come first served. Any thread may call.
 
-    clock: in seconds, never back; draw: a number from 0 to 1, without 1.
+    threads: that take keys. Once there are keys of several namespaces, none of these has all threads: its Pods or its API
+    objects may be slow. clock: in seconds, never back; draw: a number from 0 to 1, without 1.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = 64,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._threads = threads
+        self._namespaces: set[str] = set()  # that had keys
         self._clock = clock
         self._draw = draw
         self._changed = Condition()
@@ -52,6 +61,7 @@ class WorkQueue:
         """Have it taken as soon as a thread is free. What `add_after` said of it holds until then."""
         with self._changed:
             self._waiting.setdefault(key)
+            self._namespaces.add(key.namespace)
             self._changed.notify_all()
 
     def add_all(self, keys: Iterable[Key]) -> None:
@@ -88,12 +98,11 @@ class WorkQueue:
         with self._changed:
             while not self._closed:
                 self._let_in()
-                for key in self._waiting:
-                    if key not in self._worked_on:
-                        del self._waiting[key]
-                        self._due.pop(key, None)  # who works on it says anew when it is to be looked at again
-                        self._worked_on.add(key)
-                        return key
+                if (key := self._next()) is not None:
+                    del self._waiting[key]
+                    self._due.pop(key, None)  # who works on it says anew when it is to be looked at again
+                    self._worked_on.add(key)
+                    return key
                 now = self._clock()
                 if now >= end:
                     return None
@@ -111,6 +120,13 @@ class WorkQueue:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _next(self) -> Key | None:
+        """The key to be taken now, None if there is none that may."""
+        busy = Counter(each.namespace for each in self._worked_on)
+        most = max(1, self._threads - 1) if len(self._namespaces) > 1 else self._threads
+        free = [key for key in self._waiting if key not in self._worked_on and busy[key.namespace] < most]
+        return min(free, key=lambda key: busy[key.namespace], default=None)
 
     def _let_in(self) -> None:
         """Have those wait whose time has come."""

@@ -17,7 +17,7 @@ from k8s.controller.cluster import KubernetesCluster
 from k8s.controller.metrics import Metrics, serve
 from k8s.controller.observe import Observer
 from k8s.controller.probe import HttpProbe
-from k8s.controller.prometheus import Prometheus
+from k8s.controller.prometheus import Measurements
 from k8s.controller.queue import WorkQueue
 from k8s.controller.reconcile import Reconciler
 from k8s.controller.recorder import Recorder
@@ -27,13 +27,12 @@ log = logging.getLogger(__name__)
 
 
 class Controller:
-    """Its parts, put together. prometheus_url: none where drift and corrections are not measured."""
+    """Its parts, put together. measurements: none where drift and corrections are not measured."""
 
-    def __init__(self, cluster: KubernetesCluster, images: Images, *, prometheus_url: str | None, threads: int) -> None:
+    def __init__(self, cluster: KubernetesCluster, images: Images, *, measurements: Measurements | None, threads: int) -> None:
         self._cluster = cluster
-        self._queue, self._applied, self._registry = WorkQueue(), Applied(), CollectorRegistry()
+        self._queue, self._applied, self._registry = WorkQueue(threads=threads), Applied(), CollectorRegistry()
         metrics = Metrics(self._registry, waiting=lambda: len(self._queue))
-        measurements = Prometheus(prometheus_url) if prometheus_url else None
         observer = Observer(cluster, HttpProbe(), measurements)
         self._recorder = Recorder(cluster)
         reconciler = Reconciler(

@@ -71,6 +71,13 @@ def options(documents: list[Document]) -> Document:
     return controller.make_context("controller", list(container(documents)["args"])).params
 
 
+def prometheus(documents: list[Document]) -> Document:
+    """Where the controller has the address of Prometheus from."""
+    (variable,) = container(documents)["env"]
+    assert variable["name"] == "LABELWRIGHT_CONTROLLER_PROMETHEUS_URL"  # as click reads --prometheus-url
+    return dict(variable["valueFrom"]["secretKeyRef"])
+
+
 def leaves(values: Document, schema: Document, path: str = "") -> Iterator[str]:
     """The path of each value that a user sets; what the schema says nothing about the inside of is one."""
     for name, value in values.items():
@@ -121,7 +128,16 @@ SEEN: dict[str, tuple[Any, Any]] = {
         lambda them: container(them)["imagePullPolicy"] == options(them)["pull_policy"] == "Never",
     ),
     "images.pullSecrets": ([{"name": "s"}], lambda them: pod(them)["spec"]["imagePullSecrets"] == [{"name": "s"}]),
-    "prometheus.url": ("http://p:9090", lambda them: options(them)["prometheus_url"] == "http://p:9090"),
+    "prometheus.url": (
+        "http://me:secret@p:9090",
+        lambda them: (
+            one(them, "Secret", f"{NAME}-prometheus")["stringData"] == {"url": "http://me:secret@p:9090"}
+            and prometheus(them) == {"name": f"{NAME}-prometheus", "key": "url"}
+        ),
+    ),
+    "prometheus.secretName": ("theirs", lambda them: prometheus(them) == {"name": "theirs", "key": "url"}),
+    "prometheus.secretKey": (None, None),  # not without the Secret: below
+    "prometheus.gatewayJob": ("monitoring/gateway", lambda them: options(them)["prometheus_gateway_job"] == "monitoring/gateway"),
     "controller.replicas": (2, lambda them: one(them, "Deployment")["spec"]["replicas"] == 2),
     "controller.watch.namespaces": (["a", "b"], lambda them: options(them)["namespaces"] == ("a", "b")),
     "controller.watch.allNamespaces": (True, lambda them: options(them)["all_namespaces"]),
@@ -165,6 +181,26 @@ def test_a_value_is_seen_in_what_is_rendered(path: str) -> None:
     value, seen = SEEN[path]
 
     assert seen(rendered(**{path: value}))
+
+
+def test_the_password_of_prometheus_stands_in_a_secret_alone() -> None:
+    documents = rendered(**{"prometheus.url": "http://me:hunter2@p:9090"})
+
+    assert [each["kind"] for each in documents if "hunter2" in json.dumps(each)] == ["Secret"]
+
+
+def test_a_secret_of_somebody_else_holds_the_address_of_prometheus() -> None:
+    documents = rendered(**{"prometheus.url": "http://p", "prometheus.secretName": "theirs", "prometheus.secretKey": "where"})
+
+    assert prometheus(documents) == {"name": "theirs", "key": "where"}
+    assert all(each["kind"] != "Secret" for each in documents)
+
+
+def test_no_right_of_the_release_is_one_of_the_clusters_own_roles() -> None:
+    for values in ({}, {"controller.watch.allNamespaces": True}):
+        documents = rendered(**values)
+        assert all("aggregationRule" not in each for each in documents)
+        assert not [each for each in documents if "aggregate-to-" in json.dumps(each["metadata"].get("labels", {}))]
 
 
 def test_a_service_account_of_somebody_else_gets_the_roles() -> None:

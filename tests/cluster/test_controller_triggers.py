@@ -78,7 +78,8 @@ def elsewhere() -> Iterator[Namespace]:
 def measuring(controller: Controller, namespace: Namespace, elsewhere: Namespace, prometheus: Namespace) -> Iterator[Controller]:
     """The controller, which asks that Prometheus, and looks after both namespaces."""
     both = [namespace.name, elsewhere.name]
-    controller.upgrade({"prometheus.url": "http://prometheus:9090", "controller.watch.namespaces": both})
+    told = {"prometheus.url": "http://prometheus:9090", "prometheus.gatewayJob": "corrections"}
+    controller.upgrade({**told, "controller.watch.namespaces": both})
     yield controller
     controller.upgrade({"prometheus.url": "", "controller.watch.namespaces": []})
 

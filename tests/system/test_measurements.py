@@ -24,6 +24,7 @@ from tests.versions import make_version
 
 ODD = 'we"ird\\'  # as the name of a classifier
 MANY = 10 * LEAST_TEXTS
+GATEWAYS = ("honoured", "renamed", "scraped")  # how it is scraped
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,8 @@ def pods() -> Iterator[dict[str, Answers]]:
         "old-version": exposed("papers", "v1", labels=0.9, lengths=0.0, texts=MANY),
         "enough-texts": exposed("products", "v2", labels=0.8, lengths=0.0, texts=LEAST_TEXTS),
         "odd-name": exposed('we\\"ird\\\\', "v2", labels=0.4, lengths=0.0, texts=MANY),
+        "stranger-6d5f-abcde": exposed("forged", "v2", labels=9.0, lengths=0.0, texts=MANY),
+        "named-predictor-6d5f-abcde": exposed("named", "v2", labels=0.6, lengths=0.0, texts=MANY),
         "other-namespace": exposed("papers", "v2", labels=0.7, lengths=0.0, texts=MANY),
     }
     with ExitStack() as stack:
@@ -57,7 +60,10 @@ def pods() -> Iterator[dict[str, Answers]]:
 def gateways() -> Iterator[dict[str, Answers]]:
     """Each counts the corrections of another classifier; by how it is scraped."""
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(answering()) for name in ("honoured", "renamed", "scraped")}
+        servers = {name: stack.enter_context(answering()) for name in GATEWAYS}
+        stranger = stack.enter_context(answering())
+        tell(stranger, 'labelwright_feedback_corrections_total{namespace="team",classifier="forged"} 1000\n')
+        servers["stranger"] = stranger
         correct(servers, 0)
         yield servers
 
@@ -71,22 +77,25 @@ def prometheus(
         pytest.skip("there is no prometheus on the PATH")
     folder = tmp_path_factory.mktemp("prometheus")
     elsewhere = pods["other-namespace"]
+    named = {name: pods[name] for name in pods if name.endswith("abcde")}
     configuration = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},  # less, and a busy machine misses some
         "scrape_configs": [
-            scrape("pods", "team", [each.port for each in pods.values() if each is not elsewhere]),
+            scrape("pods", "team", [each.port for each in pods.values() if each not in (elsewhere, *named.values())]),
+            *(scrape(name, "team", [each.port], pod=name) for name, each in named.items()),
             scrape("others", "another", [elsewhere.port]),
             scrape("predictor", "real", [urlsplit(predictor.rest).port or 0]),
             scrape("honoured", "gateway", [gateways["honoured"].port], honor_labels=True),
             scrape("renamed", "gateway", [gateways["renamed"].port]),
             scrape("scraped", "team", [gateways["scraped"].port]),
+            scrape("kubernetes-pods", "elsewhere", [gateways["stranger"].port]),
         ],
     }
     (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
     address = f"127.0.0.1:{free_port()}"
     options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
     with (folder / "log").open("wb") as log, subprocess.Popen([program, *options], stderr=log) as process:
-        found = Prometheus(f"http://{address}")
+        found = Prometheus(f"http://{address}", gateway="|".join(GATEWAYS))
         wait_for(lambda: found.drift("team", "papers", "v2") and found.drift("team", "papers", "v1"))
         yield found
         process.terminate()
@@ -117,9 +126,9 @@ def tell(server: Answers, text: str) -> None:
     server.body, server.headers = text.encode(), {"Content-Type": "text/plain; version=0.0.4"}
 
 
-def scrape(job: str, namespace: str, ports: Sequence[int], **more: Any) -> dict[str, Any]:
-    targets = [f"127.0.0.1:{port}" for port in ports]
-    return {"job_name": job, "static_configs": [{"targets": targets, "labels": {"namespace": namespace}}], **more}
+def scrape(job: str, namespace: str, ports: Sequence[int], *, pod: str = "", **more: Any) -> dict[str, Any]:
+    targets, labels = [f"127.0.0.1:{port}" for port in ports], {"namespace": namespace, **({"pod": pod} if pod else {})}
+    return {"job_name": job, "static_configs": [{"targets": targets, "labels": labels}], **more}
 
 
 def free_port() -> int:
@@ -176,14 +185,27 @@ def test_corrections_are_counted_however_the_gateway_is_scraped(prometheus: Prom
     def counted(namespace: str, classifier: str) -> int | None:
         return prometheus.corrections(namespace, classifier, began)
 
-    wait_for(lambda: all(counted("team", how) == 0 for how in gateways))
+    wait_for(lambda: all(counted("team", how) == 0 for how in GATEWAYS))
     correct(gateways, 20)
-    wait_for(lambda: all(counted("team", how) for how in gateways))
+    wait_for(lambda: all(counted("team", how) for how in GATEWAYS))
     time.sleep(8)  # the fewer samples, the farther does Prometheus extrapolate
 
-    assert [counted("team", how) for how in gateways] == [pytest.approx(20, abs=2)] * len(gateways)
-    assert [counted("gateway", how) for how in gateways] == [None] * len(gateways)
+    assert [counted("team", how) for how in GATEWAYS] == [pytest.approx(20, abs=2)] * len(GATEWAYS)
+    assert [counted("gateway", how) for how in GATEWAYS] == [None] * len(GATEWAYS)
     assert counted("team", "papers") is None
+    assert counted("team", "forged") is None  # by a Pod that is scraped, and no gateway
+
+
+def test_why_there_is_no_drift_is_told(prometheus: Prometheus) -> None:
+    wait_for(lambda: prometheus.unseen("another", "papers", "v2") is None)
+    assert "none with the label namespace='nowhere'" in str(prometheus.unseen("nowhere", "papers", "v2"))
+    assert "has no series of v9" in str(prometheus.unseen("team", "papers", "v9"))
+
+
+def test_a_pod_of_another_deployment_cannot_tell_of_drift(prometheus: Prometheus) -> None:
+    wait_for(lambda: prometheus.unseen("team", "forged", "v2") is None)
+    assert prometheus.drift("team", "forged", "v2") is None
+    assert wait_for(lambda: prometheus.drift("team", "named", "v2")) == 0.6
 
 
 def test_a_real_predictor_says_its_version(predictor: RunningServer) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from k8s.controller import names
 from k8s.controller.builders.training_job import Images, meeting_point, rendezvous_policy, training_job
 from k8s.controller.builders.training_run import adopted, comparable
@@ -98,10 +100,18 @@ def _after(seen: SeenRun) -> Plan:
     steps = (Delete(JOB, seen.job),) if seen.job and seen.status["state"] == "Superseded" else ()
     if (seen.run["metadata"].get("annotations") or {}).get(names.FILES) == "deleted" and not seen.status.get("deleted"):
         return _status(seen, steps=steps, deleted=True)
-    scores = (seen.status.get("result") or {}).get("gate")
+    scores = _noted_scores(seen)
     if seen.status["state"] == "Rejected" and scores and not seen.status.get("deleted"):
-        return _status(seen, steps=steps, **_judged(seen, GateScores.model_validate(scores)))
+        return _status(seen, steps=steps, **_judged(seen, scores))
     return Plan(steps)
+
+
+def _noted_scores(seen: SeenRun) -> GateScores | None:
+    """What the trainer told, if it is still there: the API server lets whoever may write a status write anything here."""
+    try:
+        return RunResult.model_validate(seen.status.get("result")).gate
+    except ValidationError:
+        return None
 
 
 def _supersede(seen: SeenRun) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,8 +39,9 @@ class Run:
 
     @property
     def sequence(self) -> int:
-        """The how-manieth it is; 0 of one that was made by hand."""
-        return int((self.document["metadata"].get("annotations") or {}).get(names.SEQUENCE, 0))
+        """The how-manieth it is; 0 of one that was made by hand, and where somebody has written something else there."""
+        said = str((self.document["metadata"].get("annotations") or {}).get(names.SEQUENCE, ""))
+        return int(said) if re.fullmatch(r"[0-9]{1,9}", said) else 0
 
     @property
     def status(self) -> Document:

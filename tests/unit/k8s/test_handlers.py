@@ -49,6 +49,9 @@ def owned(document: Document, *owners: tuple[str, str]) -> Document:
             handlers.keys_of_made, owned(job(), ("InferenceService", "papers")), [ITSELF], id="deployment-that-bears-our-labels"
         ),
         pytest.param(handlers.keys_of_made, {"metadata": {"name": "x", "namespace": "one"}}, [], id="somebody-elses"),
+        pytest.param(
+            handlers.keys_of_made, owned(job(), ("TrainingRun", "../../two/trainingruns/a")), [], id="an-owner-that-is-a-path"
+        ),
     ],
 )  # fmt: skip
 def test_an_event_names_what_is_looked_at(keys: Any, document: Document, expected: list[Key]) -> None:

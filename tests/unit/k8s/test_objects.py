@@ -29,6 +29,18 @@ def test_times_are_written_as_kubernetes_does() -> None:
     assert parse_time("2026-03-02T12:00:00Z") == datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("2026-03-02T12:00:00", datetime(2026, 3, 2, 12, tzinfo=UTC), id="without-a-zone"),
+        pytest.param("2026-03-02t12:00:00.5z", datetime(2026, 3, 2, 12, 0, 0, 500000, tzinfo=UTC), id="in-small-letters"),
+        pytest.param("0000-01-01T00:00:00Z", datetime.min.replace(tzinfo=UTC), id="of-the-year-0"),
+    ],
+)
+def test_a_time_that_somebody_else_wrote_is_read(text: str, expected: datetime) -> None:
+    assert parse_time(text) == expected
+
+
 def test_an_owner_is_known_by_its_uid() -> None:
     document = run("papers-1-aaaaaa").document
     child: Document = {"metadata": {"ownerReferences": [owner(document)]}}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -54,7 +57,7 @@ def test_a_pod_without_an_address_serves_nothing_yet() -> None:
         pytest.param(200, b"<html>", id="no-json"),
         pytest.param(200, b"[" * 100_000, id="deep"),
         pytest.param(200, b"", id="nothing"),
-        pytest.param(200, b'{"versions": ["v1"], "x": "' + b"x" * 5_000_000 + b'"}', id="too-large"),
+        pytest.param(200, b'{"versions": ["v1"], "x": "' + b"x" * 300_000 + b'"}', id="too-large"),
     ],
 )
 def test_any_other_answer_is_no_version(server: Answers, status: int, body: Any) -> None:
@@ -100,6 +103,46 @@ def test_a_server_that_takes_its_time_is_not_waited_for(server: Answers, before:
 
     assert HttpProbe(port=server.port, seconds=0.2).version(pod(), "papers") is None
     assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        pytest.param(b"", id="of-the-status"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: ", id="of-a-header"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", id="of-the-body"),
+    ],
+)
+def test_a_server_that_sends_a_byte_now_and_then_holds_nobody_up(beginning: bytes) -> None:
+    with dripping(beginning) as (port, between):
+        began = time.monotonic()
+        assert HttpProbe(port=port, seconds=4 * between).version(pod(), "papers") is None
+        assert time.monotonic() - began < 40 * between
+
+
+@contextmanager
+def dripping(beginning: bytes) -> Iterator[tuple[int, float]]:
+    """A port where whoever connects gets that, then a byte at a time without end; and the seconds between two bytes."""
+    between, over = 0.05, threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(beginning)
+            while not over.wait(between):
+                connection.sendall(b"x")
+
+    def accept() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listener.getsockname()[1], between
+        over.set()
+        thread.join()
 
 
 def test_a_name_cannot_lead_elsewhere(server: Answers) -> None:

@@ -43,7 +43,7 @@ def question(server: Answers) -> str:
 
 def test_the_drift_is_the_only_value_of_the_answer(server: Answers, prometheus: Prometheus) -> None:
     assert prometheus.drift("team", "papers", "papers-1a2b3c4d") == 0.3125
-    assert 'labelwright_model_info{namespace="team", classifier="papers", version="papers-1a2b3c4d"}' in question(server)
+    assert 'labelwright_model_info{namespace="team", classifier="papers", version="papers-1a2b3c4d", ' in question(server)
 
 
 def test_corrections_are_whole_and_counted_since_the_time_given(server: Answers, prometheus: Prometheus) -> None:

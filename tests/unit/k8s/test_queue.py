@@ -68,6 +68,29 @@ def test_what_is_added_while_it_is_worked_on_is_taken_again_afterwards(queue: Wo
     assert drain(queue) == [A]
 
 
+def test_a_namespace_whose_passes_are_slow_does_not_hold_up_the_others(clock: Clock) -> None:
+    queue, other = WorkQueue(threads=2, clock=clock), Key("TextClassifier", "other", "a")
+    for key in (other, A, B, C):
+        queue.add(key)
+    assert queue.take(0) == other
+    queue.done(other)
+    assert queue.take(0) == A
+
+    assert queue.take(0) is None  # one thread is left for whoever comes
+    queue.add(other)
+    assert queue.take(0) == other
+
+    queue.done(A)
+    assert queue.take(0) == B
+
+
+def test_a_namespace_that_is_alone_has_all_threads(clock: Clock) -> None:
+    queue = WorkQueue(threads=2, clock=clock)
+    queue.add_all([A, B, C])
+
+    assert drain(queue) == [A, B]
+
+
 def test_a_key_that_is_worked_on_does_not_hold_up_the_others(queue: WorkQueue) -> None:
     queue.add(A)
     queue.take(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from k8s.controller import names
 from k8s.controller.cluster import Conflict, Refused
-from k8s.controller.kinds import INFERENCE_SERVICE, JOB, SERVING_RUNTIME, TEXT_CLASSIFIER, TRAINING_RUN, Document, Kind
+from k8s.controller.kinds import INFERENCE_SERVICE, JOB, POD, SERVING_RUNTIME, TEXT_CLASSIFIER, TRAINING_RUN, Document, Kind
 from k8s.controller.objects import condition
+from k8s.controller.observe import ASKING, Observer
 from k8s.controller.queue import Key
 from tests.fakes import Wrapped
 from tests.unit.k8s.invariants import nothing_is_left, nothing_is_written
@@ -143,6 +145,72 @@ def test_a_job_that_is_refused_is_told_by_its_run() -> None:
     (run,) = simulation.runs()
     assert run["status"]["state"] == "Pending"
     assert "exceeded quota" in run["status"]["message"]
+
+
+@pytest.mark.parametrize("text", ["abc", "-1", "1e9", "9" * 5000, "²"])
+def test_an_annotation_that_somebody_wrote_fails_no_pass(ready: Simulation, text: str) -> None:
+    name = ready.runs()[0]["metadata"]["name"]
+    ready.cluster.merge(TRAINING_RUN, SPACE, name, {"metadata": {"annotations": {names.SEQUENCE: text}}})
+    ready.edit({"training": {"seed": 1}})
+    ready.settle()
+
+    assert [each.get("status", {}).get("state") for each in ready.all(TRAINING_RUN)] == ["Published", "Published"]
+    assert ready.status["state"] == "Ready"
+
+
+def test_a_result_that_somebody_wrote_fails_no_pass() -> None:
+    simulation = Simulation()
+    simulation.add({"gate": {"minimum": 0.95}})
+    simulation.settle()
+    (run,) = simulation.runs()
+    assert run["status"]["state"] == "Rejected"
+    simulation.cluster.write_status({**run, "status": {**run["status"], "result": {"gate": {"value": "much"}}}})
+
+    simulation.reconciler.reconcile(Key("TrainingRun", SPACE, run["metadata"]["name"]))
+
+    assert simulation.states() == ["Rejected"]
+
+
+def test_a_pod_that_only_has_the_label_is_not_asked(ready: Simulation) -> None:
+    served = next(each for each in ready.all(POD) if names.SERVED_BY in each["metadata"]["labels"])
+    stranger = {**served, "metadata": {**served["metadata"], "name": "stranger", "uid": "s", "ownerReferences": []}}
+    asked: list[str] = []
+
+    class Asked:
+        def version(self, pod: Document, classifier: str) -> str | None:
+            asked.append(pod["metadata"]["name"])
+            return ready.world.version(pod, classifier)
+
+    ready.cluster.put(stranger)
+    ready.reconciler = dataclasses.replace(ready.reconciler, observer=Observer(ready.cluster, Asked()))
+    ready.edit({"training": {"seed": 1}})
+    ready.settle()
+
+    assert asked
+    assert "stranger" not in asked
+    assert ready.status["state"] == "Ready"
+
+
+def test_pods_are_not_asked_for_longer_than_a_pass_may_take(ready: Simulation) -> None:
+    (pod,) = (each for each in ready.all(POD) if names.SERVED_BY in each["metadata"]["labels"])
+    time = iter([0.0, ASKING - 1, ASKING + 1])
+    asked: list[str] = []
+
+    class Slow:
+        def version(self, pod: Document, classifier: str) -> str | None:
+            asked.append(pod["metadata"]["name"])
+            return None
+
+    for number in range(2):
+        ready.cluster.put(
+            {**pod, "metadata": {**pod["metadata"], "name": f"{pod['metadata']['name']}-{number}", "uid": str(number)}}
+        )
+    observer = Observer(ready.cluster, Slow(), clock=lambda: next(time, ASKING + 1))
+    classifier = ready.classifier
+    classifier["status"]["served"]["uri"] = "s3://models/papers/before/"
+    seen = observer.classifier(classifier, ready.clock())
+
+    assert (len(asked), len(seen.answers)) == (1, 3)
 
 
 def test_a_spec_that_cannot_be_read_changes_nothing_but_the_status(ready: Simulation) -> None:

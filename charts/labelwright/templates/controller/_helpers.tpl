@@ -22,11 +22,25 @@ kubectl.kubernetes.io/default-container: controller
 prometheus.io/scrape: "true"
 prometheus.io/port: {{ .Values.controller.metricsPort | quote }}
 prometheus.io/path: /metrics
+{{- with .Values.prometheus.url }}
+checksum/prometheus: {{ sha256sum . | trunc 16 | quote }}
+{{- end }}
 {{- end }}
 
 {{/* The namespaces whose TextClassifiers are looked after, as JSON; not read where it is all of them. */}}
 {{- define "labelwright.controller.namespaces" -}}
 {{- default (list .Release.Namespace) .Values.controller.watch.namespaces | toJson }}
+{{- end }}
+
+{{/* The Secret and the key with the address of Prometheus, which may hold credentials; nothing where none is configured. */}}
+{{- define "labelwright.controller.prometheus" -}}
+{{- if .Values.prometheus.secretName }}
+name: {{ .Values.prometheus.secretName }}
+key: {{ .Values.prometheus.secretKey }}
+{{- else if .Values.prometheus.url }}
+name: {{ include "labelwright.controller.name" . }}-prometheus
+key: url
+{{- end }}
 {{- end }}
 
 {{/* Who has the roles. */}}
@@ -62,6 +76,9 @@ kopf lists and watches; an apply creates and patches; a status is updated.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
