@@ -46,7 +46,7 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
     files = fetch(dataset.uri, scratch=scratch, setting="IN")
     refuse_same(dataset.uri, files, out)
     text = dataset.text_columns if with_texts else ()
-    table = read_table(files, text=text, labels=dataset.label_columns, scratch=scratch)
+    table = read_table(files, text=text, labels=dataset.label_columns, scratch=scratch, options=dataset.written())
     labelled = read_labels(
         table.labels,
         listed=table.listed,
@@ -63,6 +63,6 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
         Examples(table.file, rows, labelled.names, labelled.targets, task), config.balance, seed=config.training.seed
     )
     log.info("writing %s", out.uri)
-    copy_rows(files, np.bincount(chosen, minlength=len(rows)), out, scratch=scratch)
+    copy_rows(table.places.scans, np.bincount(chosen, minlength=len(rows)), out, scratch=scratch)
     before, after = measure(labelled.targets), measure(labelled.targets[chosen])
     return BalancedFile(out.uri, before, after, table.notes + labelled.notes)

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from model.manifest import Name
 from model.run_result import ScoreName
+from trainer.dialects import DelimitedOptions
+from trainer.encodings import is_text_encoding
 
 # The arXiv snapshot: what `train` reads when no dataset is named.
 ARXIV = "kaggle://Cornell-University/arxiv"
@@ -51,6 +53,22 @@ class DatasetConfig(Settings):
         default="auto",
         description="what joins several labels in a string; empty: the string is one label; auto: found out and reported",
     )
+    separator: str = Field(
+        default="auto",
+        description="CSV and TSV: the character between columns; auto: the first of the file name's own, comma, semicolon, tab and bar that gives the wanted columns",
+    )
+    quoting: Literal["auto", "double", "none"] = Field(
+        default="auto",
+        description="CSV and TSV: double: a field in double quotes may hold separators and line ends; none: double quotes are text; auto: found out and reported",
+    )
+    encoding: str = Field(
+        default="auto",
+        description="what CSV, TSV and JSON Lines were saved in, such as cp1252; auto: UTF-8, or what a byte order mark says",
+    )
+    header: Literal["auto"] | bool = Field(
+        default="auto",
+        description="CSV and TSV: whether the first line names the columns; false: they are column_1, column_2, and so on; auto: true unless such names are wanted",
+    )
     aliases: dict[str, str] = Field(default={}, description="labels to rename, old name to new, so that both count as one")
     sample_count: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="train on a random sample of this many rows; none: all"
@@ -66,6 +84,25 @@ class DatasetConfig(Settings):
         if both:
             raise ValueError(f"{both[0]!r} is one of text_columns too")
         return columns
+
+    @field_validator("separator")
+    @classmethod
+    def _separator_is_one_character(cls, separator: str) -> str:
+        separator = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
+        if separator != "auto" and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n\0'):
+            raise ValueError("expected auto, tab or one character of ASCII other than a double quote")
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str) -> str:
+        if encoding != "auto" and not is_text_encoding(encoding):
+            raise ValueError("expected auto or an encoding that Python knows, such as utf-8, cp1252, latin-1 or utf-16")
+        return encoding
+
+    def written(self) -> DelimitedOptions:
+        """Return what the settings say of how text files are written."""
+        return DelimitedOptions(self.separator, self.quoting, self.encoding, self.header)
 
     @field_validator("aliases")
     @classmethod

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import json
-import lzma
-import shutil
-import zlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import polars as pl
-import zstandard
 from polars.io.plugins import register_io_source
 
+from trainer.compressions import COMPRESSIONS, open_text
+from trainer.delimited_files import Delimited, open_delimited
+from trainer.dialects import DelimitedOptions
+from trainer.encodings import UTF8, Transcoded
 from trainer.fetching import SourceFile
 from trainer.rejections import DatasetRejected
+from trainer.shown import shown_names
 from trainer.side_by_side import side_by_side
 
 # Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
 BLOCK_BYTES = 4 << 20
 SLICE_ROWS = 16_384
-ZSTD_BYTES = 1 << 14  # small, since it may unpack to thousands of times as much
+LONGEST_LINE = 64 << 20  # of JSON Lines; what is longer is a bomb or no JSON Lines
 SAMPLE_LINES = 100
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Python's json, and so pandas, write these where JSON has no number.
+NO_NUMBER = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\]},]")
+STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
 
 class Format(StrEnum):
@@ -50,61 +53,8 @@ ENDINGS = {
     ".json": Format.JSON_LINES,  # arXiv's snapshot, and what Spark writes
 }
 
-
-class _Zstd(io.RawIOBase):
-    """Every frame of a file, since parallel compressors write many, and EOFError if the last does not end.
-
-    zstandard's own reader takes a file that was cut off between two blocks for whole.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self._frame: Any = None
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            packed = self._file.read(ZSTD_BYTES)
-            if not packed:
-                if self._frame is not None:
-                    raise EOFError("the last frame does not end")
-                return 0
-            self._ready = memoryview(b"".join(self._unpacked(packed)))
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def _unpacked(self, packed: bytes) -> Iterator[bytes]:
-        while packed:
-            if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-            yield self._frame.decompress(packed)
-            packed = b""
-            if self._frame.eof:
-                packed, self._frame = self._frame.unused_data, None
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def _open_zstd(path: Path, _: str) -> io.BufferedReader:
-    return io.BufferedReader(_Zstd(path))
-
-
-COMPRESSIONS: dict[str, Callable[..., Any]] = {
-    ".gz": gzip.open,
-    ".zst": _open_zstd,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-}
-# What the decompressors raise for bytes that are not theirs, besides OSError and ValueError.
-NOT_COMPRESSED = (EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
 SEPARATORS = {Format.CSV: ",", Format.TSV: "\t"}
+AS_EVER = DelimitedOptions()
 
 
 def format_of(name: str) -> Format | None:
@@ -115,47 +65,116 @@ def format_of(name: str) -> Format | None:
     return ENDINGS.get(stem.suffix)
 
 
-def open_bytes(file: SourceFile) -> IO[bytes]:
-    """The file's bytes, decompressed."""
-    compression = COMPRESSIONS.get(Path(file.name.lower()).suffix, Path.open)
-    opened: IO[bytes] = compression(file.path, "rb")
-    return opened
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A file whose rows can be read.
+
+    columns: the names of all its columns. frame: its rows, with some of them. written: how it is written, for people.
+    """
+
+    file: SourceFile
+    kind: Format
+    columns: tuple[str, ...]
+    frame: Callable[[Sequence[str]], pl.LazyFrame]
+    encoding: str = UTF8
+    delimited: Delimited | None = None
+
+    @property
+    def written(self) -> str:
+        """How the file is written, for people."""
+        if self.delimited:
+            return f"{self.kind}, {self.delimited.written}"
+        return str(self.kind) if self.kind is Format.PARQUET else f"{self.kind}, {self.encoding.upper()}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how it was read."""
+        return self.delimited.notes if self.delimited else ()
+
+    def place_of(self, row: int) -> str:
+        """Return where a row of the file stands, for people; the first row is 0."""
+        if self.delimited:
+            return f"line {self.delimited.line_of(row):,}"
+        if self.kind is Format.JSON_LINES:
+            return f"line {_line_of(self.file, self.encoding, row):,}"
+        return f"row {row + 1:,}"
 
 
-def scan(file: SourceFile, kind: Format, wanted: tuple[str, ...], *, scratch: Path) -> tuple[pl.LazyFrame, tuple[str, ...]]:
-    """The file's rows with the wanted columns that it has, and the names of all its columns.
+def scan(file: SourceFile, kind: Format, wanted: tuple[str, ...], *, scratch: Path, options: DelimitedOptions = AS_EVER) -> Scan:
+    """The file, ready to be read.
 
-    Text files are read as text: "007" is a label, not a number. Raises what polars and the decompressors raise.
+    wanted: columns by which a separator is recognised. Text files are read as text: "007" is a label, not a number. Raises
+    what polars and the decompressors raise, and DatasetRejected for a file that is none of its kind.
     """
     if kind is Format.PARQUET:
-        frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
-        found = tuple(frame.collect_schema())
-        return _in_slices(frame.select(name for name in wanted if name in found)), found
+        rows = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
+        return Scan(file, kind, tuple(rows.collect_schema()), lambda names: _in_slices(rows.select(names)))
     if kind is Format.JSON_LINES:
-        found = _keys(file, wanted)
-        return _scan_lines(file, tuple(name for name in wanted if name in found)), found
-    path = _readable(file, scratch)
-    frame = pl.scan_csv(path, separator=SEPARATORS[kind], infer_schema=False, glob=False)
-    found = tuple(frame.collect_schema())
+        opened, encoding, _ = open_text(file, options.encoding)
+        opened.close()
+        found = _keys(file, wanted, encoding)
+        return Scan(file, kind, found, lambda names: _scan_lines(file, tuple(names), encoding), encoding)
+    delimited = open_delimited(file, SEPARATORS[kind], wanted, scratch=scratch, options=options)
     # What polars makes of the second column of a name.
-    if twice := [name for name in wanted if f"{name}_duplicated_0" in found]:
-        raise DatasetRejected(f"{file.name} has several columns {', '.join(map(repr, twice))}: rename all but one")
-    return frame.select(name for name in wanted if name in found), found
+    if twice := [name for name in wanted if f"{name}_duplicated_0" in delimited.columns]:
+        raise DatasetRejected(f"{file.name} has several columns {shown_names(twice)}: rename all but one")
+    return Scan(file, kind, delimited.columns, delimited.frame.select, delimited.dialect.encoding, delimited)
 
 
-def blocks(file: SourceFile) -> Iterator[bytes]:
-    """The file in blocks that end where a line ends, without a byte order mark."""
-    with open_bytes(file) as opened:
-        start = opened.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
-        while block := start + opened.read(BLOCK_BYTES):
-            yield block + opened.readline()
-            start = b""
+def blocks(file: SourceFile, encoding: str = "auto") -> Iterator[bytes]:
+    """The file as UTF-8 in blocks that end where a line ends, without a byte order mark.
+
+    Raises DatasetRejected for a line of more than LONGEST_LINE bytes.
+    """
+    opened, own, _ = open_text(file, encoding)
+    with opened if own == UTF8 else io.BufferedReader(Transcoded(opened, own, name=file.name)) as text:
+        lines, block = 1, text.read(BLOCK_BYTES)
+        end = b"\r" if b"\n" not in block and b"\r" in block else b"\n"
+        while block:
+            if end == b"\n":
+                block += text.readline(LONGEST_LINE)
+                whole, rest = block, b""
+            else:  # within JSON a carriage return is blank, so it may be written as what ends our lines
+                cut = block.rfind(end) + 1
+                whole, rest = block[:cut].replace(b"\r", b"\n"), block[cut:]
+            if len(rest) > LONGEST_LINE or (len(whole) > LONGEST_LINE and not whole.endswith(b"\n")):
+                lines += whole.count(b"\n")
+                raise DatasetRejected(
+                    f"{file.name} line {lines:,} is longer than {LONGEST_LINE >> 20} MiB: expected an object a line"
+                )
+            lines += whole.count(b"\n")
+            if whole:
+                yield whole
+            more = text.read(BLOCK_BYTES)
+            if rest and not more:
+                yield rest
+            block = rest + more if more else b""
 
 
-def _keys(file: SourceFile, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def numbers_only(block: bytes) -> bytes:
+    """JSON Lines with null for NaN and Infinity, which Python writes and JSON lacks; in strings they stay."""
+    if (b"NaN" in block or b"Infinity" in block) and NO_NUMBER.search(block):
+        return STRING_OR_NO_NUMBER.sub(lambda found: found[0] if found[0].startswith(b'"') else b"null", block)
+    return block
+
+
+def _line_of(file: SourceFile, encoding: str, row: int) -> int:
+    """The line of a row of JSON Lines; blank lines are no rows."""
+    number = 0
+    for block in blocks(file, encoding):
+        for line in block.split(b"\n")[: -1 if block.endswith(b"\n") else None]:
+            number += 1
+            if line.strip():
+                if row == 0:
+                    return number
+                row -= 1
+    return number
+
+
+def _keys(file: SourceFile, wanted: tuple[str, ...], encoding: str) -> tuple[str, ...]:
     """Every key of the objects at the start, in order of appearance: as far as the first block if a wanted one is missing."""
     keys: dict[str, Any] = {}
-    for number, line in enumerate(next(blocks(file), b"").splitlines()):
+    for number, line in enumerate(next(blocks(file, encoding), b"").splitlines()):
         if number >= SAMPLE_LINES and keys.keys() >= set(wanted):
             break
         if line.strip():
@@ -188,7 +207,7 @@ def _at_most(rows: int | None, frames: Iterator[pl.DataFrame]) -> Iterator[pl.Da
                 return
 
 
-def _scan_lines(file: SourceFile, columns: tuple[str, ...]) -> pl.LazyFrame:
+def _scan_lines(file: SourceFile, columns: tuple[str, ...], encoding: str) -> pl.LazyFrame:
     """JSON Lines read block by block.
 
     polars' own scan maps the whole file into memory and is counted with it; and it has to guess types, where this takes
@@ -197,16 +216,8 @@ def _scan_lines(file: SourceFile, columns: tuple[str, ...]) -> pl.LazyFrame:
     schema = pl.Schema(dict.fromkeys(columns, pl.String()))
 
     def frames(_: object, __: object, most_rows: int | None, ___: object) -> Iterator[pl.DataFrame]:
-        return _at_most(most_rows, side_by_side(lambda block: pl.read_ndjson(block, schema=schema), blocks(file)))
+        return _at_most(
+            most_rows, side_by_side(lambda block: pl.read_ndjson(numbers_only(block), schema=schema), blocks(file, encoding))
+        )
 
     return register_io_source(frames, schema=schema)
-
-
-def _readable(file: SourceFile, scratch: Path) -> Path:
-    """A path that polars' CSV reader can read: it knows gzip and zstd by their first bytes, the other compressions not."""
-    if Path(file.name.lower()).suffix not in (".bz2", ".xz"):
-        return file.path
-    plain = scratch / f"{file.path.name}.plain"
-    with open_bytes(file) as opened, plain.open("wb") as to:
-        shutil.copyfileobj(opened, to, BLOCK_BYTES)
-    return plain

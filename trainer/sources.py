@@ -114,7 +114,9 @@ def _read(
     files = fetch(uri, scratch=scratch, setting=setting)
     with ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
         sha256 = beside.submit(content_hash, files)
-        table = read_table(files, text=config.text_columns, labels=config.label_columns, scratch=scratch)
+        table = read_table(
+            files, text=config.text_columns, labels=config.label_columns, scratch=scratch, options=config.written()
+        )
     labelled = read_labels(
         table.labels,
         listed=table.listed,

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from model.storage import StorageUnavailable
 from trainer.broken_files import explain, first_line
+from trainer.compressions import NOT_COMPRESSED
+from trainer.dialects import DelimitedOptions
 from trainer.examples import WINDOW_ROWS
 from trainer.fetching import SourceFile
-from trainer.formats import NOT_COMPRESSED, Format, format_of, scan
+from trainer.formats import AS_EVER, Format, Scan, format_of, scan
 from trainer.label_cells import ONES, ZEROS
 from trainer.rejections import DatasetRejected
 from trainer.row_places import RowPlaces
@@ -53,7 +55,14 @@ class Table:
     notes: tuple[str, ...]
 
 
-def read_table(files: Sequence[SourceFile], *, text: tuple[str, ...], labels: tuple[str, ...], scratch: Path) -> Table:
+def read_table(
+    files: Sequence[SourceFile],
+    *,
+    text: tuple[str, ...],
+    labels: tuple[str, ...],
+    scratch: Path,
+    options: DelimitedOptions = AS_EVER,
+) -> Table:
     """All rows of all files, in the order of the files' names.
 
     Raises DatasetRejected if the files are of several formats or of none, broken, or lack a column.
@@ -61,21 +70,24 @@ def read_table(files: Sequence[SourceFile], *, text: tuple[str, ...], labels: tu
     kind, files, notes = _of_one_format(files)
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="texts-"))
     wanted = tuple(dict.fromkeys(text + labels))
+    scans: list[Scan] = []
     try:
-        scans = [scan(file, kind, wanted, scratch=folder) for file in files]
-        columns = tuple(dict.fromkeys(name for _, names in scans for name in names))
-        _check_columns(files, [names for _, names in scans], wanted, sparse=kind is Format.JSON_LINES)
-        notes += _notes_on_numbers(files, [frame for frame, _ in scans], text)
-        plans = [_plan(file.name, frame, text, labels) for file, (frame, _) in zip(files, scans, strict=True)]
+        scans.extend(scan(file, kind, wanted, scratch=folder, options=options) for file in files)
+        columns = tuple(dict.fromkeys(name for each in scans for name in each.columns))
+        _check_columns(scans, wanted, sparse=kind is Format.JSON_LINES)
+        frames = [each.frame([name for name in wanted if name in each.columns]) for each in scans]
+        notes += tuple(note for each in scans for note in each.notes)
+        notes += _notes_on_numbers(files, frames, text)
+        plans = [_plan(file.name, frame, text, labels) for file, frame in zip(files, frames, strict=True)]
         numbered = [plan.with_columns(file=pl.lit(number, pl.UInt32)) for number, (plan, _) in enumerate(plans)]
         pl.concat(numbered).sink_parquet(
             folder / "texts.parquet", compression="uncompressed", row_group_size=WINDOW_ROWS, statistics=False
         )
     except (*NOT_COMPRESSED, pl.exceptions.PolarsError, ValueError, OSError) as error:
-        raise _translated(error, files, kind) from error
+        raise _translated(error, files, kind, scans, options) from error
     if len({listed for _, listed in plans}) > 1:
         raise DatasetRejected(f"label column {shown(labels[0])} holds lists in some files and single values in others")
-    places = RowPlaces(tuple(files), kind, _rows_of_files(folder / "texts.parquet", len(files)))
+    places = RowPlaces(tuple(scans), _rows_of_files(folder / "texts.parquet", len(files)))
     return _table(
         folder / "texts.parquet", listed=plans[0][1], marked=len(labels) > 1, columns=columns, places=places, notes=notes
     )
@@ -109,18 +121,14 @@ def _of_one_format(files: Sequence[SourceFile]) -> tuple[Format, list[SourceFile
     return kind, full, tuple(notes)
 
 
-def _check_columns(
-    files: Sequence[SourceFile], found: Sequence[tuple[str, ...]], wanted: tuple[str, ...], *, sparse: bool
-) -> None:
+def _check_columns(scans: Sequence[Scan], wanted: tuple[str, ...], *, sparse: bool) -> None:
     """Every column that is wanted is in every file; of JSON Lines, whose objects may leave keys out, in one of them."""
-    everywhere = [tuple(dict.fromkeys(name for names in found for name in names))] if sparse else found
-    for file, names in zip(files, everywhere, strict=False):
+    everywhere = tuple(dict.fromkeys(name for each in scans for name in each.columns))
+    for each in scans:
+        names = everywhere if sparse else each.columns
         missing = [name for name in wanted if name not in names]
-        if missing and any("\x00" in each or "\ufffd" in each for each in names):
-            raise ValueError("the names of the columns are not UTF-8")
         if missing:
-            lacks = f"{file.name} has no column {shown_names(missing)}"
-            raise DatasetRejected(f"{lacks}; found {shown_names(names) or 'none'}")
+            raise DatasetRejected(f"{each.file.name} has no column {shown_names(missing)}; found {shown_names(names) or 'none'}")
 
 
 def _plan(name: str, frame: pl.LazyFrame, text: tuple[str, ...], labels: tuple[str, ...]) -> tuple[pl.LazyFrame, bool]:
@@ -248,8 +256,11 @@ def _as_written(name: str, frame: pl.LazyFrame, columns: tuple[str, ...]) -> pl.
     return frame.head(NUMBERS_SAMPLE).select(*found.values()).with_columns(lacking).select(columns)
 
 
-def _translated(error: Exception, files: Sequence[SourceFile], kind: Format) -> Exception:
-    fault = explain(files, kind)
+def _translated(
+    error: Exception, files: Sequence[SourceFile], kind: Format, scans: Sequence[Scan], options: DelimitedOptions
+) -> Exception:
+    faults = (f"{each.file.name} {fault}" for each in scans if each.delimited and (fault := each.delimited.fault()))
+    fault = next(faults, None) or explain(files, kind, encoding=options.encoding)
     if fault:
         return DatasetRejected(fault)
     message = f"cannot read {_named([file.name for file in files])}: {first_line(error)}"

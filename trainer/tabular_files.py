@@ -24,9 +24,10 @@ from polars.io.plugins import register_io_source
 
 from model.storage import PART_PREFIX, StorageRejected, StorageUnavailable, local_path, open_store
 from trainer.broken_files import first_line
+from trainer.compressions import NOT_COMPRESSED
 from trainer.config import ConfigRejected
 from trainer.fetching import SourceFile
-from trainer.formats import NOT_COMPRESSED, SEPARATORS, SLICE_ROWS, Format, blocks, format_of, scan
+from trainer.formats import SEPARATORS, SLICE_ROWS, Format, Scan, blocks, format_of, numbers_only
 from trainer.rejections import DatasetRejected
 
 EXPECTED = "expected a name in .jsonl, .csv, .tsv or .parquet, the text formats maybe with .gz or .zst"
@@ -69,29 +70,28 @@ def refuse_same(source: str, files: Sequence[SourceFile], target: Target) -> Non
         raise ConfigRejected(f"OUT is {target.uri!r}, which is read as IN: expected another file")
 
 
-def copy_rows(files: Sequence[SourceFile], times: NDArray[np.int64], target: Target, *, scratch: Path) -> None:
+def copy_rows(scans: Sequence[Scan], times: NDArray[np.int64], target: Target, *, scratch: Path) -> None:
     """Each row as often as `times` says [rows of all files], in order; the target is complete or as it was.
 
-    The files are of one format; those that are of none, or empty, have no rows. Columns that only some of them have are
+    The files are of one format. Columns that only some of them have are
     null for the others. A text format that cannot hold lists gets them as JSON. Raises DatasetRejected if the files have
     other rows than `times` has entries, or columns that cannot be brought together or written; StorageError.
     """
-    files = [file for file in files if format_of(file.name) and file.path.stat().st_size]
-    kind = format_of(files[0].name) if files else None
+    kind = scans[0].kind if scans else None
     with _replacing(target, scratch) as part:
         try:
             if kind is target.kind is Format.JSON_LINES:
-                _copy_lines(files, times, target, part)
+                _copy_lines(scans, times, target, part)
             else:
-                _sink(_frames(files, kind, times, target, scratch=scratch), target, part)
+                _sink(_frames(scans, times, target), target, part)
         except (*NOT_COMPRESSED, pl.exceptions.PolarsError) as error:
             raise DatasetRejected(f"cannot write {target.uri}: {first_line(error)}") from error
 
 
-def _copy_lines(files: Sequence[SourceFile], times: NDArray[np.int64], target: Target, part: Path) -> None:
+def _copy_lines(scans: Sequence[Scan], times: NDArray[np.int64], target: Target, part: Path) -> None:
     taken = _Taken(times)
     with _opened(part, target.packed) as out:
-        for block in chain.from_iterable(map(blocks, files)):
+        for block in chain.from_iterable(blocks(each.file, each.encoding) for each in scans):
             lines = [line for line in block.split(b"\n") if line.strip()]
             often = taken.next(len(lines))
             once = often.max(initial=0) <= 1
@@ -135,13 +135,11 @@ def _opened(part: Path, packed: str) -> Iterator[IO[bytes]]:
             yield out
 
 
-def _frames(
-    files: Sequence[SourceFile], kind: Format | None, times: NDArray[np.int64], target: Target, *, scratch: Path
-) -> pl.LazyFrame:
+def _frames(scans: Sequence[Scan], times: NDArray[np.int64], target: Target) -> pl.LazyFrame:
     """The rows to write, as a frame that is made slice by slice while it is written."""
-    if kind is None:
+    if not scans:
         raise DatasetRejected("there is no file with rows")
-    sources = [_typed_lines(file) if kind is Format.JSON_LINES else _table(file, kind, scratch) for file in files]
+    sources = [_typed_lines(each) if each.kind is Format.JSON_LINES else each.frame(each.columns) for each in scans]
     whole = pl.concat(sources, how="diagonal_relaxed") if len(sources) > 1 else sources[0]
     schema = whole.collect_schema()
     nested = [name for name, dtype in schema.items() if dtype.is_nested()] if target.kind in SEPARATORS else []
@@ -158,24 +156,18 @@ def _frames(
     return register_io_source(slices, schema=written)
 
 
-def _table(file: SourceFile, kind: Format, scratch: Path) -> pl.LazyFrame:
-    _, names = scan(file, kind, (), scratch=scratch)
-    frame, _ = scan(file, kind, names, scratch=scratch)
-    return frame
-
-
-def _typed_lines(file: SourceFile) -> pl.LazyFrame:
+def _typed_lines(lines: Scan) -> pl.LazyFrame:
     """JSON Lines with the types that hold all their values: a whole number and a fraction make a fraction."""
     found: list[pl.Schema] = []
-    for block in blocks(file):
-        schema = pl.read_ndjson(block, infer_schema_length=None).schema
+    for block in blocks(lines.file, lines.encoding):
+        schema = pl.read_ndjson(numbers_only(block), infer_schema_length=None).schema
         if schema not in found:
             found.append(schema)
     schema = pl.concat([pl.LazyFrame(schema=each) for each in found], how="diagonal_relaxed").collect_schema()
 
     def frames(*_: object) -> Iterator[pl.DataFrame]:
-        for block in blocks(file):
-            yield pl.read_ndjson(block, schema=schema)
+        for block in blocks(lines.file, lines.encoding):
+            yield pl.read_ndjson(numbers_only(block), schema=schema)
 
     return register_io_source(frames, schema=schema)
 

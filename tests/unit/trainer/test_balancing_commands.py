@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from model.storage import open_store
 from trainer.balancing_commands import mltl, oversample, undersample
 from trainer.fetching import SourceFile
+from trainer.formats import ENDINGS, Format, scan
 from trainer.rejections import DatasetRejected
 from trainer.tabular_files import copy_rows, target_at
 
@@ -345,10 +346,10 @@ def test_wrong_settings_end_with_64(lines: Path, tmp_path: Path, arguments: tupl
 def test_what_was_written_before_stays_if_the_dataset_changes_meanwhile(lines: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("as it was")
-    files = [SourceFile("rows.jsonl", lines)]
+    scans = [scan(SourceFile("rows.jsonl", lines), Format.JSON_LINES, (), scratch=tmp_path)]
     for rows in (99, 101):
         with pytest.raises(DatasetRejected, match="it changed meanwhile"):
-            copy_rows(files, np.ones(rows, np.int64), target_at(str(out), setting="OUT"), scratch=tmp_path)
+            copy_rows(scans, np.ones(rows, np.int64), target_at(str(out), setting="OUT"), scratch=tmp_path)
 
     assert out.read_text() == "as it was"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
@@ -365,9 +366,10 @@ def test_each_row_is_written_as_often_as_asked(
 ) -> None:
     folder = tmp_path_factory.mktemp("copy")
     write(folder / f"rows.{ending}", [{"n": f"row {index}"} for index in range(len(times))])
-    files = [SourceFile(f"rows.{ending}", folder / f"rows.{ending}")]
+    file = SourceFile(f"rows.{ending}", folder / f"rows.{ending}")
+    scans = [scan(file, ENDINGS[f".{ending}"], ("n",), scratch=folder)]
 
-    copy_rows(files, np.array(times), target_at(str(folder / f"out.{other}"), setting="OUT"), scratch=folder)
+    copy_rows(scans, np.array(times), target_at(str(folder / f"out.{other}"), setting="OUT"), scratch=folder)
 
     expected = [f"row {index}" for index, often in enumerate(times) for _ in range(often)]
     if other == "jsonl" or expected:

@@ -26,9 +26,13 @@ NO_JSON = b'{"title": "x", "abs\n'
 NUMBERS = "1.5,2,x\n3,4e5,y\n" * 3
 BROKEN = {
     "too-many-fields": ("d.csv", HEADER + GOOD + "one,two,three,four\n", r"d\.csv line 8 has 4 fields and the header 3"),
-    "utf-16": ("d.csv", (HEADER + GOOD).encode("utf-16"), r"d\.csv is not UTF-8"),
-    "latin-1": ("d.csv", (HEADER + GOOD + "é,é,x\n").encode("latin-1"), r"d\.csv is not UTF-8"),
-    "open-quote": ("d.csv", HEADER + GOOD + '"a,b,c\n', r"d\.csv"),
+    "latin-1": (
+        "d.csv",
+        (HEADER + GOOD + "café,é,x\n").encode("latin-1"),
+        r"d\.csv is not UTF-8 text: line 8 holds the byte 0xe9; set dataset\.encoding .*cp1252.*'café,é,x'",
+    ),
+    "open-quote": ("d.csv", HEADER + GOOD + '"a,b\nc,d,x\n', r"d\.csv line 8 opens a double quote that does not close"),
+    "stray-quote": ("d.csv", HEADER + GOOD + '"a" b,"c\nd",x\n', r"d\.csv line 8 opens a double quote that does not close"),
     "no-bytes": ("d.csv", b"", r"d\.csv holds no bytes"),
     "header-alone": ("d.csv", HEADER, "no row has a text and a label; found columns: title, abstract, categories"),
     "no-such-column": ("d.csv", "title,text\na,b\n", r"d\.csv has no column 'abstract', 'categories'; found 'title', 'text'"),
