@@ -161,7 +161,9 @@ def read(arguments: argparse.Namespace, scratch: Path) -> Parts:
     config = DatasetConfig(uri=files["train"].as_uri(), text_columns=texts, label_columns=(label,), label_separator="")
     whole = read_examples(config, scratch=scratch / "train", seed=0).examples
     uri = files["test"].as_uri()
-    test = read_aligned(config, uri, labels=whole.labels, task=whole.task, scratch=scratch / "test").examples
+    test = read_aligned(
+        config, uri, labels=whole.labels, task=whole.task, label_required=whole.label_required, scratch=scratch / "test"
+    ).examples
     order = np.random.default_rng(0).permutation(len(whole))
     cut = len(order) // 10
     return Parts(whole.select(np.sort(order[cut:])), whole.select(np.sort(order[:cut])), test)

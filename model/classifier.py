@@ -45,19 +45,30 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """How probabilities become labels."""
+    """How probabilities become labels.
+
+    label_required: whether a text is given one label at least; always when single-label.
+    """
 
     task: Task
     labels: tuple[str, ...]
     thresholds: Floats
+    label_required: bool = True
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The decision of a published version."""
+        return cls(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32), manifest.label_required)
 
     def assigned(self, probabilities: Floats) -> NDArray[np.bool_]:
-        """Which labels each text is given, [texts, labels]: at least one.
+        """Which labels each text is given, [texts, labels].
 
-        Single-label, the most probable label; multi-label, those that reach their own threshold, and the most
-        probable one where none does.
+        Single-label, the most probable label; multi-label, those that reach their own threshold. Where none does, the most
+        probable one if a label is required, else none.
         """
         given = np.zeros(probabilities.shape, np.bool_) if self.task is Task.SINGLE_LABEL else probabilities >= self.thresholds
+        if not self.label_required:
+            return given
         none = np.flatnonzero(~given.any(axis=1))
         if len(none):
             given[none, probabilities[none].argmax(axis=1)] = True
@@ -193,11 +204,10 @@ class Classifier:
 
         Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
         """
-        decision = Decision(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32))
         try:
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
             graph = Graph(folder / GRAPH, threads=threads, threads_alone=threads_alone)
-            loaded = cls(Encoder(tokenizer, manifest.max_length), graph, decision)
+            loaded = cls(Encoder(tokenizer, manifest.max_length), graph, Decision.of(manifest))
             logits = graph.logits(loaded.encoder.encode(WARM_UP))
         except Exception as error:  # both libraries raise bare exceptions of their own
             raise ArtifactRejected(f"{folder} cannot be loaded: {error}") from error

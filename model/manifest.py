@@ -12,7 +12,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+# The newest that this release reads. A version has the oldest that can say what it is, so that older releases read what they
+# can: 1, or 2 where `label_required` is false, since a reader of 1 would give every text a label.
+SCHEMA_VERSION = 2
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -40,6 +42,11 @@ class Architecture(StrEnum):
 
     LINEAR = "linear"
     TRANSFORMER = "transformer"
+
+
+def _is_none(value: object) -> bool:
+    """Whether a field is left out of the JSON: older releases refuse keys that they do not know."""
+    return value is None
 
 
 class Strict(BaseModel):
@@ -128,11 +135,21 @@ class Scores(Strict):
 
     micro_f1: Share
     macro_f1: Share = Field(description="mean over the labels that occur in the part")
-    samples_f1: Share
+    samples_f1: Share = Field(
+        description="mean over the texts of each one's F1; where no label is required, 1 if a text carries and is given none"
+    )
     weighted_f1: Share
-    subset_accuracy: Share = Field(description="share of texts whose labels are all right; accuracy when single-label")
+    subset_accuracy: Share = Field(
+        description="share of texts whose labels are all right, none for a text that carries none; accuracy when single-label"
+    )
     average_precision: Share = Field(description="mean over the labels that occur in the part")
     texts: int = Field(ge=0)
+    without_label: Share | None = Field(
+        default=None, exclude_if=_is_none, description="share of texts that carry no label; absent: each carries one"
+    )
+    predicted_without_label: Share | None = Field(
+        default=None, exclude_if=_is_none, description="share of texts that are given no label; absent: each is given one"
+    )
     per_label: dict[str, LabelScores]
 
 
@@ -157,6 +174,9 @@ class Reference(Strict):
     """What served traffic is compared with, to see drift. Measured on the test part."""
 
     label_rates: tuple[Share, ...] = Field(description="share of texts for which each label is predicted")
+    without_label: Share | None = Field(
+        default=None, exclude_if=_is_none, description="share of texts for which no label is predicted; absent: there are none"
+    )
     token_length_edges: tuple[int, ...] = Field(description="upper edges of the length bins, tokens, inclusive")
     token_length_shares: tuple[Share, ...] = Field(description="share of texts in each bin; one more than the edges")
     unknown_token_rate: Share
@@ -171,12 +191,18 @@ class Reference(Strict):
 class Manifest(Strict):
     """Everything about one published version; the last object written, so its presence means complete."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     classifier: Name
     version: Name
     created_at: datetime
     task: Task
-    labels: tuple[str, ...] = Field(min_length=2)
+    labels: tuple[str, ...] = Field(min_length=1)
+    label_required: bool = Field(
+        default=True,
+        exclude_if=bool,
+        description="whether a text is given one label at least, the most probable where none reaches its threshold; "
+        "false only when multi-label and from schema 2 on",
+    )
     thresholds: tuple[Share, ...] = Field(description="probability from which a label is given; zeros if single-label")
     max_length: int = Field(ge=1, description="tokens; what is longer is cut")
     precision: Precision
@@ -196,4 +222,18 @@ class Manifest(Strict):
             raise ValueError(f"thresholds has {len(self.thresholds)} entries for {len(self.labels)} labels")
         if len(self.reference.label_rates) != len(self.labels):
             raise ValueError(f"reference.label_rates has {len(self.reference.label_rates)} entries for {len(self.labels)} labels")
+        return self
+
+    @model_validator(mode="after")
+    def _label_required_agrees(self) -> Self:
+        if self.label_required:
+            if len(self.labels) < 2:
+                raise ValueError(f"labels holds only {self.labels[0]!r}: expected two or more, since every text is given a label")
+            return self
+        if self.task is Task.SINGLE_LABEL:
+            raise ValueError("label_required is false: expected true, since the task is single-label")
+        if self.schema_version < 2:
+            raise ValueError(f"label_required is false: expected schema_version 2, found {self.schema_version}")
+        if self.reference.without_label is None:
+            raise ValueError("reference.without_label is missing: expected a share, since label_required is false")
         return self

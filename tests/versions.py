@@ -43,12 +43,21 @@ def make_version(
     classifier: str = "papers",
     version: str = "v1",
     max_length: int = 16,
+    label_required: bool = True,
 ) -> Path:
     """Write a complete version into `folder` and return it. A name counts where it stands alone between spaces."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder / TOKENIZER, labels)
     write_graph(folder / GRAPH, len(labels))
-    manifest = make_manifest(folder, labels=labels, task=task, classifier=classifier, version=version, max_length=max_length)
+    manifest = make_manifest(
+        folder,
+        labels=labels,
+        task=task,
+        classifier=classifier,
+        version=version,
+        max_length=max_length,
+        label_required=label_required,
+    )
     (folder / MANIFEST).write_bytes(to_json(manifest))
     return folder
 
@@ -96,16 +105,18 @@ def make_manifest(
     classifier: str = "papers",
     version: str = "v1",
     max_length: int = 16,
+    label_required: bool = True,
 ) -> Manifest:
     """The manifest of the files that are in `folder`; its scores are made up."""
     scores = _scores(labels)
     return Manifest(
-        schema_version=1,
+        schema_version=1 if label_required else 2,
         classifier=classifier,
         version=version,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         task=task,
         labels=tuple(labels),
+        label_required=label_required,
         thresholds=tuple(0.5 if task is Task.MULTI_LABEL else 0.0 for _ in labels),
         max_length=max_length,
         precision=Precision.FP32,
@@ -120,6 +131,7 @@ def make_manifest(
         ),
         reference=Reference(
             label_rates=tuple(0.1 for _ in labels),
+            without_label=None if label_required else 0.7,
             token_length_edges=(8, 16),
             token_length_shares=(0.5, 0.4, 0.1),
             unknown_token_rate=0.2,

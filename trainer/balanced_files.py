@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.manifest import Task
 from trainer.arxiv import with_preset
@@ -15,9 +16,10 @@ from trainer.config import Config
 from trainer.examples import Examples
 from trainer.fetching import fetch
 from trainer.imbalance import Imbalance, measure
-from trainer.labels import read_labels
+from trainer.labels import Labelled, read_labels
 from trainer.rejections import DatasetRejected
-from trainer.tables import read_table
+from trainer.sources import as_mark, label_is_required
+from trainer.tables import Table, read_table
 from trainer.tabular_files import copy_rows, refuse_same, target_at
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
     """Write the rows of `config.dataset.uri` to `target` as `config.balance` says; nothing of a row changes.
 
     with_texts: whether the strategy looks at the texts. Labels count by their new names, as for training; every label
-    counts, however few rows have it, and rows without a label or a text are copied. Raises ConfigRejected,
+    counts, however few rows have it, and rows whose label or text is missing are copied. Raises ConfigRejected,
     DatasetRejected, StorageError.
     """
     out = target_at(target, setting="OUT")
@@ -55,14 +57,26 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
         aliases=dataset.aliases,
         where=table.places.where,
     )
+    if dataset.label_required is False:
+        labelled = as_mark(labelled, dataset)
     if not labelled.names:
         raise DatasetRejected(f"IN {dataset.uri!r}: no row has a label; found columns: {', '.join(table.columns)}")
+    times = _times(table, labelled, config)
+    log.info("writing %s", out.uri)
+    copy_rows(table.places.scans, times, out, scratch=scratch)
+    before, after = measure(labelled.targets), measure(labelled.targets[np.repeat(np.arange(len(times)), times)])
+    return BalancedFile(out.uri, before, after, table.notes + labelled.notes)
+
+
+def _times(table: Table, labelled: Labelled, config: Config) -> NDArray[np.int64]:
+    """How often each row is written [rows]."""
     task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL
     rows = np.arange(len(table.sizes))
-    chosen = positions(
-        Examples(table.file, rows, labelled.names, labelled.targets, task), config.balance, seed=config.training.seed
-    )
-    log.info("writing %s", out.uri)
-    copy_rows(table.places.scans, np.bincount(chosen, minlength=len(rows)), out, scratch=scratch)
-    before, after = measure(labelled.targets), measure(labelled.targets[chosen])
-    return BalancedFile(out.uri, before, after, table.notes + labelled.notes)
+    examples = Examples(table.file, rows, labelled.names, labelled.targets, task)
+    if label_is_required(labelled, config.dataset):
+        return np.bincount(positions(examples, config.balance, seed=config.training.seed), minlength=len(rows))
+    known = np.flatnonzero(labelled.given)  # those whose labels are missing are not of the texts without one
+    chosen = positions(replace(examples, label_required=False).select(known), config.balance, seed=config.training.seed)
+    times = np.bincount(known[chosen], minlength=len(rows))
+    times[~labelled.given] = 1
+    return times

@@ -40,10 +40,11 @@ def balance(examples: Examples, config: BalanceConfig, *, seed: int) -> Balanced
 def positions(examples: Examples, config: BalanceConfig, *, seed: int) -> NDArray[np.int64]:
     """Which examples the balanced part consists of, ascending; oversampling names some several times.
 
-    Every label that has examples keeps at least one.
+    Every label that has examples keeps at least one. Where no label is required, examples without one count as those of a
+    label of their own.
     """
-    targets = examples.targets
-    threshold = config.threshold or median_count(targets)
+    targets = examples.strata()
+    threshold = config.threshold or median_count(examples.targets)
     if config.sampling == "undersample":
         return np.flatnonzero(joint(targets, threshold=threshold, seed=seed))
     if config.sampling == "undersample-any":
@@ -78,6 +79,8 @@ def describe(config: BalanceConfig, *, threshold: int) -> str:
 def in_words(before: Imbalance, after: Imbalance) -> str:
     """What became of the texts and of the imbalance, in one line."""
     texts = f"{after.texts:,} texts of {before.texts:,}"
+    if before.without_label:
+        texts += f"; without a label {before.without_label:,}, now {after.without_label:,}"
     largest = f"largest label {before.largest:,}, now {after.largest:,}"
     ratios = f"IRLbl at most {before.worst_ratio:.2f}, now {after.worst_ratio:.2f}"
     return f"{texts}; {largest}; {ratios}; MeanIR {before.mean_ratio:.2f}, now {after.mean_ratio:.2f}"

@@ -55,8 +55,9 @@ def undersample(source: str, target: str, rule: str, overrides: tuple[str, ...],
     """Write the rows of IN to OUT without some of those whose labels are all frequent, the others as they are.
 
     IN is whatever train takes as a dataset; OUT a file's path, file:// or s3://, ending in .jsonl, .csv, .tsv or .parquet,
-    the text formats maybe with .gz or .zst. A row with a label that has no more rows than the threshold stays. OUT's URI
-    is the only line on standard output.
+    the text formats maybe with .gz or .zst. A row with a label that has no more rows than the threshold stays. In a
+    dataset where a text may have no label, rows that carry none are thinned out like those of a label. OUT's URI is the only
+    line on standard output.
     """
     _run("undersample", source, target, overrides, file, {**options, "balance__sampling": RULES[rule]})
 
@@ -103,11 +104,14 @@ def print_imbalance(before: Imbalance, after: Imbalance) -> None:
     click.echo(f"{'':<16}{'before':>12}{'after':>12}", err=True)
     rows = {
         "rows": (f"{before.texts:,}", f"{after.texts:,}"),
+        "without a label": (f"{before.without_label:,}", f"{after.without_label:,}"),
         "largest label": (f"{before.largest:,}", f"{after.largest:,}"),
         "median label": (f"{before.median:,.0f}", f"{after.median:,.0f}"),
         "smallest label": (f"{before.smallest:,}", f"{after.smallest:,}"),
         "IRLbl at most": (f"{before.worst_ratio:.2f}", f"{after.worst_ratio:.2f}"),
         "MeanIR": (f"{before.mean_ratio:.2f}", f"{after.mean_ratio:.2f}"),
     }
+    if not before.without_label:
+        del rows["without a label"]
     for name, (then, now) in rows.items():
         click.echo(f"{name:<16}{then:>12}{now:>12}", err=True)

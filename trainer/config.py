@@ -69,6 +69,10 @@ class DatasetConfig(Settings):
         default="auto",
         description="CSV and TSV: whether the first line names the columns; false: they are column_1, column_2, and so on; auto: true unless such names are wanted",
     )
+    label_required: bool | Literal["auto"] = Field(
+        default="auto",
+        description="whether every text has a label; false: a row of zeros in all label columns, or an empty list, is an example of a text that has none, and such a text is answered with none; true: such a row is set aside; auto: false if labels are several and there are such rows",
+    )
     aliases: dict[str, str] = Field(default={}, description="labels to rename, old name to new, so that both count as one")
     sample_count: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="train on a random sample of this many rows; none: all"
@@ -103,6 +107,13 @@ class DatasetConfig(Settings):
     def written(self) -> DelimitedOptions:
         """Return what the settings say of how text files are written."""
         return DelimitedOptions(self.separator, self.quoting, self.encoding, self.header)
+
+    @field_validator("label_required", mode="before")
+    @classmethod
+    def _true_false_or_auto(cls, value: object) -> object:
+        if not isinstance(value, bool) and value != "auto":
+            raise ValueError("expected auto, true or false")
+        return value
 
     @field_validator("aliases")
     @classmethod

@@ -55,7 +55,7 @@ def answer(classifier: Classifier, examples: Examples, what: str) -> Answers:
 def evaluate(classifier: Classifier, examples: Examples, answers: Answers) -> Scores:
     """Scores of the labels that the classifier gives, with its own thresholds."""
     assigned = classifier.decision.assigned(answers.probabilities)
-    return score(answers.probabilities, assigned, examples.targets, examples.labels)
+    return score(answers.probabilities, assigned, examples.targets, examples.labels, label_required=examples.label_required)
 
 
 def milliseconds_per_text(classifier: Classifier, examples: Examples) -> float:
@@ -70,8 +70,11 @@ def reference(classifier: Classifier, answers: Answers, *, max_length: int) -> R
     edges = tuple(each for each in LENGTH_EDGES if each < max_length)
     bins = np.searchsorted(np.array(edges), answers.token_lengths, side="left")
     texts, tokens = max(1, len(answers.token_lengths)), max(1, int(answers.token_lengths.sum()))
+    assigned = classifier.decision.assigned(answers.probabilities)
+    without = None if classifier.decision.label_required else int((~assigned.any(axis=1)).sum()) / texts
     return Reference(
-        label_rates=tuple(classifier.decision.assigned(answers.probabilities).sum(axis=0) / texts),
+        label_rates=tuple(assigned.sum(axis=0) / texts),
+        without_label=without,
         token_length_edges=edges,
         token_length_shares=tuple(np.bincount(bins, minlength=len(edges) + 1) / texts),
         unknown_token_rate=answers.unknown_tokens / tokens,

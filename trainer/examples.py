@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, hstack
 
 from model.manifest import Task
 
@@ -30,6 +30,7 @@ class Examples:
     rows: the rows of that file which belong here [examples], in order; a row may stand in it more than once.
     labels: the names of the columns of `targets`, sorted.
     targets: 1 where an example carries a label, uint8 [examples, labels].
+    label_required: whether a text has one label at least; if not, an example without any is known to have none.
     """
 
     file: Path
@@ -37,6 +38,7 @@ class Examples:
     labels: tuple[str, ...]
     targets: csr_matrix
     task: Task
+    label_required: bool = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,6 +67,26 @@ class Examples:
     def label_counts(self) -> NDArray[np.int64]:
         """How many examples carry each label [labels]."""
         return np.asarray(self.targets.sum(axis=0, dtype=np.int64)).ravel()
+
+    def without_label(self) -> NDArray[np.bool_]:
+        """Which examples carry no label [examples]."""
+        return np.asarray(self.targets.getnnz(axis=1) == 0)
+
+    @property
+    def can_be_told_apart(self) -> bool:
+        """Whether there is something to learn: two labels, or one that some text lacks where none is required."""
+        fewest = 1 if not self.label_required and self.without_label().any() else 2
+        return len(self.labels) >= fewest
+
+    def strata(self) -> csr_matrix:
+        """The targets; where no label is required, with one more column, 1 for an example that carries none of them.
+
+        What stratifies or thins out by label treats the examples without one as those of a label of their own.
+        """
+        if self.label_required:
+            return self.targets
+        without = csr_matrix(self.without_label().astype(self.targets.dtype)[:, None])
+        return csr_matrix(hstack([self.targets, without]))
 
 
 def _texts(file: Path, rows: NDArray[np.int64]) -> pl.Series:

@@ -19,6 +19,7 @@ class Imbalance:
     """A dataset's imbalance; labels that no text carries do not count.
 
     texts: how many there are. largest, median, smallest: texts of a label. worst_ratio: the largest IRLbl. mean_ratio: MeanIR.
+    without_label: texts that carry none.
     """
 
     texts: int
@@ -27,14 +28,16 @@ class Imbalance:
     smallest: int
     worst_ratio: float
     mean_ratio: float
+    without_label: int = 0
 
 
 def measure(targets: csr_matrix) -> Imbalance:
     """The imbalance of these examples [examples, labels]; all zeros where nothing carries a label."""
     counts = label_counts(targets)
     carried = counts[counts > 0]
+    without_label = int((targets.getnnz(axis=1) == 0).sum())
     if not len(carried):
-        return Imbalance(targets.shape[0], 0, 0.0, 0, 0.0, 0.0)
+        return Imbalance(targets.shape[0], 0, 0.0, 0, 0.0, 0.0, without_label)
     ratios = label_ratios(carried)
     return Imbalance(
         texts=targets.shape[0],
@@ -43,6 +46,7 @@ def measure(targets: csr_matrix) -> Imbalance:
         smallest=int(carried.min()),
         worst_ratio=float(ratios.max()),
         mean_ratio=float(ratios.mean()),
+        without_label=without_label,
     )
 
 

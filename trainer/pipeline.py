@@ -238,10 +238,11 @@ def measure(exported: Exported, data: Data, attempt: Attempt) -> Tried:
     attempt.metrics.phase(Phase.EVALUATING)
     encoder = Encoder(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
     graph, labels, task = Graph(exported.folder / GRAPH), data.train.labels, data.train.task
-    unset = Classifier(encoder, graph, Decision(task, labels, np.zeros(len(labels), np.float32)))
+    decision = Decision(task, labels, np.zeros(len(labels), np.float32), data.train.label_required)
+    unset = Classifier(encoder, graph, decision)
     answers = answer(unset, data.validation, f"scoring {exported.architecture} on validation")
     thresholds = choose_thresholds(answers.probabilities, data.validation.targets, task)
-    classifier = Classifier(encoder, graph, Decision(task, labels, thresholds))
+    classifier = Classifier(encoder, graph, replace(decision, thresholds=thresholds))
     scores = evaluate(classifier, data.validation, answers)
     tried = Tried(exported, classifier, scores, milliseconds_per_text(classifier, data.validation))
     log.info(
@@ -267,12 +268,13 @@ def write_down(
     test = evaluate(chosen.classifier, data.test, answers)
     baseline_test = test if baseline is chosen else _score_test(baseline, data.test)
     return Manifest(
-        schema_version=1,
+        schema_version=1 if data.train.label_required else 2,
         classifier=config.name,
         version=config.version or "",
         created_at=now,
         task=data.train.task,
         labels=data.train.labels,
+        label_required=data.train.label_required,
         thresholds=tuple(map(float, chosen.classifier.decision.thresholds)),
         max_length=chosen.exported.max_length,
         precision=chosen.exported.precision,

@@ -23,7 +23,14 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any
         (scratch / each).mkdir()
     folder = fetch(uri, scratch / "version")
     manifest = read_manifest(folder)
-    loaded = read_aligned(dataset, dataset.uri, labels=manifest.labels, task=manifest.task, scratch=scratch / "dataset")
+    loaded = read_aligned(
+        dataset,
+        dataset.uri,
+        labels=manifest.labels,
+        task=manifest.task,
+        label_required=manifest.label_required,
+        scratch=scratch / "dataset",
+    )
     classifier = Classifier.assemble(folder, manifest)
     scores = evaluate(classifier, loaded.examples, answer(classifier, loaded.examples, "scoring"))
     return {
@@ -31,6 +38,7 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any
         "version": manifest.version,
         "task": manifest.task,
         "labels": manifest.labels,
+        "label_required": manifest.label_required,
         "thresholds": manifest.thresholds,
         "dataset": loaded.facts.model_dump(mode="json"),
         "notes": loaded.notes,

@@ -15,17 +15,28 @@ from model.manifest import LabelScores, Scores
 Counts = NDArray[np.float64]
 
 
-def score(probabilities: Floats, assigned: NDArray[np.bool_], targets: csr_matrix, labels: Sequence[str]) -> Scores:
+def score(
+    probabilities: Floats,
+    assigned: NDArray[np.bool_],
+    targets: csr_matrix,
+    labels: Sequence[str],
+    *,
+    label_required: bool = True,
+) -> Scores:
     """Scores of the assigned labels against the targets, all [texts, labels].
 
     Means over labels take those that occur in the targets: a label that no text carries can be neither found nor
-    missed. Where there is nothing to divide by, a score is 0.
+    missed. Where there is nothing to divide by, a score is 0. Where no label is required, a text that carries none and
+    is given none is right: its F1 is 1, as by `zero_division=1.0` of scikit-learn.
     """
     truth = targets.toarray().astype(np.bool_)
     hits, given, carried = (truth & assigned).sum(0), assigned.sum(0), truth.sum(0)
     f1 = f1_score(hits, given, carried)
     occurring = carried > 0
     per_text = f1_score((truth & assigned).sum(1), assigned.sum(1), truth.sum(1))
+    carry_none, given_none = truth.sum(1) == 0, assigned.sum(1) == 0
+    if not label_required:
+        per_text[carry_none & given_none] = 1.0
     return Scores(
         micro_f1=micro_f1(assigned, truth),
         macro_f1=_mean(f1[occurring]),
@@ -34,6 +45,8 @@ def score(probabilities: Floats, assigned: NDArray[np.bool_], targets: csr_matri
         subset_accuracy=_mean((truth == assigned).all(axis=1)),
         average_precision=_average_precision(probabilities[:, occurring], truth[:, occurring]),
         texts=len(truth),
+        without_label=None if label_required else _mean(carry_none),
+        predicted_without_label=None if label_required else _mean(given_none),
         per_label={
             label: LabelScores(
                 precision=_ratio(hits[at], given[at]),

@@ -79,7 +79,8 @@ def score_served(uri: str, test: Examples) -> ServedScores | str:
         answers = answer(classifier, test, f"scoring the served version {manifest.version} on the test part")
     assigned = classifier.decision.assigned(answers.probabilities)
     aligned = [_aligned(each, manifest.labels, test.labels) for each in (answers.probabilities, assigned)]
-    return ServedScores(version=manifest.version, uri=uri, scores=score(aligned[0], aligned[1], test.targets, test.labels))
+    scores = score(aligned[0], aligned[1], test.targets, test.labels, label_required=test.label_required)
+    return ServedScores(version=manifest.version, uri=uri, scores=scores)
 
 
 def _aligned(columns: NDArray[Any], theirs: tuple[str, ...], ours: tuple[str, ...]) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from trainer.examples import Examples
 from trainer.rejections import DatasetRejected
 
 NAMES_SHOWN = 20
+WITHOUT_LABEL = "(texts without a label)"
 NEAR = "are near-duplicates"
 NEAR_OR_SEEN = "are near-duplicates or were seen by the served version"
 SEEN_TOO_MUCH = (
@@ -56,11 +57,12 @@ def split(
     shares = [1 - config.validation_share, config.validation_share]
     if with_test:
         shares = [1 - config.validation_share - config.test_share, config.validation_share, config.test_share]
-    units, sizes = _units(examples.targets, groups)
+    units, sizes = _units(examples.strata(), groups)
     dealt, notes = _dealt(units, sizes, np.array(shares), standings if with_test else None, seed=seed)
     _refuse_empty(np.bincount(dealt[groups], minlength=len(shares)), groups=len(sizes), given=not with_test)
     chosen = [examples.select(np.flatnonzero(dealt[groups] == part)) for part in range(len(shares))]
-    notes += _notes(examples.labels, units, dealt, len(shares), NEAR if standings is None else NEAR_OR_SEEN)
+    names = examples.labels if examples.label_required else (*examples.labels, WITHOUT_LABEL)
+    notes += _notes(names, units, dealt, len(shares), NEAR if standings is None else NEAR_OR_SEEN)
     return Parts(chosen[0], chosen[1], chosen[2] if with_test else None, notes)
 
 

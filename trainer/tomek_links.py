@@ -43,7 +43,7 @@ def links(examples: Examples) -> NDArray[np.bool_]:
     one, too. On arXiv that drops 72 % of the texts, and leaves a label 53 of its 140 (docs/experiments.md). Here a link has
     two ends, as Tomek's have, and texts with minority labels stay. Time grows with the square of the number of texts.
     """
-    targets, rows = examples.targets, comparable(examples)
+    targets, rows = examples.strata(), comparable(examples)
     counts = label_counts(targets)
     minority = (counts > 0) & (label_ratios(counts) > mean_ratio(counts))
     candidates = np.flatnonzero((targets @ minority.astype(np.int64) == 0) & (targets.getnnz(axis=1) > 0))

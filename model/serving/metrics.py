@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -94,7 +95,9 @@ class _Texts(Collector):
     def __init__(self, manifest: Manifest, totals: Totals) -> None:
         texts = manifest.scores.test.texts  # the reference is measured on the test part
         self._names = manifest.labels
-        self._labels = Baseline(manifest.reference.label_rates, texts=texts)
+        # Where a text may have no label, having none is one category more.
+        self._without = [] if manifest.label_required else [manifest.reference.without_label or 0.0]
+        self._labels = Baseline([*manifest.reference.label_rates, *self._without], texts=texts)
         self._lengths = Baseline(manifest.reference.token_length_shares, texts=texts)
         self._unknown_share = manifest.reference.unknown_token_rate
         self._totals = totals
@@ -115,7 +118,7 @@ class _Texts(Collector):
             ),
             (
                 "labelwright_predictor_below_threshold_texts",
-                "Texts of which no label reached its threshold: the most probable stood in.",
+                "Texts of which no label reached its threshold: given none, or the most probable if a label is required.",
                 total.below,
             ),
         ):
@@ -133,7 +136,7 @@ class _Texts(Collector):
             (
                 "labelwright_drift_label_psi",
                 "Population stability index of the labels given.",
-                self._labels.stability_index(recent.labels),
+                self._labels.stability_index(np.append(recent.labels, recent.below) if self._without else recent.labels),
             ),
             (
                 "labelwright_drift_token_length_psi",

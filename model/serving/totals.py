@@ -50,7 +50,7 @@ class Totals:
     """Counts of the texts that one version classified. Any thread may add and read."""
 
     def __init__(self, manifest: Manifest, *, unknown_id: int | None) -> None:
-        self._decision = Decision(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32))
+        self._decision = Decision.of(manifest)
         self._edges = np.array(manifest.reference.token_length_edges, np.int64)
         self._unknown_id = -1 if unknown_id is None else unknown_id  # no token has it
         self._lock = Lock()
@@ -90,7 +90,7 @@ class Totals:
         assigned = self._decision.assigned(probabilities)
         tokens, unknown, truncated = noted.sum(axis=0).tolist()
         bins = np.searchsorted(self._edges, noted[:, 0], side="left")
-        # A label below its threshold is given only to a text that has no other; never when single-label: thresholds are 0.
-        below = int(np.count_nonzero(assigned & (probabilities < self._decision.thresholds)))
+        # 0 when single-label: thresholds are 0.
+        below = int(np.count_nonzero(~(probabilities >= self._decision.thresholds).any(axis=1)))
         lengths = np.bincount(bins, minlength=len(self._edges) + 1)
         return Seen(assigned.sum(axis=0), lengths, len(noted), tokens, unknown, truncated, below)

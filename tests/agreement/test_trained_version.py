@@ -71,7 +71,12 @@ def test_the_manifests_scores_are_those_of_the_published_file(published: tuple[P
     again = tmp_path / "again"
     again.mkdir()
     examples = read_aligned(
-        config.dataset, config.dataset.uri, labels=manifest.labels, task=manifest.task, scratch=again
+        config.dataset,
+        config.dataset.uri,
+        labels=manifest.labels,
+        task=manifest.task,
+        label_required=manifest.label_required,
+        scratch=again,
     ).examples
     scores = evaluate(classifier, examples, answer(classifier, examples, "scoring"))
     assert scores.micro_f1 >= 0.9

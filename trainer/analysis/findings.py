@@ -61,8 +61,8 @@ class Judged:
 class Findings:
     """A dataset, read and looked at.
 
-    examples: every row with a text and a label, rare labels included. trained: those that a training would use.
-    judged: nothing where there is too little to learn from. outcomes: nothing where fewer than two labels are left.
+    examples: every row with a text and a label, or known to have none; rare labels included. trained: those that a training
+    would use. judged: nothing where there is too little to learn from. outcomes: nothing where fewer than two labels are left.
     """
 
     facts: Dataset
@@ -102,16 +102,20 @@ def analyse(config: Config, *, scratch: Path) -> Findings:
         co_occurrence=co_occurrence(examples.targets),
         duplicates=_duplicates(examples, near, config.split.near_duplicates),
         judged=_judged(examples, near, config),
-        outcomes=outcomes(trained, config.balance, seed=config.training.seed) if len(trained.labels) > 1 else (),
+        outcomes=outcomes(trained, config.balance, seed=config.training.seed) if trained.can_be_told_apart else (),
     )
 
 
 def without_rare(examples: Examples, minimum: int) -> Examples:
-    """What a training would use: labels that `minimum` examples carry, and examples that carry one of them."""
+    """What a training would use: labels that `minimum` examples carry, and examples that carry one of them.
+
+    Where no label is required, the other examples stay, too.
+    """
     kept = np.flatnonzero(examples.label_counts() >= minimum)
     targets = csr_matrix(examples.targets[:, kept])
     names = tuple(examples.labels[at] for at in kept)
-    return replace(examples, labels=names, targets=targets).select(np.flatnonzero(targets.getnnz(axis=1) > 0))
+    left = replace(examples, labels=names, targets=targets)
+    return left.select(np.flatnonzero(~left.without_label())) if examples.label_required else left
 
 
 def _duplicates(examples: Examples, near: NDArray[np.int64], similarity: float) -> Duplicates:
@@ -127,7 +131,7 @@ def _duplicates(examples: Examples, near: NDArray[np.int64], similarity: float) 
 
 def _judged(examples: Examples, groups: NDArray[np.int64], config: Config) -> Judged | None:
     part = scope(examples, seed=config.training.seed)
-    if len(part.labels) < 2 or len(np.unique(groups[part.positions])) < FEWEST_GROUPS:
+    if not part.examples.can_be_told_apart or len(np.unique(groups[part.positions])) < FEWEST_GROUPS:
         log.info("labels are not judged: fewer than two with %d texts, or fewer than %d texts", ENOUGH_TEXTS, FEWEST_GROUPS)
         return None
     log.info("judging the labels of %d texts by models of the others, in %d folds", len(part.positions), FOLDS)

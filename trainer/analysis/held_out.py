@@ -57,12 +57,14 @@ class Scope:
 
 
 def scope(examples: Examples, *, seed: int) -> Scope:
-    """Texts with a label that ENOUGH_TEXTS carry: all of them, or a random sample where there are too many."""
+    """Texts with a label that ENOUGH_TEXTS carry, and those that are known to have none: all of them, or a random sample where
+    there are too many.
+    """
     counts = examples.label_counts()
     most_frequent = np.argsort(-counts, kind="stable")[:MOST_LABELS]
     labels = np.sort(most_frequent[counts[most_frequent] >= ENOUGH_TEXTS])
     targets = csr_matrix(examples.targets[:, labels])
-    labelled = np.flatnonzero(targets.getnnz(axis=1) > 0)
+    labelled = np.flatnonzero((targets.getnnz(axis=1) > 0) | examples.without_label())
     positions = _sample(labelled, min(MOST_TEXTS, MOST_DECISIONS // max(1, len(labels))), seed=seed)
     names = tuple(examples.labels[at] for at in labels)
     part = replace(examples, labels=names, targets=targets).select(positions)

@@ -75,6 +75,7 @@ def render(found: Findings, suggestions: tuple[Suggestion, ...], config: Config)
         imbalance=measure(found.examples.targets),
         mean_labels=float(sizes.mean()),
         most_labels=int(sizes.max()),
+        without_label=int((sizes == 0).sum()),
         lines=_lines(view.names, counts),
         ends=ENDS,
         all_labels=ALL_LABELS,

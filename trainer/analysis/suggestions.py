@@ -21,6 +21,7 @@ from trainer.analysis.duplicates import Conflict, Repetition
 from trainer.analysis.findings import FEWEST_WORDS, Findings
 from trainer.analysis.names import guessed_separator, same_names
 from trainer.config import Config, SplitConfig
+from trainer.examples import Examples
 from trainer.imbalance import Imbalance, measure
 from trainer.tables import counted
 
@@ -56,6 +57,7 @@ def suggest(found: Findings, config: Config) -> tuple[Suggestion, ...]:
     equal = sum(each.equal for each in duplicates.conflicts)
     return (
         *separator(examples.task, several, found.notes, config),
+        *without_label(examples, config),
         *aliases(labels, counts, config),
         *same_texts(found.co_occurrence, labels),
         *rare_labels(counts, labels, config.dataset.minimum_examples),
@@ -108,6 +110,18 @@ def separator(task: Task, several: float, notes: tuple[str, ...], config: Config
         yield Suggestion("Train for several labels a text: nothing is to be set.", reason)
     if config.dataset.label_separator == "auto" and guessed is None:
         yield from (Suggestion("Look at what joins labels.", f"{note[0].upper()}{note[1:]}.") for note in notes if _doubts(note))
+
+
+def without_label(examples: Examples, config: Config) -> Iterator[Suggestion]:
+    """Whether a text may have no label, where that was found out."""
+    if examples.label_required or config.dataset.label_required != "auto":
+        return
+    share = float(examples.without_label().mean())
+    reason = (
+        f"{percent(share)} of the texts are known to carry none, so a model may answer with none; true would set them aside, and "
+        "every text would get a label."
+    )
+    yield Suggestion("Write down that a text may have no label.", reason, {"dataset.label_required": False})
 
 
 def _doubts(note: str) -> bool:

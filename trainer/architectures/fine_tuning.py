@@ -276,5 +276,5 @@ def _callbacks(settings: TrainingConfig, steps: int, attempt: Attempt) -> list[T
 
 def _scores(found: EvalPrediction, validation: TokenIds) -> dict[str, float]:
     logits = np.asarray(found.predictions, np.float32)
-    micro, macro = f1_at_best(logits, validation.targets, validation.task)
+    micro, macro = f1_at_best(logits, validation.targets, validation.task, label_required=validation.label_required)
     return {"micro_f1": micro, "macro_f1": macro}

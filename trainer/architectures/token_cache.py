@@ -66,7 +66,7 @@ class TokenCache:
             found = self._made(path, examples, tokenizer)
         else:
             log.info("%s encoded texts are taken from %s", f"{len(examples):,}", path)
-        return TokenIds(*found, examples.targets, examples.task)
+        return TokenIds(*found, examples.targets, examples.task, examples.label_required)
 
     def _made(self, path: Path, examples: Examples, tokenizer: Tokenizer) -> tuple[Ids, NDArray[np.int64]]:
         try:

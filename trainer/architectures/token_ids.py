@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -39,6 +39,7 @@ class TokenIds(Dataset[int]):
     ends: NDArray[np.int64]
     targets: csr_matrix
     task: Task
+    label_required: bool = True
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -54,7 +55,7 @@ class TokenIds(Dataset[int]):
         """The same, sorted: little padding when scored in this order, and a lack of memory shows with the first batch."""
         order = np.argsort(-self.lengths, kind="stable")
         ids = np.concatenate([self.text(each) for each in order]) if len(order) else self.ids
-        return TokenIds(ids, np.cumsum(self.lengths[order]), self.targets[order], self.task)
+        return replace(self, ids=ids, ends=np.cumsum(self.lengths[order]), targets=self.targets[order])
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -60,6 +60,19 @@ def test_multi_label_gives_what_reaches_its_own_threshold_or_else_the_best(proba
         assert set(found.labels) == (passing or {NAMES[int(row.argmax())]})
 
 
+@given(rows, thresholds, st.integers(1, 9))
+def test_where_no_label_is_required_only_what_reaches_its_threshold_is_given(
+    probabilities: Floats, own: Floats, top_k: int
+) -> None:
+    decision = Decision(Task.MULTI_LABEL, NAMES, own, label_required=False)
+
+    for row, found in zip(probabilities, decision.predictions(probabilities), strict=True):
+        assert set(found.labels) == {NAMES[at] for at in range(COUNT) if row[at] >= own[at]}
+    assert [found.labels for found in decision.predictions(probabilities, top_k=top_k)] == [
+        found.labels for found in multi(own).predictions(probabilities, top_k=top_k)
+    ]
+
+
 @given(rows)
 def test_single_label_gives_the_most_probable_label(probabilities: Floats) -> None:
     for row, found in zip(probabilities, single().predictions(probabilities), strict=True):
@@ -120,6 +133,12 @@ def test_a_text_gets_the_labels_that_it_names(classifier: Classifier) -> None:
     found = classifier.predict(["stat.ML and cs.LG", "math.CO"])
 
     assert [set(each.labels) for each in found] == [{"cs.LG", "stat.ML"}, {"math.CO"}]
+
+
+def test_a_version_that_requires_no_label_answers_with_none(tmp_path: Path) -> None:
+    classifier = Classifier.load(make_version(tmp_path, labels=("spam",), label_required=False))
+
+    assert [found.labels for found in classifier.predict(["spam", "a letter"])] == [("spam",), ()]
 
 
 def test_no_texts_get_no_predictions(classifier: Classifier) -> None:

@@ -25,6 +25,22 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert parse_manifest(to_json(manifest), where="here") == manifest
 
 
+def test_a_version_that_may_give_no_label_is_read_as_it_was_written(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path, labels=("spam",), label_required=False)
+
+    assert parse_manifest(to_json(manifest), where="here") == manifest
+    assert (manifest.schema_version, json.loads(to_json(manifest))["label_required"]) == (2, False)
+
+
+def test_a_version_that_requires_a_label_is_one_that_older_releases_read(tmp_path: Path) -> None:
+    written = fields(tmp_path)
+
+    assert written["schema_version"] == 1
+    assert "label_required" not in written
+    assert "without_label" not in written["reference"]
+    assert written["scores"]["test"].keys().isdisjoint({"without_label", "predicted_without_label"})
+
+
 def test_the_same_manifest_is_the_same_bytes(tmp_path: Path) -> None:
     assert to_json(make_manifest(tmp_path)) == to_json(make_manifest(tmp_path))
 
@@ -39,10 +55,19 @@ def test_a_manifest_cannot_be_changed(tmp_path: Path) -> None:
     [
         pytest.param({"colour": "red"}, "colour: Extra inputs are not permitted", id="unknown-key"),
         pytest.param(
-            {"schema_version": 2}, "schema_version is 2, this release reads 1: use a newer Labelwright", id="later-schema"
+            {"schema_version": 3}, "schema_version is 3, this release reads 2: use a newer Labelwright", id="later-schema"
         ),
         pytest.param({"schema_version": 0}, "schema_version", id="no-such-schema"),
         pytest.param({"labels": ["one"]}, "labels", id="a-single-label"),
+        pytest.param(
+            {"label_required": False}, "label_required is false: expected schema_version 2, found 1", id="schema-of-a-label"
+        ),
+        pytest.param(
+            {"label_required": False, "schema_version": 2}, "reference.without_label is missing", id="no-share-without-label"
+        ),
+        pytest.param(
+            {"label_required": False, "schema_version": 2, "task": "single-label"}, "the task is single-label", id="single"
+        ),
         pytest.param({"labels": ["a", "b", "a"]}, "manifest: labels holds a name twice", id="label-twice"),
         pytest.param({"labels": ["a", "", "b"]}, "manifest: labels holds an empty name", id="label-without-a-name"),
         pytest.param({"thresholds": [0.5]}, "thresholds has 1 entries for 3 labels", id="too-few-thresholds"),

@@ -279,6 +279,35 @@ def test_rows_without_a_label_are_copied(tmp_path: Path) -> None:
     assert [row["categories"] for row in read_lines(tmp_path / "out.jsonl")] == ["a"] * 3 + [None, ""] + ["b"] * 3
 
 
+@pytest.mark.parametrize("command", [undersample, oversample, mltl], ids=["undersample", "oversample", "mltl"])
+def test_rows_that_carry_no_label_are_balanced_like_those_of_a_label(command: click.Command, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    words = [" ".join(f"word{at}" for at in random.choice(40, size=12)) for _ in range(206)]
+    labels = [[]] * 150 + [["a"]] * 30 + [["b"]] * 6 + [None] * 20
+    rows = [{"title": text, "abstract": "", "categories": each} for text, each in zip(words, labels, strict=True)]
+    (tmp_path / "rows.jsonl").write_bytes(as_lines(rows))
+
+    result = run(command, tmp_path / "rows.jsonl", tmp_path / "out.jsonl")
+
+    found = [row["categories"] for row in read_lines(tmp_path / "out.jsonl")]
+    assert found.count(None) == 20
+    assert found.count(["b"]) >= 6
+    expected = {undersample: range(1, 40), oversample: range(150, 151), mltl: range(1, 151)}
+    assert found.count([]) in expected[command]
+    assert found.count(["a"]) >= {undersample: 16, oversample: 30, mltl: 1}[command]
+    assert "without a label" in result.stderr
+
+
+def test_a_dataset_that_requires_labels_keeps_the_rows_without_one(tmp_path: Path) -> None:
+    rows = [{"categories": each} for each in [[]] * 90 + [["a"]] * 30 + [["b"]] * 3]
+    (tmp_path / "rows.jsonl").write_bytes(as_lines(rows))
+
+    run(undersample, tmp_path / "rows.jsonl", tmp_path / "out.jsonl", "--threshold", "3", "--set", "dataset.label_required=true")
+
+    found = [row["categories"] for row in read_lines(tmp_path / "out.jsonl")]
+    assert (found.count([]), found.count(["a"]), found.count(["b"])) == (90, 3, 3)
+
+
 def test_both_ends_may_be_in_s3(lines: Path, tmp_path: Path, s3_bucket: str) -> None:
     open_store(s3_bucket).upload(lines, "in/rows.jsonl")
 

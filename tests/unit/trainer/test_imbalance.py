@@ -29,7 +29,7 @@ def test_the_imbalance_of_a_dataset_is_told_in_texts_and_ratios() -> None:
 
 
 def test_texts_without_labels_have_no_imbalance() -> None:
-    assert measure(matrix((0, 0), (0, 0))) == Imbalance(2, 0, 0, 0, 0, 0)
+    assert measure(matrix((0, 0), (0, 0))) == Imbalance(2, 0, 0, 0, 0, 0, without_label=2)
 
 
 def test_labels_that_never_meet_do_not_concur() -> None:

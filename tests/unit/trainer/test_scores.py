@@ -34,6 +34,29 @@ def test_scores_are_those_of_scikit_learn(probabilities: np.ndarray, assigned: n
     assert np.asarray(found) == pytest.approx(np.column_stack(per_label))
 
 
+@given(
+    arrays(np.bool_, (12, 3)),
+    arrays(np.bool_, (12, 3)).filter(lambda truth: truth.any(axis=0).all()),
+    st.lists(st.integers(0, 11)),
+)
+def test_without_a_required_label_nothing_given_for_nothing_is_right_as_in_scikit_learn(
+    assigned: np.ndarray, truth: np.ndarray, without: list[int]
+) -> None:
+    assigned[without] = False
+    truth[without[::2]] = False
+    targets, probabilities = csr_matrix(truth.astype(np.uint8)), assigned.astype(np.float32)
+
+    scores = score(probabilities, assigned, targets, LABELS, label_required=False)
+
+    assert scores.samples_f1 == pytest.approx(metrics.f1_score(truth, assigned, average="samples", zero_division=1.0))
+    assert scores.subset_accuracy == pytest.approx(metrics.accuracy_score(truth, assigned))
+    assert scores.without_label == pytest.approx((~truth.any(axis=1)).mean())
+    assert scores.predicted_without_label == pytest.approx((~assigned.any(axis=1)).mean())
+    required = score(probabilities, assigned, targets, LABELS)
+    same = {"samples_f1", "without_label", "predicted_without_label"}
+    assert scores.model_dump(exclude=same) == required.model_dump(exclude=same)
+
+
 @pytest.mark.parametrize("texts", range(2, 40))
 def test_ranks_without_a_fault_have_an_average_precision_of_one_whatever_the_rounding(texts: int) -> None:
     probabilities = np.column_stack([np.linspace(1, 0, 2 * texts), np.linspace(0, 1, 2 * texts)]).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,18 @@ def test_its_labels_are_aligned_by_name(tmp_path: Path) -> None:
     assert (labels["a"].f1, labels["b"].recall, labels["new"].f1, labels["new"].support) == (1, 2 / 3, 0, 2)
     assert found.scores.micro_f1 == 2 * 4 / (4 + 7)
     assert found.scores.subset_accuracy == 0.5
+
+
+def test_a_served_version_that_always_gives_a_label_is_wrong_on_texts_without_one(tmp_path: Path) -> None:
+    versions = {each: make_version(tmp_path / str(each), labels=("a", "b"), label_required=each) for each in (True, False)}
+    test = replace(examples_of(tmp_path / "t", ["a", "b", "other", "words"], {"a": [0], "b": [1]}), label_required=False)
+
+    found = {each: score_served(str(version), test) for each, version in versions.items()}
+
+    scores = [each.scores for each in found.values() if isinstance(each, ServedScores)]
+    assert [each.subset_accuracy for each in scores] == [0.5, 1]
+    assert [each.samples_f1 for each in scores] == [0.5, 1]
+    assert [each.predicted_without_label for each in scores] == [0, 0.5]
 
 
 @pytest.mark.parametrize("place", ["file", "s3"])

@@ -316,6 +316,6 @@ def test_aligned_examples_need_a_known_label(tmp_path: Path) -> None:
     config = DatasetConfig(uri=str(path))
 
     with pytest.raises(DatasetRejected, match=r"none of its labels .* is one of the classifier's, such as 'x'"):
-        read_aligned(config, str(path), labels=("x", "y"), task=Task.MULTI_LABEL, scratch=tmp_path)
+        read_aligned(config, str(path), labels=("x", "y"), task=Task.MULTI_LABEL, label_required=True, scratch=tmp_path)
     with pytest.raises(DatasetRejected, match="a row has several labels, and the classifier gives one"):
-        read_aligned(config, str(path), labels=("farm", "pets"), task=Task.SINGLE_LABEL, scratch=tmp_path)
+        read_aligned(config, str(path), labels=("farm", "pets"), task=Task.SINGLE_LABEL, label_required=True, scratch=tmp_path)

@@ -10,8 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from model.manifest import Task
+from tests.reading import labels_of, read
+from trainer.config import ConfigRejected, DatasetConfig, load
 from trainer.fetching import fetch
 from trainer.labels import Labelled, read_labels
+from trainer.rejections import DatasetRejected
+from trainer.sources import Loaded, read_aligned, read_test_examples
 from trainer.tables import read_table
 
 MARKS = ("toxic", "rude")
@@ -78,3 +83,141 @@ def test_an_empty_string_says_nothing(tmp_path: Path) -> None:
     pl.DataFrame({"text": ["t"] * 5, "tags": ["a;b", "a", "b", "", None]}).write_csv(tmp_path / "rows.csv")
 
     assert labelled(tmp_path / "rows.csv", "tags").given.tolist() == [True, True, True, False, False]
+
+
+# --- what becomes of them ---
+
+TAGS: list[list[str] | None] = [["a"], ["b"], ["a", "b"], []] * 3 + [[], None]
+ALLOWED = "4 rows of 14 carry no label: a text may have none; set dataset.label_required to true to set such rows aside"
+
+
+def tagged(folder: Path, tags: Sequence[list[str] | None], name: str = "rows.parquet") -> Path:
+    path = folder / name
+    texts = [f"text {at}" for at in range(len(tags))]
+    pl.DataFrame({"text": texts, "tags": pl.Series(tags, dtype=pl.List(pl.String))}).write_parquet(path)
+    return path
+
+
+def read_tags(path: Path, **settings: object) -> Loaded:
+    return read(path, **({"text_columns": ["text"], "label_columns": ["tags"]} | settings))
+
+
+def test_rows_without_a_label_are_examples_and_allow_texts_to_have_none(tmp_path: Path) -> None:
+    loaded = read_tags(tagged(tmp_path, TAGS))
+
+    assert labels_of(loaded).count(set()) == 4
+    assert not loaded.examples.label_required
+    assert loaded.notes == ("1 row without label was set aside", ALLOWED)
+
+
+def test_a_dataset_whose_rows_all_have_a_label_requires_one(tmp_path: Path) -> None:
+    loaded = read_tags(tagged(tmp_path, [["a"], ["b"], ["a", "b"], None] * 3))
+
+    assert loaded.examples.label_required
+    assert loaded.notes == ("3 rows without label were set aside",)
+
+
+def test_rows_without_a_label_are_set_aside_where_one_is_required(tmp_path: Path) -> None:
+    loaded = read_tags(tagged(tmp_path, TAGS), label_required=True)
+
+    assert len(loaded.examples) == 9
+    assert loaded.examples.label_required
+    assert loaded.notes == (
+        "1 row without label was set aside",
+        "4 rows of 14 carry no label: set aside, since dataset.label_required is true",
+    )
+
+
+def test_a_text_may_have_no_label_though_every_row_has_one(tmp_path: Path) -> None:
+    loaded = read_tags(tagged(tmp_path, [["a"], ["b"], ["a", "b"]] * 3), label_required=False)
+
+    assert not loaded.examples.label_required
+    assert loaded.notes == ()
+
+
+def test_rows_whose_labels_are_all_rare_are_left_without_one(tmp_path: Path) -> None:
+    tags: list[list[str] | None] = [["a"], ["b"], []] * 3 + [["rare"], ["a", "rare"]]
+
+    loaded = read_tags(tagged(tmp_path, tags))
+
+    assert labels_of(loaded)[-2:] == [set(), {"a"}]
+    assert "1 row that had no other label was kept as having none" in loaded.notes
+
+
+def test_one_label_is_enough_if_some_texts_lack_it(tmp_path: Path) -> None:
+    loaded = read_tags(tagged(tmp_path, [["a"], []] * 3))
+
+    assert (loaded.examples.labels, loaded.examples.task) == (("a",), Task.MULTI_LABEL)
+
+
+@pytest.mark.parametrize(
+    ("tags", "settings"),
+    [
+        pytest.param([["a"]] * 4, {"label_required": False}, id="one-label-that-all-have"),
+        pytest.param([["a"], []] * 3, {"label_required": True}, id="one-label-and-one-is-required"),
+        pytest.param([[]] * 4, {}, id="no-label-at-all"),
+    ],
+)
+def test_there_has_to_be_something_to_tell_apart(
+    tags: list[list[str] | None], settings: dict[str, object], tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetRejected, match="nothing to tell apart"):
+        read_tags(tagged(tmp_path, tags), **settings)
+
+
+def marked(folder: Path, spam: Sequence[object]) -> Path:
+    path = folder / "spam.csv"
+    pl.DataFrame({"text": [f"text {at}" for at in range(len(spam))], "spam": spam}).write_csv(path)
+    return path
+
+
+def test_one_column_of_marks_is_two_labels_unless_a_text_may_have_none(tmp_path: Path) -> None:
+    path = marked(tmp_path, [1, 0, None, 0, 1, 1, 0])
+    asked = {"text_columns": ["text"], "label_columns": ["spam"]}
+
+    two, one = read(path, **asked), read(path, **asked, label_required=False)
+
+    assert (two.examples.labels, two.examples.task) == (("0", "1"), Task.SINGLE_LABEL)
+    assert two.notes[-1] == (
+        "'0' and '1' are the labels; to train one label 'spam' that a text has or not, set dataset.label_required to false"
+    )
+    assert (one.examples.labels, one.examples.task) == (("spam",), Task.MULTI_LABEL)
+    assert labels_of(one) == [{"spam"}, set(), set(), {"spam"}, {"spam"}, set()]
+
+
+def test_labels_of_which_each_text_has_one_are_required(tmp_path: Path) -> None:
+    pl.DataFrame({"text": ["t"] * 6, "tags": ["good", "bad"] * 3}).write_csv(tmp_path / "rows.csv")
+
+    with pytest.raises(DatasetRejected, match=r"label_required is false and no row has several labels .found 'bad', 'good'."):
+        read_tags(tmp_path / "rows.csv", label_required=False)
+
+
+def test_the_setting_is_auto_true_or_false() -> None:
+    with pytest.raises(ConfigRejected, match=r"dataset.label_required is .maybe.: expected auto, true or false"):
+        load(None, {"dataset.label_required": "maybe"})
+
+
+def test_a_test_set_keeps_its_rows_without_a_label_if_the_classifier_allows_them(tmp_path: Path) -> None:
+    test = tagged(tmp_path, [["a"], [], ["new"]], "test.parquet")
+    found = {}
+    for name, tags in {"allowed": TAGS, "required": [["a"], ["b"]] * 3}.items():
+        path = tagged(tmp_path, tags, f"{name}.parquet")
+        columns = {"text_columns": ["text"], "label_columns": ["tags"]}
+        config = DatasetConfig.model_validate({"uri": path.as_uri(), "test_uri": test.as_uri()} | columns)
+        found[name] = read_test_examples(config, like=read_tags(path).examples, scratch=tmp_path)
+
+    assert labels_of(found["allowed"]) == [{"a"}, set(), set()]
+    assert found["allowed"].notes[-1].endswith("in the 1 row that has no other label it is right to predict none")
+    assert labels_of(found["required"]) == [{"a"}, set()]
+    assert "1 row of 3 carries no label: set aside, since the classifier gives every text a label" in found["required"].notes
+    assert found["required"].notes[-1].endswith("in the 1 row that has no other label whatever is predicted counts as wrong")
+
+
+def test_a_test_set_of_nothing_but_rows_without_a_label_is_one(tmp_path: Path) -> None:
+    path = tagged(tmp_path, [[], []])
+    config = DatasetConfig.model_validate({"uri": path.as_uri(), "text_columns": ["text"], "label_columns": ["tags"]})
+
+    loaded = read_aligned(config, config.uri, labels=("a", "b"), task=Task.MULTI_LABEL, label_required=False, scratch=tmp_path)
+
+    assert loaded.examples.targets.shape == (2, 2)
+    assert loaded.examples.targets.nnz == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,30 @@ def test_every_label_with_three_examples_is_in_every_part(seed: int, labels: int
 
     assert all((part.label_counts() > 0).all() for part in parts_of(parts))
     assert parts.notes == ()
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**31), without=st.integers(3, 200))
+def test_every_part_has_its_share_of_the_texts_without_a_label(seed: int, without: int) -> None:
+    targets = random_targets(np.random.default_rng(seed), 100, 3)
+    examples = replace(examples_with(np.vstack([targets, np.zeros((without, 3), np.int64)])), label_required=False)
+
+    parts = split(examples, np.arange(len(examples)), SplitConfig(), seed=seed, with_test=True)
+
+    found = [int(part.without_label().sum()) for part in parts_of(parts)]
+    assert sum(found) == without
+    assert all(abs(count - share * without) <= 2 for count, share in zip(found, (0.8, 0.1, 0.1), strict=True))
+    assert min(found) >= 1
+    assert all(not part.label_required for part in parts_of(parts))
+
+
+def test_texts_without_a_label_that_cannot_be_in_every_part_are_named() -> None:
+    targets = np.vstack([random_targets(np.random.default_rng(0), 100, 2), np.zeros((5, 2), np.int64)])
+    groups = np.concatenate([np.arange(100), np.full(5, 100)])
+
+    parts = split(replace(examples_with(targets), label_required=False), groups, SplitConfig(), seed=0, with_test=True)
+
+    assert [note for note in parts.notes if "(texts without a label)" in note]
 
 
 @pytest.mark.parametrize(

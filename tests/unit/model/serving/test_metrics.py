@@ -83,6 +83,27 @@ def test_drift_is_reported(tmp_path: Path, registry: CollectorRegistry) -> None:
     assert value(registry, "drift_token_length_psi") > 0.25
 
 
+@pytest.mark.parametrize(
+    ("below", "drifts"), [pytest.param(70, False, id="as-in-the-test"), pytest.param(0, True, id="every-text-has-one-now")]
+)
+def test_texts_without_a_label_are_a_category_of_drift(
+    below: int, drifts: bool, tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    manifest = make_manifest(tmp_path, label_required=False)  # each label for 0.1 of the texts, none for 0.7
+    test = manifest.scores.test.model_copy(update={"texts": 1000})
+    metrics = Metrics(manifest.model_copy(update={"scores": manifest.scores.model_copy(update={"test": test})}), registry)
+    rows = np.full((100, 3), 0.1, np.float32)
+    rows[np.arange(100 - below), np.arange(100 - below) % 3] = 0.9
+    for _ in range(10):
+        metrics.computed([Tokens([1], truncated=False)] * 100, rows, 0.001)
+
+    assert value(registry, "predictor_below_threshold_texts_total") == 10 * below
+    assert (
+        sum(value(registry, "predictor_predicted_labels_total", label=each) or 0 for each in manifest.labels) == 1000 - 10 * below
+    )
+    assert (value(registry, "drift_label_psi") > 0.25) is drifts
+
+
 def test_what_is_told_can_be_written_out(metrics: Metrics, registry: CollectorRegistry) -> None:
     text = generate_latest(registry).decode()
 
