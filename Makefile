@@ -2,10 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# With the hash of every file that may be installed, so that an altered one is refused.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 CODE := labelwright model trainer k8s gateway benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
 CONTROLLER_IMAGE ?= labelwright/controller:dev
+
+# The base image by its digest: make images PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:…
+PYTHON_IMAGE ?=
+BASE := $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test images crds test-cluster bench lock clean
@@ -20,9 +26,9 @@ $(READY): requirements/dev.txt pyproject.toml
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed, found $$($(PYTHON) --version): make PYTHON=python3.11 setup"; exit 1; }
 	@echo "Making .venv (a few minutes where nothing is cached: torch alone is 3 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip sync --quiet --compile-bytecode requirements/dev.txt
-	@$(BIN)/uv pip install --quiet --no-deps --editable .
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(READY) ## train on docstrings, serve, ask: a minute
@@ -38,11 +44,11 @@ check: $(READY) ## linters, types, layers, unit and agreement tests: no network,
 test: check ## check, and the system tests on this machine: train, publish, serve, ask
 	$(BIN)/pytest --quiet tests/system
 
-images: ## build the images with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE= their names)
+images: ## build the images with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE= their names; PYTHON_IMAGE= their base)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }
-	docker build --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
-	docker build --file Dockerfile.train --tag $(TRAINER_IMAGE) .
-	docker build --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
+	docker build $(BASE) --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
+	docker build $(BASE) --file Dockerfile.train --tag $(TRAINER_IMAGE) .
+	docker build $(BASE) --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
 
 crds: $(READY) ## write the CRDs, of the chart and of k8s/manifests, from the types in k8s/controller/resources
 	$(BIN)/python -m k8s.controller.crds
@@ -62,14 +68,14 @@ bench: $(READY) ## measure what the README claims (minutes; DATA= the folder wit
 	$(BIN)/python benchmarks/serving.py
 
 lock: $(READY) ## compile requirements/ anew from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra dev pyproject.toml -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
+	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt \
 	  --extra train --extra hf --extra kaggle pyproject.toml -o requirements/train.txt
 	for purpose in serve controller gateway; do \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
+	  $(COMPILE) --constraint requirements/dev.txt \
 	    --extra $$purpose pyproject.toml -o requirements/$$purpose.txt; done
-	echo torch | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --constraint requirements/dev.txt \
-	  - -o requirements/torch.txt
+	for each in torch uv; do echo $$each | $(COMPILE) --constraint requirements/dev.txt - -o requirements/$$each.txt; done
+	echo 'setuptools>=77' | $(COMPILE) --constraint requirements/dev.txt - -o requirements/build.txt
 
 clean: ## remove what the commands made, but not .venv
 	rm -rf demo models .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

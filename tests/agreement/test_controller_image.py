@@ -40,4 +40,5 @@ def test_what_is_taken_out_of_the_image_is_imported_by_nothing_in_it() -> None:
 def test_the_image_can_be_built_from_what_reaches_the_builder() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
 
-    assert {"!k8s", "!model", "!requirements/controller.txt"} <= set(ignored)
+    copied = {f"!{each}" for each in re.findall(r"^COPY (requirements/\S+) ", DOCKERFILE, re.MULTILINE)}
+    assert {"!k8s", "!model", "!requirements/controller.txt"} | copied <= set(ignored)
