@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from model.artifact import ArtifactRejected
-from model.storage import ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
+from model.printable import printable
+from model.storage import CANNOT_BE_WRITTEN, ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
 from trainer import logs
 from trainer.config import PREFIX, Config, ConfigRejected, environment, load, parse_override
 from trainer.interruption import Terminated
@@ -47,6 +48,9 @@ def failures() -> Iterator[None]:
     except (StorageUnavailable, ConnectionError, TimeoutError) as error:
         raise _with_code(Failure(f"{error}; trying again may help"), TRY_AGAIN) from error
     except OSError as error:
+        if error.errno in CANNOT_BE_WRITTEN or "temporary directory" in str(error):
+            named = f"{error.filename}: " if error.filename else ""
+            raise _with_code(Failure(f"{named}{error.strerror}"), CONFIG_WRONG) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         full = error.filename or tempfile.gettempdir()
@@ -58,6 +62,10 @@ def failures() -> Iterator[None]:
 
 class Failure(click.ClickException):
     """A sentence for people, or a line of JSON where the log is of such."""
+
+    def format_message(self) -> str:
+        """The sentence, on one line, without characters that a terminal obeys."""
+        return printable(self.message)
 
     def show(self, file: Any = None) -> None:
         """As the log is written."""

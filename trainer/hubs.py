@@ -59,6 +59,11 @@ def from_hugging_face(address: str, *, scratch: Path) -> Path:
         loaded = datasets.load_dataset(f"{owner}/{name}", configuration or None, cache_dir=str(folder / "cache"))
     except (FileNotFoundError, ValueError) as error:  # also DatasetNotFoundError and an unknown configuration
         raise DatasetRejected(f"dataset.uri {where!r}: {_first_line(error)}") from error
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        why = "it is a program that makes the dataset, which is never run"
+        raise DatasetRejected(f"dataset.uri {where!r}: {why}; expected files of Parquet, CSV or JSON Lines") from error
     except OSError as error:  # also every error of the connection
         raise StorageUnavailable(f"{where}: {_first_line(error)}") from error
     split = _choose_split(list(loaded), parse_qs(query).get("split", [""])[0], where)

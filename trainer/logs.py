@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal
 
+from model.printable import TextLines
+
 OURS = ("trainer", "model")
 DEEPEST = 8  # levels of a nested field; what is deeper is written as text
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ def configure(format: Literal["text", "json"]) -> None:  # noqa: A002 - the sett
     json: Python's warnings and errors that nothing catches are such lines as well.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if format == "json" else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(JsonLines() if format == "json" else TextLines("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     for package in OURS:
         logging.getLogger(package).setLevel(logging.INFO)

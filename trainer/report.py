@@ -6,6 +6,8 @@ Same version, same test part, same bytes.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,8 +296,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(signed=_signed, duration=_duration, size=_size)
+    environment.filters.update(signed=_signed, duration=_duration, size=_size, csp_hash=_csp_hash)
     return environment
+
+
+def _csp_hash(script: str) -> str:
+    """The source by which a Content-Security-Policy allows this script, as a browser computes it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _signed(value: float) -> str:

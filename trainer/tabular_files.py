@@ -22,7 +22,7 @@ import zstandard
 from numpy.typing import NDArray
 from polars.io.plugins import register_io_source
 
-from model.storage import PART_PREFIX, StorageRejected, StorageUnavailable, local_path, open_store
+from model.storage import PART_PREFIX, StorageRejected, disk_error, local_path, open_store
 from trainer.broken_files import first_line
 from trainer.compressions import NOT_COMPRESSED
 from trainer.config import ConfigRejected
@@ -216,6 +216,6 @@ def _beside(path: Path) -> Path:
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise StorageRejected(f"{path.parent} is no folder that files can be written to: {error.strerror}") from error
     except OSError as error:
-        raise StorageUnavailable(f"{path.parent}: {error.strerror or error}") from error
+        raise disk_error(error, str(path.parent)) from error
     os.close(descriptor)
     return Path(name)

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from model.printable import TextLines
+
 
 class JsonLines(logging.Formatter):
     """A JSON object a line."""
@@ -27,7 +29,7 @@ class JsonLines(logging.Formatter):
 def configure(log_format: str) -> None:
     """For the whole process. log_format: json or text."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if log_format == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setFormatter(JsonLines() if log_format == "json" else TextLines("%(asctime)s %(levelname)-7s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("kopf").setLevel(logging.WARNING)  # of its own work only what is wrong
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # signals are the main thread's

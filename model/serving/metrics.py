@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from model.classifier import Floats, Tokens
 from model.manifest import Manifest
+from model.printable import printable_names
 from model.serving.drift import Baseline
 from model.serving.totals import Seen, Totals
 
@@ -94,7 +95,7 @@ class _Texts(Collector):
 
     def __init__(self, manifest: Manifest, totals: Totals) -> None:
         texts = manifest.scores.test.texts  # the reference is measured on the test part
-        self._names = manifest.labels
+        self._names = printable_names(manifest.labels)
         # Where a text may have no label, having none is one category more.
         self._without = [] if manifest.label_required else [manifest.reference.without_label or 0.0]
         self._labels = Baseline([*manifest.reference.label_rates, *self._without], texts=texts)

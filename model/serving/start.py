@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, fetch, read_manifest
 from model.manifest import Architecture, Manifest
+from model.printable import TextLines
 from model.serving.config import ServingConfig
 from model.serving.signals import end_at_once
 from model.storage import StorageError
@@ -33,7 +34,9 @@ QUIETER = {  # than others, for they say in many lines what one of ours says
 def start(options: Mapping[str, str | float | None]) -> None:
     """Serve as the options say, until SIGTERM or SIGINT. Raises click's exceptions, of which each is one sentence."""
     config = config_of(options)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(TextLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name, level in QUIETER.items():
         logging.getLogger(name).setLevel(level)
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # the SDK's use of it, not ours

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from model.storage.files import FileStore
 from model.storage.objects import (
     ABANDONED_SECONDS,
+    CANNOT_BE_WRITTEN,
     PART_PREFIX,
     ObjectExists,
     ObjectMissing,
@@ -22,11 +23,13 @@ from model.storage.objects import (
     StorageUnavailable,
     StoredObject,
     WriteConflict,
+    disk_error,
 )
 from model.storage.s3 import S3Store
 
 __all__ = [
     "ABANDONED_SECONDS",
+    "CANNOT_BE_WRITTEN",
     "PART_PREFIX",
     "ObjectExists",
     "ObjectMissing",
@@ -37,6 +40,7 @@ __all__ = [
     "StorageUnavailable",
     "StoredObject",
     "WriteConflict",
+    "disk_error",
     "local_path",
     "open_store",
 ]

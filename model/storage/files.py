@@ -18,8 +18,8 @@ from model.storage.objects import (
     ObjectExists,
     ObjectMissing,
     StorageRejected,
-    StorageUnavailable,
     StoredObject,
+    disk_error,
     inside,
     too_large,
     within,
@@ -119,7 +119,5 @@ def _disk_errors(what: str) -> Iterator[None]:
         raise ObjectMissing(f"there is no {what}") from error
     except FileExistsError as error:
         raise ObjectExists(f"{what} exists already") from error
-    except PermissionError as error:
-        raise StorageRejected(f"{what}: {error.strerror}") from error
     except OSError as error:
-        raise StorageUnavailable(f"{what}: {error.strerror or error}") from error
+        raise disk_error(error, what) from error

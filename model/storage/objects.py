@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,10 @@ from typing import Protocol
 PART_PREFIX = ".part-"  # a file that is being written; never listed
 ABANDONED_SECONDS = 3600.0  # a writer that has not written for so long is taken for dead
 CHUNK_BYTES = 2**20
+# What a disk says that will say the same again: it is read-only, it is somebody else's, no file can have that path.
+CANNOT_BE_WRITTEN = frozenset(
+    {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
 
 
 class StorageError(Exception):
@@ -43,6 +48,12 @@ class ObjectTooLarge(StorageError):
 
 class WriteConflict(StorageUnavailable):
     """Another write of the same key is in progress: whether there will be an object is not known."""
+
+
+def disk_error(error: OSError, what: str) -> StorageError:
+    """Return the error as one of ours: whether trying again may help depends on what the disk said of `what`."""
+    said = f"{what}: {error.strerror or error}"
+    return StorageRejected(said) if error.errno in CANNOT_BE_WRITTEN else StorageUnavailable(said)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from model.storage.objects import (
     StorageUnavailable,
     StoredObject,
     WriteConflict,
+    disk_error,
     inside,
     too_large,
     within,
@@ -103,7 +104,7 @@ class S3Store:
                 self._client.download_fileobj(self.bucket, self._key(key), file, Callback=counted)
             part.replace(to)
         except OSError as error:  # of the disk here; what the storage says is no OSError
-            raise StorageUnavailable(f"{to}: {error.strerror or error}") from error
+            raise disk_error(error, str(to)) from error
         finally:
             part.unlink(missing_ok=True)
 

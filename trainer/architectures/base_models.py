@@ -56,9 +56,11 @@ def load(name: str, *, max_length: int, scratch: Path, dropout: float | None = N
     """
     where = locate(name, scratch=scratch)
     with _read(name, "tokenizer"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=True)  # type: ignore[no-untyped-call]
+        tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=True, trust_remote_code=False)  # type: ignore[no-untyped-call]
     with _read(name, "model"):
-        network = AutoModel.from_pretrained(where, config=_with_dropout(where, dropout), dtype=torch.float32)
+        network = AutoModel.from_pretrained(
+            where, config=_with_dropout(where, dropout), dtype=torch.float32, trust_remote_code=False
+        )
     if not tokenizer.is_fast:
         raise _rejected(name, f"its tokenizer, {type(tokenizer).__name__}, has no fast version (a tokenizer.json)")
     if network.config.is_encoder_decoder:
@@ -106,7 +108,7 @@ def _fetch(uri: str, folder: Path) -> Path:
 
 def _with_dropout(where: str, dropout: float | None) -> Any:
     """The model's configuration; each architecture has names of its own for its dropouts, and all hold the word."""
-    config = AutoConfig.from_pretrained(where)
+    config = AutoConfig.from_pretrained(where, trust_remote_code=False)
     for name, value in config.to_dict().items():
         if dropout is not None and "dropout" in name and isinstance(value, float):
             setattr(config, name, dropout)
@@ -114,7 +116,10 @@ def _with_dropout(where: str, dropout: float | None) -> Any:
 
 
 def _check(name: str, network: torch.nn.Module, tokenizer: Tokenizer) -> None:
-    embeddings = network.get_input_embeddings().num_embeddings  # type: ignore[operator]  # transformers has no types
+    try:
+        embeddings = network.get_input_embeddings().num_embeddings  # type: ignore[operator]  # transformers has no types
+    except NotImplementedError as error:
+        raise _rejected(name, f"a {network.config.model_type} has no embeddings of tokens") from error  # type: ignore[union-attr]
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if largest >= embeddings:
         raise _rejected(name, f"its tokenizer gives ids up to {largest}, its model knows {embeddings}: they do not fit")
@@ -140,6 +145,8 @@ def _read(name: str, part: str) -> Iterator[None]:
         yield
     except Exception as error:  # a broken folder leads transformers to any exception there is
         why = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+        if "trust_remote_code" in str(error):
+            raise _rejected(name, f"its {part} needs program code that comes with it, which is never run") from error
         if "connect to" in why and not HF_HUB_OFFLINE:
             raise StorageUnavailable(f"training.base_model {name!r} cannot be fetched from the hub: {why}") from error
         raise _rejected(name, f"its {part} cannot be read: {why}") from error

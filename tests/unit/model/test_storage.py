@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -166,6 +167,30 @@ def test_a_write_that_finds_no_room_leaves_the_object_as_it_was(tmp_path: Path) 
     assert said.stdout.splitlines() == [f"{store.uri}a: File too large"] * 2
     assert store.read("a") == b"before"
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        pytest.param(errno.EROFS, StorageRejected, id="read-only"),
+        pytest.param(errno.EACCES, StorageRejected, id="of-somebody-else"),
+        pytest.param(errno.ENAMETOOLONG, StorageRejected, id="name-too-long"),
+        pytest.param(errno.ENOTDIR, StorageRejected, id="below-a-file"),
+        pytest.param(errno.ENOSPC, StorageUnavailable, id="full"),
+        pytest.param(errno.EIO, StorageUnavailable, id="broken"),
+    ],
+)
+def test_what_a_disk_says_decides_whether_trying_again_may_help(
+    number: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(number, os.strerror(number), "/somewhere")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)  # tests may run as root, whom no permission stops
+
+    with pytest.raises(kind, match=os.strerror(number)) as failed:
+        open_store(str(tmp_path)).write("a", b"content")
+    assert type(failed.value) is kind
 
 
 def test_a_full_disk_is_reported_as_something_that_may_pass(tmp_path: Path) -> None:

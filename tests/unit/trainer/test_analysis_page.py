@@ -136,6 +136,7 @@ def test_texts_and_labels_are_shown_and_never_obeyed(tmp_path: Path) -> None:
     for shown in ("<script>alert(1)</script>", '" onload="x" & co', "機械学習", "עברית", "🚀 with NUL and bell", "{{ 7 * 7 }}"):
         assert shown in page.text
     assert "<script" not in html
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">" in html
 
 
 @pytest.mark.parametrize("case", [several_labels, one_label], ids=["several", "one"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -233,6 +236,24 @@ def test_the_page_is_whole_and_fetches_nothing(case: Case, tmp_path: Path) -> No
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert "@import" not in html
     assert "url(http" not in html
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.replace("_", "-"))
+def test_the_page_allows_its_own_script_by_its_hash_and_no_other(case: Case, tmp_path: Path) -> None:
+    html = written(tmp_path, *case())
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    policy = dict(each.strip().split(" ", 1) for each in content_security_policy(html).split(";"))
+
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.pop("script-src") == f"'sha256-{digest}'"
+    assert policy == {
+        "default-src": "'none'", "style-src": "'unsafe-inline'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"
+    }  # fmt: skip
+
+
+def content_security_policy(html: str) -> str:
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+    return str(policy)
 
 
 def test_what_a_plot_refers_to_is_in_the_page_once(page: Page) -> None:

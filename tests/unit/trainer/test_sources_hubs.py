@@ -61,6 +61,15 @@ def test_a_split_that_is_not_there_is_refused_with_those_that_are(hub: Path) -> 
         read(hub, uri="hf://owner/name?split=dev")
 
 
+def test_a_dataset_that_is_a_program_is_refused_and_not_run(hub: Path) -> None:
+    (hub / "name.py").write_text(f"open({str(hub / 'executed')!r}, 'w')")
+
+    with pytest.raises(DatasetRejected, match="it is a program that makes the dataset, which is never run"):
+        read(hub, uri="hf://owner/name")
+
+    assert not (hub / "executed").exists()
+
+
 def test_a_hub_that_does_not_answer_may_be_asked_again(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import json
 import shutil
 from pathlib import Path
 
@@ -64,6 +66,12 @@ def test_a_model_with_a_decoder_is_refused(bert: Path, tmp_path: Path) -> None:
         load(str(bert), tmp_path)
 
 
+def test_a_model_that_reads_no_words_is_refused(bert: Path, tmp_path: Path) -> None:
+    (bert / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(ConfigRejected, match="a clip has no embeddings of tokens"):
+        load(str(bert), tmp_path)
+
+
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     short = write_tiny_bert(tmp_path / "short", embeddings=len(VOCABULARY) - 2)
     with pytest.raises(ConfigRejected) as refused:
@@ -95,6 +103,31 @@ def test_a_tokenizer_without_a_fast_version_is_refused(bert: Path, tmp_path: Pat
     (bert / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
     with pytest.raises(ConfigRejected, match="has no fast version"):
         load(str(bert), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        pytest.param("config.json", {"model_type": "theirs", "auto_map": {"AutoConfig": "code.Theirs"}}, id="model"),
+        pytest.param(
+            "tokenizer_config.json",
+            {"tokenizer_class": "Theirs", "auto_map": {"AutoTokenizer": ["code.Theirs", "code.Theirs"]}},
+            id="tokenizer",
+        ),
+    ],
+)
+def test_a_base_model_that_brings_its_own_code_is_refused_and_nobody_is_asked(
+    file: str, settings: dict[str, object], bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = json.loads((bert / file).read_text()) if (bert / file).exists() else {}
+    (bert / file).write_text(json.dumps(known | settings))
+    (bert / "code.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\nclass Theirs: ...")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))  # who is asked says yes
+
+    with pytest.raises(ConfigRejected, match=r"needs program code that comes with it, which is never run"):
+        load(str(bert), tmp_path / "scratch")
+
+    assert not (tmp_path / "executed").exists()
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:

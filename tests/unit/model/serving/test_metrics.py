@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from model.classifier import Tokens
 from model.serving.metrics import Metrics
@@ -62,6 +63,25 @@ def test_a_batch_is_counted(metrics: Metrics, registry: CollectorRegistry) -> No
     assert value(registry, "drift_window_texts") == 3
     assert value(registry, "drift_unknown_token_share") == 0.25
     assert value(registry, "drift_reference_unknown_token_share") == 0.2
+
+
+def test_a_labels_name_acts_on_no_terminal_and_makes_no_line(tmp_path: Path, registry: CollectorRegistry) -> None:
+    names = ("a\x1b[2J\nlabelwright_forged 1\r", "a\\x1b[2J\\nlabelwright_forged 1\\r", "b\u202e")
+    manifest = make_manifest(tmp_path)
+    assert len(manifest.labels) == len(names)
+    Metrics(manifest.model_copy(update={"labels": names}), registry)
+
+    text = generate_latest(registry).decode()
+
+    assert not [each for each in text if not each.isprintable() and each != "\n"]
+    assert not [line for line in text.splitlines() if line.startswith("labelwright_forged")]
+    found = {
+        each.labels["label"]
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+        if "label" in each.labels
+    }
+    assert len(found) == len(names)
 
 
 def test_every_series_is_there_from_the_start(metrics: Metrics, registry: CollectorRegistry) -> None:

@@ -1,0 +1,49 @@
+"""Text from elsewhere on a terminal or in a log: label names, column names and error messages are whatever a dataset holds."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+
+# Control characters of C0 and C1, separators of lines, marks that turn the direction of writing, and halves of pairs.
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: str) -> str:
+    """Return the text on one line, without a character that a terminal obeys: each is shown as \\n, \\x1b or \\u202e."""
+    return _ACTING.sub(lambda found: _escape(found[0]), text)
+
+
+def printable_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return each name as `printable` does. Names that would become equal are told apart by a number."""
+    found: dict[str, None] = {}
+    for name in names:
+        shown, times = printable(name), 1
+        while shown in found:
+            times += 1
+            shown = f"{printable(name)} ({times})"
+        found[shown] = None
+    return tuple(found)
+
+
+class TextLines(logging.Formatter):
+    """A record as one line for people, in which nothing from elsewhere acts on the terminal or looks like a record.
+
+    Only a traceback has several lines; they are indented.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+        """Return the line, without a traceback."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the base class's name
+        """Return the traceback."""
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return _NAMES.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
