@@ -9,15 +9,39 @@ import uuid
 from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from k8s.controller import logs
 from k8s.controller.builders.training_job import Images
 from k8s.controller.cluster import ClusterError, from_environment
 from k8s.controller.leader import Candidate, Lease, lead
+from k8s.controller.policy import Policy
 from k8s.controller.prometheus import GATEWAY, Prometheus
+from k8s.controller.resources import ResourcesSpec
 from k8s.controller.running import Controller
 
 LEASE = "labelwright-controller"
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them; no name at all is none."""
+
+    name = "names"
+
+    def convert(self, value: str, *_: Any) -> tuple[str, ...]:
+        return tuple(each.strip() for each in value.split(",") if each.strip())
+
+
+class Resources(click.ParamType[ResourcesSpec]):
+    """What a container asks of its node, as JSON."""
+
+    name = "json"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> ResourcesSpec:
+        try:
+            return ResourcesSpec.model_validate_json(value)
+        except ValidationError as error:
+            self.fail(f'{value!r}: {error.errors()[0]["msg"]}; expected such as {{"limits": {{"cpu": "1"}}}}', param, ctx)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LABELWRIGHT_CONTROLLER"})
@@ -35,6 +59,22 @@ LEASE = "labelwright-controller"
     default=GATEWAY,
     show_default=True,
     help="The label `job` of what counts corrections, a regular expression: what another job says of them is not believed.",
+)
+@click.option(
+    "--allowed-secrets",
+    type=Names(),
+    help="Names of Secrets that TextClassifiers may use, with commas; a * at the end stands for any ending. Without it: any.",
+)
+@click.option("--allowed-service-accounts", type=Names(), help="The same of ServiceAccounts.")
+@click.option(
+    "--placement/--no-placement",
+    default=True,
+    show_default=True,
+    help="Whether TextClassifiers may choose nodes, by nodeSelector and tolerations.",
+)
+@click.option("--training-resources", type=Resources(), help="Requests and limits of trainings that ask for nothing, as JSON.")
+@click.option(
+    "--job-resources", type=Resources(), help="Requests and limits of Jobs that look at datasets or delete versions, as JSON."
 )
 @click.option("--metrics-port", type=int, default=8080, show_default=True, help="Of /metrics and /healthz.")
 @click.option(
@@ -56,12 +96,14 @@ def main(
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
-    images = Images(options["trainer_image"], options["predictor_image"], options["pull_policy"])
+    given = {name: options[name] for name in ("training_resources", "job_resources") if options[name] is not None}
+    images = Images(options["trainer_image"], options["predictor_image"], options["pull_policy"], **given)
+    policy = Policy(options["allowed_secrets"], options["allowed_service_accounts"], options["placement"])
     try:
         cluster = from_environment(threads=options["threads"] + 1)
         url, gateway = options["prometheus_url"], options["prometheus_gateway_job"]
         measurements = Prometheus(url, gateway=gateway) if url else None
-        controller = Controller(cluster, images, measurements=measurements, threads=options["threads"])
+        controller = Controller(cluster, images, policy, measurements=measurements, threads=options["threads"])
         with controller.telling(options["metrics_port"]):
             if leader_election_namespace is None:
                 return controller.work(namespaces, stop)

@@ -18,6 +18,8 @@ STUCK = {
     "InvalidImageName",
     "ErrImageNeverPull",
 }
+UNPULLED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+PULLING = 300.0  # seconds in which an image can be pulled: a registry that is away for a moment is no reason to give up
 PATIENCE = 20.0  # seconds in which a Job gets its Pod
 LONGEST = 2000  # characters of a condition's message
 
@@ -123,8 +125,7 @@ def last_end(pods: list[Document]) -> str | None:
 def trouble(pods: list[Document]) -> str | None:
     """Why a Pod does not start, in the words of the node or the scheduler."""
     for pod in pods:
-        status = pod.get("status", {})
-        for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        for container in _containers(pod):
             waiting = container.get("state", {}).get("waiting", {})
             if waiting.get("reason") in STUCK:
                 return f"{waiting['reason']}: {waiting.get('message', '')}"
@@ -134,6 +135,28 @@ def trouble(pods: list[Document]) -> str | None:
         if scheduled.get("status") == "False":
             return f"{scheduled.get('reason')}: {scheduled.get('message', '')}"
     return None
+
+
+def unpulled(pods: list[Document], *, now: datetime) -> float | None:
+    """For how many seconds a node has been trying to pull the image of one of these Pods in vain; None: none has to."""
+    waiting = [pod for pod in pods if any(_waits_for_an_image(each) for each in _containers(pod))]
+    began = [str(pod["status"].get("startTime") or pod["metadata"]["creationTimestamp"]) for pod in waiting]
+    return max(((now - parse_time(each)).total_seconds() for each in began), default=None)
+
+
+def image_of(job: Document) -> str | None:
+    """The image that a Job of ours was made with."""
+    containers = ((job.get("spec") or {}).get("template") or {}).get("spec", {}).get("containers") or ()
+    return next((each.get("image") for each in containers), None)
+
+
+def _containers(pod: Document) -> list[Document]:
+    status = pod.get("status", {})
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _waits_for_an_image(container: Document) -> bool:
+    return container.get("state", {}).get("waiting", {}).get("reason") in UNPULLED
 
 
 def no_pod(job: Document, pods: list[Document], *, perhaps: str, now: datetime) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from k8s.controller.applied import Applied
@@ -15,15 +15,18 @@ from k8s.controller.builders.training_job import Images
 from k8s.controller.cluster import Cluster, Refused, Unavailable
 from k8s.controller.decisions.classifier import decide
 from k8s.controller.decisions.deletion import GOING, let_go, released
-from k8s.controller.decisions.run import decide_run
+from k8s.controller.decisions.run import SeenRun, decide_run
+from k8s.controller.decisions.seen import Seen, predictor_image, served_uri
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.events import events
 from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document, kind_of
 from k8s.controller.metrics import Metrics
 from k8s.controller.observe import Observer
+from k8s.controller.policy import Policy
 from k8s.controller.queue import Key
 from k8s.controller.resources import SpecRejected
-from k8s.controller.status import refused, rejected, tell
+from k8s.controller.status import not_allowed, refused, rejected, tell
+from k8s.controller.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class Reconciler:
     applied: Applied
     now: Callable[[], datetime]
     record: Callable[[Document], None] | None = None
+    policy: Policy = field(default_factory=Policy)
+    turns: Turns = field(default_factory=Turns)
 
     def reconcile(self, key: Key) -> float | None:
         """Look at the object and do what it needs. After how many seconds to look again, if nothing happens before.
@@ -50,6 +55,7 @@ class Reconciler:
         if document is None:
             if kind is TEXT_CLASSIFIER:
                 self.metrics.forget(key.namespace, key.name)
+                self.turns.give_back((key.namespace, key.name))
             return None
         try:
             plan = self._plan(document)
@@ -80,11 +86,31 @@ class Reconciler:
     def _plan(self, document: Document) -> Plan:
         try:
             if document["kind"] == TRAINING_RUN.kind:
-                return decide_run(self.observer.run(document, self.now()), self.images)
+                return self._plan_run(self.observer.run(document, self.now()))
             seen = self.observer.classifier(document, self.now())
         except SpecRejected as error:
             return Plan(status=rejected(document, str(error), self.now()))
-        return let_go(seen, self.images) if "deletionTimestamp" in document["metadata"] else decide(seen, self.images)
+        goes = "deletionTimestamp" in document["metadata"]
+        uses = not goes or seen.spec.storage.deletion_policy == "Delete"
+        if uses and (why := self.policy.refuses(seen.spec)):
+            return Plan(status=not_allowed(document, why, self.now()))
+        return let_go(seen, self.images) if goes else decide(replace(seen, waits=self._waits(seen)), self.images)
+
+    def _plan_run(self, seen: SeenRun) -> Plan:
+        """What has begun goes on, though it would not be allowed any more."""
+        why = self.policy.refuses(seen.spec)
+        if why and seen.job is None and "startedAt" not in seen.status and not seen.is_going:
+            return Plan(status=not_allowed(seen.run, why, self.now()))
+        return decide_run(seen, self.images)
+
+    def _waits(self, seen: Seen) -> bool:
+        """Whether another image of the predictor is not for this classifier yet."""
+        key, image = (seen.classifier["metadata"]["namespace"], seen.name), predictor_image(seen.deployment)
+        if image is not None and image != self.images.predictor:
+            return not self.turns.take(key)
+        if image is None or served_uri(seen.deployment) is not None:
+            self.turns.give_back(key)
+        return False
 
     def _do(self, step: Step) -> None:
         match step:

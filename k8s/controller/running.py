@@ -16,6 +16,7 @@ from k8s.controller.builders.training_job import Images
 from k8s.controller.cluster import KubernetesCluster
 from k8s.controller.metrics import Metrics, serve
 from k8s.controller.observe import Observer
+from k8s.controller.policy import Policy
 from k8s.controller.probe import HttpProbe
 from k8s.controller.prometheus import Measurements
 from k8s.controller.queue import WorkQueue
@@ -29,14 +30,16 @@ log = logging.getLogger(__name__)
 class Controller:
     """Its parts, put together. measurements: none where drift and corrections are not measured."""
 
-    def __init__(self, cluster: KubernetesCluster, images: Images, *, measurements: Measurements | None, threads: int) -> None:
+    def __init__(
+        self, cluster: KubernetesCluster, images: Images, policy: Policy, *, measurements: Measurements | None, threads: int
+    ) -> None:
         self._cluster = cluster
         self._queue, self._applied, self._registry = WorkQueue(threads=threads), Applied(), CollectorRegistry()
         metrics = Metrics(self._registry, waiting=lambda: len(self._queue))
         observer = Observer(cluster, HttpProbe(), measurements)
         self._recorder = Recorder(cluster)
         reconciler = Reconciler(
-            cluster, observer, images, metrics, self._applied, now=lambda: datetime.now(UTC), record=self._recorder
+            cluster, observer, images, metrics, self._applied, now=lambda: datetime.now(UTC), record=self._recorder, policy=policy
         )
         self._workers = Workers(self._queue, reconciler.reconcile, metrics, threads=threads)
 

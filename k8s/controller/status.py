@@ -11,12 +11,18 @@ from k8s.controller.kinds import TEXT_CLASSIFIER, Document, Kind
 from k8s.controller.metrics import Facts, Metrics
 from k8s.controller.objects import conditioned, is_true
 
+FOR_GOOD = {"SpecRejected", "NotAllowed"}  # until the spec is another
 SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # that which was refused
 
 
 def rejected(document: Document, message: str, now: datetime) -> Document:
     """Of an object whose spec cannot be read: of another release, since the API server has let it in."""
     return _degraded(document, document.get("status") or {}, reason="SpecRejected", message=message, now=now)
+
+
+def not_allowed(document: Document, message: str, now: datetime) -> Document:
+    """Of an object that asks for what this controller is told not to give: nothing is done for it, and what is served stays."""
+    return _degraded(document, document.get("status") or {}, reason="NotAllowed", message=message, now=now)
 
 
 def refused(document: Document, message: str, now: datetime, *, planned: Document | None = None) -> Document:
@@ -34,13 +40,13 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
     if document["kind"] != TEXT_CLASSIFIER.kind:
         if status.get("state") in FINAL:
             return status  # what came of it stays
-        state = "Failed" if reason == "SpecRejected" else status.get("state", "Pending")
+        state = "Failed" if reason in FOR_GOOD else status.get("state", "Pending")
         found = {"state": state, "message": message, "trouble": message, "observedGeneration": generation}
         return {**status, **found}
     found = conditioned(document, "Degraded", "True", reason, message, now=now)  # by what is written, not by what was planned
     others = [each for each in status.get("conditions") or () if each["type"] != "Degraded"]
-    state = "Invalid" if reason == "SpecRejected" else "Degraded"
-    read = {"observedGeneration": generation} if reason == "SpecRejected" else {}  # else by whoever has decided by it
+    state = "Invalid" if reason in FOR_GOOD else "Degraded"
+    read = {"observedGeneration": generation} if reason in FOR_GOOD else {}  # else by whoever has decided by it
     return {**status, **read, "state": state, "conditions": [*others, found]}
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from k8s.controller.__main__ import main as controller
+from k8s.controller.builders.training_job import Images
 from k8s.controller.kinds import CRD, KINDS, LEASE, SERVICE_ACCOUNT
 from tests.cluster.namespace import Document, Namespace
 
@@ -138,6 +139,16 @@ SEEN: dict[str, tuple[Any, Any]] = {
     "prometheus.secretName": ("theirs", lambda them: prometheus(them) == {"name": "theirs", "key": "url"}),
     "prometheus.secretKey": (None, None),  # not without the Secret: below
     "prometheus.gatewayJob": ("monitoring/gateway", lambda them: options(them)["prometheus_gateway_job"] == "monitoring/gateway"),
+    "tenancy.secretNames": (["s", "team-*"], lambda them: options(them)["allowed_secrets"] == ("s", "team-*")),
+    "tenancy.serviceAccountNames": ([], lambda them: options(them)["allowed_service_accounts"] == ()),
+    "tenancy.placement": (False, lambda them: options(them)["placement"] is False),
+    "resources": (
+        {"trainings": {"limits": {"cpu": "4"}}, "jobs": {"limits": {"cpu": "2"}}},
+        lambda them: (
+            (options(them)["training_resources"].limits, options(them)["job_resources"].limits)
+            == ({"cpu": "4"}, {"cpu": "2", "memory": "1Gi"})
+        ),
+    ),
     "controller.replicas": (2, lambda them: one(them, "Deployment")["spec"]["replicas"] == 2),
     "controller.watch.namespaces": (["a", "b"], lambda them: options(them)["namespaces"] == ("a", "b")),
     "controller.watch.allNamespaces": (True, lambda them: options(them)["all_namespaces"]),
@@ -196,6 +207,19 @@ def test_a_secret_of_somebody_else_holds_the_address_of_prometheus() -> None:
     assert all(each["kind"] != "Secret" for each in documents)
 
 
+def test_unless_told_otherwise_any_secret_and_node_may_be_used() -> None:
+    found = options(rendered())
+
+    assert (found["allowed_secrets"], found["allowed_service_accounts"], found["placement"]) == (None, None, True)
+
+
+def test_what_containers_ask_of_nodes_is_what_the_controller_asks_by_itself() -> None:
+    found = options(rendered())
+
+    assert found["training_resources"] == Images("", "").training_resources
+    assert found["job_resources"] == Images("", "").job_resources
+
+
 def test_no_right_of_the_release_is_one_of_the_clusters_own_roles() -> None:
     for values in ({}, {"controller.watch.allNamespaces": True}):
         documents = rendered(**values)
@@ -224,6 +248,7 @@ def test_a_service_account_of_somebody_else_gets_the_roles() -> None:
         pytest.param(
             {"controller.watch.namespaces": ["a"], "controller.watch.allNamespaces": True}, "controller/watch", id="some-and-all"
         ),
+        pytest.param({"tenancy.secretNames": ["a*b"]}, "tenancy/secretNames", id="pattern"),
         pytest.param({"controller.watch.namespaces": ["Not_One"]}, "controller/watch/namespaces", id="namespace"),
     ],
 )

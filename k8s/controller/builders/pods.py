@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from k8s.controller.kinds import Document
-from k8s.controller.resources import ResourcesSpec, StorageSpec
+from k8s.controller.resources import ResourcesSpec, StorageSpec, TolerationSpec
 
 USER = 65532
 RESULT = "/dev/termination-log"
@@ -44,6 +44,15 @@ def requested(resources: ResourcesSpec) -> Document:
     """As a container has it, {} if nothing is asked for."""
     asked = {"requests": resources.requests, "limits": resources.limits}
     return {name: quantities for name, quantities in asked.items() if quantities}
+
+
+def place(node_selector: dict[str, str], tolerations: tuple[TolerationSpec, ...]) -> Document:
+    """Return on which nodes a Pod may run, as its spec says it; {} for any."""
+    wanted: Document = {
+        "nodeSelector": dict(node_selector),
+        "tolerations": [each.model_dump(by_alias=True, exclude_none=True) for each in tolerations],
+    }
+    return {name: value for name, value in wanted.items() if value}
 
 
 def container(name: str, image: str, *, args: list[str], env: list[Document], storage: StorageSpec, **more: Any) -> Document:

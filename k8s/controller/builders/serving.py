@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from k8s.controller import names
-from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, arguments, key_env, keys_from, requested
+from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, arguments, key_env, keys_from, place, requested
 from k8s.controller.builders.training_job import Images
 from k8s.controller.kinds import Document
 from k8s.controller.objects import owner
@@ -11,6 +11,7 @@ from k8s.controller.resources import ServingSpec, StorageSpec, TextClassifierSpe
 
 PORT = 8080
 GRPC = 8081
+SERVER = "kserve-container"  # as KServe expects its name
 MODELS = "/mnt/models"
 VERSION = "version"  # the volume that it is fetched into
 # By this name KServe knows its own downloader: where there is one of the name, it adds none.
@@ -41,7 +42,7 @@ def serving_runtime(classifier: Document, images: Images) -> Document:
 def _container(images: Images) -> Document:
     ready = {"path": "/v2/models/{{.Name}}/ready", "port": PORT}
     return {
-        "name": "kserve-container",
+        "name": SERVER,
         "image": images.predictor,
         "imagePullPolicy": images.pull_policy,
         "args": ["--model_name={{.Name}}", f"--model_dir={MODELS}", f"--http_port={PORT}", f"--grpc_port={GRPC}"],
@@ -93,6 +94,7 @@ def inference_service(classifier: Document, spec: TextClassifierSpec, images: Im
                 **_account(spec.storage),
                 "automountServiceAccountToken": False,  # the predictor asks Kubernetes nothing
                 **_replicas(serving),
+                **place(serving.node_selector, serving.tolerations),
                 "securityContext": NOT_ROOT,
                 "initContainers": [_downloader(spec.storage, images, uri=uri)],
                 "model": model,

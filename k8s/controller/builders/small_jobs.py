@@ -11,7 +11,6 @@ from k8s.controller.resources import TextClassifierSpec
 
 TIMEOUT = 3600  # seconds
 KEPT = 3600
-RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 
 
 def dataset_check(classifier: Document, spec: TextClassifierSpec, images: Images, *, slot: int) -> Document:
@@ -19,8 +18,8 @@ def dataset_check(classifier: Document, spec: TextClassifierSpec, images: Images
     settings = {"LABELWRIGHT__DATASET__URI": spec.dataset.uri, "LABELWRIGHT__DATASET__TEST_URI": spec.dataset.test_uri}
     env = pods.variables({name: plain(value) for name, value in settings.items() if value is not None})
     container = pods.container(
-        "fingerprint", images.trainer, args=["fingerprint"], env=env, storage=spec.storage, resources=RESOURCES,
-        imagePullPolicy=images.pull_policy,
+        "fingerprint", images.trainer, args=["fingerprint"], env=env, storage=spec.storage,
+        resources=pods.requested(images.job_resources), imagePullPolicy=images.pull_policy,
     )  # fmt: skip
     return _job(
         classifier, spec, container, name=names.check_name(classifier["metadata"]["name"], slot), component="dataset-check"
@@ -32,14 +31,20 @@ def prune(classifier: Document, spec: TextClassifierSpec, images: Images, *, ver
     name = classifier["metadata"]["name"]
     args = ["prune", "--output-dir", spec.storage.uri, "--name", name, *(versions or ("--all",))]
     container = pods.container(
-        "prune", images.trainer, args=args, env=[], storage=spec.storage, resources=RESOURCES, imagePullPolicy=images.pull_policy
+        "prune",
+        images.trainer,
+        args=args,
+        env=[],
+        storage=spec.storage,
+        resources=pods.requested(images.job_resources),
+        imagePullPolicy=images.pull_policy,
     )
     return _job(classifier, spec, container, name=names.prune_name(name, versions), component="prune")
 
 
 def _job(classifier: Document, spec: TextClassifierSpec, container: Document, *, name: str, component: str) -> Document:
     labels = names.labels(component, classifier=classifier["metadata"]["name"])
-    metadata = classifier["metadata"]
+    metadata, place = classifier["metadata"], pods.place(spec.serving.node_selector, spec.serving.tolerations)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -55,6 +60,9 @@ def _job(classifier: Document, spec: TextClassifierSpec, container: Document, *,
             "ttlSecondsAfterFinished": KEPT,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": pods.fail_at_once()},
-            "template": {"metadata": {"labels": labels}, "spec": pods.pod(container, storage=spec.storage, scratch="20Gi")},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),
+            },
         },
     }

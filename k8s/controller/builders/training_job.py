@@ -11,7 +11,7 @@ from k8s.controller import names
 from k8s.controller.builders import pods
 from k8s.controller.kinds import Document
 from k8s.controller.objects import owner
-from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec, parse_duration
+from k8s.controller.resources import GateSpec, ResourcesSpec, TrainingRunSpec, TrainingSpec, parse_duration
 
 PORT = 29400  # where the Pods of one training meet
 METRICS = 8080
@@ -20,13 +20,21 @@ SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
 
 
+# Set aside for a training whose spec asks for nothing; what it may take at most, the dataset decides.
+TRAINING_RESOURCES = ResourcesSpec(requests={"cpu": "500m", "memory": "1Gi"})
+# A limit of CPUs, too: where a quota has one, a Pod without is refused.
+JOB_RESOURCES = ResourcesSpec(requests={"cpu": "100m", "memory": "128Mi"}, limits={"cpu": "1", "memory": "1Gi"})
+
+
 @dataclass(frozen=True)
 class Images:
-    """What is run."""
+    """What is run, and what it asks of its node: a training whose spec says nothing of it, and every Job of a minute."""
 
     trainer: str
     predictor: str
     pull_policy: str = "IfNotPresent"
+    training_resources: ResourcesSpec = TRAINING_RESOURCES
+    job_resources: ResourcesSpec = JOB_RESOURCES
 
 
 def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Document:
@@ -42,12 +50,11 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
         storage=spec.storage,
         imagePullPolicy=images.pull_policy,
         ports=[{"name": "metrics", "containerPort": METRICS}],
-        resources=pods.requested(training.resources),
+        resources=pods.requested(training.resources) or pods.requested(images.training_resources),
     )
     scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS), "prometheus.io/path": "/metrics"}
     place: Document = {
-        "nodeSelector": training.node_selector,
-        "tolerations": [each.model_dump(by_alias=True, exclude_none=True) for each in training.tolerations],
+        **pods.place(training.node_selector, training.tolerations),
         # For a last checkpoint, which is uploaded before it ends.
         "terminationGracePeriodSeconds": 180,
     }

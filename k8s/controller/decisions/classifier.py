@@ -20,6 +20,7 @@ from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.objects import format_time
 from k8s.controller.schedules import ScheduleRejected
 
+WAITS = 15.0  # seconds until it is seen again whether the others have the new image
 MEASURE = 60.0  # seconds between two questions to Prometheus
 LOOK_AGAIN = 1800.0  # seconds, where nothing is expected: what an event was lost about is found then
 
@@ -32,7 +33,7 @@ def decide(seen: Seen, images: Images) -> Plan:
     canary = seen.spec.serving.rollout.strategy == "canary"
     rollout = _as_it_is(seen) if canary and not seen.status.get("rollout") else roll_out(seen)
     checked = Checked(seen.status.get("dataset")) if rejected else check(seen, images)
-    steps, active = ((), _active(seen)) if rejected else _train(seen, rollout)
+    steps, active = ((), _active(seen)) if rejected else _train(seen, rollout, images)
     kept = keep(seen, images, in_use=_in_use(seen, rollout))
     facts = Facts(seen, rollout, active, problems(seen, rejected, rollout, checked, active=active, pruning=kept.problem))
     status = _status(facts, checked, next((each for each in steps if isinstance(each, Create)), None))
@@ -74,6 +75,8 @@ def _finalizers(seen: Seen) -> list[str] | None:
 def _serve(seen: Seen, rollout: RollOut, images: Images) -> tuple[Step, ...]:
     if rollout.uri is None or seen.taken or seen.unserved:
         return ()
+    if seen.waits and rollout.uri == seen.uri and seen.status.get("observedGeneration") == seen.generation:
+        return ()  # others get the new image first
     runtime = Apply(serving_runtime(seen.classifier, images))
     if seen.service is not None and rollout.uri == seen.uri and not names.lies_in(rollout.uri, seen.spec.storage.uri):
         return (runtime,)  # what lies in a storage of before is fetched with the keys of before
@@ -87,7 +90,7 @@ def _active(seen: Seen) -> Run | None:
     return next((run for run in waiting if run.name == noted), waiting[0] if waiting else None)
 
 
-def _train(seen: Seen, rollout: RollOut) -> tuple[tuple[Step, ...], Run | None]:
+def _train(seen: Seen, rollout: RollOut, images: Images) -> tuple[tuple[Step, ...], Run | None]:
     """One run at a time. One that trains what is no longer asked for is stopped; the next begins when it is."""
     active, asked = _active(seen), asked_for(seen.classifier)
     if active is not None:
@@ -98,7 +101,7 @@ def _train(seen: Seen, rollout: RollOut) -> tuple[tuple[Step, ...], Run | None]:
     newest = seen.newest
     refused = newest is not None and newest.state == "Rejected" and newest.asks_for_the_same(asked)
     judged_anew = _judge_by_this(seen, newest) if newest is not None and refused else ()
-    trigger = None if seen.spec.suspend else triggers.due(seen)
+    trigger = None if seen.spec.suspend else triggers.due(seen, images.trainer)
     if trigger is None:
         return judged_anew, None
     going = {"version": rollout.version, "uri": rollout.uri} if rollout.version else None
@@ -183,6 +186,8 @@ def _again(seen: Seen, rollout: RollOut, checked: Checked, kept: Kept) -> float:
     """When the time alone may have changed what is to be done."""
     waits = [LOOK_AGAIN]
     waits += [each for each in (rollout.again, checked.again, kept.again) if each is not None]
+    if seen.waits:
+        waits.append(WAITS)
     if seen.pods:  # of what becomes of them nobody tells
         waits.append(LATE)
     wanted = seen.spec.triggers

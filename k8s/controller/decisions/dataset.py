@@ -11,7 +11,7 @@ from k8s.controller.decisions.seen import Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Step
 from k8s.controller.decisions.wording import of_small_jobs
 from k8s.controller.kinds import JOB, Document
-from k8s.controller.objects import condition, ended, parse_time, results, trouble
+from k8s.controller.objects import PULLING, condition, ended, format_time, image_of, parse_time, results, trouble, unpulled
 from k8s.controller.resources import TextClassifierSpec, parse_duration
 
 
@@ -32,6 +32,8 @@ def check(seen: Seen, images: Images) -> Checked:
         return Checked(None, tuple(Delete(JOB, each.job) for each in jobs))
     note = _still_true(seen, dict(seen.status.get("dataset") or {}))
     going = [each for each in jobs if ended(each.job) is None]
+    if going and (unmade := _without_image(seen, going, images, note)):
+        return unmade
     if going:
         problem = trouble([pod for each in going for pod in each.pods])
         return Checked({**note, "message": of_small_jobs(problem, seen.spec)} if problem else note or None, again=15.0)
@@ -42,6 +44,18 @@ def check(seen: Seen, images: Images) -> Checked:
         kept: Document = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
         return Checked(_still_true(seen, {**kept, **latest}), again=0.0)  # the Job goes once this is written down
     return _next(seen, images, note, tuple(Delete(JOB, each.job) for each in jobs))
+
+
+def _without_image(seen: Seen, going: list[SmallJob], images: Images, note: Document) -> Checked | None:
+    """Looks whose image cannot be pulled: with another image they begin anew, with the same the next comes when it is due."""
+    waits = [(each, unpulled(each.pods, now=seen.now)) for each in going]
+    old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
+    late = [each for each, waited in waits if waited is not None and waited >= PULLING and each not in old]
+    steps = tuple(Delete(JOB, each.job) for each in (*old, *late))
+    if late:
+        problem = of_small_jobs(trouble(late[0].pods) or "its image cannot be pulled", seen.spec)
+        return Checked({**note, "checkedAt": format_time(seen.now), "message": problem}, steps, again=15.0)
+    return Checked(note or None, steps, again=1.0) if old else None
 
 
 def _still_true(seen: Seen, note: Document) -> Document:

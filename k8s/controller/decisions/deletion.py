@@ -5,7 +5,7 @@ from __future__ import annotations
 from k8s.controller import names
 from k8s.controller.builders.small_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.history import why_not
+from k8s.controller.decisions.history import begins_again, why_not
 from k8s.controller.decisions.seen import Seen
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
@@ -42,6 +42,8 @@ def _prune(seen: Seen, images: Images) -> Plan | None:
     how = ended(found.job)
     if how == "Complete":
         return None
+    if begins_again(found, images, seen):
+        return Plan((Delete(JOB, found.job),), again=1.0)
     status = _deleting(seen, why_not(found, seen))
     if how is None:
         return Plan(status=status, again=LOOK_AGAIN)

@@ -11,7 +11,7 @@ from k8s.controller.decisions.seen import Run, Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Merge, Step
 from k8s.controller.decisions.wording import of_small_jobs
 from k8s.controller.kinds import JOB, TRAINING_RUN
-from k8s.controller.objects import condition, ended, no_pod, results, trouble
+from k8s.controller.objects import condition, ended, image_of, no_pod, results, trouble, unpulled
 
 PATIENT = 3  # times history.runs, of runs whose checkpoints cannot be deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that is not there (spec.storage.serviceAccountName), "
@@ -46,7 +46,15 @@ def keep(seen: Seen, images: Images, *, in_use: set[str]) -> Kept:
     how = ended(jobs[wanted].job)
     if how == "Complete":
         return Kept((*steps, *(_files_are_gone(seen, version) for version in surplus)))
+    if begins_again(jobs[wanted], images, seen):
+        steps += (Delete(JOB, jobs[wanted].job),)
     return Kept(steps, why_not(jobs[wanted], seen), again=None if how else LOOK_AGAIN)
+
+
+def begins_again(small: SmallJob, images: Images, seen: Seen) -> bool:
+    """Whether a Job waits for an image that is not the trainer's any more."""
+    is_another = image_of(small.job) not in (None, images.trainer)
+    return ended(small.job) is None and is_another and unpulled(small.pods, now=seen.now) is not None
 
 
 def why_not(small: SmallJob, seen: Seen) -> str | None:

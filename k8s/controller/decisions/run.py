@@ -15,7 +15,20 @@ from k8s.controller.decisions.seen import FINAL
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.wording import in_the_users_terms
 from k8s.controller.kinds import JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import condition, ended, ended_at, format_time, last_end, no_pod, parse_time, results, trouble
+from k8s.controller.objects import (
+    PULLING,
+    condition,
+    ended,
+    ended_at,
+    format_time,
+    image_of,
+    last_end,
+    no_pod,
+    parse_time,
+    results,
+    trouble,
+    unpulled,
+)
 from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec
 from model.run_result import GateScores, RunResult
 
@@ -42,6 +55,11 @@ class SeenRun:
         """As it was last written."""
         status: Document = self.run.get("status") or {}
         return status
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it is being deleted or is over: nothing is begun for it."""
+        return "deletionTimestamp" in self.run["metadata"] or self.status.get("state") in FINAL
 
     @property
     def belongs(self) -> bool:
@@ -72,15 +90,33 @@ def decide_run(seen: SeenRun, images: Images) -> Plan:
         return _adopt(seen)
     if seen.spec.cancelled:
         return _supersede(seen)
-    return _go_on(seen) if seen.job else _start(seen, images)
+    return _go_on(seen, images) if seen.job else _start(seen, images)
 
 
-def _go_on(seen: SeenRun) -> Plan:
+def _go_on(seen: SeenRun, images: Images) -> Plan:
     assert seen.job is not None  # noqa: S101 - the caller has looked
     how = ended(seen.job)
     if how is None:
-        return _running(seen)
+        return _without_image(seen, images) or _running(seen)
     return _complete(seen) if how == "Complete" else _fail(seen)
+
+
+def _without_image(seen: SeenRun, images: Images) -> Plan | None:
+    """An attempt whose image cannot be pulled: with another image it begins anew, with the same it is given up after a while."""
+    assert seen.job is not None  # noqa: S101 - the caller has looked
+    waited, image = unpulled(seen.pods, now=seen.now), image_of(seen.job)
+    if waited is None:
+        return None
+    steps: tuple[Step, ...] = (Delete(JOB, seen.job),)
+    if image not in (None, images.trainer):
+        message = f"begins again with {images.trainer}: {image} could not be pulled"
+        return _status(seen, steps=steps, state="Pending", message=message, again=1.0)
+    if waited < PULLING:
+        return None
+    said = in_the_users_terms(trouble(seen.pods) or "its image cannot be pulled", seen.spec)
+    message = f"{said}; given up after {PULLING / 60:g} minutes: another image of the trainer begins it again"
+    now = format_time(seen.now)
+    return _status(seen, steps=steps, state="Failed", message=message, image=images.trainer, finishedAt=now)
 
 
 def _adopt(seen: SeenRun) -> Plan:
@@ -109,7 +145,7 @@ def _after(seen: SeenRun) -> Plan:
 def _noted_scores(seen: SeenRun) -> GateScores | None:
     """What the trainer told, if it is still there: the API server lets whoever may write a status write anything here."""
     try:
-        return RunResult.model_validate(seen.status.get("result")).gate
+        return GateScores.model_validate((seen.status.get("result") or {}).get("gate"))
     except ValidationError:
         return None
 

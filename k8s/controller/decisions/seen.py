@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 
 from k8s.controller import names
-from k8s.controller.builders.serving import PORT
+from k8s.controller.builders.serving import PORT, SERVER
 from k8s.controller.decisions.wording import of_serving
 from k8s.controller.kinds import Document
 from k8s.controller.objects import condition, owned_by, parse_time, trouble
@@ -161,7 +161,7 @@ class Seen:
     runs: its own, the oldest first. pods: those that serve, while not all is as it should be with them. answers: by the name
     of each that is ready, the version that it says it serves; empty if nobody had to be asked. taken: what KServe has of its
     name that is somebody else's. unserved: why KServe cannot be asked for anything. busy: of a classifier that is being
-    deleted, whether a training still goes on.
+    deleted, whether a training still goes on. waits: whether another image of the predictor is not its own to have yet.
     """
 
     classifier: Document
@@ -177,6 +177,7 @@ class Seen:
     taken: str | None = None
     unserved: str | None = None
     busy: bool = False
+    waits: bool = False
 
     @property
     def name(self) -> str:
@@ -265,6 +266,12 @@ def served_uri(deployment: Document | None) -> str | None:
     if not seen or not wanted or any(status.get(each, 0) != wanted for each in counts):
         return None
     return _source(deployment["spec"]["template"])
+
+
+def predictor_image(deployment: Document | None) -> str | None:
+    """The image that the Deployment's Pods serve with, or soon do."""
+    containers = ((deployment or {}).get("spec") or {}).get("template", {}).get("spec", {}).get("containers") or ()
+    return next((each.get("image") for each in containers if each.get("name") == SERVER), None)
 
 
 def _source(pod: Document) -> str | None:

@@ -14,8 +14,8 @@ from k8s.controller.objects import format_time, parse_time
 from k8s.controller.schedules import Schedule, parse
 
 
-def due(seen: Seen) -> Document | None:
-    """The trigger of the run that is to be made; none: nothing asks for one.
+def due(seen: Seen, image: str) -> Document | None:
+    """The trigger of the run that is to be made; none: nothing asks for one. image: the trainer's, as it is now.
 
     Its token stands for the occasion: one occasion makes one run, however often it is seen.
     """
@@ -28,6 +28,9 @@ def due(seen: Seen) -> Document | None:
         trigger = reason(seen, seen.standing)
         if trigger:
             return trigger
+    if seen.standing.state == "Failed" and seen.standing.status.get("image", image) != image:
+        message = f"the trainer's image is another than {seen.standing.name}'s, which could not be pulled"
+        return _trigger("NewSpec", names.digest(image), message)
     return None
 
 

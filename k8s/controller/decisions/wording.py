@@ -60,7 +60,7 @@ def of_small_jobs(message: str, spec: TextClassifierSpec) -> str:
 
 def of_serving(message: str) -> str:
     """The same of a Pod that serves."""
-    return in_the_users_terms(message).replace("spec.training.resources", "spec.serving.resources")
+    return re.sub(r"spec\.training\.(resources|nodeSelector|tolerations)", r"spec.serving.\1", in_the_users_terms(message))
 
 
 def _lacking(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:

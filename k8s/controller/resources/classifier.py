@@ -8,8 +8,8 @@ from pydantic import Field
 
 from k8s.controller.durations import parse_duration
 from k8s.controller.resources.conditions import Conditions
-from k8s.controller.resources.fields import Duration, Message, Rule, Spec, Status, Text, Time, VersionName
-from k8s.controller.resources.training import DatasetSpec, GateSpec, ResourcesSpec, StorageSpec, TrainingSpec
+from k8s.controller.resources.fields import Duration, LabelValue, Message, Rule, Spec, Status, Text, Time, VersionName
+from k8s.controller.resources.training import DatasetSpec, GateSpec, ResourcesSpec, StorageSpec, TolerationSpec, TrainingSpec
 from model.manifest import Sha256
 
 
@@ -97,6 +97,14 @@ class ServingSpec(Spec):
     )
     replicas: ReplicasSpec = Field(default=ReplicasSpec(), description="How many Pods answer.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Of the server's container.")
+    node_selector: dict[str, LabelValue] = Field(
+        default={}, max_length=64, description="Labels of the nodes to serve on, and to look at datasets and delete versions on."
+    )
+    tolerations: tuple[TolerationSpec, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Taints of nodes that these Pods put up with.",
+    )
     rollout: RolloutSpec = Field(default=RolloutSpec(), description="How another version takes the place of the served one.")
 
 

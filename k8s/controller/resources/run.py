@@ -95,6 +95,9 @@ class TrainingRunStatus(Status):
         "nothing was published; Superseded: stopped for a later one, or by hand.",
     )
     message: Message | None = Field(default=None, description="The same in a sentence.")
+    image: Text | None = Field(
+        default=None, description="The trainer's image, if it could not be pulled: another one trains anew."
+    )
     trouble: Message | None = Field(default=None, description="Why its Pods do not start, or end before their time.")
     started_at: Time | None = Field(default=None, description="When its Job began.")
     finished_at: Time | None = Field(default=None, description="When its Job ended.")

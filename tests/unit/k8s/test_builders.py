@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from k8s.controller.builders.small_jobs import dataset_check, prune
 from k8s.controller.builders.training_job import METRICS, Images, meeting_point, rendezvous_policy, training_job
 from k8s.controller.builders.training_run import adopted, training_run
 from k8s.controller.kinds import Document
-from k8s.controller.resources import read_text_classifier, read_training_run
+from k8s.controller.resources import ResourcesSpec, read_text_classifier, read_training_run
 from tests import specs
 from tests.unit.k8s.sights import IMAGES, classifier, run
 from trainer.config import load
@@ -117,6 +118,37 @@ def test_where_it_runs_is_the_pods() -> None:
     assert found["spec"]["activeDeadlineSeconds"] == 5400
     assert container(found)["resources"]["limits"] == {"memory": "4Gi", "nvidia.com/gpu": "1"}
     assert container(found)["envFrom"] == [{"secretRef": {"name": "labelwright-s3"}}]
+
+
+def test_a_training_that_asks_for_nothing_gets_what_the_controller_is_told() -> None:
+    told = dataclasses.replace(IMAGES, training_resources=ResourcesSpec(limits={"cpu": "4"}))
+    found = run("papers-1-aaaaaa").document
+
+    assert container(job())["resources"] == {"requests": {"cpu": "500m", "memory": "1Gi"}}
+    assert container(training_job(found, read_training_run(found), told))["resources"] == {"limits": {"cpu": "4"}}
+
+
+def test_small_jobs_have_limits_that_a_quota_may_ask_for_and_run_where_servers_do() -> None:
+    serving = {"nodeSelector": {"pool": "serving"}, "tolerations": [{"key": "serving", "operator": "Exists"}]}
+    document = classifier(serving=serving)
+    spec = read_text_classifier(document)
+    told = dataclasses.replace(IMAGES, job_resources=ResourcesSpec(limits={"cpu": "2", "memory": "2Gi"}))
+    for made in (dataset_check(document, spec, IMAGES, slot=1), prune(document, spec, IMAGES, versions=())):
+        pod = made["spec"]["template"]["spec"]
+        assert set(container(made)["resources"]["limits"]) == {"cpu", "memory"}
+        assert {name: pod[name] for name in serving} == serving
+    assert container(prune(document, spec, told, versions=()))["resources"] == {"limits": {"cpu": "2", "memory": "2Gi"}}
+    predictor = inference_service(document, spec, IMAGES, uri="s3://v/")["spec"]["predictor"]
+    assert {name: predictor[name] for name in serving} == serving
+
+
+def test_every_container_has_limits_of_cpu_but_a_training_which_may_be_given_some() -> None:
+    document = classifier()
+    spec = read_text_classifier(document)
+    service, runtime = inference_service(document, spec, IMAGES, uri="s3://v/"), serving_runtime(document, IMAGES)
+    small = [container(dataset_check(document, spec, IMAGES, slot=1)), container(prune(document, spec, IMAGES, versions=()))]
+    for each in [*service["spec"]["predictor"]["initContainers"], *runtime["spec"]["containers"], *small]:
+        assert "cpu" in each["resources"]["limits"], each["name"]
 
 
 def test_the_pods_of_several_nodes_find_the_first() -> None:

@@ -61,7 +61,7 @@ def test_what_becomes_of_versions_in_the_end_is_no_reason_to_train_anew(state: s
 def test_a_dataset_that_is_as_it_was_starts_nothing_after_a_training_that_read_nothing(ending: Document) -> None:
     looked = {"dataset": {"sha256": SHA["a"], "checkedAt": ago(60)}}
     runs = [run("v1", passed=True, datasetSha256=SHA["a"], age=7200), run("v2", age=3600, **ending)]
-    assert due(seen(classifier(triggers={"datasetChange": True}, status=looked), *runs)) is None
+    assert due(seen(classifier(triggers={"datasetChange": True}, status=looked), *runs), "trainer:1") is None
 
 
 def test_a_run_by_hand_is_compared_with_what_is_served_when_its_turn_comes() -> None:

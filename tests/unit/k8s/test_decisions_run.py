@@ -101,7 +101,12 @@ def test_a_run_that_was_made_by_hand_needs_a_classifier() -> None:
             "spec.training.resources: Unschedulable: 0/1 nodes: 1 Insufficient memory.",
             id="it-fits-nowhere",
         ),
-        pytest.param([pod(phase="Pending", containerStatuses=[PULLING])], "Pending", "ImagePullBackOff: Back-off", id="no-image"),
+        pytest.param(
+            [pod(phase="Pending", containerStatuses=[PULLING], startTime=ago(60))],
+            "Pending",
+            "ImagePullBackOff: Back-off",
+            id="no-image",
+        ),
     ],
 )
 def test_what_a_job_that_goes_on_does(pods: list[Document], expected: str, said: str) -> None:

@@ -24,7 +24,7 @@ def checked(letter: str, *, age: float) -> Document:
 
 
 def reason(*arguments: Any, **more: Any) -> str | None:
-    found = due(seen(*arguments, **more))
+    found = due(seen(*arguments, **more), "trainer:1")
     return found["reason"] if found else None
 
 
@@ -86,11 +86,13 @@ def test_a_time_of_the_schedule_comes_once_where_the_api_servers_clock_is_behind
     at = "2026-03-02T12:00:00Z"
     before = run("papers-1-aaaaaa", age=2, passed=True, spec={"trigger": {"reason": "Schedule", "token": at, "message": ""}})
     found = seen(classifier(triggers=HOURLY, status={"schedule": NOTED}), before)
-    assert due(replace(found, now=parse_time(at) + timedelta(seconds=1))) is None
+    assert due(replace(found, now=parse_time(at) + timedelta(seconds=1)), "trainer:1") is None
 
 
 def test_of_several_times_that_were_missed_the_last_one_counts() -> None:
-    found = due(seen(classifier(triggers=HOURLY, status={"schedule": NOTED}), run("papers-1-aaaaaa", age=20000, passed=True)))
+    found = due(
+        seen(classifier(triggers=HOURLY, status={"schedule": NOTED}), run("papers-1-aaaaaa", age=20000, passed=True)), "trainer:1"
+    )
     assert found is not None
     assert found["token"] == "2026-03-02T12:00:00Z"
 
@@ -160,8 +162,8 @@ def test_nothing_has_drifted_where_nothing_is_served() -> None:
 
 
 def test_the_token_tells_one_occasion_from_the_next() -> None:
-    first, second = (due(seen(classifier(training={"seed": seed}))) for seed in (1, 2))
+    first, second = (due(seen(classifier(training={"seed": seed})), "trainer:1") for seed in (1, 2))
     assert first is not None
     assert second is not None
     assert first["token"] != second["token"]
-    assert due(seen(classifier(training={"seed": 1}), now=NOW)) == first
+    assert due(seen(classifier(training={"seed": 1}), now=NOW), "trainer:1") == first
