@@ -46,7 +46,7 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
 def _lines(stream: BinaryIO) -> Iterator[str]:
     for number, line in enumerate(stream, start=1):
         try:
-            yield line.decode().rstrip("\r\n")
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise click.ClickException(f"line {number} of standard input is not UTF-8: {error.reason}") from error
 

@@ -18,6 +18,7 @@ from trainer.fetching import fetch
 from trainer.imbalance import Imbalance, measure
 from trainer.labels import Labelled, read_labels
 from trainer.rejections import DatasetRejected
+from trainer.shown import shown_names
 from trainer.sources import as_mark, label_is_required
 from trainer.tables import Table, read_table
 from trainer.tabular_files import copy_rows, refuse_same, target_at
@@ -60,7 +61,7 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
     if dataset.label_required is False:
         labelled = as_mark(labelled, dataset)
     if not labelled.names:
-        raise DatasetRejected(f"IN {dataset.uri!r}: no row has a label; found columns: {', '.join(table.columns)}")
+        raise DatasetRejected(f"IN {dataset.uri!r}: no row has a label; found columns: {shown_names(table.columns)}")
     times = _times(table, labelled, config)
     log.info("writing %s", out.uri)
     copy_rows(table.places.scans, times, out, scratch=scratch)

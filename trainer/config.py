@@ -65,7 +65,7 @@ class DatasetConfig(Settings):
         default="auto",
         description="what CSV, TSV and JSON Lines were saved in, such as cp1252; auto: UTF-8, or what a byte order mark says",
     )
-    header: Literal["auto"] | bool = Field(
+    header: bool | Literal["auto"] = Field(
         default="auto",
         description="CSV and TSV: whether the first line names the columns; false: they are column_1, column_2, and so on; auto: true unless such names are wanted",
     )
@@ -108,7 +108,7 @@ class DatasetConfig(Settings):
         """Return what the settings say of how text files are written."""
         return DelimitedOptions(self.separator, self.quoting, self.encoding, self.header)
 
-    @field_validator("label_required", mode="before")
+    @field_validator("label_required", "header", mode="before")
     @classmethod
     def _true_false_or_auto(cls, value: object) -> object:
         if not isinstance(value, bool) and value != "auto":

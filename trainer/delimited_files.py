@@ -37,6 +37,7 @@ class Delimited:
     """A file of rows with a separator.
 
     path: its lines, as UTF-8. frame: its rows, every column as text. quoted: whether there is any double quote.
+    spans: whether a row may span lines.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Delimited:
     frame: pl.LazyFrame
     columns: tuple[str, ...]
     quoted: bool
+    spans: bool
     notes: tuple[str, ...]
 
     @property
@@ -63,6 +65,8 @@ class Delimited:
 
     def line_of(self, row: int) -> int:
         """Return the line that a row begins in; the first row is 0."""
+        if not self.spans:
+            return self.dialect.head + row + 1
         return next((line for line, _ in islice(self.rows(), row, None)), 0)
 
     def fault(self) -> str | None:
@@ -99,7 +103,8 @@ def open_delimited(
         by_the_book = folder / "rows"
         _rewrite(path, dialect, by_the_book, name=file.name)
     frame = _frame(by_the_book, dialect)
-    return Delimited(path, file.name, dialect, frame, tuple(frame.collect_schema()), quotes.count > 0, notes)
+    spans = quoting is Quoting.DOUBLE and bool(quotes.inside or not quotes.by_the_book)
+    return Delimited(path, file.name, dialect, frame, tuple(frame.collect_schema()), quotes.count > 0, spans, notes)
 
 
 def _frame(path: Path, dialect: Dialect) -> pl.LazyFrame:

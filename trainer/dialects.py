@@ -13,6 +13,7 @@ from trainer.shown import shown, shown_names
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "a blank"}
 DIRECTIVE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line
+SAMPLE_LINES = 100
 NUMBERED = re.compile(r"column_[1-9]\d*")
 
 
@@ -49,7 +50,7 @@ def find_dialect(start: str, *, usual: str, wanted: tuple[str, ...], options: De
     directive = DIRECTIVE.fullmatch(lines[0].strip())
     usual, lines = (directive[1], lines[1:]) if directive else (usual, lines)
     first = lines[0] if lines else ""
-    separator = _separator(first, usual=usual, wanted=wanted, options=options)
+    separator = _separator(lines[:SAMPLE_LINES], usual=usual, wanted=wanted, options=options)
     names = _names(first, separator)
     lacking = [each for each in wanted if each not in names]
     numbered = bool(wanted) and all(NUMBERED.fullmatch(each) for each in wanted) and len(lacking) == len(wanted)
@@ -79,17 +80,20 @@ def _names(line: str, separator: str) -> list[str]:
     return [each.strip() for each in Fields(separator, Quoting.LINE).of(line) or []]
 
 
-def _separator(first: str, *, usual: str, wanted: tuple[str, ...], options: DelimitedOptions) -> str:
+def _separator(lines: list[str], *, usual: str, wanted: tuple[str, ...], options: DelimitedOptions) -> str:
     """The separator that is set; else the first that gives the wanted columns, or the usual one."""
     if options.separator != "auto":
         return options.separator
+    first = lines[0] if lines else ""
     candidates = (usual, *(each for each in SEPARATORS if each != usual))
-    counts = {each: len(_names(first, each)) for each in candidates}
     if wanted and options.header is not False:
         for each in candidates:
             if set(wanted) <= set(_names(first, each)):
                 return each
     if wanted and all(NUMBERED.fullmatch(each) for each in wanted):
         most = max(int(each.removeprefix("column_")) for each in wanted)
-        return next((each for each in candidates if counts[each] >= most), usual)
-    return usual if counts[usual] > 1 or wanted else max(candidates, key=lambda each: counts[each])
+        even = {each: {len(_names(line, each)) for line in lines[:-1] or lines if line} for each in candidates}
+        fits = [each for each in candidates if len(_names(first, each)) >= most]
+        return next((each for each in fits if len(even[each]) == 1), next(iter(fits), usual))
+    widths = {each: len(_names(first, each)) for each in candidates}
+    return usual if widths[usual] > 1 or wanted else max(candidates, key=lambda each: widths[each])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from model.storage import ObjectMissing, ObjectStore, StorageRejected, local_path, open_store
+from model.storage import ObjectMissing, ObjectStore, StorageRejected, StorageUnavailable, local_path, open_store
 from trainer.rejections import DatasetRejected
 
 DOWNLOADS_AT_ONCE = 4
@@ -65,6 +65,27 @@ def content_hash(files: Iterable[SourceFile]) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def unchanged(files: Iterable[SourceFile]) -> Iterator[None]:
+    """Around the reading of files more than once: raises StorageUnavailable if one was written to meanwhile.
+
+    Otherwise the hash of a dataset could be that of other bytes than its rows come from.
+    """
+    before = {file: _state(file.path) for file in files}
+    yield
+    for file, state in before.items():
+        if _state(file.path) != state:
+            raise StorageUnavailable(f"{file.name} was written to while it was read")
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def fingerprint(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> str:
     """The `content_hash` of what `fetch` would bring, with one object of a store at a time in `scratch`.
 
@@ -72,13 +93,13 @@ def fingerprint(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> str
     """
     if not uri.startswith("s3://"):
         return content_hash(fetch(uri, scratch=scratch, setting=setting))
-    store, keys = _find(uri, setting)
-    if not keys:
+    found = _find(uri, setting)
+    if not found.names:
         raise _nothing_at(uri, setting)
     digest, here = hashlib.sha256(), scratch / "object"
-    for key in sorted(keys):
+    for name in found.names:
         with _missing_object(uri, setting):
-            store.download(key, here)
+            found.store.download(found.base + name, here)
         _add(digest, here)
         here.unlink()
     return digest.hexdigest()
@@ -129,40 +150,51 @@ def _is_hidden(name: str) -> bool:
 
 
 def _from_store(uri: str, *, scratch: Path, setting: str) -> list[SourceFile]:
-    store, keys = _find(uri, setting)
+    found = _find(uri, setting)
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="files-"))
     # Numbered, since a key may be no name for a file here.
-    files = [SourceFile(key, folder / f"{index:05}-{key.rsplit('/', 1)[-1]}") for index, key in enumerate(keys)]
+    files = [SourceFile(name, folder / f"{index:05}-{name.rsplit('/', 1)[-1]}") for index, name in enumerate(found.names)]
     with _missing_object(uri, setting), ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-        list(pool.map(lambda file: store.download(file.name, file.path), files))
+        list(pool.map(lambda file: found.store.download(found.base + file.name, file.path), files))
     return files
 
 
-def _find(uri: str, setting: str) -> tuple[ObjectStore, list[str]]:
+@dataclass(frozen=True)
+class _Objects:
+    """Objects of a bucket: their keys are `base` and a name, sorted. A key may hold `//`, which is part of it."""
+
+    store: ObjectStore
+    base: str
+    names: tuple[str, ...]
+
+
+def _find(uri: str, setting: str) -> _Objects:
     try:
         return _meant(uri)
     except StorageRejected as error:
         raise StorageRejected(f"{setting}: {error}") from error
 
 
-def _meant(uri: str) -> tuple[ObjectStore, list[str]]:
-    """The store, and the keys in it that `uri` means: an object's own, those that a glob matches, or all below a prefix."""
+def _meant(uri: str) -> _Objects:
+    """The objects that `uri` means: the one of this key, those that a glob matches, or all below a prefix."""
     if "*" in uri:
         folder, pattern = _fixed_part(uri)
-        return _keys(folder, "", re.compile(_glob_expression(pattern)).fullmatch)
-    folder, _, name = uri.rstrip("/").rpartition("/")
-    if folder in ("s3:/", ""):  # the whole bucket
-        return _keys(uri, "", lambda _: True)
-    store, keys = _keys(folder, name, lambda key: key == name)
-    if keys and not uri.endswith("/"):
-        return store, keys
-    return _keys(uri, "", lambda _: True)
+        return _objects(folder, "", re.compile(_glob_expression(pattern)).fullmatch)
+    folder, _, name = uri.rpartition("/")
+    if folder not in ("s3:/", "") and name:
+        found = _objects(f"{folder}/", name, lambda key: key == name)
+        if found.names:
+            return found
+    return _objects(uri.rstrip("/") + "/", "", lambda _: True)
 
 
-def _keys(folder: str, prefix: str, wanted: Callable[[str], object]) -> tuple[ObjectStore, list[str]]:
-    store = open_store(folder)
-    keys = (each.key for each in store.list(prefix) if each.key and not each.key.endswith("/"))
-    return store, sorted(key for key in keys if wanted(key) and (key == prefix or not _is_hidden(key)))
+def _objects(folder: str, prefix: str, wanted: Callable[[str], object]) -> _Objects:
+    """folder: ends in `/`. prefix: what the names start with."""
+    bucket, _, base = folder.removeprefix("s3://").partition("/")
+    store = open_store(f"s3://{bucket}/")
+    names = (each.key.removeprefix(base) for each in store.list(base + prefix) if not each.key.endswith("/"))
+    chosen = (name for name in names if name and wanted(name) and (name == prefix or not _is_hidden(name)))
+    return _Objects(store, base, tuple(sorted(chosen)))
 
 
 def _fixed_part(uri: str) -> tuple[str, str]:

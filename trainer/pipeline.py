@@ -29,6 +29,7 @@ from trainer.dividing import Divided, divide
 from trainer.evaluation import Answers, answer, evaluate, milliseconds_per_text, reference
 from trainer.examples import Examples
 from trainer.gate import ServedScores, comparison, judge, shortcomings
+from trainer.reading_summary import NOTHING_READ, ReadingSummary
 from trainer.report import Part, write_report
 from trainer.runs import begin, find_published, open_run, settings_sha256, version_store
 from trainer.seen_texts import SeenTexts
@@ -57,6 +58,7 @@ class Data:
     """The dataset, divided, and what was found out about it.
 
     seen: the texts of each part, before balancing. served: what the served version says of those that it has seen.
+    reading: how the dataset was read.
     """
 
     facts: Dataset
@@ -66,6 +68,7 @@ class Data:
     balance: str
     seen: SeenTexts
     served: Seen
+    reading: ReadingSummary = NOTHING_READ
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +194,8 @@ def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
     for folder in ("dataset", "test"):
         (scratch / folder).mkdir()
     loaded = read_examples(config.dataset, scratch=scratch / "dataset", seed=config.training.seed)
+    for line in loaded.reading.lines():
+        log.info("%s", line)
     examples, facts, notes, test = loaded.examples, loaded.facts, loaded.notes, None
     if config.dataset.test_uri:
         given = read_test_examples(config.dataset, like=examples, scratch=scratch / "test")
@@ -203,7 +208,8 @@ def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
     notes = (*notes, *divided.notes, *balanced.notes)
     for note in notes:
         log.info("%s", note)
-    return _data(facts.model_copy(update={"notes": notes}), divided, balanced, test)
+    data = _data(facts.model_copy(update={"notes": notes}), divided, balanced, test)
+    return replace(data, reading=loaded.reading)
 
 
 def _data(facts: Dataset, divided: Divided, balanced: Balanced, given: Examples | None) -> Data:
@@ -300,7 +306,9 @@ def hand_over(
     if compared := comparison(gate, len(data.test)):
         log.info("%s", compared)
     part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
-    write_report(folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes, comparison=compared)
+    write_report(
+        folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes, comparison=compared, reading=data.reading
+    )
     (folder / PARTS).write_bytes(data.seen.to_bytes())
     if served:
         (folder / SERVED).write_text(f"{served.model_dump_json(indent=1)}\n")

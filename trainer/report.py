@@ -31,6 +31,7 @@ from trainer.diagnosis import (
     reliability,
     thinned,
 )
+from trainer.reading_summary import NOTHING_READ, ReadingSummary
 
 TEMPLATE = "report.html.jinja"
 ENOUGH_TEXTS = 10  # a label with fewer has a curve that is mostly chance
@@ -89,13 +90,20 @@ class LabelRow:
 
 
 def write_report(
-    to: Path, manifest: Manifest, test: Part, train_counts: Counts, notes: tuple[str, ...], *, comparison: str = ""
+    to: Path,
+    manifest: Manifest,
+    test: Part,
+    train_counts: Counts,
+    notes: tuple[str, ...],
+    *,
+    comparison: str = "",
+    reading: ReadingSummary = NOTHING_READ,
 ) -> None:
     """Write the report of a version to the file `to`.
 
     train_counts: texts of the training part that carry each label [labels].
     notes: what a reader must know of the data, such as rows that were set aside; a sentence each.
-    comparison: with the version that was served meanwhile, in a sentence.
+    comparison: with the version that was served meanwhile, in a sentence. reading: how the dataset was read.
     Raises ValueError where the part does not have the manifest's labels or has no text.
     """
     shape = (len(test.token_lengths), len(manifest.labels))
@@ -110,6 +118,7 @@ def write_report(
         headlines=headlines,
         rival=_rival(manifest),
         notes=notes,
+        reading=reading.facts,
         comparison=comparison,
         plots=list(_plots(manifest, test, decisions, train_counts)),
         trade_off=_trade_off_plot(manifest),

@@ -21,3 +21,7 @@ class RowPlaces:
                 return f"{scan.file.name} {scan.place_of(row)}"
             row -= rows
         raise IndexError(row)
+
+    def within(self, row: int) -> str:
+        """Return the same without the file's name where there is one file only."""
+        return self.scans[0].place_of(row) if len(self.scans) == 1 else self.where(row)

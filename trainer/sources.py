@@ -17,15 +17,16 @@ from model.manifest import Dataset, Task
 from trainer.arxiv import with_preset
 from trainer.config import DatasetConfig
 from trainer.examples import Examples
-from trainer.fetching import content_hash, fetch
+from trainer.fetching import content_hash, fetch, unchanged
 from trainer.label_cells import ONES, ZEROS
 from trainer.labels import Labelled, read_labels
+from trainer.reading_summary import ReadingSummary, summarize
 from trainer.rejections import DatasetRejected
+from trainer.shown import escaped, shortened_list, shown, shown_names
 from trainer.tables import Table, counted, read_table
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
 
-NAMES_SHOWN = 20
 # What becomes of rows that are known to carry no label.
 ALLOWED = ": a text may have none; set dataset.label_required to true to set such rows aside"
 SET_ASIDE = ": set aside, since dataset.label_required is true"
@@ -34,11 +35,12 @@ REQUIRED = ": set aside, since the classifier gives every text a label"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A dataset's examples, where they came from, and in sentences what was set aside or guessed."""
+    """A dataset's examples, where they came from, in sentences what was set aside or guessed, and how it was read."""
 
     examples: Examples
     facts: Dataset
     notes: tuple[str, ...]
+    reading: ReadingSummary
 
 
 def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
@@ -60,13 +62,13 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     examples = Examples(table.file, rows, labelled.names, labelled.targets[rows], task, required)
     examples, more = _without_rare(examples, config.minimum_examples)
     if not examples.can_be_told_apart:
-        found = ", ".join(map(repr, examples.labels)) or "none"
+        found = shown_names(examples.labels) or "none"
         drawn = f" in the {len(rows):,} rows that dataset.sample_count lets in" if len(rows) < len(usable) else ""
         facts_found = (f"labels with at least {config.minimum_examples} examples{drawn}: {found}", _columns(table))
         raise DatasetRejected(
             f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts_found + labelled.notes)}"
         )
-    return Loaded(examples, facts, notes + more)
+    return Loaded(examples, facts, notes + more, summarize(table, labelled, config))
 
 
 def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) -> Loaded:
@@ -118,13 +120,14 @@ def read_aligned(
     strange = _strange(labelled.names, np.asarray(targets.sum(axis=0, dtype=np.int64)).ravel(), labels)
     if strange and len(strange) == len(labelled.names):
         raise DatasetRejected(
-            f"{setting} {uri!r}: none of its labels ({_names(strange)}) is one of the classifier's, such as {labels[0]!r}"
+            f"{setting} {uri!r}: none of its labels ({_names(strange)}) is one of the classifier's, such as {shown(labels[0])}"
         )
     known = _reordered(targets, labelled.names, labels)
     if strange:
         bare = int(((known.getnnz(axis=1) == 0) & (targets.getnnz(axis=1) > 0)).sum())
         notes += (_left_out(strange, bare=bare, label_required=label_required),)
-    return Loaded(Examples(table.file, rows, labels, known, task, label_required), facts, notes)
+    examples = Examples(table.file, rows, labels, known, task, label_required)
+    return Loaded(examples, facts, notes, summarize(table, labelled, config))
 
 
 def _read(
@@ -132,11 +135,12 @@ def _read(
 ) -> tuple[Table, Labelled, Dataset]:
     config = with_preset(config, uri)
     files = fetch(uri, scratch=scratch, setting=setting)
-    with ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
-        sha256 = beside.submit(content_hash, files)
+    with unchanged(files), ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
+        hashed = beside.submit(content_hash, files)
         table = read_table(
             files, text=config.text_columns, labels=config.label_columns, scratch=scratch, options=config.written()
         )
+        sha256 = hashed.result()
     labelled = read_labels(
         table.labels,
         listed=table.listed,
@@ -146,7 +150,7 @@ def _read(
         known=known,
         where=table.places.where,
     )
-    return table, labelled, Dataset(uri=uri, sha256=sha256.result(), rows=len(table.sizes), columns=table.columns)
+    return table, labelled, Dataset(uri=uri, sha256=sha256, rows=len(table.sizes), columns=table.columns)
 
 
 def label_is_required(labelled: Labelled, config: DatasetConfig) -> bool:
@@ -155,7 +159,7 @@ def label_is_required(labelled: Labelled, config: DatasetConfig) -> bool:
     Raises DatasetRejected where the configuration says no and the labels are such that each text has exactly one.
     """
     if config.label_required is False and not labelled.several:
-        found = ", ".join(map(repr, labelled.names[:3])) or "none"
+        found = shown_names(labelled.names, most=3) or "none"
         raise DatasetRejected(
             f"dataset.label_required is false and no row has several labels (found {found}): expected lists, columns of 0 and 1, "
             "or strings of labels with a separator that dataset.label_separator names"
@@ -262,8 +266,7 @@ def _left_out(strange: dict[str, int], *, bare: int, label_required: bool) -> st
 def _unused(config: DatasetConfig, labelled: Labelled) -> tuple[str, ...]:
     """A note on aliases, the configuration's own, for labels that no row carries."""
     unused = [alias for alias in config.aliases if alias in labelled.unused_aliases]
-    shown = ", ".join(map(repr, unused[:NAMES_SHOWN]))
-    return (f"dataset.aliases: no row carries {shown}",) if unused else ()
+    return (f"dataset.aliases: no row carries {shown_names(unused)}",) if unused else ()
 
 
 def _were(count: int) -> str:
@@ -281,9 +284,8 @@ def _reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, .
 def _names(counts: dict[str, int]) -> str:
     """The labels with their counts, the most frequent first, and how many more there are."""
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    shown = ", ".join(f"{name} ({count})" for name, count in ordered[:NAMES_SHOWN])
-    return shown + (f" and {len(ordered) - NAMES_SHOWN:,} more" if len(ordered) > NAMES_SHOWN else "")
+    return shortened_list((name, f"{escaped(name)} ({count})") for name, count in ordered)
 
 
 def _columns(table: Table) -> str:
-    return f"columns: {', '.join(table.columns)}"
+    return f"columns: {shortened_list((name, escaped(name)) for name in table.columns)}"

@@ -20,6 +20,7 @@ from trainer.analysis.strategies import Outcome, outcomes
 from trainer.analysis.words import Lengths, measure
 from trainer.config import Config
 from trainer.examples import Examples
+from trainer.reading_summary import ReadingSummary
 from trainer.sources import read_examples
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Findings:
     """
 
     facts: Dataset
+    reading: ReadingSummary
     notes: tuple[str, ...]
     examples: Examples
     trained: Examples
@@ -89,12 +91,15 @@ def analyse(config: Config, *, scratch: Path) -> Findings:
     log.info("reading %s", config.dataset.uri)
     # Training would leave rare labels out without a word on what they are like: here they are to be seen.
     loaded = read_examples(config.dataset.model_copy(update={"minimum_examples": 1}), scratch=scratch, seed=config.training.seed)
+    for line in loaded.reading.lines():
+        log.info("%s", line)
     examples = loaded.examples
     log.info("%d texts, %d labels; measuring lengths and looking for duplicates", len(examples), len(examples.labels))
     near = near_duplicates.groups(examples, config.split.near_duplicates)
     trained = without_rare(examples, config.dataset.minimum_examples)
     return Findings(
         facts=loaded.facts,
+        reading=loaded.reading,
         notes=loaded.notes,
         examples=examples,
         trained=trained,

@@ -26,6 +26,11 @@ def test_lines_of_standard_input_are_texts_whatever_they_hold(version: str) -> N
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == texts
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_text(version: str) -> None:
+    done = CliRunner().invoke(predict, [version], input="\ufefffood\n\ufeffsport\n".encode())
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["food", "\ufeffsport"]
+
+
 def test_nothing_in_gives_nothing(version: str) -> None:
     done = CliRunner().invoke(predict, [version], input="")
     assert (done.exit_code, done.stdout) == (0, "")

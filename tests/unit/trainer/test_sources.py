@@ -24,6 +24,7 @@ from model.manifest import Task
 from model.storage import StorageRejected, StorageUnavailable, open_store
 from tests.reading import labels_of, read
 from trainer.config import DatasetConfig
+from trainer.fetching import fingerprint
 from trainer.sources import DatasetRejected, read_aligned, read_examples, read_test_examples
 
 Rows = Sequence[Mapping[str, object]]
@@ -240,6 +241,16 @@ def test_wrong_credentials_are_the_callers_fault(
         read(folder, uri=s3_with_users + "rows.jsonl")
 
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["one//rows.jsonl", "two/a//b/rows.jsonl"])
+def test_a_key_with_two_slashes_is_a_key_like_others(key: str, s3_with_users: str, folder: Path, tmp_path: Path) -> None:
+    open_store(s3_with_users).write(key, as_lines(ROWS))
+
+    for uri in (s3_with_users + key, s3_with_users + key[:4], s3_with_users + key[:3], f"{s3_with_users}{key[:4]}**/*.jsonl"):
+        found = read(folder, uri=uri)
+        assert found.examples.texts() == TEXTS, uri
+        assert fingerprint(uri, scratch=tmp_path) == found.facts.sha256, uri
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["refuses", "accepts-and-closes"])
