@@ -37,6 +37,7 @@ from model.serving.protocol import (
     choices_of,
     count_of,
     names_of,
+    no_text,
     outputs_of,
     question_of,
     require_bytes,
@@ -44,6 +45,7 @@ from model.serving.protocol import (
     require_one,
     response_to,
     short,
+    timeout_of,
 )
 
 QUOTE, BACKSLASH = b'"\\'
@@ -55,12 +57,22 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
+class _Shape(_Body, array_like=True):
+    """[n], or [n, 1]. A list would be read to its end before it is found too long."""
+
+    rows: int
+    columns: int | msgspec.UnsetType = msgspec.UNSET
+
+    def dimensions(self) -> tuple[int, ...]:
+        return (self.rows,) if self.columns is msgspec.UNSET else (self.rows, self.columns)
+
+
 class _Tensor(_Body):
     name: str
-    shape: tuple[int]
+    shape: _Shape
     datatype: str
     parameters: dict[str, Scalar] | None = None
-    data: list[str] | None = None
+    data: list[str | tuple[str]] | None = None  # flat, or nested as a shape [n, 1] is
 
 
 class _Output(_Body):
@@ -78,8 +90,12 @@ class _Inference(_Body):
     model_version: str | None = None
 
 
+class _Instance(_Body):
+    text: str
+
+
 class _Instances(_Body):
-    instances: list[str]
+    instances: list[str | _Instance]
     parameters: dict[str, Scalar] | None = None
 
 
@@ -133,9 +149,10 @@ def inference_of(body: bytes, json_length: str | None, *, model_name: str, limit
         request = _sdk_request(read, tail, model_name)
         return Inference(request.id, question_of(request, limits), request)
     top_k, threshold = choices_of(read.parameters) if read.parameters else (None, None)
+    timeout = timeout_of(read.parameters) if read.parameters else None
     require_one([each.name for each in read.inputs])
     outputs = outputs_of([each.name for each in read.outputs]) if read.outputs else (LABELS, SCORES)
-    return Inference(read.id or _new_id(), Question(_texts(read.inputs[0]), top_k, threshold, outputs))
+    return Inference(read.id or _new_id(), Question(_texts(read.inputs[0]), top_k, threshold, outputs, timeout))
 
 
 def body_of(inference: Inference, answer: Answer, *, model_name: str, version: str, labels: Sequence[str]) -> Body:
@@ -157,30 +174,34 @@ def instances_of(payload: object) -> Question:
         body = _read_instances(payload) if isinstance(payload, bytes) else msgspec.convert(payload, _Instances)
     except UNREADABLE as error:
         raise InvalidInput(sentence_of(error, payload)) from error
-    top_k, threshold = choices_of(body.parameters or {})
-    return Question(body.instances, top_k, threshold)
+    parameters = body.parameters or {}
+    top_k, threshold = choices_of(parameters)
+    texts = [each if isinstance(each, str) else each.text for each in body.instances]
+    return Question(texts, top_k, threshold, timeout_seconds=timeout_of(parameters))
 
 
 def require_light(body: bytes, limits: Limits) -> None:
     """Raise InvalidInput for a v1 body that the SDK would make more objects of than of any that is right."""
     if len(body) <= LARGE:
         return
-    _require_few_strings(body, limits)
+    # Instances may be objects: their field's name is a string besides each text.
+    _require_few_strings(body, limits, names=min(body.count(b'"text"'), limits.texts))
     try:
         _read_event(body)
     except UNREADABLE:
         instances_of(body)
 
 
-def _require_few_strings(body: bytes, limits: Limits) -> None:
+def _require_few_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
     """Raise InvalidInput if JSON holds more strings than a right request. To count quotes takes milliseconds.
 
-    One that follows no backslash begins a string or ends it, so that they are at most two for each.
+    `names` are those of fields that go with the texts. A quote that follows no backslash begins a string or ends it, so
+    that they are at most two for each.
     """
     if len(body) > LARGE:
         written = np.frombuffer(body, np.uint8)
         quotes = np.count_nonzero((written[1:] == QUOTE) & (written[:-1] != BACKSLASH))
-        limits.check_parts(int(quotes) // 2)
+        limits.check_parts(int(quotes) // 2 - names)
 
 
 def _new_id() -> str:
@@ -190,11 +211,24 @@ def _new_id() -> str:
 
 def _texts(tensor: _Tensor) -> list[str]:
     require_bytes(tensor.name, tensor.datatype)
-    count = count_of(tensor.shape)
+    count = count_of(tensor.shape.dimensions())
     if tensor.data is None:
         raise InvalidInput(f"inputs[0].data is missing: expected {WANTED['data']}")
     require_count(len(tensor.data), count)
-    return tensor.data
+    return _flat(tensor)
+
+
+def _flat(tensor: _Tensor) -> list[str]:
+    """Return the elements, which may be nested where the shape is [n, 1]. Raises InvalidInput if others are."""
+    flat = []
+    for at, each in enumerate(tensor.data or ()):
+        if isinstance(each, str):
+            flat.append(each)
+        elif tensor.shape.columns == 1:
+            flat.append(each[0])
+        else:
+            raise InvalidInput(no_text(at, short(list(each))))
+    return flat
 
 
 def _output(name: str, answer: Answer, labels: Sequence[str]) -> str:
@@ -246,12 +280,19 @@ def _sdk_request(read: _Inference, tail: bytes, model_name: str) -> InferRequest
     raw = _raw_inputs(read.inputs, tail)
     return InferRequest(
         model_name,
-        [InferInput(each.name, list(each.shape), each.datatype, each.data, each.parameters) for each in read.inputs],
+        [
+            InferInput(each.name, list(each.shape.dimensions()), each.datatype, _data(each), each.parameters)
+            for each in read.inputs
+        ],
         request_id=read.id or _new_id(),
         raw_inputs=raw,
         parameters=read.parameters or {},
         request_outputs=[RequestedOutput(each.name, each.parameters or {}) for each in read.outputs or ()],
     )
+
+
+def _data(tensor: _Tensor) -> list[str] | None:
+    return None if tensor.data is None else _flat(tensor)
 
 
 def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:

@@ -13,10 +13,11 @@ from model.serving.protocol import LARGE, SHOWN, no_count, no_text, short
 WANTED = {
     "inputs": "a list of one tensor",
     "name": "a string",
-    "shape": "[n], n being the number of texts",
+    "shape": "[n] or [n,1], n being the number of texts",
     "datatype": '"BYTES"',
     "data": "a list of strings",
     "instances": "a list of strings",
+    "text": "a string",
 }
 # msgspec's words for what it expected and what it got.
 KINDS = {
@@ -27,6 +28,9 @@ KINDS = {
     "float": "a number",
     "bool": "a boolean",
     "bool | int | float | str": "a string, a number or a boolean",
+    # Each may also be written otherwise (data as nested lists, instances as objects), of which nothing need be said.
+    "str | array": "a string",
+    "str | object": "a string",
 }
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what reading raises
@@ -63,12 +67,13 @@ def _misfit(what: str, where: str, whole: object) -> str:
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
         place = "top_k and threshold go in parameters"
         return f"{_join(where, unknown[1][:SHOWN])} is not a field of this request: expected another name; {place}"
-    where, value = _found(where, whole)
-    if where == "inputs[0].shape" and what.startswith("Expected `array` of length"):
+    if what.startswith("Expected `array` of at "):  # the one list of few elements; where it lies may not be said
+        _, value = _found("inputs[0].shape", whole)
         return no_count("of another length" if value is UNREAD else short(value))
-    if wrong := re.fullmatch(r"Expected `(.*?)(?: \| null)?`, got `(.*)`", what):
-        shown = KINDS.get(wrong[2], wrong[2]) if value is UNREAD else short(value)
-        if element := re.fullmatch(r"inputs\[0\]\.data\[(\d+)\]", where):
+    where, value = _found(where, whole)
+    if wrong := re.fullmatch(r"Expected `(.*?)(?: \| null)?`(?:, got `(.*)`| of length 1.*)", what):
+        shown = KINDS.get(wrong[2], wrong[2] or "a list") if value is UNREAD else short(value)
+        if element := re.fullmatch(r"inputs\[0\]\.data\[(\d+)\](?:\[0\])?", where):
             return no_text(int(element[1]), shown)
         return f"{where or 'the body'} is {shown}: expected {KINDS.get(wrong[1], wrong[1])}"
     return f"the body is not JSON: {what.removeprefix('JSON is malformed: ')}"

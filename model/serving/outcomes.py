@@ -10,10 +10,11 @@ from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotR
 
 from model.serving.batching import QueueFull
 from model.serving.exchange import BodyTooLarge, TooMuchAtOnce
+from model.serving.predictor import TimedOut
 from model.serving.protocol import TextsTooLarge
 
 # Every kind that REST must be told of; anything else that is raised is a fault of ours.
-EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull, TextsTooLarge)
+EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull, TextsTooLarge, TimedOut)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def outcome_of(error: Exception) -> Outcome:
         case ModelNotReady() | ServerNotReady():
             names = HTTPStatus.SERVICE_UNAVAILABLE, StatusCode.UNAVAILABLE
             retry_after = 1
+        case TimedOut():
+            names = HTTPStatus.GATEWAY_TIMEOUT, StatusCode.DEADLINE_EXCEEDED
         case NotImplementedError():
             names = HTTPStatus.NOT_IMPLEMENTED, StatusCode.UNIMPLEMENTED
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as version_of
 from typing import Any, TypeVar
@@ -46,6 +47,13 @@ class Stopped(ServerNotReady):  # type: ignore[misc]
         super().__init__("It stops, and had no time left for this request.")
 
 
+class TimedOut(Exception):
+    """The request was not answered within the time that it gave itself."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request was not answered within its timeout of {seconds * 1e6:.0f} microseconds.")
+
+
 class Predictor(Model):  # type: ignore[misc]
     """One loaded version under one name; ready from the start, since loading included the first answers."""
 
@@ -63,7 +71,10 @@ class Predictor(Model):  # type: ignore[misc]
         return bool(self.ready)
 
     async def ask(self, question: Question, told: Callable[[Answer], T]) -> T:
-        """What `told` makes of the answer, in a thread of the batcher. Raises InvalidInput, TextsTooLarge, QueueFull."""
+        """What `told` makes of the answer, in a thread of the batcher.
+
+        Raises InvalidInput, TextsTooLarge, QueueFull, TimedOut.
+        """
         self.limits.check(question.texts)
 
         def finish(predictions: Sequence[Prediction], probabilities: Floats) -> T:
@@ -73,7 +84,12 @@ class Predictor(Model):  # type: ignore[misc]
 
         self.unanswered += 1
         try:
-            return await self._batcher.compute(question.texts, finish)
+            if question.timeout_seconds is None:
+                return await self._batcher.compute(question.texts, finish)
+            async with asyncio.timeout(question.timeout_seconds):
+                return await self._batcher.compute(question.texts, finish)
+        except TimeoutError as error:
+            raise TimedOut(question.timeout_seconds or 0.0) from error
         finally:
             self.unanswered -= 1
 

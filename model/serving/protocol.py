@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
@@ -24,8 +25,12 @@ from model.classifier import Floats, Prediction
 INPUT = "text"
 LABELS, SCORES, PROBABILITIES = "labels", "scores", "probabilities"
 OUTPUTS = (LABELS, SCORES, PROBABILITIES)
-PARAMETERS = ("top_k", "threshold", "binary_data_output")
-# Of tensors. MLServer's clients name the type of the content; here it is text, whatever they name.
+# What Triton's clients say of a request that belongs to a sequence: for models that keep a state.
+SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+PARAMETERS = ("top_k", "threshold", "timeout", "priority", *SEQUENCE, "content_type", "binary_data_output")
+# What MLServer's clients say of elements that are texts; under others, such as base64, they are something else.
+CONTENT_TYPES = ("str", "np", "pd")
+LONGEST_TIMEOUT_SECONDS = 86_400.0  # a longer one is as good as none, and no timer takes just any number
 INPUT_PARAMETERS, OUTPUT_PARAMETERS = ("binary_data_size", "content_type"), ("binary_data",)
 MOST_OUTPUTS = 16  # that one request may name: there are three, and some clients repeat themselves
 SHOWN = 40  # characters of a wrong value that its client is shown
@@ -81,6 +86,7 @@ class Question:
     top_k: int | None = None
     threshold: float | None = None
     outputs: Sequence[str] = (LABELS, SCORES)
+    timeout_seconds: float | None = None  # after which nobody waits for the answer
 
 
 @dataclass(frozen=True)
@@ -108,11 +114,11 @@ def question_of(request: InferRequest, limits: Limits) -> Question:
     top_k, threshold = choices_of(parameters)
     _boolean("parameter binary_data_output", parameters.get("binary_data_output", False))
     require_one([each.name for each in request.inputs])
-    require_known("inputs[0].parameters", request.inputs[0].parameters or (), INPUT_PARAMETERS)
+    require_input_parameters(request.inputs[0].parameters or {})
     outputs = outputs_of([each.name for each in request.request_outputs or ()])
     for at, each in enumerate(request.request_outputs or ()):
         require_known(f"outputs[{at}].parameters", each.parameters or (), OUTPUT_PARAMETERS)
-    return Question(_texts(request.inputs[0], limits), top_k, threshold, outputs)
+    return Question(_texts(request.inputs[0], limits), top_k, threshold, outputs, timeout_of(parameters))
 
 
 def require_one(names: Sequence[str]) -> None:
@@ -126,12 +132,23 @@ def require_one(names: Sequence[str]) -> None:
 
 def outputs_of(names: Sequence[str]) -> Sequence[str]:
     """The outputs to give if these are asked for, each once. Raises InvalidInput."""
-    if len(names) > MOST_OUTPUTS:
-        raise InvalidInput(f"outputs holds {len(names)} tensors: expected at most {MOST_OUTPUTS}")
+    require_few_outputs(len(names))
     for name in names:
         if name not in OUTPUTS:
             raise InvalidInput(f"output {short(name)} is not known: expected labels, scores or probabilities")
     return tuple(dict.fromkeys(names)) or (LABELS, SCORES)
+
+
+def require_few_outputs(count: int) -> None:
+    """Raise InvalidInput where a request names too many outputs."""
+    if count > MOST_OUTPUTS:
+        raise InvalidInput(f"outputs holds {count} tensors: expected at most {MOST_OUTPUTS}")
+
+
+def require_input_parameters(parameters: Mapping[str, object]) -> None:
+    """Raise InvalidInput for parameters of the input that are not known, or say that its elements are no texts."""
+    require_known("inputs[0].parameters", parameters, INPUT_PARAMETERS)
+    _content_type("inputs[0].parameters.content_type", parameters.get("content_type"))
 
 
 def require_known(where: str, names: Iterable[str], known: Sequence[str]) -> None:
@@ -143,11 +160,35 @@ def require_known(where: str, names: Iterable[str], known: Sequence[str]) -> Non
 
 
 def choices_of(parameters: Mapping[str, object]) -> tuple[int | None, float | None]:
-    """`top_k` and `threshold`. Raises InvalidInput for wrong values and unknown parameters."""
+    """`top_k` and `threshold`. Raises InvalidInput for wrong values of any parameter, and for unknown parameters."""
     for name in parameters:
-        if name not in PARAMETERS:
-            raise InvalidInput(f"parameter {short(name)} is not known: expected top_k or threshold")
+        require_parameter(name)
+    timeout_of(parameters)
+    _priority(parameters.get("priority"))
+    _content_type("parameter content_type", parameters.get("content_type"))
+    for name in SEQUENCE:
+        if parameters.get(name):  # 0, false and "" say that there is no sequence
+            raise InvalidInput(
+                f"parameter {name} is {short(parameters[name])}: expected none, for each text is answered by itself"
+            )
     return _top_k(parameters.get("top_k")), _threshold(parameters.get("threshold"))
+
+
+def require_parameter(name: str) -> None:
+    """Raise InvalidInput for a name that is no parameter of a request."""
+    if name not in PARAMETERS:
+        raise InvalidInput(f"parameter {short(name)} is not known: expected top_k or threshold")
+
+
+def timeout_of(parameters: Mapping[str, object]) -> float | None:
+    """Return the `timeout` in seconds, which Triton's clients give in microseconds; None for none. Raises InvalidInput."""
+    value = parameters.get("timeout")
+    if value is None:
+        return None
+    if not _is_count(value):
+        raise InvalidInput(f"parameter timeout is {short(value)}: expected microseconds, an integer from 0 on; 0 is no timeout")
+    seconds = min(value, LONGEST_TIMEOUT_SECONDS * 1e6) / 1e6
+    return seconds if 0 < seconds < LONGEST_TIMEOUT_SECONDS else None
 
 
 def response_to(
@@ -213,6 +254,22 @@ def _threshold(value: object) -> float | None:
     raise InvalidInput(f"parameter threshold is {short(value)}: expected a number from 0 to 1")
 
 
+def _priority(value: object) -> None:
+    """Raise InvalidInput unless it is a priority. All requests have the same, as in Triton for a model without levels."""
+    if value is not None and not _is_count(value):
+        raise InvalidInput(f"parameter priority is {short(value)}: expected an integer from 0 on")
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _content_type(what: str, value: object) -> None:
+    """Raise InvalidInput unless the elements are texts as they are."""
+    if value is not None and value not in CONTENT_TYPES:
+        raise InvalidInput(f"{what} is {short(value)}: expected str, for every element is a text")
+
+
 def _boolean(what: str, value: object) -> bool:
     """The value, if it is one of the two. Raises InvalidInput."""
     if isinstance(value, bool):
@@ -247,15 +304,15 @@ def _unpacked(raw: bytes, count: int) -> list[bytes]:
 
 
 def count_of(shape: Sequence[int]) -> int:
-    """How many texts a shape speaks of. Raises InvalidInput."""
-    if len(shape) != 1 or shape[0] < 0:
+    """How many texts a shape speaks of: [n], or [n, 1] as batching clients write it. Raises InvalidInput."""
+    if len(shape) not in {1, 2} or shape[0] < 0 or shape[1:] not in ((), [], (1,), [1]):
         raise InvalidInput(no_count(short(shape)))
     return shape[0]
 
 
 def no_count(shape: str) -> str:
     """What is said of a shape that is not a number of texts."""
-    return f"input {short(INPUT)} has shape {shape}: expected [n], n being the number of texts"
+    return f"input {short(INPUT)} has shape {shape}: expected [n] or [n,1], n being the number of texts"
 
 
 def no_text(at: int, element: str) -> str:

@@ -46,6 +46,7 @@ INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/mode
 JSON_LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
 JSON = {b"content-type": b"application/json"}
 LARGEST_AT_ONCE = 4  # bodies of the largest size that are held at a time
+LOOK = ["GET", "HEAD"]  # the methods of everything but inference
 CLIENT_GONE = "499"  # what servers that count such requests call them
 
 Address = tuple[str, int]  # of a client: host and port
@@ -57,8 +58,8 @@ def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry, *, max
     """The application: v1, v2 and /metrics of one predictor."""
     # Else FastAPI sends who writes a slash too many to an address that the client itself chose, by its Host.
     app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_api_route("/", plane.live, methods=["GET"])
-    app.add_api_route("/metrics", _metrics_of(registry), methods=["GET"])
+    app.add_api_route("/", plane.live, methods=LOOK)
+    app.add_api_route("/metrics", _metrics_of(registry), methods=LOOK)
     app.include_router(_v1(plane))
     app.include_router(_v2(plane))
     for kind in (*EXPECTED, Exception):
@@ -69,10 +70,10 @@ def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry, *, max
 
 def _v1(plane: Plane) -> APIRouter:
     router, theirs = APIRouter(prefix="/v1"), V1Endpoints(plane)
-    router.add_api_route("/models", theirs.models, methods=["GET"])
+    router.add_api_route("/models", theirs.models, methods=LOOK)
     router.add_api_route("/models/{model_name}:predict", theirs.predict, methods=["POST"], response_model=None)
     router.add_api_route("/models/{model_name}:{_}", _nowhere, methods=["POST"])
-    router.add_api_route("/models/{model_name}", theirs.model_ready, methods=["GET"])
+    router.add_api_route("/models/{model_name}", theirs.model_ready, methods=LOOK)
     return router
 
 
@@ -85,10 +86,10 @@ def _v2(plane: Plane) -> APIRouter:
         ("/health/ready", theirs.ready),
         ("/models", theirs.models),
     ):
-        router.add_api_route(path, answer, methods=["GET"])
+        router.add_api_route(path, answer, methods=LOOK)
     for model in ("/models/{name}", "/models/{name}/versions/{version}"):
-        router.add_api_route(model, ours.metadata, methods=["GET"])
-        router.add_api_route(model + "/ready", ours.ready, methods=["GET"])
+        router.add_api_route(model, ours.metadata, methods=LOOK)
+        router.add_api_route(model + "/ready", ours.ready, methods=LOOK)
     return router
 
 

@@ -6,30 +6,45 @@ its parameter `labels`, a JSON list.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from typing import Any, NoReturn
 
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
-from grpc import StatusCode, aio, method_handlers_generic_handler, unary_unary_rpc_method_handler
+from grpc import (
+    StatusCode,
+    aio,
+    method_handlers_generic_handler,
+    stream_stream_rpc_method_handler,
+    unary_stream_rpc_method_handler,
+    unary_unary_rpc_method_handler,
+)
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from kserve.errors import InvalidInput
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
+from kserve.utils.utils import to_headers
 
+from model.serving.grpc_fields import request_of
+from model.serving.health import Health
 from model.serving.metrics import Metrics
 from model.serving.outcomes import outcome_of
 from model.serving.predictor import Plane
-from model.serving.protocol import INPUT, LARGE, Limits, count_of, require_bytes, require_one, short
+from model.serving.protocol import INPUT, LARGE, Limits, count_of, require_bytes, short
+from model.serving.reflection import NAMES as REFLECTION
+from model.serving.reflection import Reflection
 from model.serving.wire import parts
 
 logger = logging.getLogger(__name__)
 
 
-def make_server(plane: Plane, metrics: Metrics, *, max_message_bytes: int) -> aio.Server:
-    """The gRPC server of one predictor, not yet listening."""
+def make_server(plane: Plane, metrics: Metrics, *, model: str, max_message_bytes: int, stopping: asyncio.Event) -> aio.Server:
+    """The gRPC server of one predictor, not yet listening. `stopping` ends the streams of health and reflection."""
     server = aio.server(
         options=[
             ("grpc.max_send_message_length", -1),  # what is answered follows from what was asked
@@ -37,12 +52,28 @@ def make_server(plane: Plane, metrics: Metrics, *, max_message_bytes: int) -> ai
             ("grpc.so_reuseport", 0),  # else a second server would take half of the first one's requests
         ],
     )
-    service = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    inference = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    checking = health_pb2.DESCRIPTOR.services_by_name["Health"]
+    reflecting = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
     servicer = Servicer(plane)
-    handlers = {
-        each.name: _Method(each, getattr(servicer, each.name), metrics, plane.limits).handler() for each in service.methods
-    }
-    server.add_generic_rpc_handlers([method_handlers_generic_handler(service.full_name, handlers)])
+    health = Health(plane, model, (inference.full_name, checking.full_name), stopping)
+    reflection = Reflection((inference.full_name, checking.full_name), stopping)
+
+    def handlers(service: ServiceDescriptor, **answers: Callable[..., Any]) -> dict[str, Any]:
+        methods = service.methods_by_name
+        return {name: _Method(methods[name], answer, metrics, plane.limits).handler() for name, answer in answers.items()}
+
+    inferences = {each.name: getattr(servicer, each.name) for each in inference.methods}
+    server.add_generic_rpc_handlers(
+        [
+            method_handlers_generic_handler(inference.full_name, handlers(inference, **inferences)),
+            method_handlers_generic_handler(checking.full_name, handlers(checking, Check=health.Check, Watch=health.Watch)),
+        ]
+        + [
+            method_handlers_generic_handler(name, handlers(reflecting, ServerReflectionInfo=reflection.answers))
+            for name in REFLECTION
+        ]
+    )
     return server
 
 
@@ -65,11 +96,13 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._plane.find(request.model_name, request.model_version)
-        require_one([each.name for each in request.inputs])  # the SDK tells the names that it is sent, however long
-        for each in request.inputs:
+        for each in request.inputs[:1]:
             require_bytes(each.name, each.datatype.upper())  # the SDK says "invalid content type" of some
             _require_texts(each, raw=bool(request.raw_input_contents))
-        return await super().ModelInfer(request, context)
+        self.validate_grpc_request(request)
+        asked = request_of(request)
+        answer, _ = await self._plane.infer(request=asked, headers=to_headers(context), model_name=request.model_name)
+        return answer.to_grpc()
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
         raise NotImplementedError("Models are not loaded on request.")
@@ -94,9 +127,8 @@ class _Method:
     In place of what is generated for it, which answers bytes that are no message with the name of a class.
     """
 
-    def __init__(
-        self, method: MethodDescriptor, answer: Callable[[Any, Any], Awaitable[Any]], metrics: Metrics, limits: Limits
-    ) -> None:
+    def __init__(self, method: MethodDescriptor, answer: Callable[..., Any], metrics: Metrics, limits: Limits) -> None:
+        self._method = method
         self._name = method.name
         self._asked, self._answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
         self._answer = answer
@@ -104,8 +136,13 @@ class _Method:
         self._limits = limits
 
     def handler(self) -> Any:
-        write = self._answered.SerializeToString
-        return unary_unary_rpc_method_handler(self._outcome, request_deserializer=self._read, response_serializer=write)
+        """How gRPC is to call it. `answer` takes a request and the context; a stream's takes the request or requests."""
+        how = {"request_deserializer": self._read, "response_serializer": self._answered.SerializeToString}
+        if self._method.client_streaming:
+            return stream_stream_rpc_method_handler(self._outcomes, **how)
+        if self._method.server_streaming:
+            return unary_stream_rpc_method_handler(self._outcomes, **how)
+        return unary_unary_rpc_method_handler(self._outcome, **how)
 
     def _read(self, sent: bytes) -> Any:
         """The request; or why it is none, since what is raised here cannot be told in our words."""
@@ -123,9 +160,7 @@ class _Method:
         started = perf_counter()
         status = StatusCode.CANCELLED  # what it is if the client leaves
         try:
-            if isinstance(request, InvalidInput):
-                raise request  # noqa: TRY301, the one place that turns errors into statuses
-            answer = await self._answer(request, context)
+            answer = await self._answer(_readable(request), context)
             status = StatusCode.OK
         except Exception as error:
             outcome = outcome_of(error)
@@ -137,3 +172,27 @@ class _Method:
             if self._name == "ModelInfer":
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         return answer
+
+    async def _outcomes(self, sent: Any, context: Any) -> AsyncIterator[Any]:
+        """The answers of a stream to a request, or to several."""
+        try:
+            requests = _all_readable(sent) if self._method.client_streaming else _readable(sent)
+            async for answer in self._answer(requests):
+                yield answer
+        except Exception as error:
+            outcome = outcome_of(error)
+            if outcome.grpc is StatusCode.INTERNAL:
+                logger.exception("%s failed", self._name)
+            await context.abort(outcome.grpc, outcome.sentence)
+
+
+def _readable(request: Any) -> Any:
+    """The request, if it was one. Raises InvalidInput."""
+    if isinstance(request, InvalidInput):
+        raise request
+    return request
+
+
+async def _all_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for each in requests:
+        yield _readable(each)

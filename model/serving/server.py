@@ -69,7 +69,8 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
     )
-    grpc = make_server(plane, metrics, max_message_bytes=config.max_body_bytes)
+    ending = asyncio.Event()
+    grpc = make_server(plane, metrics, model=predictor.name, max_message_bytes=config.max_body_bytes, stopping=ending)
     with _listening(config.host, config.port) as listener:
         grpc_port = _bind_grpc(grpc, config)
         stopping = asyncio.create_task(_signal_received())
@@ -80,6 +81,7 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
         logger.info("stopping: what is asked already has %g seconds", config.grace_seconds)
         predictor.ready = False
+        ending.set()
         until = asyncio.get_running_loop().time() + max(0.0, config.grace_seconds - REFUSE_SECONDS)
         ended = asyncio.create_task(grpc.stop(config.grace_seconds))  # takes no new requests from now on
         await _finish(rest, door, {answering, ended}, until)

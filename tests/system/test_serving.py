@@ -323,10 +323,14 @@ REFUSED = [
     pytest.param(tensor(datatype="INT32"), 'input "text" has datatype "INT32": expected BYTES', id="wrong-datatype"),
     pytest.param(tensor(shape=[5]), 'input "text" has 1 text: expected 5, as its shape says', id="shape-too-long"),
     pytest.param(
-        tensor(shape=[1, 1]), 'input "text" has shape [1,1]: expected [n], n being the number of texts', id="two-dimensions"
+        tensor(shape=[1, 2]),
+        'input "text" has shape [1,2]: expected [n] or [n,1], n being the number of texts',
+        id="two-columns",
     ),
     pytest.param(
-        tensor(shape=[-1]), 'input "text" has shape [-1]: expected [n], n being the number of texts', id="negative-shape"
+        tensor(shape=[-1]),
+        'input "text" has shape [-1]: expected [n] or [n,1], n being the number of texts',
+        id="negative-shape",
     ),
     pytest.param(tensor(data=[7]), 'input "text" holds 7 at 0: expected a string', id="a-number-as-text"),
     pytest.param(tensor(data=None), "inputs[0].data is missing: expected a list of strings", id="no-data"),

@@ -126,8 +126,16 @@ def test_a_number_of_any_size_is_refused_with_a_short_sentence(digits: int) -> N
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        pytest.param({"shape": [1, 1]}, "has shape [1,1]: expected [n], n being the number of texts", id="dimensions"),
-        pytest.param({"shape": []}, "has shape []: expected [n], n being the number of texts", id="no-dimension"),
+        pytest.param({"shape": [1, 2]}, "has shape [1,2]: expected [n] or [n,1], n being the number of texts", id="columns"),
+        pytest.param({"shape": [1, 0]}, "has shape [1,0]: expected [n] or [n,1], n being the number of texts", id="no-column"),
+        pytest.param(
+            {"shape": [1, 1, 1]}, "has shape [1,1,1]: expected [n] or [n,1], n being the number of texts", id="three-dimensions"
+        ),
+        pytest.param({"shape": []}, "has shape []: expected [n] or [n,1], n being the number of texts", id="no-dimension"),
+        pytest.param({"data": [["a"]]}, 'holds ["a"] at 0: expected a string', id="nested-though-the-shape-is-not"),
+        pytest.param({"shape": [1, 1], "data": [["a", "b"]]}, 'holds ["a","b"] at 0: expected a string', id="two-in-a-row"),
+        pytest.param({"shape": [1, 1], "data": [[5]]}, "holds 5 at 0: expected a string", id="a-number-in-a-row"),
+        pytest.param({"shape": [2, 1]}, "has 1 text: expected 2, as its shape says", id="one-row"),
         pytest.param({"shape": [2]}, "has 1 text: expected 2, as its shape says", id="one-text"),
         pytest.param({"shape": [0]}, "has 1 text: expected 0, as its shape says", id="no-texts"),
         pytest.param({"data": ["a", 5]}, "holds 5 at 1: expected a string", id="a-number-as-text"),
@@ -160,6 +168,35 @@ def test_a_tensor_s_parameter_that_would_be_ignored_is_refused(body: dict[str, A
         question(body)
 
     assert str(refused.value) == sentence + "top_k and threshold go in the request's own parameters"
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("nested", [pytest.param(False, id="flat"), pytest.param(True, id="nested")])
+def test_a_column_of_texts_is_as_good_as_a_list_of_them(nested: bool, count: int) -> None:
+    texts = [f"text {at}" for at in range(count)]
+    data = [[each] for each in texts] if nested else texts
+    for more in ({}, {"parameters": {"content_type": "str"}}):  # which goes through the SDK's types
+        assert list(question({"inputs": [TENSOR | {"shape": [count, 1], "data": data} | more]}).texts) == texts
+
+
+def test_instances_may_be_objects_that_hold_a_text() -> None:
+    assert instances_of({"instances": ["a", {"text": "b"}]}).texts == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("instance", "sentence"),
+    [
+        pytest.param({}, "instances[1].text is missing: expected a string", id="empty"),
+        pytest.param({"text": 1}, "instances[1].text is 1: expected a string", id="number"),
+        pytest.param({"text": "a", "label": "b"}, "instances[1].label is not a field of this request: ", id="another-field"),
+        pytest.param(["a"], 'instances[1] is ["a"]: expected a string', id="list"),
+    ],
+)
+def test_an_instance_that_is_no_text_is_named(instance: object, sentence: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        instances_of({"instances": ["a", instance]})
+
+    assert str(refused.value).startswith(sentence)
 
 
 def test_an_output_may_be_named_several_times_but_not_any_number_of_times() -> None:
@@ -201,6 +238,7 @@ HEAVY = [
     pytest.param(read, tensor_of(b"data", b"{}"), 'input "text" holds an object at 0: expected a string', id="data-of-objects"),
     pytest.param(read, tensor_of(b"data", b"1"), 'input "text" holds an integer at 0: expected a string', id="data-of-numbers"),
     pytest.param(read, tensor_of(b"data", b'"a"'), TOO_MANY, id="many-texts"),
+    pytest.param(read, tensor_of(b"data", b'["a"]'), TOO_MANY, id="many-rows"),
     pytest.param(read, tensor_of(b"data", b'"\\\\"'), TOO_MANY, id="many-backslashes"),
     pytest.param(read, tensor_of(b"shape", b"1"), 'input "text" has shape of another length: expected [n]', id="long-shape"),
     pytest.param(read, whole_of(b"outputs", b'{"name":"labels"}'), TOO_MANY, id="many-outputs"),
@@ -217,6 +255,8 @@ HEAVY = [
     pytest.param(read, filled(b'{"inputs":[', b"[]", b""), "inputs[0] is a list: expected an object", id="no-json-in-the-end"),
     pytest.param(read, b'{"id":"' + b"a" * SIZE + b'\xff"}', "the body is not UTF-8", id="not-utf-8"),
     pytest.param(check_v1, filled(b'{"instances":[', b'"a"', b"]}"), TOO_MANY, id="v1-many-texts"),
+    pytest.param(check_v1, filled(b'{"instances":[', b'"text"', b"]}"), TOO_MANY, id="v1-many-texts-that-look-like-names"),
+    pytest.param(check_v1, filled(b'{"instances":[', b'{"text":"a"}', b"]}"), TOO_MANY, id="v1-many-objects"),
     pytest.param(check_v1, filled(b'{"instances":[', b"[]", b"]}"), "instances[0] is a list: expected a string", id="v1-lists"),
     pytest.param(check_v1, filled(b'{"more":[', b"[]", b"]}"), "more is not a field of this request", id="v1-unknown-field"),
 ]
@@ -256,9 +296,10 @@ def test_as_many_texts_as_are_let_in_are_read_whatever_else_is_asked() -> None:
 
 def test_a_large_v1_body_that_is_right_is_let_through() -> None:
     instances = {"instances": ["x" * SIZE], "parameters": {"top_k": 1}}
+    objects = {"instances": [{"text": "x" * 100}] * LIMITS.texts}
     event = {"specversion": "1.0", "id": "1", "source": "a", "type": "b", "time": "2026-01-01T00:00:00Z", "data": instances}
 
-    for body in (instances, event):
+    for body in (instances, objects, event):
         require_light(json.dumps(body).encode(), LIMITS)
 
 

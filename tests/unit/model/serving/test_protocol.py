@@ -15,7 +15,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.infer_type import InferResponse, RequestedOutput
 
 from model.classifier import Prediction
-from model.serving.protocol import Answer, Limits, choices_of, predictions_of, question_of, response_to
+from model.serving.protocol import Answer, Limits, choices_of, predictions_of, question_of, response_to, timeout_of
 
 LABELS = ("a", "b", "c")
 LIMITS = Limits(texts=1024, characters=1_000_000, request_characters=8_000_000)
@@ -139,3 +139,61 @@ def test_a_refusal_shows_no_more_than_the_beginning_of_a_value() -> None:
         choices_of({"top_k": "x" * 100_000})
 
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"priority": 0}, id="priority"),
+        pytest.param({"priority": 2**64 - 1}, id="highest-priority"),
+        pytest.param({"sequence_id": 0, "sequence_start": False, "sequence_end": False}, id="no-sequence"),
+        pytest.param({"sequence_id": ""}, id="no-sequence-by-name"),
+        pytest.param({"content_type": "str"}, id="content-type"),
+    ],
+)
+def test_what_asks_for_nothing_else_is_let_through(asked: dict[str, Any]) -> None:
+    assert choices_of(asked) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        pytest.param({"priority": -1}, "parameter priority is -1: expected an integer from 0 on", id="priority"),
+        pytest.param({"priority": "high"}, 'parameter priority is "high": expected an integer from 0 on', id="priority-by-name"),
+        pytest.param({"timeout": -1}, "parameter timeout is -1: expected microseconds, an integer from 0 on", id="timeout"),
+        pytest.param({"timeout": 0.5}, "parameter timeout is 0.5: expected microseconds, an integer from 0 on", id="seconds"),
+        pytest.param({"timeout": True}, "parameter timeout is true: expected microseconds, an integer from 0 on", id="boolean"),
+        pytest.param({"sequence_id": 7}, "parameter sequence_id is 7: expected none, for each text is", id="sequence"),
+        pytest.param({"sequence_start": True}, "parameter sequence_start is true: expected none", id="start-of-a-sequence"),
+        pytest.param({"content_type": "base64"}, 'parameter content_type is "base64": expected str', id="content-type"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_refused(asked: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        choices_of(asked)
+
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "seconds"),
+    [
+        pytest.param(None, None, id="null"),
+        pytest.param(0, None, id="none"),
+        pytest.param(1, 1e-6, id="shortest"),
+        pytest.param(2_500_000, 2.5, id="seconds"),
+        pytest.param(2**64 - 1, None, id="longer-than-any-timer"),
+        pytest.param(10**400, None, id="longer-than-a-float"),
+    ],
+)
+def test_a_timeout_is_given_in_microseconds(microseconds: int | None, seconds: float | None) -> None:
+    assert timeout_of({"timeout": microseconds}) == seconds
+
+
+def test_an_input_whose_elements_are_no_texts_is_refused() -> None:
+    tensor = InferInput("text", [1], "BYTES", data=["eA=="], parameters={"content_type": "base64"})
+
+    with pytest.raises(InvalidInput) as refused:
+        question_of(InferRequest("papers", [tensor]), LIMITS)
+
+    assert str(refused.value) == 'inputs[0].parameters.content_type is "base64": expected str, for every element is a text'

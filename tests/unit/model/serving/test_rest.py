@@ -339,3 +339,41 @@ def test_a_client_is_refused_without_a_trace_in_the_log(app: App, caplog: pytest
 
 def test_metrics_are_those_of_the_registry_given(app: App) -> None:
     assert 'labelwright_predictor_predicted_labels_total{label="cs.LG"} 0.0' in app.ask("GET", "/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        pytest.param(INFER, BODY, id="v2"),
+        pytest.param("/v1/models/papers:predict", {"instances": ["a"]}, id="v1"),
+    ],
+)
+def test_a_request_that_waits_longer_than_its_timeout_is_504_and_not_computed(
+    held: tuple[App, HeldGraph], path: str, body: dict[str, Any]
+) -> None:
+    app, graph = held
+
+    async def test() -> httpx.Response:
+        before = asyncio.create_task(app.call("POST", INFER, BODY))
+        await asyncio.to_thread(graph.began.wait, PATIENCE)
+        late = await app.call("POST", path, {**body, "parameters": {"timeout": 1000}})
+        graph.let.set()
+        await before
+        return late
+
+    late = asyncio.run(test())
+
+    assert late.status_code == 504
+    assert late.json() == {"error": "The request was not answered within its timeout of 1000 microseconds."}
+    assert app.count("v2", "504") + app.count("v1", "504") == 1
+    assert "labelwright_predictor_texts_total 1.0" in app.ask("GET", "/metrics").text
+    assert app.predictor.unanswered == 0
+
+
+def test_a_request_that_is_answered_within_its_timeout_is_answered(app: App) -> None:
+    assert app.ask("POST", INFER, {**BODY, "parameters": {"timeout": 60_000_000}}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v2", "/v2/health/ready", "/v2/models/papers", "/v1/models/papers", "/metrics"])
+def test_what_can_be_got_can_be_asked_after_by_head(app: App, path: str) -> None:
+    assert app.ask("HEAD", path).status_code == 200

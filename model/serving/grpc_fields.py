@@ -1,0 +1,93 @@
+"""What a gRPC request carries in fields that the SDK's messages lack: read where it is known, refused where it is not.
+
+Triton's clients write fractions and unsigned numbers as parameters into fields of their own. The SDK, whose messages have no
+such fields, would drop them without a word, and anything else that it does not know.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+from kserve import InferRequest
+from kserve.errors import InvalidInput
+
+from model.serving.protocol import (
+    INPUT_PARAMETERS,
+    OUTPUT_PARAMETERS,
+    require_few_outputs,
+    require_known,
+    require_one,
+    require_parameter,
+    short,
+)
+from model.serving.wire import FIXED64, VARINT
+
+DOUBLE, UINT64 = 4, 5  # numbers of Triton's fields in InferParameter: double_param and uint64_param
+
+Parameter = str | int | float | bool | None
+
+
+def request_of(message: Any) -> InferRequest:
+    """Return the SDK's request, with every parameter, of a ModelInferRequest. Raises InvalidInput for unknown fields."""
+    require_one([each.name for each in message.inputs])  # the SDK tells the names that it is sent, however long
+    require_few_outputs(len(message.outputs))
+    _require_no_more("the request", message)
+    parameters = _parameters(message.parameters, "parameter ", _each(require_parameter))
+    request = InferRequest.from_grpc(message)
+    request.parameters = parameters
+    for at, (tensor, sent) in enumerate(zip(request.inputs, message.inputs, strict=True)):
+        where = f"inputs[{at}]"
+        _require_no_more(where, sent)
+        _require_no_more(f"{where}.contents", sent.contents)
+        tensor.parameters = _parameters(sent.parameters, f"{where}.parameters.", _known(f"{where}.parameters", INPUT_PARAMETERS))
+    for at, (output, sent) in enumerate(zip(request.request_outputs or (), message.outputs, strict=True)):
+        where = f"outputs[{at}]"
+        _require_no_more(where, sent)
+        output.parameters = _parameters(sent.parameters, f"{where}.parameters.", _known(f"{where}.parameters", OUTPUT_PARAMETERS))
+    return request
+
+
+def _each(check: Callable[[str], None]) -> Callable[[Iterable[str]], None]:
+    def check_all(names: Iterable[str]) -> None:
+        for name in names:
+            check(name)
+
+    return check_all
+
+
+def _known(where: str, known: tuple[str, ...]) -> Callable[[Iterable[str]], None]:
+    return lambda names: require_known(where, names, known)
+
+
+def _parameters(sent: Mapping[str, Any], where: str, check: Callable[[Iterable[str]], None]) -> dict[str, Parameter]:
+    """Return the values of parameters whose names `check` lets through: there are few of those, and any number of others."""
+    check(sent)
+    return {name: _value(f"{where}{name}", sent[name]) for name in sent}
+
+
+def _value(what: str, parameter: Any) -> Parameter:
+    """Return the value of an InferParameter; None if it has none. Raises InvalidInput if it has several, or an unknown kind."""
+    values: list[Parameter] = []
+    if chosen := parameter.WhichOneof("parameter_choice"):
+        values.append(getattr(parameter, chosen))
+    for field in UnknownFieldSet(parameter):
+        if (field.field_number, field.wire_type) == (DOUBLE, FIXED64):
+            values.append(struct.unpack("<d", field.data.to_bytes(8, "little"))[0])
+        elif (field.field_number, field.wire_type) == (UINT64, VARINT):
+            values.append(field.data)
+        else:
+            raise InvalidInput(f"{what} has its value in field {field.field_number}: expected a boolean, a number or a string")
+    if len(values) > 1:
+        raise InvalidInput(f"{what} has {len(values)} values: expected one")
+    return values[0] if values else None
+
+
+def _require_no_more(where: str, message: Any) -> None:
+    """Raise InvalidInput if the message has a field that is not known, as a JSON object with one is refused."""
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        expected = f"expected those of {short(message.DESCRIPTOR.full_name)} only"
+        raise InvalidInput(f"{where} has a field of number {unknown[0].field_number}: {expected}")

@@ -1,0 +1,156 @@
+"""Fields of a gRPC request that the SDK's messages lack: as other clients' messages write them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kserve.errors import InvalidInput
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
+
+from model.serving.bodies import inference_of
+from model.serving.grpc_fields import request_of
+from model.serving.protocol import Limits, Question, question_of
+
+LIMITS = Limits(texts=10, characters=100, request_characters=1000)
+
+
+def message(**parameters: bytes | int | bool | str) -> Any:
+    """A request as it arrives; the value of a parameter may be the bytes of an InferParameter."""
+    asked = ModelInferRequest(model_name="papers")
+    asked.inputs.add(name="text", shape=[1], datatype="BYTES").contents.bytes_contents.append(b"a")
+    for name, value in parameters.items():
+        fill(asked.parameters[name], value)
+    return ModelInferRequest.FromString(asked.SerializeToString())
+
+
+def fill(parameter: Any, value: bytes | int | bool | str) -> None:
+    if isinstance(value, bytes):
+        parameter.MergeFromString(value)
+    else:
+        field = {bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)]
+        setattr(parameter, field, value)
+
+
+def double(value: float) -> bytes:
+    """An InferParameter of Triton's, whose field 4 is double_param."""
+    return b"\x21" + struct.pack("<d", value)
+
+
+def uint64(value: int) -> bytes:
+    """An InferParameter of Triton's, whose field 5 is uint64_param."""
+    written = b""
+    while value > 0x7F:
+        written += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return b"\x28" + written + bytes([value])
+
+
+def question(asked: Any) -> Question:
+    return question_of(request_of(asked), LIMITS)
+
+
+def refusal(asked: Any) -> str:
+    with pytest.raises(InvalidInput) as refused:
+        question(asked)
+    return str(refused.value)
+
+
+@given(st.floats(0, 1))
+def test_a_fraction_is_obeyed(threshold: float) -> None:
+    assert question(message(threshold=double(threshold))).threshold == threshold
+
+
+@given(st.integers(1, 2**64 - 1))
+def test_an_unsigned_number_is_obeyed(top_k: int) -> None:
+    assert question(message(top_k=uint64(top_k))).top_k == top_k
+
+
+def test_a_timeout_and_a_priority_come_in_fields_of_their_own() -> None:
+    assert question(message(timeout=uint64(1500), priority=uint64(2**64 - 1))).timeout_seconds == 0.0015
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        pytest.param(
+            {"temperature": double(0.5)}, 'parameter "temperature" is not known: expected top_k or threshold', id="name"
+        ),
+        pytest.param({"temperature": b""}, 'parameter "temperature" is not known: expected top_k or threshold', id="no-value"),
+        pytest.param({"top_k": double(2)}, "parameter top_k is 2.0: expected a positive integer", id="fraction-for-a-number"),
+        pytest.param(
+            {"threshold": double(float("nan"))}, "parameter threshold is NaN: expected a number from 0 to 1", id="not-a-number"
+        ),
+        pytest.param(
+            {"threshold": b"\x32\x01a"},
+            "parameter threshold has its value in field 6: expected a boolean, a number or a string",
+            id="unknown-kind",
+        ),
+        pytest.param(
+            {"threshold": b"\x1a\x030.5" + double(0.5)}, "parameter threshold has 2 values: expected one", id="two-values"
+        ),
+    ],
+)
+def test_a_parameter_that_cannot_be_obeyed_is_refused_by_its_name(parameters: dict[str, bytes], sentence: str) -> None:
+    assert refusal(message(**parameters)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        pytest.param(lambda asked: asked, "the request has a field of number 99: ", id="request"),
+        pytest.param(lambda asked: asked.inputs[0], "inputs[0] has a field of number 99: ", id="input"),
+        pytest.param(lambda asked: asked.inputs[0].contents, "inputs[0].contents has a field of number 99: ", id="contents"),
+        pytest.param(lambda asked: asked.outputs[0], "outputs[0] has a field of number 99: ", id="output"),
+        pytest.param(
+            lambda asked: asked.inputs[0].parameters["content_type"],
+            "inputs[0].parameters.content_type has its value in field 99: ",
+            id="parameter-of-the-input",
+        ),
+        pytest.param(
+            lambda asked: asked.outputs[0].parameters["binary_data"],
+            "outputs[0].parameters.binary_data has its value in field 99: ",
+            id="parameter-of-an-output",
+        ),
+    ],
+)
+def test_a_field_that_nobody_would_look_at_is_refused(where: Any, sentence: str) -> None:
+    asked = message()
+    asked.outputs.add(name="labels")
+    where(asked).MergeFromString(b"\x98\x06\x01")  # field 99, the number 1
+
+    assert refusal(ModelInferRequest.FromString(asked.SerializeToString())).startswith(sentence)
+
+
+def test_a_fraction_as_a_parameter_of_a_tensor_is_refused() -> None:
+    asked = message()
+    asked.inputs[0].parameters["threshold"].MergeFromString(double(0.5))
+
+    assert refusal(asked).startswith('inputs[0].parameters has "threshold": expected binary_data_size or content_type; ')
+
+
+values = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5).filter(lambda text: not text.isdigit())
+names = st.sampled_from(["top_k", "timeout", "priority", "sequence_id", "sequence_end", "content_type", "binary_data_output"])
+
+
+@given(st.dictionaries(names | st.text(max_size=5), values, max_size=3))
+def test_parameters_are_obeyed_or_refused_as_over_rest(parameters: dict[str, Any]) -> None:
+    body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}], "parameters": parameters}
+    told: list[Question | str] = []
+    for ask in (
+        lambda: question(message(**parameters)),
+        lambda: inference_of(json.dumps(body).encode(), None, model_name="papers", limits=LIMITS).question,
+    ):
+        try:
+            told.append(ask())
+        except InvalidInput as refused:
+            told.append(str(refused))
+
+    if all(isinstance(each, str) for each in told):  # a map has no order: of several wrong ones either may be told
+        assert len(parameters) > 1 or told[0] == told[1]
+    else:
+        assert told[0] == told[1]
