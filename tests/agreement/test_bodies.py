@@ -37,7 +37,7 @@ class Bytes(Encoder):
     """A token for each byte, so that every text has its own."""
 
     def __init__(self) -> None:
-        """Nothing to load."""
+        self.max_length = 1024  # longer than any text here
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         return [Tokens(list(text.encode()), truncated=False) for text in texts]
