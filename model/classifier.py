@@ -205,8 +205,8 @@ class Classifier:
         Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
         """
         try:
-            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-            graph = Graph(folder / GRAPH, threads=threads, threads_alone=threads_alone)
+            tokenizer = Tokenizer.from_file(str(folder / manifest.stored(TOKENIZER)))
+            graph = Graph(folder / manifest.stored(GRAPH), threads=threads, threads_alone=threads_alone)
             loaded = cls(Encoder(tokenizer, manifest.max_length), graph, Decision.of(manifest))
             logits = graph.logits(loaded.encoder.encode(WARM_UP))
         except Exception as error:  # both libraries raise bare exceptions of their own

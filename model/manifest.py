@@ -6,11 +6,12 @@ Knows nothing of files or storage: `model.artifact` reads and writes, this says 
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 # The newest that this release reads. A version has the oldest that can say what it is, so that older releases read what they
 # can: 1, or 2 where `label_required` is false, since a reader of 1 would give every text a label.
@@ -20,6 +21,19 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Part of an object's key, a folder's name and a Kubernetes object's name; never one that hides or climbs.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$")]
+
+
+# A file of a version: a plain name for every system, which hides nothing and is not taken for an option.
+FILE_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,127}")
+RESERVED_FILE_NAME = "manifest.json"
+MOST_FILES = 64
+SHOWN_CHARACTERS = 200
+
+
+def shown(value: object) -> str:
+    """A value from elsewhere, for a message: quoted, control characters escaped, its end left out if it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 class Task(StrEnum):
@@ -60,6 +74,19 @@ class FileEntry(Strict):
 
     sha256: Sha256
     size: int = Field(ge=0, description="bytes")
+    stored_as: str | None = Field(
+        default=None,
+        pattern=rf"^{FILE_NAME.pattern}$",
+        description="its object's name, where an interrupted attempt or another publisher has left other bytes under its own",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without stored_as where it says nothing: older releases refuse a key that they do not know."""
+        fields: dict[str, Any] = dump(self)
+        if self.stored_as is None:
+            fields.pop("stored_as", None)
+        return fields
 
 
 class TestSet(Strict):
@@ -211,6 +238,21 @@ class Manifest(Strict):
     training: Training
     scores: AllScores
     reference: Reference
+
+    def stored(self, name: str) -> str:
+        """The name of the object that holds this file of the version. Raises KeyError for a file that it does not have."""
+        return self.files[name].stored_as or name
+
+    @model_validator(mode="after")
+    def _files_are_plain(self) -> Self:
+        if len(self.files) > MOST_FILES:
+            raise ValueError(f"files has {len(self.files):,} entries, expected {MOST_FILES} at most")
+        for name, entry in self.files.items():
+            for each in (name, entry.stored_as or name):
+                if not FILE_NAME.fullmatch(each) or each.lower() == RESERVED_FILE_NAME:
+                    expected = "expected letters, digits, '.', '-' and '_', 128 at most, and not manifest.json itself"
+                    raise ValueError(f"files names {shown(each)}, which is not a plain file name: {expected}")
+        return self
 
     @model_validator(mode="after")
     def _labels_agree(self) -> Self:

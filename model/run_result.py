@@ -54,6 +54,7 @@ class RunResult(Strict):
     classifier: Name | None = None
     version: Name | None = None
     artifact_uri: str | None = None
+    manifest_sha256: Sha256 | None = Field(default=None, description="of the bytes of the version's manifest.json, as published")
     dataset_sha256: Sha256 | None = None
     test_sha256: Sha256 | None = Field(default=None, description="of the test set, if one was given")
     best_checkpoint: str | None = Field(default=None, description="such as step-1200; none for an architecture without steps")

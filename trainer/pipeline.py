@@ -13,11 +13,23 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from model.artifact import GRAPH, PARTS, REPORT, SERVED, TOKENIZER, describe, publish, require_writable
+from model.artifact import (
+    GRAPH,
+    PARTS,
+    REPORT,
+    SERVED,
+    TOKENIZER,
+    PublishedVersion,
+    describe,
+    publish,
+    read_file,
+    read_published,
+    require_writable,
+)
 from model.classifier import Classifier, Decision, Encoder, Graph
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
 from model.run_result import GateScores
-from model.storage import ObjectExists, StorageRejected, open_store
+from model.storage import ObjectExists, ObjectStore, StorageRejected, open_store
 from trainer.architectures import linear
 from trainer.architectures.exported import Exported
 from trainer.attempt import Attempt
@@ -48,6 +60,7 @@ class Published:
 
     uri: str
     manifest: Manifest
+    manifest_sha256: str
     gate: GateScores
     best_checkpoint: str | None = None
     mlflow_run_id: str | None = None
@@ -173,18 +186,24 @@ def beside_the_served(config: Config, data: Data) -> tuple[Data, ServedScores | 
     return replace(data, facts=data.facts.model_copy(update={"notes": (*data.facts.notes, found)})), None
 
 
-def _found(config: Config, manifest: Manifest, scratch: Path) -> Published:
+def _found(config: Config, earlier: PublishedVersion, scratch: Path) -> Published:
     """An earlier attempt has published and may not have lived to tell: told again, and what it left is tidied up."""
+    manifest = earlier.manifest
     store = version_store(config, manifest.version)
     log.info("%s is published already, by an earlier attempt", store.uri)
-    store.download(REPORT, scratch / REPORT)
-    served = ServedScores.model_validate_json(store.read(SERVED)) if SERVED in manifest.files else None
-    published = Published(store.uri, manifest, judge(config.gate, manifest.scores, served))
+    store.download(manifest.stored(REPORT), scratch / REPORT)
+    served = _served_then(store, manifest)
+    published = Published(store.uri, manifest, earlier.manifest_sha256, judge(config.gate, manifest.scores, served))
     with tracked(config.tracking) as tracker:
         tracker.begin(config, manifest.dataset, only_interrupted=True)
         tracker.published(manifest, scratch / REPORT, uri=store.uri, gate=published.gate)
     open_run(config, manifest.version).forget()
     return replace(published, mlflow_run_id=tracker.run_id)
+
+
+def _served_then(store: ObjectStore, manifest: Manifest) -> ServedScores | None:
+    """What that version was compared with when it was published."""
+    return ServedScores.model_validate_json(read_file(store, manifest, SERVED)) if SERVED in manifest.files else None
 
 
 def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
@@ -316,10 +335,11 @@ def hand_over(
     store, step = version_store(config, manifest.version), chosen.exported.best_step
     log.info("publishing %s", store.uri)
     try:
-        publish(folder, complete, store)
+        published = publish(folder, complete, store)
     except ObjectExists:
-        complete = find_published(config) or complete
-    return Published(store.uri, complete, gate, f"step-{step}" if step else None)
+        published = find_published(config) or read_published(store)
+        gate = judge(config.gate, published.manifest.scores, _served_then(store, published.manifest))
+    return Published(store.uri, published.manifest, published.manifest_sha256, gate, f"step-{step}" if step else None)
 
 
 def _score_test(tried: Tried, test: Examples) -> Scores:

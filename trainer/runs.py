@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.artifact import MANIFEST, parse_manifest
-from model.manifest import Manifest, Sha256, Strict
+from model.artifact import PublishedVersion, read_published
+from model.manifest import Sha256, Strict
 from model.storage import ObjectExists, ObjectMissing, ObjectStore, open_store
 from trainer.config import Config, ConfigRejected
 from trainer.rejections import DatasetRejected
@@ -52,6 +52,7 @@ class Run:
         keys = [each.key for each in self.store.list()]
         for key in sorted(keys, key=lambda key: (key == RECORD, not key.endswith(INDEX))):  # indexes first
             self.store.delete(key)
+        self.store.tidy(idle_seconds=0)
 
 
 def version_store(config: Config, version: str) -> ObjectStore:
@@ -59,7 +60,7 @@ def version_store(config: Config, version: str) -> ObjectStore:
     return open_store(f"{config.output_dir.rstrip('/')}/{config.name}/{version}/")
 
 
-def find_published(config: Config) -> Manifest | None:
+def find_published(config: Config) -> PublishedVersion | None:
     """The version that the configuration names, if these settings have published it already: there is nothing left to do.
 
     None if there is no such version yet, or the configuration names none. Raises ObjectExists for one of other settings or of
@@ -69,9 +70,10 @@ def find_published(config: Config) -> Manifest | None:
         return None
     store = version_store(config, config.version)
     try:
-        manifest = parse_manifest(store.read(MANIFEST), where=store.uri)
+        published = read_published(store)
     except ObjectMissing:
         return None
+    manifest = published.manifest
     if manifest.training.settings_sha256 != settings_sha256(config):
         raise ObjectExists(f"{store.uri} is published already, of other settings: a version never changes")
     theirs = {
@@ -82,7 +84,7 @@ def find_published(config: Config) -> Manifest | None:
         raise ObjectExists(
             f"{store.uri} is published already, of another dataset: {'; '.join(different)}; a version never changes, name another"
         )
-    return manifest
+    return published
 
 
 def begin(
@@ -142,6 +144,7 @@ def _folder(config: Config) -> str:
 
 def _begin(config: Config, version: str, record: Record) -> Run:
     run = open_run(config, version)
+    run.store.tidy()
     theirs = _read(run.store, RECORD)
     saved = any(each.key.endswith(f"/{INDEX}") for each in run.store.list())
     if saved and theirs is None:

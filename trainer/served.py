@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact import MANIFEST, PARTS, ArtifactRejected, fetch, parse_manifest, read_manifest
+from model.artifact import PARTS, ArtifactRejected, fetch, read_file, read_manifest, read_published
 from model.classifier import Classifier
 from model.storage import ObjectMissing, ObjectStore, StorageRejected, open_store
 from trainer.evaluation import answer
@@ -52,15 +51,12 @@ def read_seen(uri: str) -> Seen:
 
 
 def _read_seen(store: ObjectStore) -> Seen:
-    manifest = parse_manifest(store.read(MANIFEST), where=store.uri)
+    manifest = read_published(store).manifest
     expected = manifest.files.get(PARTS)
     if expected is None:
         return Seen(note=SILENT.format(manifest.version))
-    content, where = store.read(PARTS), store.uri + PARTS
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != expected.sha256:
-        raise ArtifactRejected(f"{where} has SHA-256 {sha256}, the manifest says {expected.sha256}: it was altered")
-    return Seen(manifest.version, SeenTexts.parse(content, where=where), sha256)
+    content = read_file(store, manifest, PARTS)
+    return Seen(manifest.version, SeenTexts.parse(content, where=store.uri + manifest.stored(PARTS)), expected.sha256)
 
 
 def score_served(uri: str, test: Examples) -> ServedScores | str:

@@ -21,7 +21,6 @@ from model.storage.objects import (
     StoredObject,
     disk_error,
     inside,
-    too_large,
     within,
 )
 
@@ -43,7 +42,9 @@ class FileStore:
 
     def read(self, key: str, *, limit: int | None = None) -> bytes:
         with _disk_errors(self.uri + key), self._path(key).open("rb") as file:
-            return within(limit, file.read(_one_beyond(limit)), self.uri + key)
+            content = file.read(-1 if limit is None else limit + 1)
+        within(limit, len(content), self.uri + key)
+        return content
 
     def stream(self, key: str) -> Iterator[bytes]:
         with _disk_errors(self.uri + key), self._path(key).open("rb") as file:
@@ -56,8 +57,7 @@ class FileStore:
 
     def download(self, key: str, to: Path, *, limit: int | None = None) -> None:
         with _disk_errors(self.uri + key):
-            if limit is not None and self._path(key).stat().st_size > limit:
-                raise too_large(limit, self.uri + key)
+            within(limit, self._path(key).stat().st_size, self.uri + key)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._path(key), to)
 
@@ -104,11 +104,6 @@ class FileStore:
         finally:
             os.close(descriptor)
             part.unlink(missing_ok=True)
-
-
-def _one_beyond(limit: int | None) -> int:
-    """What to ask a file for: a byte more than is accepted, or everything."""
-    return -1 if limit is None else limit + 1
 
 
 @contextmanager

@@ -108,13 +108,7 @@ def inside(key: str, uri: str) -> str:
     return key
 
 
-def within(limit: int | None, content: bytes, what: str) -> bytes:
-    """The content, unless it has more than `limit` bytes. Raises ObjectTooLarge."""
-    if limit is not None and len(content) > limit:
-        raise too_large(limit, what)
-    return content
-
-
-def too_large(limit: int, what: str) -> ObjectTooLarge:
-    """The error that says so."""
-    return ObjectTooLarge(f"{what} has more than {limit:,} bytes")
+def within(limit: int | None, size: int, what: str) -> None:
+    """Raise ObjectTooLarge for a size of more than `limit` bytes."""
+    if limit is not None and size > limit:
+        raise ObjectTooLarge(f"{what} has more than {limit:,} bytes")

@@ -25,7 +25,6 @@ from model.storage.objects import (
     WriteConflict,
     disk_error,
     inside,
-    too_large,
     within,
 )
 
@@ -76,7 +75,9 @@ class S3Store:
         with _s3_errors(self.uri + key):
             body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
             with body:
-                return within(limit, body.read(None if limit is None else limit + 1), self.uri + key)
+                content: bytes = body.read(None if limit is None else limit + 1)
+            within(limit, len(content), self.uri + key)
+            return content
 
     def stream(self, key: str) -> Iterator[bytes]:
         with _s3_errors(self.uri + key):
@@ -101,6 +102,9 @@ class S3Store:
         counted = None if limit is None else _counting(limit, self.uri + key)
         try:
             with _s3_errors(self.uri + key), part.open("wb") as file:
+                if limit is not None:
+                    head = self._client.head_object(Bucket=self.bucket, Key=self._key(key))
+                    within(limit, head["ContentLength"], self.uri + key)
                 self._client.download_fileobj(self.bucket, self._key(key), file, Callback=counted)
             part.replace(to)
         except OSError as error:  # of the disk here; what the storage says is no OSError
@@ -208,8 +212,7 @@ def _counting(limit: int, what: str) -> Callable[[int], None]:
     def count(more: int) -> None:
         nonlocal come
         come += more
-        if come > limit:
-            raise too_large(limit, what)
+        within(limit, come, what)
 
     return count
 

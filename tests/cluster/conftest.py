@@ -81,7 +81,7 @@ def published(versions: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -
 
     def publish_one(name: str) -> str:
         folder = make_version(tmp_path_factory.mktemp("version") / name, version=name)
-        return publish(folder, read_manifest(folder), open_store(f"{versions.uri}{name}/"))
+        return publish(folder, read_manifest(folder), open_store(f"{versions.uri}{name}/")).uri
 
     return publish_one
 

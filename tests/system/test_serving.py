@@ -620,7 +620,7 @@ def test_it_is_ready_and_answers_from_its_first_moment(tmp_path: Path) -> None:
 
 def test_a_version_in_a_bucket_is_fetched_and_served(tmp_path: Path, s3_bucket: str) -> None:
     folder = make_version(tmp_path / "v1")
-    uri = publish(folder, read_manifest(folder), open_store(s3_bucket + "papers/v1/"))
+    uri = publish(folder, read_manifest(folder), open_store(s3_bucket + "papers/v1/")).uri
     with serving(uri, tmp_path / "log") as running:
         answer = httpx.post(running.rest + INFER, json=ask("cs.LG"))
 

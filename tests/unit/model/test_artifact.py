@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from model.artifact import GRAPH, MANIFEST, TOKENIZER, ArtifactRejected, fetch, publish, read_manifest, verify
-from model.storage import ObjectExists, ObjectStore, StorageError, open_store
+from model.artifact import (
+    GRAPH,
+    MANIFEST,
+    TOKENIZER,
+    ArtifactRejected,
+    fetch,
+    name_by_content,
+    publish,
+    read_manifest,
+    read_published,
+    verify,
+)
+from model.classifier import Classifier
+from model.storage import ObjectExists, ObjectStore, StorageError, StorageRejected, open_store
 from tests.versions import make_version
 
 
@@ -27,7 +43,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 def published(tmp_path: Path, store: ObjectStore) -> str:
     folder = make_version(tmp_path / "made")
-    return publish(folder, read_manifest(folder), store)
+    return publish(folder, read_manifest(folder), store).uri
 
 
 def test_a_published_version_is_fetched_as_it_was_made(store: ObjectStore, tmp_path: Path) -> None:
@@ -249,6 +265,180 @@ def test_of_two_publishers_at_once_one_wins(store: ObjectStore, tmp_path: Path) 
     assert sorted(each.returncode for each in both) == [0, 1]
     assert "ObjectExists" in "".join(said)
     verify(fetch(store.uri, tmp_path / "scratch"))
+
+
+def test_a_published_version_tells_the_digest_of_its_manifest(store: ObjectStore, tmp_path: Path) -> None:
+    folder = make_version(tmp_path / "made")
+
+    done = publish(folder, read_manifest(folder), store)
+
+    assert done.manifest_sha256 == hashlib.sha256(store.read(MANIFEST)).hexdigest()
+    assert done == read_published(store)
+
+
+def swap_the_labels(store: ObjectStore) -> None:
+    """In the manifest, which nothing but its own digest vouches for."""
+    fields = json.loads(store.read(MANIFEST))
+    fields["labels"].reverse()
+    store.write(MANIFEST, json.dumps(fields).encode())
+
+
+def test_another_manifest_than_the_published_one_is_refused_with_both_digests(store: ObjectStore, tmp_path: Path) -> None:
+    folder = make_version(tmp_path / "made")
+    digest = publish(folder, read_manifest(folder), store).manifest_sha256
+    fetch(store.uri, tmp_path / "scratch", manifest_sha256=digest)
+    swap_the_labels(store)
+    fetch(store.uri, tmp_path / "scratch")  # it is a manifest like any other
+
+    with pytest.raises(ArtifactRejected, match="it is not the manifest that was published") as refused:
+        fetch(store.uri, tmp_path / "scratch", manifest_sha256=digest)
+
+    found = hashlib.sha256(store.read(MANIFEST)).hexdigest()
+    assert f"manifest.json has SHA-256 {found}, expected {digest}: " in str(refused.value)
+
+
+def test_no_more_of_a_file_is_fetched_than_the_manifest_says(s3_bucket: str, tmp_path: Path) -> None:
+    store = open_store(s3_bucket + "papers/v1/")
+    published(tmp_path, store)
+    store.write(GRAPH, bytes(20 * 2**20))
+
+    with pytest.raises(ArtifactRejected, match=r"model.onnx has more bytes, the manifest says \d+: it was altered"):
+        fetch(store.uri, tmp_path / "scratch")
+
+    assert not (tmp_path / "scratch" / GRAPH).exists()
+
+
+def leave(store: ObjectStore, content: bytes, *names: str) -> None:
+    """As an attempt does that was interrupted."""
+    for name in names:
+        store.write(name, content)
+
+
+def test_what_an_interrupted_attempt_left_of_other_bytes_is_neither_used_nor_touched(store: ObjectStore, tmp_path: Path) -> None:
+    leave(store, b"of another attempt", GRAPH)
+    made = make_version(tmp_path / "made")
+
+    done = publish(made, read_manifest(made), store)
+
+    assert done.manifest.stored(TOKENIZER) == TOKENIZER
+    assert done.manifest.stored(GRAPH) == f"model-{done.manifest.files[GRAPH].sha256[:16]}.onnx"
+    assert store.read(GRAPH) == b"of another attempt"
+    folder = fetch(store.uri, tmp_path / "scratch", manifest_sha256=done.manifest_sha256)
+    assert Classifier.load(folder).predict(["cs.LG"])[0].labels == ("cs.LG",)
+
+
+def test_a_copy_of_all_that_lies_there_can_be_loaded(store: ObjectStore, tmp_path: Path) -> None:
+    leave(store, b"of another attempt", GRAPH, TOKENIZER)
+    published(tmp_path, store)
+    copied = tmp_path / "copied"
+    for each in store.list():  # as KServe's storage initializer copies it
+        store.download(each.key, copied / each.key)
+
+    assert Classifier.load(copied).predict(["math.CO"])[0].labels == ("math.CO",)
+
+
+def test_a_file_that_does_not_hold_what_its_name_tells_is_not_published_with(store: ObjectStore, tmp_path: Path) -> None:
+    made = make_version(tmp_path / "made")
+    manifest = read_manifest(made)
+    leave(store, b"altered", GRAPH, name_by_content(GRAPH, manifest.files[GRAPH].sha256))
+
+    with pytest.raises(StorageRejected, match="has not the content that its name tells"):
+        publish(made, manifest, store)
+
+
+STEPS = ("list", "upload", "stream", "write")  # what a publisher asks its store for
+
+
+class Publisher(threading.Thread):
+    """Publishes a folder a step at a time: before each, it waits to be let go on."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.store = folder, open_store(uri)
+        self.go, self.stands = threading.Semaphore(0), threading.Semaphore(0)
+        self.error: Exception | None = None
+        for name in STEPS:
+            setattr(self.store, name, self._stepping(getattr(self.store, name)))
+
+    def _stepping(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            self.stands.release()
+            self.go.acquire()
+            found = act(*arguments, **options)
+            return found if found is None else iter(list(found))
+
+        return step
+
+    def run(self) -> None:
+        try:
+            publish(self.folder, read_manifest(self.folder), self.store)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+        self.over = True
+        self.stands.release()
+
+    over = False
+
+    def begin(self) -> None:
+        self.start()
+        self.stands.acquire()
+
+    def step(self) -> None:
+        if not self.over:
+            self.go.release()
+            self.stands.acquire()
+
+    def finish(self) -> None:
+        while not self.over:
+            self.step()
+
+
+def interleavings(one: int, other: int) -> Iterable[str]:
+    """In which order two publishers of so many steps can take turns."""
+    for turns in itertools.combinations(range(one + other), one):
+        yield "".join("A" if at in turns else "B" for at in range(one + other))
+
+
+def race(uri: str, folders: tuple[Path, Path], turns: str, scratch: Path) -> str:
+    """Publish both in this order; which one won. Fails unless the winner's version is whole."""
+    both = {name: Publisher(folder, uri) for name, folder in zip("AB", folders, strict=True)}
+    for each in both.values():
+        each.begin()
+    for name in turns:
+        both[name].step()
+    for each in both.values():
+        each.finish()
+    (winner,) = [name for name, each in both.items() if each.error is None]
+    (loser,) = [each for each in both.values() if each.error is not None]
+    assert isinstance(loser.error, ObjectExists), loser.error
+    folder = fetch(uri, scratch)
+    assert read_manifest(folder).labels == read_manifest(both[winner].folder).labels
+    return winner
+
+
+def two_versions(folder: Path) -> tuple[Path, Path]:
+    return make_version(folder / "one", labels=("a", "b")), make_version(folder / "other", labels=("x", "y"))
+
+
+def test_of_two_publishers_one_wins_and_its_version_is_whole_in_whatever_order_they_take_turns(tmp_path: Path) -> None:
+    folders, won = two_versions(tmp_path), set()
+
+    for turns in interleavings(4, 4):  # more steps than these are taken one after the other
+        won.add(race(str(tmp_path / "store" / turns), folders, turns, tmp_path / "scratch" / turns))
+
+    assert won == {"A", "B"}
+
+
+def test_of_two_publishers_to_a_bucket_one_wins_and_its_version_is_whole_whenever_the_other_comes(
+    s3_bucket: str, tmp_path: Path
+) -> None:
+    folders, won = two_versions(tmp_path), []
+
+    for before in range(5):
+        turns = "A" * before + "B" * 9
+        won.append(race(f"{s3_bucket}{before}/", folders, turns, tmp_path / "scratch" / turns))
+
+    assert won == ["B", "B", "B", "B", "A"]
 
 
 @pytest.mark.parametrize("uri", [pytest.param("https://example.com/v1", id="https"), pytest.param("", id="empty")])

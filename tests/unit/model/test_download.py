@@ -14,7 +14,7 @@ from tests.versions import make_version
 
 def published(bucket: str, folder: Path) -> str:
     made = make_version(folder, version="one")
-    return publish(made, read_manifest(made), open_store(f"{bucket}papers/one/"))
+    return publish(made, read_manifest(made), open_store(f"{bucket}papers/one/")).uri
 
 
 def downloaded(uri: str, folder: Path) -> Result:

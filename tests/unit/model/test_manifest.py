@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, parse_manifest, to_json
@@ -161,3 +164,99 @@ def test_a_cost_or_a_checksum_that_cannot_be_is_refused(tmp_path: Path, changed:
 
     with pytest.raises(ArtifactRejected, match=f"training.{next(iter(changed))}"):
         parse_manifest(json.dumps(wrong).encode(), where="here")
+
+
+def nested(depth: int) -> bytes:
+    return b'{"labels": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(nested(100_000), "is not JSON: recursion limit exceeded", id="deep"),
+        pytest.param(b'{"schema_version": ' + b"9" * 4000 + b"}", "schema_version", id="a-long-number"),
+        pytest.param(json.dumps({"x\x1b[2J\n" * 500: 1}).encode(), r"x\x1b[2J\n", id="a-long-key-with-escape-sequences"),
+        pytest.param(json.dumps({f"k{at}": 1 for at in range(5000)}).encode(), "and 49", id="thousands-of-keys"),
+    ],
+)
+def test_what_is_made_to_break_a_reader_is_refused_in_one_short_line(content: bytes, said: str) -> None:
+    with pytest.raises(ArtifactRejected) as refused:
+        parse_manifest(content, where="here")
+
+    assert said in str(refused.value)
+    assert_is_fit_for_a_log(str(refused.value))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("model\x00.onnx", id="nul"),
+        pytest.param("model\n.onnx", id="line-break"),
+        pytest.param("\x1b[31mmodel", id="escape-sequence"),
+        pytest.param("..", id="the-folder-above"),
+        pytest.param("a/b", id="a-path"),
+        pytest.param("a\\b", id="a-path-of-windows"),
+        pytest.param(".part-x", id="hidden"),
+        pytest.param("-rf", id="an-option"),
+        pytest.param("Manifest.JSON", id="the-manifest-itself"),
+        pytest.param("", id="empty"),
+        pytest.param("x" * 5000, id="long"),
+    ],
+)
+@pytest.mark.parametrize("where", ["its-name", "where-it-is-stored"])
+def test_a_file_name_that_is_not_plain_is_refused(tmp_path: Path, name: str, where: str) -> None:
+    entry = {"sha256": "0" * 64, "size": 1}
+    changed = {"files": {name: entry} if where == "its-name" else {"model.onnx": entry | {"stored_as": name}}}
+
+    with pytest.raises(ArtifactRejected, match=r"files|stored_as") as refused:
+        parse_manifest(json.dumps(fields(tmp_path) | changed).encode(), where="here")
+
+    assert_is_fit_for_a_log(str(refused.value))
+
+
+def test_a_manifest_does_not_say_where_files_are_stored_that_lie_under_their_own_names(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+
+    assert b"stored_as" not in to_json(make_manifest(tmp_path))
+
+
+def assert_is_fit_for_a_log(message: str) -> None:
+    assert message.isprintable()
+    assert len(message) < 6000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.binary(max_size=400) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_lies_in_a_manifests_place_is_refused_in_one_line(content: bytes) -> None:
+    with pytest.raises(ArtifactRejected) as refused:
+        parse_manifest(content, where="here")
+
+    assert_is_fit_for_a_log(str(refused.value))
+
+
+GOOD = json.loads(to_json(make_manifest(Path("nowhere"))))
+PATHS = [
+    (key, *inner) for key, value in GOOD.items() for inner in ([(each,) for each in value] if isinstance(value, dict) else [()])
+]
+
+
+@given(st.sampled_from(PATHS), JSON)
+def test_a_manifest_with_any_value_in_any_field_is_read_or_refused_in_one_line(path: tuple[str, ...], value: object) -> None:
+    changed = copy.deepcopy(GOOD)
+    *outer, last = path
+    within = changed
+    for each in outer:
+        within = within[each]
+    within[last] = value
+    try:
+        read = parse_manifest(json.dumps(changed).encode(), where="here")
+    except ArtifactRejected as refused:
+        assert_is_fit_for_a_log(str(refused))
+    else:
+        assert parse_manifest(to_json(read), where="here") == read

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -273,25 +274,34 @@ def test_what_a_killed_writer_left_goes_once_nobody_writes_to_it(tmp_path: Path)
     assert not part.exists()
 
 
+@pytest.fixture
+def listing_bucket(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a store that lists unfinished uploads by any prefix, which MinIO does not: it deletes them by itself."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    boto3.client("s3").create_bucket(Bucket="uploads")
+    yield "uploads"
+    server.stop()
+
+
 def unfinished(bucket: str) -> list[str]:
-    found = boto3.client("s3").list_multipart_uploads(Bucket=bucket.removeprefix("s3://").strip("/"))
-    return [each["Key"] for each in found.get("Uploads", ())]
+    return [each["Key"] for each in boto3.client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
 
 
-def begin_upload(bucket: str, key: str) -> None:
-    boto3.client("s3").create_multipart_upload(Bucket=bucket.removeprefix("s3://").strip("/"), Key=key)
-
-
-def test_an_upload_that_was_never_finished_is_aborted_below_the_uri_only(s3_bucket: str) -> None:
-    store = open_store(f"{s3_bucket}papers/v1/")
-    begin_upload(s3_bucket, "papers/v1/model.onnx")
-    begin_upload(s3_bucket, "papers/v10/model.onnx")
+def test_an_upload_that_was_never_finished_is_aborted_below_the_uri_only(listing_bucket: str) -> None:
+    store = open_store(f"s3://{listing_bucket}/papers/v1/")
+    for key in ("papers/v1/model.onnx", "papers/v10/model.onnx"):
+        boto3.client("s3").create_multipart_upload(Bucket=listing_bucket, Key=key)
 
     store.tidy(idle_seconds=1e9)
-    assert len(unfinished(s3_bucket)) == 2  # they may go on; moto says of each that it was begun in 2010
+    assert len(unfinished(listing_bucket)) == 2  # they may go on; moto says of each that it was begun in 2010
     store.tidy()
 
-    assert unfinished(s3_bucket) == ["papers/v10/model.onnx"]
+    assert unfinished(listing_bucket) == ["papers/v10/model.onnx"]
 
 
 def test_a_key_that_may_not_list_uploads_is_told_and_goes_on(

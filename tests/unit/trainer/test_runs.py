@@ -198,7 +198,7 @@ def test_what_an_earlier_attempt_has_published_is_found(tmp_path: Path) -> None:
     config = config_in(tmp_path / "models", version="v1", dataset={"uri": OLD, "test_uri": "s3://texts/test/"})
     assert find_published(config) is None
     published = publish_as(config, tmp_path / "local")
-    assert find_published(config) == published
+    assert find_published(config).manifest == published
 
 
 @pytest.mark.parametrize(
