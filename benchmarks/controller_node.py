@@ -26,7 +26,8 @@ import aiohttp
 from aiohttp import web
 from controller_api import MERGE, Api, Document, Refused
 
-from model.run_result import GateScores, RunResult
+from model.gate import GateScores
+from model.run_result import RunResult
 
 STARTS, TRAINS = 1.0, 2.0  # seconds that a Pod takes
 BEAT = 5.0  # seconds between two signs of life

@@ -10,39 +10,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from model.manifest import Name, Sha256, Share, Strict
+from model.gate import GateScores
+from model.manifest import Name, Sha256, Strict
 
 LARGEST = 4096  # bytes; Kubernetes cuts what is longer
-
-ScoreName = Literal["micro-f1", "macro-f1", "samples-f1", "weighted-f1", "accuracy"]
-
-
-ROUNDING = 1e-9  # of scores that are exactly as far apart as people write them
-
-
-class GateScores(Strict):
-    """What decides whether a version may be served: its scores on the test part, and what was asked for."""
-
-    score: ScoreName = Field(description="the one that decides; accuracy: the share of texts whose labels are all right")
-    value: Share = Field(description="of that score")
-    baseline: Share = Field(description="the same score of the linear model, on the same texts")
-    micro_f1: Share
-    macro_f1: Share
-    minimum: Share | None = Field(default=None, description="none: any value will do")
-    served_version: Name | None = Field(default=None, description="what it was compared with")
-    served_value: Share | None = Field(default=None, description="of the served version, on the same texts")
-    tolerance: Share = Field(description="how far the value may be below that of the served version")
-    passed: bool | None = Field(default=None, description="none: there was nothing to compare the value with")
-
-    @property
-    def is_below_minimum(self) -> bool:
-        """Whether a minimum was asked for that it does not reach."""
-        return self.minimum is not None and self.value < self.minimum - ROUNDING
-
-    @property
-    def is_worse_than_served(self) -> bool:
-        """Whether it is behind the version it was compared with by more than the tolerance."""
-        return self.served_value is not None and self.value < self.served_value - self.tolerance - ROUNDING
 
 
 class RunResult(Strict):

@@ -42,7 +42,7 @@ TRAINING: Document = {
     "timeout": "1h30m",
     "tracking": {"uri": "http://mlflow:5000", "experiment": "papers"},
 }
-GATE: Document = {"score": "macro-f1", "minimum": 0.4, "tolerance": 0.01}
+GATE: Document = {"score": "macro-f1", "minimum": 0.4, "tolerance": 0.01, "servedMayFall": True, "approve": "papers-1a2b3c4d"}
 STORAGE: Document = {"uri": "s3://models/published", "secretName": "labelwright-s3", "deletionPolicy": "Delete"}
 CLASSIFIER: Document = {
     "dataset": DATASET,
@@ -137,7 +137,14 @@ _TRAINING_WRONG: Document = {
     ".tracking.uri": "mlflow:5000",
     ".tracking.experiment": "",
 }
-_GATE_WRONG: Document = {"": 0.4, ".score": "f1", ".minimum": 1.1, ".tolerance": -0.1}
+_GATE_WRONG: Document = {
+    "": 0.4,
+    ".score": "f1",
+    ".minimum": 1.1,
+    ".tolerance": -0.1,
+    ".servedMayFall": "yes",
+    ".approve": "../other",
+}
 _STORAGE_WRONG: Document = {
     "": "s3://models",
     ".uri": "s3://models//published",

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from model.gate import ScoreName
 from model.manifest import Name
-from model.run_result import ScoreName
 from trainer.dialects import DelimitedOptions
 from trainer.encodings import is_text_encoding
 
@@ -245,6 +245,10 @@ class GateConfig(Settings):
     )
     minimum: float | None = Field(default=None, ge=0, le=1, description="the least that it has to be; none: any will do")
     tolerance: float = Field(default=0.005, ge=0, le=1, description="how far it may be below that of the served version")
+    served_may_fall: bool = Field(
+        default=False,
+        description="whether the dataset may differ so much from that of the served version that the served version falls on it",
+    )
     served_uri: str | None = Field(
         default=None,
         description="the version that is served, a folder, file:// or s3://: compared on the same texts, none of which it was trained on; none: not compared",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from model.manifest import AllScores, Name, Scores, Strict
-from model.run_result import GateScores, ScoreName
+from model.gate import DataChange, GateScores, ScoreName, best_constant, suspicions
+from model.manifest import AllScores, Name, Scores, Strict, Task
 from trainer.config import GateConfig
 
 FIELDS: dict[ScoreName, str] = {
@@ -21,29 +21,34 @@ class ServedScores(Strict):
     version: Name
     uri: str
     scores: Scores
+    data: DataChange | None = None  # none: written by a release that did not compare datasets
 
 
-def judge(settings: GateConfig, scores: AllScores, served: ServedScores | None = None) -> GateScores:
-    """The version's scores beside what was asked for.
+def judge(settings: GateConfig, scores: AllScores, task: Task, served: ServedScores | None = None) -> GateScores:
+    """Return the version's scores beside what was asked for.
 
-    It passes if it reaches the minimum and is not behind the served version by more than the tolerance. Without either
-    there is nothing to pass.
+    It passes if it reaches the minimum, is not behind the served version by more than the tolerance, and is not suspicious.
+    Without a minimum and a served version there is nothing to pass, but to be suspicious.
     """
     field = FIELDS[settings.score]
-    value: float = getattr(scores.test, field)
     found = GateScores(
         score=settings.score,
-        value=value,
+        value=getattr(scores.test, field),
         baseline=getattr(scores.baseline.test, field),
         micro_f1=scores.test.micro_f1,
         macro_f1=scores.test.macro_f1,
+        texts=scores.test.texts,
+        constant=best_constant(scores.test, task),
         minimum=settings.minimum,
         served_version=served.version if served else None,
         served_value=getattr(served.scores, field) if served else None,
         tolerance=settings.tolerance,
+        data=served.data if served else None,
+        served_may_fall=settings.served_may_fall,
     )
     asked = found.minimum is not None or found.served_value is not None
-    return found.model_copy(update={"passed": not shortcomings(found) if asked else None})
+    reasons = shortcomings(found)
+    return found.model_copy(update={"passed": not reasons if asked or reasons else None})
 
 
 def comparison(gate: GateScores, texts: int) -> str:
@@ -64,4 +69,4 @@ def shortcomings(gate: GateScores) -> tuple[str, ...]:
             f"the version's {gate.score} on the test part is {gate.value:.4f}, that of the served version "
             f"{gate.served_version} is {gate.served_value:.4f} on the same texts, gate.tolerance is {gate.tolerance}"
         )
-    return tuple(found)
+    return (*found, *suspicions(gate))

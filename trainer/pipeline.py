@@ -27,8 +27,8 @@ from model.artifact import (
     require_writable,
 )
 from model.classifier import Classifier, Decision, Encoder, Graph
+from model.gate import GateScores
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
-from model.run_result import GateScores
 from model.storage import ObjectExists, ObjectStore, StorageRejected, open_store
 from trainer.architectures import linear
 from trainer.architectures.exported import Exported
@@ -45,7 +45,7 @@ from trainer.reading_summary import NOTHING_READ, ReadingSummary
 from trainer.report import Part, write_report
 from trainer.runs import begin, find_published, open_run, settings_sha256, version_store
 from trainer.seen_texts import SeenTexts
-from trainer.served import Seen, score_served
+from trainer.served import Seen, Used, score_served
 from trainer.sources import read_examples, read_test_examples
 from trainer.thresholds import choose_thresholds
 from trainer.tracking import tracked
@@ -70,8 +70,8 @@ class Published:
 class Data:
     """The dataset, divided, and what was found out about it.
 
-    seen: the texts of each part, before balancing. served: what the served version says of those that it has seen.
-    reading: how the dataset was read.
+    seen: the texts of each part, before balancing. served: what the served version says of those that it has seen. used: how
+    much of the dataset is in the parts. reading: how the dataset was read.
     """
 
     facts: Dataset
@@ -81,6 +81,7 @@ class Data:
     balance: str
     seen: SeenTexts
     served: Seen
+    used: Used
     reading: ReadingSummary = NOTHING_READ
 
 
@@ -179,7 +180,7 @@ def beside_the_served(config: Config, data: Data) -> tuple[Data, ServedScores | 
     """The served version's scores on the same test part, if it can be read; if not, the data with a note that says so."""
     if not config.gate.served_uri or not data.served.readable:
         return data, None
-    found = score_served(config.gate.served_uri, data.test)
+    found = score_served(config.gate.served_uri, data.test, data.used)
     if isinstance(found, ServedScores):
         return data, found
     log.warning("%s", found)
@@ -193,7 +194,9 @@ def _found(config: Config, earlier: PublishedVersion, scratch: Path) -> Publishe
     log.info("%s is published already, by an earlier attempt", store.uri)
     store.download(manifest.stored(REPORT), scratch / REPORT)
     served = _served_then(store, manifest)
-    published = Published(store.uri, manifest, earlier.manifest_sha256, judge(config.gate, manifest.scores, served))
+    published = Published(
+        store.uri, manifest, earlier.manifest_sha256, judge(config.gate, manifest.scores, manifest.task, served)
+    )
     with tracked(config.tracking) as tracker:
         tracker.begin(config, manifest.dataset, only_interrupted=True)
         tracker.published(manifest, scratch / REPORT, uri=store.uri, gate=published.gate)
@@ -227,17 +230,20 @@ def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
     notes = (*notes, *divided.notes, *balanced.notes)
     for note in notes:
         log.info("%s", note)
-    data = _data(facts.model_copy(update={"notes": notes}), divided, balanced, test)
+    data = _data(config, facts.model_copy(update={"notes": notes}), divided, balanced, test)
     return replace(data, reading=loaded.reading)
 
 
-def _data(facts: Dataset, divided: Divided, balanced: Balanced, given: Examples | None) -> Data:
+def _data(config: Config, facts: Dataset, divided: Divided, balanced: Balanced, given: Examples | None) -> Data:
     parts = divided.parts
     test = given if given is not None else parts.test
     assert test is not None  # noqa: S101 - split makes one unless it was told that there is one
     sizes = [f"{len(each):,}" for each in (balanced.examples, parts.validation, test)]
     log.info("%s texts to train on, %s to validate, %s to test, %d labels", *sizes, len(parts.train.labels))
-    return Data(facts, balanced.examples, parts.validation, test, balanced.description, divided.seen, divided.served)
+    rows = sum(len(each) for each in (parts.train, parts.validation, parts.test) if each is not None)
+    texts = len(divided.seen.trained) + (len(divided.seen.tested) if given is None else 0)
+    used = Used(facts.rows, rows, texts if config.dataset.sample_count is None else None)
+    return Data(facts, balanced.examples, parts.validation, test, balanced.description, divided.seen, divided.served, used)
 
 
 def transformer_is_wanted(config: Config) -> bool:
@@ -321,7 +327,7 @@ def hand_over(
 ) -> Published:
     """Write the report beside the graph and publish the folder, unless another attempt at the same run was faster."""
     folder, decision = chosen.exported.folder, chosen.classifier.decision
-    gate = judge(config.gate, manifest.scores, served)
+    gate = judge(config.gate, manifest.scores, manifest.task, served)
     if compared := comparison(gate, len(data.test)):
         log.info("%s", compared)
     part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
@@ -338,7 +344,12 @@ def hand_over(
         published = publish(folder, complete, store)
     except ObjectExists:
         published = find_published(config) or read_published(store)
-        gate = judge(config.gate, published.manifest.scores, _served_then(store, published.manifest))
+        gate = judge(
+            config.gate,
+            published.manifest.scores,
+            published.manifest.task,
+            _served_then(store, published.manifest),
+        )
     return Published(store.uri, published.manifest, published.manifest_sha256, gate, f"step-{step}" if step else None)
 
 

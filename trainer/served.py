@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from model.artifact import PARTS, ArtifactRejected, fetch, read_file, read_manifest, read_published
 from model.classifier import Classifier
+from model.gate import LONGEST_NAME, NAMES_SHOWN, DataChange, LabelFall, label_has_fallen
+from model.manifest import LabelScores, Manifest
 from model.storage import ObjectMissing, ObjectStore, StorageRejected, open_store
 from trainer.evaluation import answer
 from trainer.examples import Examples
@@ -59,24 +61,96 @@ def _read_seen(store: ObjectStore) -> Seen:
     return Seen(manifest.version, SeenTexts.parse(content, where=store.uri + manifest.stored(PARTS)), expected.sha256)
 
 
-def score_served(uri: str, test: Examples) -> ServedScores | str:
-    """The served version's scores on these examples, by its own thresholds; or in a sentence why there are none.
+@dataclass(frozen=True)
+class Used:
+    """How much of a dataset can be used.
 
-    A label that it does not know counts as missed; one that the examples do not know is ignored. Raises StorageRejected,
-    StorageUnavailable.
+    rows: that were read. used: of them, with a text and a label. texts: different texts among these; none: of a sample.
+    """
+
+    rows: int
+    used: int
+    texts: int | None
+
+
+def score_served(uri: str, test: Examples, used: Used | None = None) -> ServedScores | str:
+    """Return the served version's scores on these examples, by its own thresholds; or in a sentence why there are none.
+
+    A label that it does not know counts as missed; one that the examples do not know is ignored. used: of the dataset that
+    the examples are from. Raises StorageRejected, StorageUnavailable.
     """
     with tempfile.TemporaryDirectory(prefix="labelwright-served-") as scratch:
         try:
             folder = fetch(uri, Path(scratch))
             manifest = read_manifest(folder)
             classifier = Classifier.assemble(folder, manifest)
+            before = _different_texts(folder, manifest)
         except (ObjectMissing, ArtifactRejected) as error:
             return UNREADABLE.format(error)
         answers = answer(classifier, test, f"scoring the served version {manifest.version} on the test part")
     assigned = classifier.decision.assigned(answers.probabilities)
     aligned = [_aligned(each, manifest.labels, test.labels) for each in (answers.probabilities, assigned)]
     scores = score(aligned[0], aligned[1], test.targets, test.labels, label_required=test.label_required)
-    return ServedScores(version=manifest.version, uri=uri, scores=scores)
+    change = _change(manifest, test, aligned[1], assigned)
+    if used is not None:
+        counts = {"labelled_before": before, "labelled": used.texts, "rows_before": manifest.dataset.rows}
+        change = change.model_copy(update={**counts, "rows": used.rows, "used": used.used})
+    return ServedScores(version=manifest.version, uri=uri, scores=scores, data=change)
+
+
+def _different_texts(folder: Path, manifest: Manifest) -> int | None:
+    """How many different texts with a label its dataset had; none: it does not say. Raises ArtifactRejected."""
+    if PARTS not in manifest.files:
+        return None
+    seen = SeenTexts.parse((folder / manifest.stored(PARTS)).read_bytes(), where=PARTS)
+    return len(seen.trained) + (0 if manifest.dataset.test else len(seen.tested))
+
+
+def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assigned: NDArray[np.bool_]) -> DataChange:
+    """What became of the served version's score and labels; texts that carry only labels it does not know do not count.
+
+    aligned: its answers for the labels of the examples; assigned: for its own. Both [texts, labels].
+    """
+    truth, theirs = test.targets.toarray().astype(np.bool_), set(manifest.labels)
+    shared = np.array([label in theirs for label in test.labels])
+    known = truth[:, shared].any(axis=1)
+    if not test.label_required:
+        known |= ~truth.any(axis=1)
+    truth = truth & shared
+    hits, due, given = (truth & aligned)[known].sum(axis=0), truth[known].sum(axis=0), assigned[known].sum()
+    before = manifest.scores.test.per_label
+    falls = [
+        _label_fall(label, before[label], int(hits[at]), int(due[at])) for at, label in enumerate(test.labels) if label in before
+    ]
+    fallen = [each for each in falls if label_has_fallen(each, labels=len(falls))]
+    fallen.sort(key=lambda each: (each.recall - each.recall_before, each.label))
+    lost = sorted(theirs - set(test.labels), key=lambda label: (-_support(before, label), label))
+    supports = sum(each.support for each in before.values())
+    return DataChange(
+        score_before=manifest.scores.test.micro_f1,
+        texts_before=manifest.scores.test.texts,
+        score=float(2 * hits.sum() / max(1, given + due.sum())),
+        texts=int(known.sum()),
+        fallen=tuple(fallen[:NAMES_SHOWN]),
+        fallen_count=len(fallen),
+        lost=tuple(label[:LONGEST_NAME] for label in lost[:NAMES_SHOWN]),
+        lost_count=len(lost),
+        lost_share=sum(_support(before, label) for label in lost) / max(1, supports),
+    )
+
+
+def _label_fall(label: str, before: LabelScores, hits: int, due: int) -> LabelFall:
+    return LabelFall(
+        label=label[:LONGEST_NAME],
+        texts_before=before.support,
+        recall_before=before.recall,
+        texts=due,
+        recall=hits / max(1, due),
+    )
+
+
+def _support(scores: dict[str, LabelScores], label: str) -> int:
+    return scores[label].support if label in scores else 0
 
 
 def _aligned(columns: NDArray[Any], theirs: tuple[str, ...], ours: tuple[str, ...]) -> NDArray[Any]:

@@ -13,9 +13,10 @@ from scipy.sparse import csr_matrix
 
 from trainer.config import SplitConfig
 from trainer.dealing import deal
-from trainer.dealing_again import deal_again
+from trainer.dealing_again import TEST, deal_again
 from trainer.examples import Examples
 from trainer.rejections import DatasetRejected
+from trainer.seen_texts import Standing
 
 NAMES_SHOWN = 20
 WITHOUT_LABEL = "(texts without a label)"
@@ -75,12 +76,18 @@ def _dealt(
     seed: int,
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The part of each group, and a note if what was seen before could not be heeded."""
-    if standings is None:
-        return deal(units, sizes, shares, seed=seed), ()
+    plain = deal(units, sizes, shares, seed=seed)
+    if standings is None or _keeps_test(plain, standings):
+        return plain, ()
     dealt = deal_again(units, sizes, shares, standings, seed=seed)
     if len(np.unique(dealt)) == len(shares):
         return dealt, ()
-    return deal(units, sizes, shares, seed=seed), (SEEN_TOO_MUCH,)
+    return plain, (SEEN_TOO_MUCH,)
+
+
+def _keeps_test(dealt: NDArray[np.int64], standings: NDArray[np.int8]) -> bool:
+    """Whether the test part is already the earlier version's: same data and same seed then give the same version again."""
+    return bool(((dealt == TEST) == (standings == Standing.TESTED)).all())
 
 
 def _refuse_empty(sizes: NDArray[np.int64], *, groups: int, given: bool) -> None:

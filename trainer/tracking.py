@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from model.artifact import MANIFEST, REPORT, to_json
+from model.gate import GateScores
 from model.manifest import Dataset, Manifest, Scores
-from model.run_result import GateScores
 from trainer.config import Config, ConfigRejected, TrackingConfig
 from trainer.gate import shortcomings
 from trainer.interruption import Terminated

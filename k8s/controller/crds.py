@@ -56,8 +56,8 @@ class Definition:
     columns: tuple[Column, ...]
 
 
-def _of_ready(field: str) -> str:
-    return f'.status.conditions[?(@.type=="Ready")].{field}'
+def _of_condition(kind: str, field: str) -> str:
+    return f'.status.conditions[?(@.type=="{kind}")].{field}'
 
 
 AGE = Column("Age", ".metadata.creationTimestamp", "Since it was made.", type="date")
@@ -75,10 +75,11 @@ TEXT_CLASSIFIER = Definition(
         Column("Version", ".status.version", "The version that answers."),
         Column("Score", ".status.score", "The gate's, of the version that answers.", type="number"),
         Column("State", ".status.state", "What goes on, in one word."),
-        Column("Ready", _of_ready("status"), "Whether it answers as it should."),
+        Column("Ready", _of_condition("Ready", "status"), "Whether it answers as it should."),
+        Column("Gate", _of_condition("GatePassed", "reason"), "What the gate says of the latest published version."),
         AGE,
         Column("Run", ".status.activeRun", "The TrainingRun that has not ended.", wide=True),
-        Column("Message", _of_ready("message"), "Why it is ready or not.", wide=True),
+        Column("Message", ".status.message", "What the state means now.", wide=True),
     ),
 )
 
@@ -101,6 +102,7 @@ TRAINING_RUN = Definition(
         Column("Minimum", ".status.minimum", "The least score that was asked for.", type="number"),
         Column("Weights", ".status.artifactUri", "Where the published version lies."),
         Column("State", ".status.state", "How it stands, in one word."),
+        Column("Message", ".status.message", "What came of it.", wide=True),
     ),
 )
 

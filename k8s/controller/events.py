@@ -11,7 +11,7 @@ from k8s.controller.objects import format_time
 
 # A condition's status that is bad news.
 BAD = {("Ready", "False"), ("Trained", "False"), ("GatePassed", "False"), ("Degraded", "True")}
-BAD_STATES = {"Failed", "Rejected"}
+BAD_STATES = {"Failed", "Held", "Rejected"}
 # Of these the message names the run: another one is news, though the answer may be the same.
 OF_A_RUN = {"Trained", "GatePassed"}
 # What holds when nothing has happened yet, or nothing is wrong any more that was said to be.

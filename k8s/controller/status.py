@@ -9,7 +9,7 @@ from k8s.controller.decisions.seen import FINAL
 from k8s.controller.decisions.wording import in_the_users_terms, of_serving
 from k8s.controller.kinds import TEXT_CLASSIFIER, Document, Kind
 from k8s.controller.metrics import Facts, Metrics
-from k8s.controller.objects import conditioned, is_true
+from k8s.controller.objects import LONGEST, conditioned, is_true
 
 FOR_GOOD = {"SpecRejected", "NotAllowed"}  # until the spec is another
 SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # that which was refused
@@ -47,7 +47,7 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
     others = [each for each in status.get("conditions") or () if each["type"] != "Degraded"]
     state = "Invalid" if reason in FOR_GOOD else "Degraded"
     read = {"observedGeneration": generation} if reason in FOR_GOOD else {}  # else by whoever has decided by it
-    return {**status, **read, "state": state, "conditions": [*others, found]}
+    return {**status, **read, "state": state, "message": message[:LONGEST], "conditions": [*others, found]}
 
 
 def tell(metrics: Metrics, kind: Kind, document: Document, before: Document) -> None:

@@ -13,8 +13,9 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from model.artifact import verify
+from model.gate import GateScores
 from model.manifest import Manifest, Task
-from model.run_result import GateScores, RunResult
+from model.run_result import RunResult
 from tests.commands import labelwright
 from trainer import near_duplicates
 from trainer.examples import Examples

@@ -107,7 +107,7 @@ def publish(tracker: Tracker, config: Config, folder: Path) -> Manifest:
     folder.mkdir(exist_ok=True)
     (folder / REPORT).write_text("<html>the report</html>")
     manifest = manifest_of(config, folder)
-    tracker.published(manifest, folder / REPORT, uri=URI, gate=judge(GateConfig(minimum=0.5), manifest.scores))
+    tracker.published(manifest, folder / REPORT, uri=URI, gate=judge(GateConfig(minimum=0.5), manifest.scores, manifest.task))
     return manifest
 
 
@@ -422,7 +422,7 @@ def test_what_the_registry_does_not_take_is_named_and_the_rest_is_told(
         tracker.begin(config, DATASET)
         (tmp_path / REPORT).write_text("report")
         manifest = manifest_of(config, tmp_path)
-        gate = judge(GateConfig(), manifest.scores)
+        gate = judge(GateConfig(), manifest.scores, manifest.task)
         tracker.published(manifest, tmp_path / REPORT, uri="file:///models/v1/", gate=gate)
 
     (refused,) = warnings(caplog)

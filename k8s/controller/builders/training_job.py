@@ -164,6 +164,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         "gate.score": gate.score,
         "gate.minimum": gate.minimum,
         "gate.tolerance": gate.tolerance,
+        "gate.served_may_fall": gate.served_may_fall,
         "gate.served_uri": spec.served.uri if spec.served else None,
         "tracking.uri": training.tracking.uri,
         "tracking.experiment": training.tracking.experiment,

@@ -9,7 +9,7 @@ from k8s.controller.builders.serving import inference_service, serving_runtime
 from k8s.controller.builders.training_job import Images
 from k8s.controller.builders.training_run import asked_for, comparable, training_run
 from k8s.controller.decisions import triggers
-from k8s.controller.decisions.conditions import Facts, conditions, state
+from k8s.controller.decisions.conditions import Facts, conditions, state, summary
 from k8s.controller.decisions.dataset import Checked, check
 from k8s.controller.decisions.history import Kept, keep
 from k8s.controller.decisions.problems import problems
@@ -22,6 +22,7 @@ from k8s.controller.schedules import ScheduleRejected
 
 WAITS = 15.0  # seconds until it is seen again whether the others have the new image
 MEASURE = 60.0  # seconds between two questions to Prometheus
+LONGEST_MESSAGE = 1000  # characters of status.message
 LOOK_AGAIN = 1800.0  # seconds, where nothing is expected: what an event was lost about is found then
 
 
@@ -98,9 +99,7 @@ def _train(seen: Seen, rollout: RollOut, images: Images) -> tuple[tuple[Step, ..
         stop = {"metadata": {"annotations": {names.SUPERSEDED: "true"}}, "spec": {"cancelled": True}}
         judged_by_this = [step for run in seen.active if run not in stale for step in _judge_by_this(seen, run)]
         return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
-    newest = seen.newest
-    refused = newest is not None and newest.state == "Rejected" and newest.asks_for_the_same(asked)
-    judged_anew = _judge_by_this(seen, newest) if newest is not None and refused else ()
+    judged_anew = tuple(step for run in _to_be_judged_again(seen, asked) for step in _judge_by_this(seen, run))
     trigger = None if seen.spec.suspend else triggers.due(seen, images.trainer)
     if trigger is None:
         return judged_anew, None
@@ -117,6 +116,15 @@ def _train(seen: Seen, rollout: RollOut, images: Images) -> tuple[tuple[Step, ..
         served=served,
     )
     return (*judged_anew, Create(run)), None
+
+
+def _to_be_judged_again(seen: Seen, asked: Document) -> list[Run]:
+    """Refused runs that the gate of now may let pass: the newest, if the spec still asks for it, and one that is approved."""
+    refused = [seen.newest] if seen.newest is not None and seen.newest.asks_for_the_same(asked) else []
+    approved = seen.run_of(seen.spec.gate.approve) if seen.spec.gate.approve else None
+    if approved is not None and approved not in refused:
+        refused.append(approved)
+    return [run for run in refused if run.was_refused]
 
 
 def _not_compared(going: Document) -> str:
@@ -150,9 +158,11 @@ def _status(facts: Facts, checked: Checked, created: Create | None) -> Document:
     seen, rollout, newest = facts.seen, facts.rollout, facts.seen.newest
     made = created.document["metadata"]["name"] if created and created.document["kind"] == "TrainingRun" else None
     served = rollout.served or {}
+    word = state(facts) if made is None or rollout.going else "Training"
     found = {
         "observedGeneration": seen.generation,
-        "state": state(facts) if made is None or rollout.going else "Training",
+        "state": word,
+        "message": f"{made} begins" if made and word == "Training" else summary(facts, word)[:LONGEST_MESSAGE],
         "version": served.get("version"),
         "score": served.get("score"),
         "url": _url(seen) if served else None,

@@ -51,23 +51,51 @@ def state(facts: Facts) -> str:
     words = (
         ("Invalid", "SpecRejected" in reasons),
         ("RollingOut", facts.rollout.going is not None),
+        ("Stuck", facts.active is not None and bool(facts.active.status.get("trouble"))),
         ("Training", facts.active is not None),
         ("Degraded", bool(reasons) and served),
+        ("Held", reasons[:1] == ["DatasetSuspicious"]),
         ("Failed", bool(reasons)),
         ("Suspended", facts.seen.spec.suspend),
         ("Ready", served and facts.seen.is_available),
         ("Unavailable", served),
         ("Rejected", facts.seen.newest is not None and facts.seen.newest.state == "Rejected"),
+        ("Cancelled", _cancelled(facts) is not None),
     )
     return next((word for word, holds in words if holds), "Pending")
+
+
+def summary(facts: Facts, word: str) -> str:
+    """Return what the state means now, in a sentence: beside the word in `kubectl get --output wide`."""
+    if word in ("Invalid", "Degraded", "Held", "Failed", "Stuck"):
+        return _degraded(facts).message
+    if word == "Training":
+        return _progressing(facts).message
+    if word == "RollingOut":
+        return _served(facts).message
+    ready, last = _ready(facts).message, facts.seen.judged
+    if facts.seen.spec.suspend:
+        ready = f"{ready}; spec.suspend is true"
+    if facts.rollout.served is None or last is None or last.status.get("passed") or last is not facts.seen.standing:
+        return ready
+    return f"{ready}; {last.name} is not served: {last.status.get('message', '')}"
+
+
+def _cancelled(facts: Facts) -> str | None:
+    """What to say where the latest run was stopped by hand and no version was published before."""
+    last, seen = facts.seen.standing, facts.seen
+    if facts.rollout.served is not None or last is None or not last.was_cancelled or seen.judged is not None:
+        return None
+    return f"{last.name} was cancelled by its spec.cancelled, and no version is served: create a TrainingRun to train again"
 
 
 def _ready(facts: Facts) -> Condition:
     served, seen = facts.rollout.served, facts.seen
     if served is None:
         worst = next((f"{reason}: {message}" for reason, message in facts.problems), None)
-        last = seen.standing.status.get("message") if seen.standing is not None and seen.standing.state == "Rejected" else None
-        return Condition("Ready", NO, "NothingServed", worst or last or "no version has been served yet")
+        last = seen.standing.status.get("message") if seen.standing is not None and seen.standing.was_refused else None
+        message = worst or last or _cancelled(facts) or "no version has been served yet"
+        return Condition("Ready", NO, "NothingServed", message)
     if not seen.is_available:
         return Condition("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
     if facts.rollout.going is not None and is_unheard(seen, facts.rollout.uri):
@@ -79,6 +107,8 @@ def _ready(facts: Facts) -> Condition:
 
 def _trained(facts: Facts) -> Condition:
     last = next((run for run in reversed(facts.seen.runs) if run.is_over and run.state != "Superseded"), None)
+    if last is None and (cancelled := _cancelled(facts)):
+        return Condition("Trained", NO, "Cancelled", cancelled)
     if last is None:
         return Condition("Trained", None, "NoRunEnded", "no training has ended yet")
     good = last.state != "Failed"
@@ -87,11 +117,12 @@ def _trained(facts: Facts) -> Condition:
 
 
 def _gate_passed(facts: Facts) -> Condition:
-    last = next((run for run in reversed(facts.seen.runs) if "passed" in run.status), None)
+    last = facts.seen.judged
     if last is None:
         return Condition("GatePassed", None, "NothingJudged", "no version has been published yet")
     passed = bool(last.status["passed"])
-    return Condition("GatePassed", passed, "Passed" if passed else "Refused", f"{last.name}: {last.status.get('message', '')}")
+    reason = {"Held": "Held", "Rejected": "Refused"}.get(last.state, "Passed" if passed else "Refused")
+    return Condition("GatePassed", passed, reason, f"{last.name}: {last.status.get('message', '')}")
 
 
 def _served(facts: Facts) -> Condition:
@@ -121,6 +152,6 @@ def _progressing(facts: Facts) -> Condition:
 
 def _degraded(facts: Facts) -> Condition:
     if not facts.problems:
-        return Condition("Degraded", NO, "AsExpected", "nothing is wrong")
+        return Condition("Degraded", NO, "AsExpected", _cancelled(facts) or "nothing is wrong")
     message = "; ".join(message for _, message in facts.problems)
     return Condition("Degraded", YES, facts.problems[0][0], message)

@@ -29,6 +29,9 @@ def problems(
 def _of_training(seen: Seen, active: Run | None) -> Iterator[Problem]:
     if active is not None and active.status.get("trouble"):
         yield "TrainingStuck", f"{active.name}: {active.status['trouble']}"
+    judged = seen.judged
+    if judged is not None and judged.state == "Held" and judged.name != seen.served.get("version"):
+        yield "DatasetSuspicious", f"{judged.name}: {judged.status.get('message', '')}"
     last = seen.standing
     if last is not None and last.state == "Failed":
         yield "TrainingFailed", f"{last.name}: {last.status.get('message', '')}"

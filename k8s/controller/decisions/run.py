@@ -30,7 +30,8 @@ from k8s.controller.objects import (
     unpulled,
 )
 from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec
-from model.run_result import GateScores, RunResult
+from model.gate import GateScores
+from model.run_result import RunResult
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
@@ -137,7 +138,7 @@ def _after(seen: SeenRun) -> Plan:
     if (seen.run["metadata"].get("annotations") or {}).get(names.FILES) == "deleted" and not seen.status.get("deleted"):
         return _status(seen, steps=steps, deleted=True)
     scores = _noted_scores(seen)
-    if seen.status["state"] == "Rejected" and scores and not seen.status.get("deleted"):
+    if seen.status["state"] in ("Held", "Rejected") and scores and not seen.status.get("deleted"):
         return _status(seen, steps=steps, **_judged(seen, scores))
     return Plan(steps)
 
@@ -286,9 +287,10 @@ def _result(seen: SeenRun, told: RunResult) -> Document:
 
 def _judged(seen: SeenRun, scores: GateScores) -> Document:
     gate, compared = seen.spec.gate or GateSpec(), seen.spec.served
-    verdict = judge(scores, gate, served=compared.version if compared else None)
+    name, served = seen.run["metadata"]["name"], compared.version if compared else None
+    verdict = judge(scores, gate, version=name, served=served)
     return {
-        "state": "Published" if verdict.passed else "Rejected",
+        "state": verdict.state,
         "score": round(scores.value, 4),
         "minimum": gate.minimum,
         "passed": verdict.passed,

@@ -16,7 +16,7 @@ from k8s.controller.kinds import Document
 from k8s.controller.objects import condition, owned_by, parse_time, trouble
 from k8s.controller.resources import TextClassifierSpec
 
-FINAL = {"Published", "Rejected", "Failed", "Superseded"}
+FINAL = {"Published", "Held", "Rejected", "Failed", "Superseded"}
 # Where and with what a training runs: a change of it is no reason to repeat one that has succeeded.
 PLACEMENT = {"nodes", "resources", "nodeSelector", "tolerations", "timeout", "tracking"}
 
@@ -63,6 +63,16 @@ class Run:
     def was_superseded(self) -> bool:
         """Whether it was stopped for another spec, and not by hand: then it answers for nothing."""
         return self.state == "Superseded" and names.SUPERSEDED in (self.document["metadata"].get("annotations") or {})
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether it published a version that is not served: another gate may let it pass."""
+        return self.state in ("Held", "Rejected")
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether someone has stopped it by hand."""
+        return self.state == "Superseded" and not self.was_superseded
 
     @property
     def has_begun(self) -> bool:
@@ -115,7 +125,7 @@ class Run:
         if self.score_compared != (asked.get("gate") or {}).get("score", self.score_compared):
             return False
         ours, theirs = what_is_trained(self.document["spec"]), what_is_trained(asked)
-        if self.state in ("Published", "Rejected"):
+        if self.state in ("Published", "Held", "Rejected"):
             return _what_matters(ours) == _what_matters(theirs)
         return ours == theirs
 
@@ -215,6 +225,11 @@ class Seen:
     def standing(self) -> Run | None:
         """The newest run that answers for what was asked: none that was stopped for another spec."""
         return next((run for run in reversed(self.runs) if not run.was_superseded), None)
+
+    @property
+    def judged(self) -> Run | None:
+        """The newest run of which the gate has said something."""
+        return next((run for run in reversed(self.runs) if "passed" in run.status), None)
 
     @property
     def newest(self) -> Run | None:

@@ -182,9 +182,11 @@ class TextClassifierStatus(Status):
     observed_generation: int | None = Field(default=None, description="The generation of the spec that this is about.")
     state: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=32)] | None = Field(
         default=None,
-        description="In one word: Pending, Training, RollingOut, Ready, Degraded, Suspended, Invalid, Deleting, Failed.",
+        description="In one word: Pending, Training, Stuck (a training does not start, or fails again and again), RollingOut, "
+        "Ready, Degraded (a version is served, and something is wrong), Held (no version is served, and one waits for approval), "
+        "Rejected, Cancelled, Failed, Unavailable (no Pod is ready), Suspended, Invalid, Deleting.",
     )
-    message: Message | None = Field(default=None, description="What its deletion waits for.")
+    message: Message | None = Field(default=None, description="What the state means now, in one sentence.")
     version: VersionName | None = Field(default=None, description="The version that answers.")
     run_score: float | None = Field(
         default=None, description="The gate's score of the latest published version, on the test part."

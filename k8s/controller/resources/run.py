@@ -12,7 +12,7 @@ from k8s.controller.resources.training import DatasetSpec, GateSpec, StorageSpec
 from model.manifest import Sha256
 
 TriggerReason = Literal["NewSpec", "Schedule", "DatasetChange", "Feedback", "Drift", "Manual"]
-RunState = Literal["Pending", "Running", "Published", "Rejected", "Failed", "Superseded"]
+RunState = Literal["Pending", "Running", "Published", "Held", "Rejected", "Failed", "Superseded"]
 
 
 def _never_changes(name: str) -> Rule:
@@ -37,7 +37,7 @@ class TriggerSpec(Spec):
     token: Annotated[str, Field(max_length=256)] = Field(
         default="", description="What tells it from others of the same reason: a time, a generation, a dataset's SHA-256."
     )
-    message: Message = Field(default="", description="The same in a sentence.")
+    message: Message = Field(default="", description="Why there is this run, in one sentence.")
 
 
 class TrainingRunSpec(Spec):
@@ -91,17 +91,18 @@ class TrainingRunStatus(Status):
     observed_generation: int | None = Field(default=None, description="The generation of the spec that this is about.")
     state: RunState | None = Field(
         default=None,
-        description="Pending, Running; then Published, and good enough; Rejected: published, and not good enough; Failed: "
-        "nothing was published; Superseded: stopped for a later one, or by hand.",
+        description="Pending, Running; then Published: good enough to be served; Held: published, and not served until "
+        "someone has looked at its dataset; Rejected: published, and not good enough; Failed: nothing was published; "
+        "Superseded: stopped for a later one, or by hand.",
     )
-    message: Message | None = Field(default=None, description="The same in a sentence.")
+    message: Message | None = Field(default=None, description="What came of it, in one sentence.")
     image: Text | None = Field(
         default=None, description="The trainer's image, if it could not be pulled: another one trains anew."
     )
     trouble: Message | None = Field(default=None, description="Why its Pods do not start, or end before their time.")
     started_at: Time | None = Field(default=None, description="When its Job began.")
     finished_at: Time | None = Field(default=None, description="When its Job ended.")
-    seconds: float | None = Field(default=None, ge=0, description="That the attempt took which ended it.")
+    seconds: float | None = Field(default=None, ge=0, description="How long the last attempt took.")
     dataset_sha256: Sha256 | None = Field(default=None, description="Of the dataset's content.")
     test_sha256: Sha256 | None = Field(default=None, description="Of the test set's content, where there is one.")
     dataset_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")] | None = Field(

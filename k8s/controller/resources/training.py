@@ -18,6 +18,7 @@ from k8s.controller.resources.fields import (
     Spec,
     Text,
     Uri,
+    VersionName,
     WebAddress,
 )
 
@@ -225,10 +226,21 @@ class GateSpec(Spec):
 
     score: ScoreName = Field(default="micro-f1", description="What is compared, on the test part.")
     minimum: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="The least score of a version that may be served. Without it, any will do."
+        default=None,
+        description="The least score of a version that may be served. Without it, a version whose dataset is suspicious is held.",
     )
     tolerance: float = Field(
         default=0.005, ge=0, le=1, description="How far a version may be behind the served one, on the same test part."
+    )
+    served_may_fall: bool = Field(
+        default=False,
+        description="Whether the dataset may change so much that the served version falls on it. Without it, and without a "
+        "minimum, such a version is held until it is approved.",
+    )
+    approve: VersionName | None = Field(
+        default=None,
+        description="A version that is served although its dataset is suspicious or it is behind the served one: whoever sets "
+        "this has looked at it. A minimum still holds.",
     )
 
 

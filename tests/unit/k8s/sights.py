@@ -12,7 +12,8 @@ from k8s.controller.decisions.seen import Run, Seen, SmallJob
 from k8s.controller.kinds import Document
 from k8s.controller.objects import format_time, owner
 from k8s.controller.resources import read_text_classifier, read_training_run
-from model.run_result import GateScores, RunResult
+from model.gate import GateScores
+from model.run_result import RunResult
 from tests.server_side_apply import merge_patched
 from tests.unit.k8s.simulation import admitted
 

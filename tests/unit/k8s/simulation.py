@@ -49,7 +49,8 @@ from k8s.controller.resources import (
     read_training_run_status,
 )
 from k8s.controller.schemas import structural
-from model.run_result import GateScores, RunResult
+from model.gate import GateScores
+from model.run_result import RunResult
 from tests.fakes import FakeClock, FakeCluster, Killed, copied
 from tests.server_side_apply import merge_patched
 from tests.unit.k8s.world import World

@@ -93,7 +93,7 @@ def test_a_suspended_classifier_is_not_trained() -> None:
 def test_the_newest_run_follows_a_change_of_the_gate() -> None:
     refused = run("v1", passed=False, spec={"gate": {"score": "micro-f1", "minimum": 0.95, "tolerance": 0.005}})
     (step,) = decided(refused, gate={"tolerance": 0.1}).steps
-    assert step.change == {"spec": {"gate": {"minimum": None, "score": "micro-f1", "tolerance": 0.1}}}  # type: ignore[union-attr]
+    assert step.change == {"spec": {"gate": {"minimum": None, "score": "micro-f1", "servedMayFall": False, "tolerance": 0.1}}}  # type: ignore[union-attr]
     assert steps(decided(run("v1", passed=True), gate={"tolerance": 0.1}))[-1:] == ["Apply InferenceService"]
 
 

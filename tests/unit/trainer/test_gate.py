@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from model.manifest import AllScores
-from model.run_result import ScoreName
+from model.gate import ScoreName
+from model.manifest import AllScores, Task
 from tests.versions import make_manifest
 from trainer.config import GateConfig
 from trainer.gate import ServedScores, judge, shortcomings
@@ -32,7 +32,7 @@ def served(scores: AllScores, micro_f1: float) -> ServedScores:
     ],
 )
 def test_the_gate_asks_for_the_minimum_on_the_test_part(minimum: float | None, passed: bool | None, scores: AllScores) -> None:
-    assert judge(GateConfig(minimum=minimum), scores).passed is passed
+    assert judge(GateConfig(minimum=minimum), scores, Task.MULTI_LABEL).passed is passed
 
 
 @pytest.mark.parametrize(
@@ -44,18 +44,18 @@ def test_the_gate_asks_for_the_minimum_on_the_test_part(minimum: float | None, p
     ],
 )
 def test_the_gate_compares_with_the_served_version(value: float, passed: bool, scores: AllScores) -> None:
-    found = judge(GateConfig(tolerance=0.005), scores, served(scores, value))
+    found = judge(GateConfig(tolerance=0.005), scores, Task.MULTI_LABEL, served(scores, value))
     assert (found.passed, found.served_version, found.served_value) == (passed, "v1", value)
 
 
 def test_a_version_better_than_the_served_one_still_has_to_reach_the_minimum(scores: AllScores) -> None:
-    found = judge(GateConfig(minimum=0.95), scores, served(scores, 0.1))
+    found = judge(GateConfig(minimum=0.95), scores, Task.MULTI_LABEL, served(scores, 0.1))
     assert not found.passed
     assert shortcomings(found) == ("the version's micro-f1 on the test part is 0.9000, gate.minimum is 0.95",)
 
 
 def test_why_a_version_fails_names_both_versions_values(scores: AllScores) -> None:
-    (reason,) = shortcomings(judge(GateConfig(), scores, served(scores, 0.95)))
+    (reason,) = shortcomings(judge(GateConfig(), scores, Task.MULTI_LABEL, served(scores, 0.95)))
     assert reason == (
         "the version's micro-f1 on the test part is 0.9000, that of the served version v1 is 0.9500 on the same texts, "
         "gate.tolerance is 0.005"
@@ -73,7 +73,7 @@ def test_why_a_version_fails_names_both_versions_values(scores: AllScores) -> No
     ],
 )
 def test_the_score_that_was_chosen_decides(score: ScoreName, value: float, baseline: float, scores: AllScores) -> None:
-    found = judge(GateConfig(score=score, minimum=0.75), scores, served(scores, 0.9))
+    found = judge(GateConfig(score=score, minimum=0.75), scores, Task.MULTI_LABEL, served(scores, 0.9))
     assert (found.score, found.value, found.baseline) == (score, value, baseline)
     assert (found.micro_f1, found.macro_f1) == (0.9, 0.7)
     assert found.passed is (score != "macro-f1")

@@ -92,7 +92,7 @@ def test_a_version_is_tagged_with_what_it_came_from_and_its_gate(
 ) -> None:
     manifest = make_manifest(tmp_path, version="v9")
 
-    assert version_tags(manifest, judge(GateConfig(**asked), manifest.scores)) == told | {
+    assert version_tags(manifest, judge(GateConfig(**asked), manifest.scores, manifest.task)) == told | {
         "labelwright.version": "v9",
         "labelwright.dataset_sha256": manifest.dataset.sha256,
     }
@@ -106,7 +106,9 @@ def test_without_an_address_nothing_is_told(uri: str | None, tmp_path: Path) -> 
         assert tracker.begin(Config(), DATASET) is None
         tracker.measured(1, {"loss": 1.0})
         manifest = make_manifest(tmp_path)
-        tracker.published(manifest, tmp_path / "report.html", uri="s3://m/", gate=judge(GateConfig(), manifest.scores))
+        tracker.published(
+            manifest, tmp_path / "report.html", uri="s3://m/", gate=judge(GateConfig(), manifest.scores, manifest.task)
+        )
 
     assert tracker.run_id is None
 
