@@ -17,6 +17,25 @@ SEVERAL = "training/01-several-nodes.yaml"
 TRAINING = {"architecture": "transformer", "batch_size": 8, "max_length": 32, "dropout": 0, "evaluations_per_epoch": 1}
 PATIENCE = 400.0
 
+# Waits for the first Pod of a training by its metrics, which everybody may read, and then knocks where its peers meet.
+STRANGER = """
+import socket, sys, time
+
+def knock(port, seconds):
+    try:
+        socket.create_connection((sys.argv[1], port), timeout=seconds).close()
+    except TimeoutError:
+        return "silent"
+    except OSError:
+        return "closed"
+    return "open"
+
+deadline = time.monotonic() + 400
+while knock(8080, 1) != "open" and time.monotonic() < deadline:
+    time.sleep(0.2)
+print("8080", knock(8080, 5), "29400", knock(29400, 5))
+"""
+
 Start = Callable[..., Job]
 
 
@@ -49,12 +68,18 @@ def start(prepared: Namespace, trainer_image: str, bucket: ObjectStore, tmp_path
         each.delete()
 
 
-def test_two_pods_have_the_loss_curve_of_one_and_publish_once(start: Start, bucket: ObjectStore) -> None:
+def test_two_pods_have_the_loss_curve_of_one_publish_once_and_meet_no_stranger(
+    start: Start, bucket: ObjectStore, prepared: Namespace, trainer_image: str
+) -> None:
     alone = start("pets-alone", "training-job.yaml", num_epochs=4)
     assert alone.wait(seconds=PATIENCE) == "Complete"
 
+    stranger(prepared, trainer_image, first="pets-both-0.pets-both")
     both = start("pets-both", SEVERAL, num_epochs=4)
     assert both.wait(seconds=PATIENCE) == "Complete"
+    # A port that nobody listens on would be refused at once: the policy lets nothing through.
+    said = wait_until(lambda: prepared.log("stranger", "stranger"), "what the stranger met;", seconds=60, instead=both.describe)
+    assert said.split() == ["8080", "open", "29400", "silent"]
 
     (expected,) = (each for each in alone.losses() if each)
     found = both.losses()
@@ -63,6 +88,23 @@ def test_two_pods_have_the_loss_curve_of_one_and_publish_once(start: Start, buck
         assert each == pytest.approx(expected, rel=0.01, abs=0.001)
     assert [each.artifact_uri for each in both.results() if each.artifact_uri] == ["s3://models/trained/pets/pets-both/"]
     assert published(bucket, both.name).training.epochs == published(bucket, alone.name).training.epochs
+
+
+def stranger(namespace: Namespace, image: str, *, first: str) -> None:
+    """A Pod of the same namespace that is no part of the training."""
+    container = {
+        "name": "stranger",
+        "image": image,
+        "command": ["python", "-c", STRANGER, first],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    namespace.apply([{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stranger"}, "spec": spec}])
 
 
 def test_when_a_pod_is_lost_all_begin_again_from_the_last_checkpoint(start: Start, bucket: ObjectStore) -> None:
