@@ -95,7 +95,7 @@ class Classifier:
         return dict((self.namespace.get(CLASSIFIER, self.name) or {}).get("status") or {})
 
     def condition(self, kind: str) -> Document:
-        return next((each for each in self.status().get("conditions", ()) if each["type"] == kind), {})
+        return next((each for each in self.status().get("conditions") or () if each["type"] == kind), {})
 
     def runs(self) -> list[Document]:
         """The oldest first."""

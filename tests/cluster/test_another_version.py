@@ -30,7 +30,7 @@ def restarts(pod: Document) -> int:
 
 
 def is_ready(pod: Document) -> bool:
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", []))
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
 
 
 class TestAnAlteredVersion:

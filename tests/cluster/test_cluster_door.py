@@ -64,7 +64,7 @@ def crds(cluster: KubernetesCluster) -> None:
 
 def _is_established(cluster: Cluster, name: str) -> bool:
     found = cluster.get(CRD, "", name) or {}
-    conditions = found.get("status", {}).get("conditions", [])
+    conditions = found.get("status", {}).get("conditions") or ()  # null just after it was made
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 

@@ -73,7 +73,7 @@ def test_a_condition_names_the_field_that_asks_for_what_is_not_there(wrong: Mapp
     classifier, field = wrong[name], WRONG[name][2]
 
     def named(now: Document) -> list[str]:
-        said = [each for each in now.get("conditions", ()) if (each["type"], each["status"]) in TOLD]
+        said = [each for each in (now.get("conditions") or ()) if (each["type"], each["status"]) in TOLD]
         return [each["type"] for each in said if re.search(rf"{re.escape(field)}(?![\w.])", each["message"])]
 
     assert classifier.wait_for(named, f"a condition names {field}")

@@ -209,7 +209,7 @@ def wait_until_told(classifier: Classifier, *words: str) -> str:
     """Until one condition that tells of a hindrance says all of these; its message."""
 
     def told(now: Document) -> str | None:
-        said = [each["message"] for each in now.get("conditions", ()) if (each["type"], each["status"]) in TOLD]
+        said = [each["message"] for each in (now.get("conditions") or ()) if (each["type"], each["status"]) in TOLD]
         return next((each for each in said if all(word in each for word in words)), None)
 
     return str(classifier.wait_for(told, f"a condition says {' and '.join(words)}"))

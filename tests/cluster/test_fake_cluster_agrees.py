@@ -162,7 +162,7 @@ def _seen(hand: Hand, document: Document | None) -> Any:
         "owners": sorted(names[each["uid"]] for each in metadata.get("ownerReferences") or []),
         "goes": "deletionTimestamp" in metadata,
         "published": document["spec"].get("publishNotReadyAddresses", False),
-        "conditions": [each["type"] for each in document.get("status", {}).get("conditions", [])],
+        "conditions": [each["type"] for each in document.get("status", {}).get("conditions") or ()],
     }
 
 

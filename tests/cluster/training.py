@@ -107,7 +107,7 @@ class Job:
     def condition(self) -> str | None:
         """`Complete` or `Failed`, once it is either."""
         job = self.namespace.get("job", self.name)
-        found = [each["type"] for each in (job or {}).get("status", {}).get("conditions", ()) if each["status"] == "True"]
+        found = [each["type"] for each in (job or {}).get("status", {}).get("conditions") or () if each["status"] == "True"]
         return next((each for each in found if each in ("Complete", "Failed")), None)
 
     def wait(self, *, seconds: float = PATIENCE) -> str:

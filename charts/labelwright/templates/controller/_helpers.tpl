@@ -27,9 +27,28 @@ checksum/prometheus: {{ sha256sum . | trunc 16 | quote }}
 {{- end }}
 {{- end }}
 
-{{/* The namespaces whose TextClassifiers are looked after, as JSON; not read where it is all of them. */}}
-{{- define "labelwright.controller.namespaces" -}}
+{{/* The namespaces whose TextClassifiers are to be looked after, as JSON; not read where it is all of them. */}}
+{{- define "labelwright.controller.wanted" -}}
 {{- default (list .Release.Namespace) .Values.controller.watch.namespaces | toJson }}
+{{- end }}
+
+{{/*
+Those of them that can hold a Role, as JSON: one that is gone or terminating would make every upgrade fail. Where no cluster can be
+asked (`helm template`, the first install with --create-namespace), the release's own namespace is not found: then all of them.
+*/}}
+{{- define "labelwright.controller.namespaces" -}}
+{{- $found := list }}
+{{- $asked := lookup "v1" "Namespace" "" .Release.Namespace }}
+{{- range $name := include "labelwright.controller.wanted" . | fromJsonArray }}
+{{- $namespace := lookup "v1" "Namespace" "" $name }}
+{{- if or (not $asked) (and $namespace (not $namespace.metadata.deletionTimestamp)) }}
+{{- $found = append $found $name }}
+{{- end }}
+{{- end }}
+{{- if not $found }}
+{{- fail "controller.watch.namespaces: none of these namespaces is there: make them first, or name others" }}
+{{- end }}
+{{- $found | toJson }}
 {{- end }}
 
 {{/* The Secret and the key with the address of Prometheus, which may hold credentials; nothing where none is configured. */}}
