@@ -12,6 +12,7 @@ from trainer.examples import Examples
 from trainer.seen_texts import Hashes, SeenTexts, Standing
 from trainer.served import Seen, read_seen
 from trainer.splitting import Parts, split
+from trainer.tables import counted
 
 FEW_TEXTS = 20
 
@@ -40,6 +41,13 @@ def divide(examples: Examples, config: Config, *, given: Examples | None) -> Div
     if standings is not None:
         notes += _notes(served.version, parts, known=bool((standings != Standing.NEW).any()))
     return Divided(parts, _seen(examples, parts, hashes, given), served, (*notes, *parts.notes))
+
+
+def few_texts(test: Examples) -> str:
+    """A sentence if the test part is so small that its scores are mostly chance; "" if not."""
+    if len(test) >= FEW_TEXTS:
+        return ""
+    return f"the test part has {counted(len(test), 'text')}: its scores are mostly chance; add texts, or give a test set"
 
 
 def _seen(examples: Examples, parts: Parts, hashes: Hashes, given: Examples | None) -> SeenTexts:

@@ -37,7 +37,7 @@ from trainer.balancing import Balanced, balance
 from trainer.checkpoints import Checkpoints
 from trainer.config import Config, ConfigRejected
 from trainer.cost import Cost
-from trainer.dividing import Divided, divide
+from trainer.dividing import Divided, divide, few_texts
 from trainer.evaluation import Answers, answer, evaluate, milliseconds_per_text, reference
 from trainer.examples import Examples
 from trainer.gate import ServedScores, comparison, judge, shortcomings
@@ -56,7 +56,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Published:
-    """A version that can be served, where it is, and what is known of how it came to be."""
+    """A version that can be served, where it is, and what is known of how it came to be.
+
+    micro_f1_interval: half of its 95 % interval on the test part; none where an earlier attempt published.
+    """
 
     uri: str
     manifest: Manifest
@@ -64,6 +67,7 @@ class Published:
     gate: GateScores
     best_checkpoint: str | None = None
     mlflow_run_id: str | None = None
+    micro_f1_interval: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +242,9 @@ def _data(config: Config, facts: Dataset, divided: Divided, balanced: Balanced, 
     parts = divided.parts
     test = given if given is not None else parts.test
     assert test is not None  # noqa: S101 - split makes one unless it was told that there is one
+    if few := few_texts(test):
+        log.warning("%s", few)
+        facts = facts.model_copy(update={"notes": (*facts.notes, few)})
     sizes = [f"{len(each):,}" for each in (balanced.examples, parts.validation, test)]
     log.info("%s texts to train on, %s to validate, %s to test, %d labels", *sizes, len(parts.train.labels))
     rows = sum(len(each) for each in (parts.train, parts.validation, parts.test) if each is not None)
@@ -331,7 +338,7 @@ def hand_over(
     if compared := comparison(gate, len(data.test)):
         log.info("%s", compared)
     part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
-    write_report(
+    interval = write_report(
         folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes, comparison=compared, reading=data.reading
     )
     (folder / PARTS).write_bytes(data.seen.to_bytes())
@@ -350,7 +357,10 @@ def hand_over(
             published.manifest.task,
             _served_then(store, published.manifest),
         )
-    return Published(store.uri, published.manifest, published.manifest_sha256, gate, f"step-{step}" if step else None)
+    best = f"step-{step}" if step else None
+    return Published(
+        store.uri, published.manifest, published.manifest_sha256, gate, best_checkpoint=best, micro_f1_interval=interval
+    )
 
 
 def _score_test(tried: Tried, test: Examples) -> Scores:

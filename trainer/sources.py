@@ -19,6 +19,7 @@ from trainer.config import DatasetConfig
 from trainer.examples import Examples
 from trainer.fetching import content_hash, fetch, unchanged
 from trainer.label_cells import ONES, ZEROS
+from trainer.label_names import doubtful_names
 from trainer.labels import Labelled, read_labels
 from trainer.reading_summary import ReadingSummary, summarize
 from trainer.rejections import DatasetRejected
@@ -60,6 +61,7 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     rows = _sample(usable, config.sample_count, seed)
     task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL
     examples = Examples(table.file, rows, labelled.names, labelled.targets[rows], task, required)
+    notes += doubtful_names(examples.labels, examples.label_counts())
     examples, more = _without_rare(examples, config.minimum_examples)
     if not examples.can_be_told_apart:
         found = shown_names(examples.labels) or "none"

@@ -114,13 +114,28 @@ def _units(targets: csr_matrix, groups: NDArray[np.int64]) -> tuple[csr_matrix, 
 
 
 def _notes(labels: tuple[str, ...], units: csr_matrix, dealt: NDArray[np.int64], parts: int, bound: str) -> tuple[str, ...]:
-    """What the split could not do: labels that are not in every part, because too few groups carry them or others bind them."""
+    """Labels that are not in every part, by the reason: too few texts, too few groups of near-duplicates, or other labels.
+
+    bound: what is said of labels that have enough texts, in too few groups.
+    """
     marks = csr_matrix((np.ones_like(units.data), units.indices, units.indptr), shape=units.shape)
     present = np.stack([np.asarray(marks[dealt == part].sum(axis=0)).ravel() for part in range(parts)])
     missing = np.flatnonzero((present == 0).any(axis=0) & (present.sum(axis=0) > 0))
     if not len(missing):
         return ()
+    texts = np.asarray(units.sum(axis=0)).ravel()[missing]
+    groups = np.asarray(marks.sum(axis=0)).ravel()[missing]
+    few, near = texts < parts, (texts >= parts) & ((groups < parts) | (bound == NEAR_OR_SEEN))
+    reasons = {
+        f"since fewer than {parts} texts carry {{}}": few,
+        f"since too many of their texts {bound}": near,
+        "since the other labels of their texts decide where these go": ~few & ~near,
+    }
+    return tuple(_not_everywhere(labels, missing[those], why) for why, those in reasons.items() if those.any())
+
+
+def _not_everywhere(labels: tuple[str, ...], missing: NDArray[np.int64], why: str) -> str:
     more = f" and {len(missing) - NAMES_SHOWN:,} more" if len(missing) > NAMES_SHOWN else ""
     named = ", ".join(labels[index] for index in missing[:NAMES_SHOWN]) + more
-    which = "label is" if len(missing) == 1 else "labels are"
-    return (f"{len(missing):,} {which} not in every part, since too many of their texts {bound}: {named}",)
+    which, each = ("label is", "it") if len(missing) == 1 else ("labels are", "each")
+    return f"{len(missing):,} {which} not in every part, {why.format(each)}: {named}"

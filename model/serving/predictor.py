@@ -151,7 +151,9 @@ class Plane(DataPlane):  # type: ignore[misc]
         """Name, version, tensors; and, in `parameters`, the labels in order and what else a client must know."""
         manifest = self.find(model_name, None).manifest
         found: dict[str, Any] = await super().model_metadata(model_name)
-        about = {"labels": list(manifest.labels), "task": manifest.task.value, "max_length": manifest.max_length}
+        about: dict[str, Any] = {"labels": list(manifest.labels), "task": manifest.task.value, "max_length": manifest.max_length}
+        if not manifest.label_required:
+            about["label_required"] = False
         return found | {"versions": [manifest.version], "platform": "onnxruntime", "parameters": about}
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:  # noqa: FBT001, FBT002

@@ -236,6 +236,7 @@ datasets = specs(
     textColumns=st.lists(column, min_size=1, max_size=4),
     labelColumn=text.map(lambda each: f"l{each}"),
     labelSeparator=st.sampled_from(["", ";", " ", "|", ", "]),
+    labelRequired=st.booleans(),
     aliases=st.dictionaries(column, text.map(lambda each: f"l{each}"), max_size=3),
     sampleCount=st.integers(1, 10**9),
     minimumExamples=st.integers(1, 10**9),

@@ -19,10 +19,11 @@ from trainer.analysis.co_occurrence import CoOccurrence, Pair
 from trainer.analysis.disagreements import Kind
 from trainer.analysis.duplicates import Conflict, Repetition
 from trainer.analysis.findings import FEWEST_WORDS, Findings
-from trainer.analysis.names import guessed_separator, same_names
+from trainer.analysis.names import guessed_separator
 from trainer.config import Config, SplitConfig
 from trainer.examples import Examples
 from trainer.imbalance import Imbalance, measure
+from trainer.label_names import same_names
 from trainer.tables import counted
 
 FEW_EXAMPLES = 10  # with a tenth of the data as the test part, one text there

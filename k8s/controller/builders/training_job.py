@@ -147,6 +147,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         **dataset_settings(spec),
         "dataset.label_columns": columns,
         "dataset.label_separator": dataset.label_separator,
+        "dataset.label_required": dataset.label_required,
         "dataset.aliases": dataset.aliases or None,
         "dataset.sample_count": dataset.sample_count,
         "dataset.minimum_examples": dataset.minimum_examples,

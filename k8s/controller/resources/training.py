@@ -50,6 +50,12 @@ class DatasetSpec(Spec):
         description="What joins several labels in a string. Empty: the string is one label. Without it, it is found out and "
         "reported.",
     )
+    label_required: bool | None = Field(
+        default=None,
+        description="Whether every text has a label. False: a row of zeros in all label columns, or an empty list, is an example "
+        "of a text without a label, and such a text is answered with none. True: such rows are set aside. Without it, false if "
+        "the dataset has such rows.",
+    )
     aliases: dict[str, Column] = Field(
         default={}, max_length=1024, description="Labels to rename, old name to new, so that both count as one."
     )

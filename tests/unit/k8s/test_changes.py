@@ -31,6 +31,7 @@ VALUES: dict[str, list[Any]] = {
     "dataset.labelColumn": ["topic"],
     "dataset.labelColumns": [["a", "b"]],
     "dataset.labelSeparator": [";"],
+    "dataset.labelRequired": [True, False],
     "dataset.aliases": [{"cs.NA": "math.NA"}, {"a": "b"}],
     "dataset.sampleCount": [1000],
     "dataset.minimumExamples": [5],

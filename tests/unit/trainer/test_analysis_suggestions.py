@@ -16,10 +16,11 @@ from model.manifest import Task
 from trainer.analysis import suggestions
 from trainer.analysis.co_occurrence import co_occurrence
 from trainer.analysis.duplicates import Conflict, Repetition
-from trainer.analysis.names import guessed_separator, same_names, spelling
+from trainer.analysis.names import guessed_separator
 from trainer.analysis.suggestions import Suggestion, as_yaml, percent
 from trainer.config import BalanceConfig, Config, DatasetConfig, SplitConfig, TrainingConfig, load
 from trainer.imbalance import Imbalance
+from trainer.label_names import same_names, spelling
 from trainer.labels import read_labels
 
 NONE = Repetition(0, 0, 0, 0)

@@ -113,9 +113,9 @@ def test_rows_of_one_label_each_are_single_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param([[" a ", None, "b", "a", ""], ["b"], ["a"], []], id="lists"),
-        pytest.param(['["a", null, " b", "a"]', '["b"]', '["a"]', "[]"], id="json-in-strings"),
-        pytest.param(["['a', 'b']", "['b']", "['a']", "[]"], id="python-lists-in-strings"),
+        pytest.param([[" a ", None, "b", "a", ""], ["b"], ["a"], None], id="lists"),
+        pytest.param(['["a", null, " b", "a"]', '["b"]', '["a"]', ""], id="json-in-strings"),
+        pytest.param(["['a', 'b']", "['b']", "['a']", ""], id="python-lists-in-strings"),
         pytest.param([" a  b a ", " b", "a\r", "  "], id="separated"),
     ],
 )
@@ -141,7 +141,7 @@ def test_blanks_nulls_and_repetitions_are_no_labels(values: list[object], tmp_pa
 def test_several_columns_are_marks(toxic: list[object], rude: list[object], tmp_path: Path) -> None:
     path = write(tmp_path, [None] * 9, toxic=toxic * 3, rude=rude * 3)
 
-    loaded = read(path, label_columns=("toxic", "rude"))
+    loaded = read(path, label_columns=("toxic", "rude"), label_required=True)
 
     assert labels_of(loaded) == [{"toxic"}, {"toxic", "rude"}] * 3
     assert loaded.examples.task is Task.MULTI_LABEL
@@ -228,3 +228,36 @@ def test_what_was_renamed_for_training_is_renamed_for_the_test(tmp_path: Path) -
     test = read_test_examples(config, like=train.examples, scratch=tmp_path)
 
     assert labels_of(test) == [{"cs.CL"}]
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        pytest.param(
+            ["caf\u00e9", "cafe\u0301", "caf\u00e9", "tea"],
+            "labels that differ only in case, blanks, punctuation or Unicode form: 'cafe\\u0301' (3) beside 'caf\u00e9' (6); "
+            "dataset.aliases makes them one",
+            id="unicode-form",
+        ),
+        pytest.param(
+            ["Tea", "tea", "tea", "coffee"],
+            "labels that differ only in case, blanks, punctuation or Unicode form: 'Tea' (3) beside 'tea' (6); "
+            "dataset.aliases makes them one",
+            id="case",
+        ),
+        pytest.param(
+            ["nan", "tea", "coffee"],
+            "read as a label: 'nan' (3); if it stands for a missing one, set dataset.aliases to {nan: ''}",
+            id="nan",
+        ),
+    ],
+)
+def test_names_that_may_not_be_what_they_seem_are_told(labels: list[str], note: str, tmp_path: Path) -> None:
+    assert read(write(tmp_path, labels * 3), label_separator="").notes == (note,)
+
+
+def test_a_name_that_stands_for_a_missing_label_can_be_renamed_to_none(tmp_path: Path) -> None:
+    loaded = read(write(tmp_path, ["nan", "tea", "coffee"] * 3), label_separator="", aliases={"nan": ""})
+
+    assert loaded.examples.labels == ("coffee", "tea")
+    assert loaded.notes == ("3 rows without label were set aside",)

@@ -192,3 +192,18 @@ def test_two_hundred_thousand_examples_are_no_burden() -> None:
     parts = split(examples, np.arange(rows), SplitConfig(), seed=0, with_test=True)
 
     assert len(parts.train) == pytest.approx(0.8 * rows, rel=0.001)
+
+
+def test_a_label_of_two_texts_is_not_blamed_on_near_duplicates() -> None:
+    targets = np.zeros((40, 3), np.int64)
+    targets[:, 0] = 1
+    targets[:2, 1] = 1
+    targets[2:7, 2] = 1
+    groups = np.concatenate([np.arange(2), np.full(5, 2), np.arange(3, 36)])
+
+    parts = split(examples_with(targets), groups, SplitConfig(), seed=0, with_test=True)
+
+    assert parts.notes == (
+        "1 label is not in every part, since fewer than 3 texts carry it: label 1",
+        "1 label is not in every part, since too many of their texts are near-duplicates: label 2",
+    )
