@@ -92,7 +92,8 @@ def test_everything_that_a_spec_can_say_reaches_the_trainer() -> None:
     expected = {
         "output_dir": specs.STORAGE["uri"], "dataset.uri": dataset["uri"], "dataset.test_uri": dataset["testUri"],
         "dataset.text_columns": dataset["textColumns"], "dataset.label_columns": [dataset["labelColumn"]],
-        "dataset.label_separator": " ", "dataset.label_required": False, "dataset.aliases": dataset["aliases"], "dataset.sample_count": 1000,
+        "dataset.label_separator": " ", "dataset.label_required": False,
+        "dataset.aliases": dataset["aliases"], "dataset.sample_count": 1000,
         "dataset.minimum_examples": 5, "training.architecture": "transformer", "training.base_model": training["baseModel"],
         "training.num_epochs": 1.5, "training.batch_size": 16, "training.learning_rate": 0.0005, "training.max_length": 128,
         "training.seed": 7, "balance.sampling": balance["strategy"], "balance.threshold": 100, "balance.oversample_share": 0.5,
