@@ -41,8 +41,13 @@ def _facts(condition: Document | None) -> tuple[str, ...]:
 
 
 def _state(before: Document, after: Document) -> Iterator[tuple[str, str, str]]:
-    if "conditions" not in after and after.get("state") != before.get("state"):
-        yield "Warning" if after["state"] in BAD_STATES else "Normal", after["state"], after.get("message", "")
+    if "conditions" in after:
+        return
+    if after.get("state") != before.get("state"):
+        bad = after["state"] in BAD_STATES or "trouble" in after
+        yield "Warning" if bad else "Normal", after["state"], after.get("message", "")
+    elif "trouble" in after and after.get("message") != before.get("message"):
+        yield "Warning", after["state"], after.get("message", "")
 
 
 def _event(document: Document, kind: str, reason: str, message: str, now: datetime) -> Document:

@@ -109,6 +109,15 @@ def _said(pod: Document) -> list[RunResult]:
     return found
 
 
+def out_of_memory(pods: list[Document]) -> int:
+    """Count the Pods that failed because they needed more memory than their limit."""
+    failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
+    ends = [
+        each.get("state", {}).get("terminated", {}) for pod in failed for each in pod["status"].get("containerStatuses") or ()
+    ]
+    return sum(each.get("reason") == "OOMKilled" for each in ends)
+
+
 def last_end(pods: list[Document]) -> str | None:
     """How the Pod that failed last came to its end."""
     failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]

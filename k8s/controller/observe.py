@@ -155,6 +155,8 @@ class Observer:
 def _is_to_be_served(classifier: Document, spec: TextClassifierSpec, runs: tuple[Run, ...]) -> bool:
     """Whether there may be an InferenceService, or has to be."""
     status = classifier.get("status") or {}
+    if not any(run.is_over for run in runs):
+        return True  # a name that is taken is better known before a training than after it
     return bool(spec.serving.version or status.get("served") or status.get("rollout") or any(run.may_be_served for run in runs))
 
 

@@ -101,7 +101,7 @@ def _train(seen: Seen, rollout: RollOut, images: Images) -> tuple[tuple[Step, ..
         return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
     judged_anew = tuple(step for run in _to_be_judged_again(seen, asked) for step in _judge_by_this(seen, run))
     trigger = None if seen.spec.suspend else triggers.due(seen, images.trainer)
-    if trigger is None:
+    if trigger is None or (seen.taken and not seen.served):  # what could not be served is not trained
         return judged_anew, None
     going = {"version": rollout.version, "uri": rollout.uri} if rollout.version else None
     served = comparable(going, seen.spec.storage.uri)
@@ -198,6 +198,8 @@ def _again(seen: Seen, rollout: RollOut, checked: Checked, kept: Kept) -> float:
     waits += [each for each in (rollout.again, checked.again, kept.again) if each is not None]
     if seen.waits:
         waits.append(WAITS)
+    if seen.taken:  # of its going nobody tells
+        waits.append(LATE)
     if seen.pods:  # of what becomes of them nobody tells
         waits.append(LATE)
     wanted = seen.spec.triggers

@@ -24,6 +24,7 @@ from k8s.controller.objects import (
     image_of,
     last_end,
     no_pod,
+    out_of_memory,
     parse_time,
     results,
     trouble,
@@ -34,6 +35,7 @@ from model.gate import GateScores
 from model.run_result import RunResult
 
 INDEX = "batch.kubernetes.io/job-completion-index"
+SAME_POINT = 2  # attempts of a training without checkpoints that ended for want of memory: it always gets as far again
 LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
 
 
@@ -202,16 +204,25 @@ def _running(seen: SeenRun) -> Plan:
     status, ending = seen.job.get("status", {}), last_end(seen.pods)
     started, failed = status.get("startTime"), status.get("failed", 0)
     before = in_the_users_terms(ending, seen.spec) if ending else None
+    if out_of_memory(seen.pods) >= SAME_POINT and not (seen.spec.training or TrainingSpec()).base_model:
+        return _gives_up(seen, f"{before}, at the same point in {SAME_POINT} attempts: given up")
+    bad = before if failed > 1 else None  # one that is lost is nothing to worry about; several are, until one succeeds
+    attempt = f", attempt {failed + 1} of {seen.job['spec']['backoffLimit'] + 1}" if failed and "spec" in seen.job else ""
+    after = f"{attempt}; the last ended with: {before}" if before else attempt
     problem = trouble(seen.pods) or no_pod(seen.job, seen.pods, perhaps=_without_account(seen), now=seen.now)
     if problem:
         said = in_the_users_terms(problem, seen.spec)
         return _status(seen, state="Pending", message=said, trouble=said, startedAt=started, again=LOOK_AGAIN)
     if not {"Running", "Succeeded"}.intersection(phases):
-        message = f"its Pod starts again, after: {before}" if before else "its Pod starts"
-        bad = before if failed > 1 else None  # one that is lost is nothing to worry about
-        return _status(seen, state="Pending", message=message, trouble=bad, startedAt=started, again=LOOK_AGAIN)
-    message = f"trains; {failed} of its Pods were lost or failed" if failed else "trains"
-    return _status(seen, state="Running", message=f"{message}: {before}" if before else message, startedAt=started)
+        return _status(seen, state="Pending", message=f"its Pod starts{after}", trouble=bad, startedAt=started, again=LOOK_AGAIN)
+    return _status(seen, state="Running", message=f"trains{after}", trouble=bad, startedAt=started)
+
+
+def _gives_up(seen: SeenRun, message: str) -> Plan:
+    """Stop a training whose next attempt would end like the ones before."""
+    assert seen.job is not None  # noqa: S101 - the caller has looked
+    now, started = format_time(seen.now), seen.job.get("status", {}).get("startTime")
+    return _status(seen, steps=(Delete(JOB, seen.job),), state="Failed", message=message, startedAt=started, finishedAt=now)
 
 
 def _without_account(seen: SeenRun) -> str:

@@ -31,6 +31,7 @@ BEHIND: Table = (
     (re.compile(r'serviceaccount "[^"]*" not found', re.IGNORECASE), "spec.storage.serviceAccountName"),
     (re.compile(r"node\(s\) didn't match Pod's node affinity/selector"), "spec.training.nodeSelector"),
     (re.compile(r"Insufficient [\w./-]+|OOMKilled|exceeded quota"), "spec.training.resources"),
+    (re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|An error occurred \(403\)"), "spec.storage.secretName"),
     (re.compile(r"^(?:hf|kaggle):// needs the library"), "spec.dataset.uri"),
     (re.compile(r"active longer than specified deadline"), "spec.training.timeout"),
 )

@@ -218,3 +218,50 @@ def test_versions_and_jobs_of_before_are_kept_in_order() -> None:
                    history={"versions": 2})  # fmt: skip
     assert "Create Job" in steps(plan)
     assert job(component="prune")["metadata"]["labels"]["app.kubernetes.io/component"] == "prune"
+
+
+def test_a_first_run_that_was_cancelled_is_told_of() -> None:
+    told = status(decided(run("v1", state="Superseded", startedAt=ago(60))))
+    said = "v1 was cancelled by its spec.cancelled, and no version is served: create a TrainingRun to train again"
+    assert (told["state"], told["message"]) == ("Cancelled", said)
+    conditions = {each["type"]: (each["status"], each["reason"], each["message"]) for each in told["conditions"]}
+    assert conditions["Trained"] == ("False", "Cancelled", said)
+    assert conditions["Ready"][2] == conditions["Degraded"][2] == said
+
+
+def test_nothing_is_trained_under_a_name_that_is_taken() -> None:
+    plan = decided(there={"taken": "an InferenceService"})
+    assert steps(plan) == []
+    assert status(plan)["state"] == "Failed"
+    assert "there is an InferenceService papers that was not made for this" in status(plan)["message"]
+
+
+def test_a_training_that_does_not_start_makes_the_classifier_stuck() -> None:
+    told = status(decided(run("v1", state="Pending", trouble="no node"), status={"activeRun": "v1"}))
+    assert (told["state"], told["message"]) == ("Stuck", "v1: no node")
+
+
+@pytest.mark.parametrize(
+    ("state", "word", "gate"),
+    [
+        pytest.param("Held", "Degraded", "Held", id="held"),
+        pytest.param("Rejected", "Ready", "Refused", id="refused"),
+    ],
+)
+def test_a_version_that_is_not_served_is_seen_beside_the_one_that_is(state: str, word: str, gate: str) -> None:
+    newest = run("v2", age=60, sequence=2, passed=False, state=state, message="why not")
+    told = status(decided(V1, newest, status=STATUS, there=SERVED))
+    assert told["state"] == word
+    assert "v2" in told["message"]
+    assert "why not" in told["message"]
+    (judged,) = (each for each in told["conditions"] if each["type"] == "GatePassed")
+    assert judged["reason"] == gate
+
+
+def test_a_held_version_that_is_approved_is_judged_again_though_it_is_not_the_newest() -> None:
+    held = run("v2", age=120, sequence=2, passed=False, state="Held")
+    newest = run("v3", age=60, sequence=3, state="Failed")
+    plan = decided(V1, held, newest, status=STATUS, there=SERVED, gate={"approve": "v2"})
+    (merge,) = [step for step in plan.steps if type(step).__name__ == "Merge"]
+    assert merge.document["metadata"]["name"] == "v2"
+    assert merge.change["spec"]["gate"]["approve"] == "v2"

@@ -127,7 +127,40 @@ def test_a_job_without_a_pod_is_told_of_after_a_while(age: float, said: str) -> 
 
 
 def test_lost_pods_are_told_of() -> None:
-    assert message(decided(job=job(failed=2), pods=[pod(phase="Running")])) == "trains; 2 of its Pods were lost or failed"
+    going = job(failed=2) | {"spec": {"backoffLimit": 6}}
+    assert message(decided(job=going, pods=[pod(phase="Running")])) == "trains, attempt 3 of 7"
+
+
+def killed() -> Document:
+    """A Pod that needed more memory than its limit."""
+    found = pod(phase="Failed")
+    found["status"]["containerStatuses"][0]["state"]["terminated"] = {"exitCode": 137, "reason": "OOMKilled"}
+    return found
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_training_that_failed_several_times_stays_in_trouble_until_one_succeeds(phase: str) -> None:
+    going = job(failed=2) | {"spec": {"backoffLimit": 6}}
+    lost = pod(RunResult(exit_code=75, message="the storage is away"), phase="Failed")
+    plan = decided(job=going, pods=[lost, lost, pod(phase=phase)])
+    assert (plan.status or {})["trouble"] == "the storage is away"
+    assert message(plan).endswith(", attempt 3 of 7; the last ended with: the storage is away")
+
+
+def test_a_training_without_checkpoints_is_given_up_when_memory_did_not_suffice_twice() -> None:
+    assert state(decided(job=job(failed=1), pods=[killed(), pod(phase="Running")])) == "Running"
+
+    plan = decided(job=job(failed=2), pods=[killed(), killed(), pod(phase="Pending")])
+
+    assert (steps(plan), state(plan)) == (["Delete Job"], "Failed")
+    assert message(plan) == (
+        "spec.training.resources: OOMKilled: it needed more memory than its limit, at the same point in 2 attempts: given up"
+    )
+
+
+def test_a_training_that_goes_on_from_checkpoints_may_run_out_of_memory_more_than_once() -> None:
+    resumable = run(NAME, spec={"training": {"baseModel": "s3://models/base/"}})
+    assert state(decided(resumable, job=job(failed=2), pods=[killed(), killed(), pod(phase="Running")])) == "Running"
 
 
 def test_a_version_that_passes_is_published() -> None:
