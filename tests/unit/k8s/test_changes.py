@@ -58,6 +58,8 @@ VALUES: dict[str, list[Any]] = {
     "gate.score": ["macro-f1", "accuracy"],
     "gate.minimum": [0.4],
     "gate.tolerance": [0.01],
+    "gate.servedMayFall": [True],
+    "gate.approve": ["papers-1a2b3c4d"],
     "serving.version": ["papers-1a2b3c4d"],
     "serving.replicas": [{"minimum": 2}, {"minimum": 1, "maximum": 4}],
     "serving.resources": [{"requests": {"cpu": "500m"}}, {"limits": {"memory": "1Gi"}}],
