@@ -62,6 +62,8 @@ VALUES: dict[str, list[Any]] = {
     "gate.approve": ["papers-1a2b3c4d"],
     "serving.version": ["papers-1a2b3c4d"],
     "serving.replicas": [{"minimum": 2}, {"minimum": 1, "maximum": 4}],
+    "serving.nodeSelector": [{"pool": "cpu"}],
+    "serving.tolerations": [specs.TRAINING["tolerations"]],
     "serving.resources": [{"requests": {"cpu": "500m"}}, {"limits": {"memory": "1Gi"}}],
     "storage.uri": ["s3://elsewhere/models/"],
     "storage.secretName": ["other"],
