@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from k8s.controller.decisions.wording import in_the_users_terms
-from k8s.controller.resources import TextClassifierSpec
+from k8s.controller.resources import TextClassifierSpec, read_text_classifier
+from tests import specs
 
 NODES = "Unschedulable: 0/2 nodes are available: 1 {}, 1 node(s) had untolerated taint(s)."
 
@@ -61,3 +62,10 @@ def test_what_a_message_tells_of_is_told_by_the_field_that_holds_it(said: str, f
 
     assert in_the_users_terms(said, spec) == f"{field}: {said}"
     assert in_the_users_terms(said) == said
+
+
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "403"])
+def test_a_wrong_key_is_blamed_on_the_secret_and_not_on_the_address(code: str) -> None:
+    said = f"s3://models/papers/: An error occurred ({code}) when calling the PutObject operation: no"
+    spec = read_text_classifier(specs.smallest("TextClassifier"))
+    assert in_the_users_terms(said, spec) == f"spec.storage.secretName: {said}"

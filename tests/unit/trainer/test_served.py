@@ -20,7 +20,7 @@ from trainer.dividing import divide
 from trainer.examples import Examples
 from trainer.gate import ServedScores
 from trainer.seen_texts import SeenTexts
-from trainer.served import read_seen, score_served
+from trainer.served import Used, read_seen, score_served
 
 
 def examples_of(file: Path, texts: list[str], labels: dict[str, list[int]]) -> Examples:
@@ -125,3 +125,17 @@ def test_with_a_given_test_set_nothing_is_kept_and_its_texts_are_written_down(tm
     divided = divide(examples, configured(version), given=test)
     assert divided.parts.test is None
     assert (len(divided.seen.trained), len(divided.seen.tested), divided.served.sha256) == (100, 30, None)
+
+
+def test_what_the_served_version_does_on_labels_that_it_knows_is_told(tmp_path: Path) -> None:
+    version = make_version(tmp_path / "v1", labels=("gone", "a", "b"))  # a text gets the labels whose names it holds
+    test = examples_of(tmp_path / "t", ["a", "b", "new", "a", "b"], {"a": [0, 4], "b": [1, 3], "new": [2]})
+
+    found = score_served(str(version), test, Used(rows=10, used=5, texts=5))
+
+    assert isinstance(found, ServedScores)
+    assert found.data is not None
+    assert (found.data.texts, found.data.score) == (4, 0.5)  # the text that is only new does not count
+    assert (found.data.lost, found.data.lost_count) == (("gone",), 1)
+    assert (found.data.labelled_before, found.data.labelled, found.data.rows, found.data.used) == (None, 5, 10, 5)
+    assert found.data.score_before == read_manifest(version).scores.test.micro_f1

@@ -16,6 +16,7 @@ from tests.targets import examples_with, random_targets
 from trainer.config import SplitConfig
 from trainer.examples import Examples
 from trainer.rejections import DatasetRejected
+from trainer.seen_texts import Standing
 from trainer.splitting import Parts, split
 
 
@@ -207,3 +208,17 @@ def test_a_label_of_two_texts_is_not_blamed_on_near_duplicates() -> None:
         "1 label is not in every part, since fewer than 3 texts carry it: label 1",
         "1 label is not in every part, since too many of their texts are near-duplicates: label 2",
     )
+
+
+def test_the_same_data_and_seed_are_divided_again_as_they_were_for_the_served_version() -> None:
+    examples = examples_with(random_targets(np.random.default_rng(0), 300, 4))
+    groups = np.arange(len(examples))
+    first = split(examples, groups, SplitConfig(), seed=3, with_test=True)
+    assert first.test is not None
+    standings = np.full(len(examples), Standing.TRAINED, np.int8)
+    standings[np.isin(examples.rows, first.test.rows)] = Standing.TESTED
+
+    again = split(examples, groups, SplitConfig(), seed=3, with_test=True, standings=standings)
+
+    for before, after in zip(parts_of(first), parts_of(again), strict=True):
+        assert before.rows.tolist() == after.rows.tolist()
