@@ -15,6 +15,15 @@ HEAD_SECONDS = 60  # for them to arrive
 BODY_SECONDS = 60  # for a whole body to arrive
 
 
+def _frame(kind: int, payload: bytes) -> bytes:
+    """Return a frame of HTTP/2 about the whole connection."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+
+
+# For a client that speaks HTTP/2 without an offer: SETTINGS, of which there are none, and GOAWAY because of HTTP_1_1_REQUIRED.
+NO_HTTP_2 = _frame(4, b"") + _frame(7, bytes(7) + b"\x0d" + b"This port speaks HTTP/1.1; gRPC has a port of its own.")
+
+
 class _Joining:
     """A transport that sends what is written in one turn of the event loop at once: a response's head and its body.
 
@@ -72,7 +81,11 @@ class Connection(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("")
+            if self.parser.get_method() == b"PRI" and not self.transport.is_closing():
+                self._end_deadline()
+                self.transport.write(NO_HTTP_2)
+                self.transport.close()
+            self.send_400_response("")  # nothing, after this
         if self._unread > HEAD_BYTES:
             sentence = f"The headers are too large: expected at most {HEAD_BYTES} bytes."
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)

@@ -331,3 +331,20 @@ def test_an_offer_does_not_make_right_what_is_wrong(broken: bytes) -> None:
     *_, refused = run(test)
     assert refused.status == 400
     check_refusal(refused)
+
+
+@pytest.mark.parametrize("size", [pytest.param(1, id="byte-by-byte"), pytest.param(1 << 18, id="in-one-piece")])
+def test_a_client_that_speaks_http_2_without_an_offer_is_told_in_http_2_to_use_another(size: int) -> None:
+    async def test() -> bytes:
+        made, wire = connect()
+        for piece in pieces(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), size):
+            if not wire.is_closing():
+                made.data_received(piece)
+        await wire.closed.wait()
+        return wire.written
+
+    settings, goaway = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), run(test)[9:]
+    assert run(test).startswith(settings)
+    assert (int.from_bytes(goaway[:3], "big"), goaway[3], goaway[5:9]) == (len(goaway) - 9, 7, bytes(4))
+    assert int.from_bytes(goaway[13:17], "big") == 13  # HTTP_1_1_REQUIRED
+    assert goaway[17:] == b"This port speaks HTTP/1.1; gRPC has a port of its own."
