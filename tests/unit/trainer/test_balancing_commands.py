@@ -357,7 +357,7 @@ def test_a_dataset_without_any_label_is_refused(tmp_path: Path) -> None:
 
     result = run(undersample, tmp_path / "rows.jsonl", tmp_path / "out.jsonl", expect=65)
 
-    assert "no row has a label; found columns: categories, id" in result.stderr
+    assert "no row has a label; found columns: 'categories', 'id'" in result.stderr
 
 
 @pytest.mark.parametrize(
