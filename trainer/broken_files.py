@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from trainer.compressions import NOT_COMPRESSED, open_bytes
-from trainer.encodings import BLOCK_BYTES, UTF8, not_encoded
+from trainer.compressions import NOT_COMPRESSED, open_text
+from trainer.encodings import UTF8, not_encoded, utf8_blocks
 from trainer.fetching import SourceFile
 from trainer.formats import Format, blocks
 from trainer.shown import MOST_CHARACTERS, escaped, shown
@@ -43,8 +43,9 @@ def _fault(file: SourceFile, kind: Format, encoding: str) -> str | None:
         return None
     if kind is Format.JSON_LINES:
         return _fault_of_lines(file, encoding)
-    with open_bytes(file) as opened:
-        while opened.read(BLOCK_BYTES):
+    opened, own, _ = open_text(file, encoding)
+    with opened:
+        for _ in utf8_blocks(opened, own, name=file.name):
             pass
     return None
 

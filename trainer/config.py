@@ -14,6 +14,7 @@ from model.gate import ScoreName
 from model.manifest import Name
 from trainer.dialects import DelimitedOptions
 from trainer.encodings import is_text_encoding
+from trainer.shown import MOST_CHARACTERS, escaped, shown
 
 # The arXiv snapshot: what `train` reads when no dataset is named.
 ARXIV = "kaggle://Cornell-University/arxiv"
@@ -390,6 +391,10 @@ def _explain(error: Any, variables: Mapping[str, str]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{where} is not a setting" + (f" ({variables[where]})" if where in variables else "")
     if error["type"] == "string_pattern_mismatch":
-        return f"{where} is {error['input']!r}: expected lower-case letters, digits, '-' and '.', 63 at most"
+        return f"{where} is {_shown(error['input'])}: expected lower-case letters, digits, '-' and '.', 63 at most"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{where} is {error['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{where} is {_shown(error['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: object) -> str:
+    return shown(value, MOST_CHARACTERS) if isinstance(value, str) else escaped(repr(value), MOST_CHARACTERS)

@@ -18,9 +18,9 @@ from typing import IO
 import polars as pl
 
 from trainer.compressions import compression_of, open_text
-from trainer.delimited_lines import Misquoted, Quoting, records
+from trainer.delimited_lines import Fields, Misquoted, Quoting, records
 from trainer.dialects import DelimitedOptions, Dialect, find_dialect, separator_name
-from trainer.encodings import UTF8, utf8_blocks
+from trainer.encodings import BLOCK_BYTES, UTF8, utf8_blocks
 from trainer.fetching import SourceFile
 from trainer.quoting import Quotes, settle_quoting
 from trainer.rejections import DatasetRejected
@@ -118,16 +118,26 @@ def _frame(path: Path, dialect: Dialect) -> pl.LazyFrame:
         glob=False,
     )
     found = scanned.collect_schema().names()
-    own = [name.strip() for name in found] if dialect.header else [f"column_{at + 1}" for at in range(len(found))]
-    renamed = own if len(set(own)) == len(own) else found
+    own = _header(path, dialect) if dialect.header else [f"column_{at + 1}" for at in range(len(found))]
+    renamed = own if len(set(own)) == len(own) == len(found) else found
     return scanned.rename(dict(zip(found, renamed, strict=True)))
 
 
+def _header(path: Path, dialect: Dialect) -> list[str]:
+    """The names of the columns, which polars leaves as they are written where they hold double quotes."""
+    quoting = Quoting.NONE if dialect.quoting is Quoting.NONE else Quoting.LINE
+    with path.open(encoding=UTF8, newline="\n") as opened:
+        line = next(islice(opened, dialect.head - 1, None), "")
+    names = Fields(dialect.separator, quoting).of(line.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r"))
+    return [name.strip() for name in names or []]
+
+
 def look_through(opened: IO[bytes], dialect: Dialect, *, encoding: str, copy_to: Path | None, name: str) -> Quotes:
-    """Read all bytes: check that they are text of the encoding, look at the quotes, and write a copy if one is wanted."""
+    """Read all bytes: look at the quotes, and write a copy as UTF-8 if one is wanted."""
     quotes = Quotes(ord(dialect.separator))
     with copy_to.open("wb") if copy_to else nullcontext() as out:
-        for utf8 in utf8_blocks(opened, encoding, name=name):
+        # What is UTF-8 already, polars checks.
+        for utf8 in utf8_blocks(opened, encoding, name=name) if encoding != UTF8 else iter(lambda: opened.read(BLOCK_BYTES), b""):
             block = utf8.replace(b"\r", b"\n") if dialect.line_end == "\r" else utf8
             quotes.add(block, name=name)
             if out:

@@ -89,14 +89,13 @@ def utf8_blocks(opened: IO[bytes], encoding: str, *, name: str) -> Iterator[byte
         block = opened.read(BLOCK_BYTES)
         pending = decoder.getstate()[0]
         if encoding == UTF8 and not pending and block.isascii():
-            text = utf8 = block
+            utf8 = block
         else:
             try:
-                text = decoder.decode(block, final=not block).encode()
+                utf8 = decoder.decode(block, final=not block).encode()
             except UnicodeDecodeError as error:
                 raise not_encoded(name, encoding, error, lines) from error
-            utf8 = block if encoding == UTF8 else text
-        lines += text.count(b"\n")
+        lines += utf8.count(b"\n")
         if utf8:
             yield utf8
         if not block:

@@ -29,8 +29,8 @@ SLICE_ROWS = 16_384
 LONGEST_LINE = 64 << 20  # of JSON Lines; what is longer is a bomb or no JSON Lines
 SAMPLE_LINES = 100
 # Python's json, and so pandas, write these where JSON has no number.
-NO_NUMBER = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\]},]")
-STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+NO_NUMBERS = (b"NaN", b"Infinity")
+STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b')
 
 
 class Format(StrEnum):
@@ -153,9 +153,25 @@ def blocks(file: SourceFile, encoding: str = "auto") -> Iterator[bytes]:
 
 def numbers_only(block: bytes) -> bytes:
     """JSON Lines with null for NaN and Infinity, which Python writes and JSON lacks; in strings they stay."""
-    if (b"NaN" in block or b"Infinity" in block) and NO_NUMBER.search(block):
-        return STRING_OR_NO_NUMBER.sub(lambda found: found[0] if found[0].startswith(b'"') else b"null", block)
+    for word in NO_NUMBERS:
+        parts: list[bytes] = []
+        done, at = 0, block.find(word)
+        while at >= 0:
+            before, after = block[max(0, at - 9) : at].rstrip(), block[at + len(word) : at + len(word) + 9].lstrip()
+            end = at + len(word)
+            if before.removesuffix(b"-")[-1:] in (b":", b",", b"[") and after[:1] in (b",", b"]", b"}"):
+                start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
+                end = len(block) if end < 0 else end
+                parts += [block[done:start], STRING_OR_NO_NUMBER.sub(_null_or_string, block[start:end])]
+                done = end
+            at = block.find(word, end)
+        if parts:
+            block = b"".join([*parts, block[done:]])
     return block
+
+
+def _null_or_string(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0].startswith(b'"') else b"null"
 
 
 def _line_of(file: SourceFile, encoding: str, row: int) -> int:

@@ -14,6 +14,7 @@ from polars.io.plugins import register_io_source
 from model.storage import StorageUnavailable
 from trainer.config import ConfigRejected
 from trainer.rejections import DatasetRejected
+from trainer.shown import escaped_names
 
 BATCH_ROWS = 10_000
 
@@ -78,7 +79,7 @@ def _choose_split(found: list[str], wanted: str, where: str) -> str:
     if not wanted and len(found) == 1:
         return found[0]
     asked = f"no split {wanted!r}" if wanted else "no split named train"
-    raise DatasetRejected(f"dataset.uri {where!r}: {asked}; found {', '.join(found)}: add ?split=NAME")
+    raise DatasetRejected(f"dataset.uri {where!r}: {asked}; found {escaped_names(found)}: add ?split=NAME")
 
 
 def _write(dataset: Any, file: Path) -> Path:

@@ -25,6 +25,11 @@ def shown_names(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
     return shortened_list([(name, shown(name)) for name in names], most=most)
 
 
+def escaped_names(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
+    """Return the names as `shown_names` does, without quotes."""
+    return shortened_list([(name, escaped(name)) for name in names], most=most)
+
+
 def shortened_list(names: Iterable[tuple[str, str]], *, most: int = MOST_NAMES) -> str:
     """Return what stands for each name, within `most` and MOST_CHARACTERS of their names, and how many more there are."""
     every = list(names)

@@ -190,8 +190,10 @@ def _zero_and_one(labelled: Labelled, config: DatasetConfig) -> tuple[str, ...]:
     if labelled.several or not _are_marks(labelled):
         return ()
     column = config.label_columns[0]
-    named = " and ".join(map(repr, labelled.names))
-    return (f"{named} are the labels; to train one label {column!r} that a text has or not, set dataset.label_required to false",)
+    named = " and ".join(map(shown, labelled.names))
+    return (
+        f"{named} are the labels; to train one label {shown(column)} that a text has or not, set dataset.label_required to false",
+    )
 
 
 def _negative(labelled: Labelled) -> NDArray[np.bool_]:
@@ -290,4 +292,4 @@ def _names(counts: dict[str, int]) -> str:
 
 
 def _columns(table: Table) -> str:
-    return f"columns: {shortened_list((name, escaped(name)) for name in table.columns)}"
+    return f"columns: {escaped_names(table.columns)}"

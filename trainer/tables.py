@@ -25,7 +25,7 @@ from trainer.formats import AS_EVER, Format, Scan, format_of, scan
 from trainer.label_cells import ONES, ZEROS
 from trainer.rejections import DatasetRejected
 from trainer.row_places import RowPlaces
-from trainer.shown import shown, shown_names, shown_type
+from trainer.shown import MOST_CHARACTERS, escaped, shown, shown_names, shown_type
 
 # Between the labels of a list. Made to separate units of text, so no label holds it.
 UNIT = "\x1f"
@@ -270,4 +270,4 @@ def _translated(
 def _named(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return ", ".join(escaped(name, MOST_CHARACTERS) for name in names[:5]) + more

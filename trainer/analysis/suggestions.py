@@ -24,6 +24,7 @@ from trainer.config import Config, SplitConfig
 from trainer.examples import Examples
 from trainer.imbalance import Imbalance, measure
 from trainer.label_names import same_names
+from trainer.shown import escaped_names, shown
 from trainer.tables import counted
 
 FEW_EXAMPLES = 10  # with a tenth of the data as the test part, one text there
@@ -137,8 +138,8 @@ def aliases(labels: tuple[str, ...], counts: NDArray[np.int64], config: Config) 
     example = next(iter(found.items()))
     verb = "differs" if len(found) == 1 else "differ"
     reason = f"{counted(len(found), 'label')} {verb} from another by case, blanks or punctuation alone: {_names(list(found))}."
-    yield Suggestion(f"Count {example[0]!r} as {example[1]!r}, and so on." if len(found) > 1 else
-                     f"Count {example[0]!r} as {example[1]!r}.", reason,
+    yield Suggestion(f"Count {shown(example[0])} as {shown(example[1])}, and so on." if len(found) > 1 else
+                     f"Count {shown(example[0])} as {shown(example[1])}.", reason,
                      {"dataset.aliases": {**config.dataset.aliases, **found}})  # fmt: skip
 
 
@@ -265,8 +266,7 @@ def percent(share: float) -> str:
 
 
 def _names(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return escaped_names(names, most=NAMED)
 
 
 def _pairs(pairs: list[Pair], labels: tuple[str, ...]) -> str:
