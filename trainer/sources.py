@@ -23,7 +23,7 @@ from trainer.label_names import doubtful_names
 from trainer.labels import Labelled, read_labels
 from trainer.reading_summary import ReadingSummary, summarize
 from trainer.rejections import DatasetRejected
-from trainer.shown import escaped, shortened_list, shown, shown_names
+from trainer.shown import escaped, escaped_names, shortened_list, shown, shown_names
 from trainer.tables import Table, counted, read_table
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
