@@ -17,6 +17,7 @@ COMMANDS = {
     "mltl": ("trainer.balancing_commands:mltl", "Drop rows of frequent labels that contradict their neighbours."),
     "fingerprint": ("trainer.checking_command:fingerprint", "Print the SHA-256 of what a dataset holds."),
     "prune": ("trainer.pruning_command:prune", "Delete published versions and their checkpoints."),
+    "verify": ("model.verification:verify", "Say file by file whether a version is as it was published."),
     "evaluate": ("trainer.__main__:evaluate", "Score a version on a dataset."),
     "predict": ("model.__main__:predict", "Label texts with a version."),
     "serve": ("model.serving.__main__:command", "Answer with a version over KServe's protocols."),

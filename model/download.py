@@ -13,23 +13,34 @@ import click
 
 from model.artifact import ArtifactRejected, fetch
 from model.storage import StorageError
+from model.vouching import VersionRejected, sha256
 
 
 @click.command()
 @click.argument("uri")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-def download(uri: str, folder: Path) -> None:
-    """Copy the published version at URI (s3://) into FOLDER."""
+@click.option(
+    "--manifest-sha256", metavar="DIGEST", callback=sha256, help="Refuse a version whose manifest.json has another SHA-256."
+)
+def download(uri: str, folder: Path, manifest_sha256: str | None) -> None:
+    """Copy the published version at URI (s3://) into FOLDER.
+
+    Exit codes: 0 copied, and every file is as its manifest says; 65 the version is incomplete, altered, or not the expected
+    one; 1 the storage could not be read.
+    """
     if not uri.startswith("s3://"):  # of others `fetch` makes no copy
         raise click.UsageError(f"URI is {uri!r}: expected s3://bucket/prefix/")
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        fetch(uri, folder)
-    except (ArtifactRejected, StorageError) as error:
+        fetch(uri, folder, manifest_sha256=manifest_sha256)
+    except ArtifactRejected as error:
+        raise VersionRejected(str(error)) from error
+    except StorageError as error:
         raise click.ClickException(str(error)) from error
     size = sum(each.stat().st_size for each in folder.iterdir())
-    click.echo(f"{uri}: {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s, unaltered", err=True)
+    vouched = f", manifest {manifest_sha256}" if manifest_sha256 else ""
+    click.echo(f"{uri}: {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s, unaltered{vouched}", err=True)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ CLASSIFIER: Document = {
     "gate": GATE,
     "serving": {
         "version": "papers-1a2b3c4d",
+        "manifestSha256": "5" * 64,
         "replicas": {"minimum": 2, "maximum": 4},
         "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "1Gi"}},
         "nodeSelector": {"pool": "serving"},

@@ -18,6 +18,13 @@ from model.serving.signals import end_at_once
 @click.argument("version", required=False)
 @click.option("--model_dir", help="VERSION, as KServe's runtimes spell it.")
 @click.option("--name", "--model_name", "name", help="Name to serve under. [default: the classifier's]")
+@click.option(
+    "--manifest-sha256",
+    "--manifest_sha256",
+    "manifest_sha256",
+    metavar="DIGEST",
+    help="Refuse a version whose manifest.json has another SHA-256. [default: take any]",
+)
 @click.option("--host", help="IP address to listen on. [default: all, of IPv4 and IPv6]")
 @click.option("--port", "--http_port", "port", type=int, help="REST port; 0 takes a free one. [default: 8080]")
 @click.option("--grpc-port", "--grpc_port", "grpc_port", type=int, help="gRPC port; 0 takes a free one. [default: 8081]")

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pydantic import Field, field_validator
 
 from model.cores import usable_cores
-from model.manifest import Strict
+from model.manifest import Sha256, Strict
 
 EVERY_ADDRESS = "::"  # of IPv4 too; of it alone where the kernel has no IPv6
 
@@ -21,6 +21,7 @@ class ServingConfig(Strict):
         pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$",
         description="a part of every address; None: the manifest's classifier",
     )
+    manifest_sha256: Sha256 | None = Field(default=None, description="of the manifest that was published; another one is refused")
     host: str = Field(default=EVERY_ADDRESS, description="IP address to listen on; every one, as a container must")
     port: int = Field(default=8080, ge=0, le=65535, description="REST port, KServe's default; 0 takes a free one")
     grpc_port: int = Field(default=8081, ge=0, le=65535, description="gRPC port, KServe's default; 0 takes a free one")

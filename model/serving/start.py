@@ -76,8 +76,8 @@ def _load(config: ServingConfig) -> tuple[Classifier, Manifest]:
     end_at_once(scratch.cleanup)
     with scratch:
         try:
-            folder = fetch(config.version, Path(scratch.name))
-            manifest = read_manifest(folder)
+            folder = fetch(config.version, Path(scratch.name), manifest_sha256=config.manifest_sha256)
+            manifest = read_manifest(folder, sha256=config.manifest_sha256)
             # A transformer's long text takes milliseconds that several cores can share; for a linear one they never pay.
             alone = config.threads if manifest.training.architecture is Architecture.TRANSFORMER else 1
             return Classifier.assemble(folder, manifest, threads_alone=alone), manifest

@@ -16,6 +16,8 @@ MODELS = "/mnt/models"
 VERSION = "version"  # the volume that it is fetched into
 # By this name KServe knows its own downloader: where there is one of the name, it adds none.
 DOWNLOADER = "storage-initializer"
+VERSION_SIZE = "4Gi"  # a graph has 2 GiB at most, for it is one protobuf message
+VOUCHED = "--manifest-sha256"  # an option of downloader and server
 # Little is requested, so that classifiers that are seldom asked share a node.
 RESOURCES = {"requests": {"cpu": "250m", "memory": "384Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
 
@@ -34,7 +36,10 @@ def serving_runtime(classifier: Document, images: Images) -> Document:
             # Written here, because KServe's own scraping annotation leads to a port that only Knative has.
             "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"},
             "containers": [_container(images)],
-            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}, {"name": VERSION, "emptyDir": {}}],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+                {"name": VERSION, "emptyDir": {"sizeLimit": VERSION_SIZE}},
+            ],
         },
     }
 
@@ -71,9 +76,11 @@ def _container(images: Images) -> Document:
     }
 
 
-def inference_service(classifier: Document, spec: TextClassifierSpec, images: Images, *, uri: str) -> Document:
+def inference_service(
+    classifier: Document, spec: TextClassifierSpec, images: Images, *, uri: str, manifest_sha256: str | None = None
+) -> Document:
     """Of one version. Nothing else may ever be noted on it: KServe hands its labels and annotations to the Pods, and a change
-    starts them anew.
+    starts them anew. manifest_sha256: what downloader and server find there, or refuse; none: they take any.
     """
     name, serving = classifier["metadata"]["name"], spec.serving
     model: Document = {
@@ -82,6 +89,8 @@ def inference_service(classifier: Document, spec: TextClassifierSpec, images: Im
         "protocolVersion": "v2",
         "storageUri": uri,
     }
+    if manifest_sha256:  # KServe puts it behind the arguments of the runtime
+        model["args"] = arguments(f"{VOUCHED}={manifest_sha256}")
     resources = requested(serving.resources)
     if resources:
         model["resources"] = resources
@@ -96,7 +105,7 @@ def inference_service(classifier: Document, spec: TextClassifierSpec, images: Im
                 **_replicas(serving),
                 **place(serving.node_selector, serving.tolerations),
                 "securityContext": NOT_ROOT,
-                "initContainers": [_downloader(spec.storage, images, uri=uri)],
+                "initContainers": [_downloader(spec.storage, images, uri=uri, manifest_sha256=manifest_sha256)],
                 "model": model,
             }
         },
@@ -107,14 +116,14 @@ def _account(storage: StorageSpec) -> Document:
     return {"serviceAccountName": storage.service_account_name} if storage.service_account_name else {}
 
 
-def _downloader(storage: StorageSpec, images: Images, *, uri: str) -> Document:
+def _downloader(storage: StorageSpec, images: Images, *, uri: str, manifest_sha256: str | None) -> Document:
     """Fetches the version with the keys of the storage's Secret, as the trainer has published it."""
     return {
         "name": DOWNLOADER,
         "image": images.predictor,
         "imagePullPolicy": images.pull_policy,
         "command": ["python", "-m", "model.download"],
-        "args": arguments(uri, MODELS),
+        "args": arguments(uri, MODELS, *([f"{VOUCHED}={manifest_sha256}"] if manifest_sha256 else [])),
         "env": key_env(storage),
         "envFrom": keys_from(storage),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},

@@ -13,7 +13,7 @@ from k8s.controller.decisions.conditions import Facts, conditions, state, summar
 from k8s.controller.decisions.dataset import Checked, check
 from k8s.controller.decisions.history import Kept, keep
 from k8s.controller.decisions.problems import problems
-from k8s.controller.decisions.rollout import LATE, RollOut, roll_out
+from k8s.controller.decisions.rollout import LATE, RollOut, known_digest, roll_out
 from k8s.controller.decisions.seen import Run, Seen
 from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step
 from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
@@ -61,7 +61,10 @@ def _rejected(seen: Seen) -> tuple[str, ...]:
 def _as_it_is(seen: Seen) -> RollOut:
     served = seen.served or None
     failed = tuple(seen.status.get("failedRollouts") or ())
-    return RollOut(served["version"], served["uri"], served, failed=failed) if served else RollOut(failed=failed)
+    if served is None:
+        return RollOut(failed=failed)
+    vouched = known_digest(seen, served["version"], served["uri"])
+    return RollOut(served["version"], served["uri"], served, failed=failed, manifest_sha256=vouched)
 
 
 def _finalizers(seen: Seen) -> list[str] | None:
@@ -81,7 +84,9 @@ def _serve(seen: Seen, rollout: RollOut, images: Images) -> tuple[Step, ...]:
     runtime = Apply(serving_runtime(seen.classifier, images))
     if seen.service is not None and rollout.uri == seen.uri and not names.lies_in(rollout.uri, seen.spec.storage.uri):
         return (runtime,)  # what lies in a storage of before is fetched with the keys of before
-    return runtime, Apply(inference_service(seen.classifier, seen.spec, images, uri=rollout.uri))
+    return runtime, Apply(
+        inference_service(seen.classifier, seen.spec, images, uri=rollout.uri, manifest_sha256=rollout.manifest_sha256)
+    )
 
 
 def _active(seen: Seen) -> Run | None:

@@ -137,7 +137,10 @@ def _served(facts: Facts) -> Condition:
         return Condition("Served", NO, "RollingOut", why or f"{rollout.version} is not served by every Pod yet")
     if rollout.problem:
         return Condition("Served", NO, "RollOutFailed", rollout.problem)
-    return Condition("Served", YES, "EveryPod", f"every Pod has answered that it serves {rollout.version}")
+    message = f"every Pod has answered that it serves {rollout.version}"
+    if facts.seen.spec.serving.version and rollout.manifest_sha256 is None:
+        message += "; nothing vouches for its files: no TrainingRun tells its manifest's SHA-256, nor spec.serving.manifestSha256"
+    return Condition("Served", YES, "EveryPod", message)
 
 
 def _progressing(facts: Facts) -> Condition:

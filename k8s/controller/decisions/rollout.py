@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from k8s.controller import names
-from k8s.controller.decisions.seen import Seen, answered_instead, answers_about, is_unheard, served_uri, why_not
+from k8s.controller.decisions.seen import Seen, answered_instead, answers_about, is_unheard, served_manifest, served_uri, why_not
 from k8s.controller.kinds import Document
 from k8s.controller.objects import format_time, parse_time
 from k8s.controller.resources import parse_duration
@@ -22,6 +22,7 @@ class RollOut:
     """uri: what the InferenceService is to serve; none: nothing yet. served: the version that is known to answer.
 
     going: the note on a roll-out that goes on. failed: roll-outs that were given up. problem: why what is wanted is not served.
+    manifest_sha256: that of the version's manifest; none: nothing is known that vouches for it.
     """
 
     version: str | None = None
@@ -31,6 +32,7 @@ class RollOut:
     failed: tuple[Document, ...] = ()
     problem: str | None = None
     again: float | None = None
+    manifest_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Version:
     name: str
     uri: str
     score: float | None = None
+    manifest_sha256: str | None = None
 
 
 def roll_out(seen: Seen) -> RollOut:
@@ -92,12 +95,18 @@ def _remembered(seen: Seen, failed: tuple[Document, ...]) -> tuple[Document, ...
 
 
 def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
+    return replace(_step_towards(seen, wanted, failed), manifest_sha256=wanted.manifest_sha256)
+
+
+def _step_towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
     if _answers(seen, wanted):
         failed = _without(wanted, failed)  # it has come after all
         return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, _given_up(seen, failed))
     problem, served = _given_up(seen, failed), seen.served or None
     is_settled = seen.uri in (wanted.uri, None) and served_uri(seen.deployment) in (wanted.uri, None)
     if served and served["uri"] == wanted.uri and is_settled and not seen.status.get("rollout"):
+        if wanted.manifest_sha256 and served_manifest(seen.deployment) == wanted.manifest_sha256:
+            served = {**served, "manifestSha256": wanted.manifest_sha256}
         return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
     going = _going(seen, wanted)
     return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(seen, wanted, going))
@@ -133,14 +142,16 @@ def _choices(seen: Seen) -> Iterator[Version]:
     """In the order of preference: after the first, what was served last, since it is known to work."""
     pinned = seen.spec.serving.version
     passed = [
-        Version(run.name, run.status["artifactUri"], run.status.get("score")) for run in reversed(seen.runs) if run.may_be_served
+        _version(seen, run.name, run.status["artifactUri"], run.status.get("score"))
+        for run in reversed(seen.runs)
+        if run.may_be_served
     ]
     if pinned:
         yield _pinned(seen, pinned)
     elif passed and not (seen.spec.suspend and seen.served) and not _is_before_what_is_served(seen, passed[0].name):
         yield passed[0]
     if seen.served:
-        yield Version(seen.served["version"], seen.served["uri"], seen.served.get("score"))
+        yield _version(seen, seen.served["version"], seen.served["uri"], seen.served.get("score"))
     yield from passed
 
 
@@ -155,7 +166,25 @@ def _is_before_what_is_served(seen: Seen, version: str) -> bool:
 def _pinned(seen: Seen, version: str) -> Version:
     run = seen.run_of(version)
     uri = names.version_uri(seen.spec.storage.uri, seen.name, version)
-    return Version(version, run.status.get("artifactUri", uri), run.status.get("score")) if run else Version(version, uri)
+    if run is not None:
+        uri = run.status.get("artifactUri", uri)
+    found = _version(seen, version, uri, run.status.get("score") if run is not None else None)
+    return replace(found, manifest_sha256=seen.spec.serving.manifest_sha256 or found.manifest_sha256)
+
+
+def _version(seen: Seen, name: str, uri: str, score: float | None) -> Version:
+    return Version(name, uri, score, known_digest(seen, name, uri))
+
+
+def known_digest(seen: Seen, version: str, uri: str) -> str | None:
+    """The SHA-256 of the manifest of the version at this address, as its run told it or as it was served; none: of before."""
+    run = seen.run_of(version)
+    if run is not None and run.status.get("artifactUri") == uri and run.status.get("manifestSha256"):
+        return str(run.status["manifestSha256"])
+    if (seen.served.get("version"), seen.served.get("uri")) == (version, uri):
+        found: str | None = seen.served.get("manifestSha256")
+        return found
+    return None
 
 
 def _given_up(seen: Seen, failed: tuple[Document, ...]) -> str | None:
@@ -172,9 +201,10 @@ def _answers(seen: Seen, wanted: Version) -> bool:
 
 
 def _served(seen: Seen, wanted: Version) -> Document:
+    vouched = {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
     if seen.served.get("version") == wanted.name and seen.served.get("uri") == wanted.uri:
-        return seen.served
-    since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now)}
+        return {**seen.served, **vouched}
+    since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now), **vouched}
     return since if wanted.score is None else {**since, "score": wanted.score}
 
 

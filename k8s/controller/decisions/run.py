@@ -286,6 +286,7 @@ def _result(seen: SeenRun, told: RunResult) -> Document:
         "datasetHash": told.dataset_sha256[:12] if told.dataset_sha256 else None,
         "version": told.version,
         "artifactUri": told.artifact_uri,
+        "manifestSha256": told.manifest_sha256,
         "bestCheckpoint": told.best_checkpoint,
         "mlflowRunId": told.mlflow_run_id,
         "baselineScore": round(told.gate.baseline, 4),

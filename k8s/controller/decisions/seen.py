@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 
 from k8s.controller import names
-from k8s.controller.builders.serving import PORT, SERVER
+from k8s.controller.builders.serving import DOWNLOADER, PORT, SERVER, VOUCHED
 from k8s.controller.decisions.wording import of_serving
 from k8s.controller.kinds import Document
 from k8s.controller.objects import condition, owned_by, parse_time, trouble
@@ -287,6 +287,16 @@ def predictor_image(deployment: Document | None) -> str | None:
     """The image that the Deployment's Pods serve with, or soon do."""
     containers = ((deployment or {}).get("spec") or {}).get("template", {}).get("spec", {}).get("containers") or ()
     return next((each.get("image") for each in containers if each.get("name") == SERVER), None)
+
+
+def served_manifest(deployment: Document | None) -> str | None:
+    """The digest of a manifest that all Pods of the Deployment have found in their version, once they all are of one."""
+    if deployment is None or served_uri(deployment) is None:
+        return None
+    containers = deployment["spec"]["template"].get("spec", {}).get("initContainers") or ()
+    given = [each for container in containers if container["name"] == DOWNLOADER for each in container.get("args") or ()]
+    prefix = f"{VOUCHED}="
+    return next((each.removeprefix(prefix) for each in given if each.startswith(prefix)), None)
 
 
 def _source(pod: Document) -> str | None:

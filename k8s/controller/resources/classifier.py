@@ -95,6 +95,11 @@ class ServingSpec(Spec):
     version: VersionName | None = Field(
         default=None, description="The version to serve, whatever came later. Without it, the latest that passed the gate."
     )
+    manifest_sha256: Sha256 | None = Field(
+        default=None,
+        description="SHA-256 of the manifest.json of that version: Pods refuse another one. Without it, the one that "
+        "the version's TrainingRun tells; if that tells none, any is taken.",
+    )
     replicas: ReplicasSpec = Field(default=ReplicasSpec(), description="How many Pods answer.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Of the server's container.")
     node_selector: dict[str, LabelValue] = Field(
@@ -106,6 +111,14 @@ class ServingSpec(Spec):
         description="Taints of nodes that these Pods put up with.",
     )
     rollout: RolloutSpec = Field(default=RolloutSpec(), description="How another version takes the place of the served one.")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.version) || !has(self.manifestSha256)",
+            "expected version beside manifestSha256: it is the digest of that version's manifest",
+            lambda it: it.version is not None or it.manifest_sha256 is None,
+            "manifestSha256",
+        ),
+    )
 
 
 class HistorySpec(Spec):
@@ -139,6 +152,10 @@ class ServedStatus(Status):
 
     version: VersionName = Field(description="Its name, which is also that of its TrainingRun.")
     uri: Text = Field(description="Where it lies.")
+    manifest_sha256: Sha256 | None = Field(
+        default=None,
+        description="SHA-256 of its manifest.json, which its Pods have found there. Without it, nothing vouches for it.",
+    )
     score: float | None = Field(default=None, description="The gate's, on the test part.")
     since: Time | None = Field(default=None, description="When it became the only one to answer.")
 

@@ -110,6 +110,9 @@ class TrainingRunStatus(Status):
     )
     version: VersionName | None = Field(default=None, description="Of what was published.")
     artifact_uri: Text | None = Field(default=None, description="Where what was published lies.")
+    manifest_sha256: Sha256 | None = Field(
+        default=None, description="SHA-256 of its manifest.json, which lists the digests of all its files."
+    )
     best_checkpoint: Text | None = Field(default=None, description="Such as step-1200; none of an architecture without steps.")
     mlflow_run_id: Text | None = Field(default=None, description="Of the run in MLflow, where it was tracked.")
     score: float | None = Field(default=None, description="The gate's, on the test part.")

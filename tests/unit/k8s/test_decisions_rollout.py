@@ -330,3 +330,68 @@ def test_a_version_that_comes_after_all_is_no_longer_among_those_that_did_not() 
 )
 def test_pods_are_asked_only_when_it_matters(status: Document, there: Document | None, expected: bool) -> None:
     assert must_ask(seen(classifier(status=status), V1, deployment=there, now=NOW)) is expected
+
+
+DIGEST, ANOTHER = "d" * 64, "e" * 64
+
+
+@pytest.mark.parametrize(
+    ("runs", "status", "spec", "expected"),
+    [
+        pytest.param([run("v1", passed=True, manifestSha256=DIGEST)], {}, {}, DIGEST, id="its-run-tells-it"),
+        pytest.param([V1], {}, {}, None, id="its-run-is-of-a-release-before"),
+        pytest.param([], {"served": served("v1", manifestSha256=DIGEST)}, {}, DIGEST, id="its-run-is-gone"),
+        pytest.param([V1], {"served": served("v1", manifestSha256=DIGEST)}, {}, DIGEST, id="what-is-vouched-for-stays-so"),
+        pytest.param([], {}, {"version": "v1", "manifestSha256": DIGEST}, DIGEST, id="pinned-and-the-spec-tells-it"),
+        pytest.param(
+            [run("v1", passed=True, manifestSha256=DIGEST)], {}, {"version": "v1"}, DIGEST, id="pinned-and-its-run-tells-it"
+        ),
+        pytest.param(
+            [run("v1", passed=True, manifestSha256=ANOTHER)],
+            {},
+            {"version": "v1", "manifestSha256": DIGEST},
+            DIGEST,
+            id="the-spec-has-the-last-word",
+        ),
+        pytest.param([], {}, {"version": "v1"}, None, id="pinned-and-nobody-tells-it"),
+    ],
+)
+def test_a_version_is_asked_for_with_the_digest_of_its_manifest(
+    runs: list[Run], status: Document, spec: Document, expected: str | None
+) -> None:
+    assert rolled(*runs, status=status, spec={"serving": spec}).manifest_sha256 == expected
+
+
+def vouched_for(version: str, digest: str | None) -> Document:
+    """A Deployment all Pods of which were told that digest, or none."""
+    found = deployment(version)
+    args = [uri(version), "/mnt/models", *([f"--manifest-sha256={digest}"] if digest else [])]
+    found["spec"]["template"]["spec"] = {"initContainers": [{"name": "storage-initializer", "args": args}]}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"), [pytest.param(DIGEST, DIGEST, id="once-every-pod-was-told-it"), pytest.param(None, None, id="not-yet")]
+)
+def test_what_is_served_is_said_to_be_vouched_for(found: str | None, expected: str | None) -> None:
+    told = run("v1", passed=True, manifestSha256=DIGEST)
+
+    after = rolled(told, status={"served": served("v1")}, service=service("v1"), deployment=vouched_for("v1", found))
+
+    assert after.served is not None
+    assert after.served.get("manifestSha256") == expected
+    assert after.going is None
+
+
+def test_a_pinned_version_that_nothing_vouches_for_is_served_and_said_to_be_so() -> None:
+    status = {"served": served("old")}
+    found = conditions(status=status, service=service("old"), deployment=deployment("old"))
+    pinned = decide(
+        seen(classifier(status={"observedGeneration": 1, **status}, serving={"version": "old"}), service=service("old"),
+             deployment=deployment("old")), IMAGES,
+    ).status  # fmt: skip
+
+    assert pinned is not None
+    (said,) = [each["message"] for each in pinned["conditions"] if each["type"] == "Served"]
+    assert "nothing vouches for its files" in said
+    assert "nothing vouches" not in found["Served"][1]

@@ -104,9 +104,11 @@ def _deployment(service: Document, runtime: Document) -> Document:
     labels = {**metadata.get("labels", {}), "app": f"isvc.{name}-predictor", "component": "predictor", SERVED_BY: name}
     kept = {key: value for key, value in metadata.get("annotations", {}).items() if key != "modelFormat"}
     annotations = {**runtime["spec"].get("annotations", {}), **kept, SOURCE: predictor["model"]["storageUri"]}
-    containers = [{**each, **({"resources": predictor["model"]["resources"]} if "resources" in predictor["model"] else {})}
-                  for each in copy.deepcopy(runtime["spec"]["containers"])]  # fmt: skip
+    added = predictor["model"].get("args", [])
+    resources = {"resources": predictor["model"]["resources"]} if "resources" in predictor["model"] else {}
+    containers = [{**each, "args": [*each["args"], *added], **resources} for each in copy.deepcopy(runtime["spec"]["containers"])]
     template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": containers}}
+    template["spec"]["initContainers"] = copy.deepcopy(predictor.get("initContainers", []))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
