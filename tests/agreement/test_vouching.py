@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import pytest
 
 from k8s.controller.builders.serving import inference_service, serving_runtime
 from k8s.controller.resources import read_text_classifier
@@ -50,9 +51,5 @@ def test_of_a_version_that_nothing_vouches_for_the_pods_stay_as_they_were() -> N
 
 
 def test_a_digest_that_is_none_is_refused_by_its_option() -> None:
-    try:
+    with pytest.raises(click.UsageError, match="--manifest-sha256 is 'abc'"):
         config_of({"version": "/mnt/models", "manifest_sha256": "abc"})
-    except click.UsageError as error:
-        assert "--manifest-sha256 is 'abc'" in error.message
-    else:
-        raise AssertionError
