@@ -33,6 +33,7 @@ from model.serving.signals import end_at_once
 @click.option("--max-texts", type=int, help="Texts in one request. [default: 1024]")
 @click.option("--max-characters", type=int, help="Characters in one text. [default: 1000000]")
 @click.option("--max-request-characters", type=int, help="Characters in all texts of one request. [default: 8000000]")
+@click.option("--max-connections", type=int, help="REST clients at a time; those that stall go first. [default: 16384]")
 @click.option("--max-body-bytes", type=int, help="Bytes of one request. [default: 16777216]")
 @click.option("--grace-seconds", type=float, help="For what is asked already, when stopping. [default: 20]")
 def command(**options: str | float | None) -> None:

@@ -29,6 +29,7 @@ BATCH_CHARACTERS = 1 << 16  # in a batch: some texts take ten times as long as t
 # Texts of similar length: half as long again, or so little longer that to go apart would take as much time.
 STRETCH, PADDING_SECONDS = 1.5, 0.0005
 CALL_CHARACTERS = 64  # what a text costs however short it is
+MANY_CHARACTERS = 1 << 16  # of a request's texts, beyond which they are many
 LONG = 256  # characters from which a text that is alone is called long
 TRY_EVERY = 16  # texts that are alone, of which one is computed the other way
 LOOK_AHEAD = 256  # requests that are searched for texts of similar length
@@ -37,10 +38,10 @@ logger = logging.getLogger(__name__)
 
 
 class QueueFull(Exception):
-    """More texts wait than are let in. `retry_after`: whole seconds until those will have been computed."""
+    """More texts, or longer ones, wait than are let in. `retry_after`: whole seconds until those will have been computed."""
 
-    def __init__(self, waiting: int, capacity: int, retry_after: int) -> None:
-        super().__init__(f"The queue is full: {waiting} texts wait, of at most {capacity}. Ask again in {retry_after} s.")
+    def __init__(self, waiting: int, capacity: int, retry_after: int, *, what: str = "texts") -> None:
+        super().__init__(f"The queue is full: {waiting} {what} wait, of at most {capacity}. Ask again in {retry_after} s.")
         self.retry_after = retry_after
 
 
@@ -111,7 +112,11 @@ class _Alone:
 
 
 class Batcher:
-    """Computes texts on `threads` threads; at most `capacity` texts wait, unless one request alone has more."""
+    """Computes texts on `threads` threads; at most `capacity` texts wait, unless one request alone has more.
+
+    Nor are more than `characters` held of requests that have few, and as many of those that have many, so that these take
+    no room from those.
+    """
 
     def __init__(
         self,
@@ -120,12 +125,15 @@ class Batcher:
         *,
         threads: int,
         capacity: int,
+        characters: int = 8_000_000,
         clock: Callable[[], float] = perf_counter,  # in seconds
     ) -> None:
         self._classifier = classifier
         self._metrics = metrics
         self._clock = clock
         self._capacity = capacity
+        self._most_characters = characters
+        self._characters = {True: 0, False: 0}  # of requests that are not answered, by whether they have many
         self._changed = Condition()
         self._requests: deque[_Request[Any]] = deque()
         self._waiting = 0  # texts
@@ -148,14 +156,19 @@ class Batcher:
         if not texts:
             return finish([], np.zeros((0, self._classifier.graph.label_count), np.float32))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        characters = sum(map(len, texts))
+        has_many = characters > MANY_CHARACTERS
         sizes = [self._classifier.encoder.size(text) for text in texts]
         request = _Request(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
                 seconds = self._waiting * self._seconds_a_text / len(self._threads)
                 raise QueueFull(self._waiting, self._capacity, math.ceil(seconds) or 1)
+            if self._characters[has_many] and self._characters[has_many] + characters > self._most_characters:
+                raise QueueFull(self._characters[has_many], self._most_characters, 1, what="characters")
             self._requests.append(request)
             self._waiting += len(texts)
+            self._characters[has_many] += characters
             if self._idle:
                 self._changed.notify(len(texts))
         try:
@@ -165,6 +178,8 @@ class Batcher:
                 self._waiting -= len(request.waiting)
                 request.waiting.clear()
             raise
+        finally:
+            self._characters[has_many] -= characters  # by this thread alone, as above
 
     def close(self) -> None:
         """Compute what waits, then end the threads."""

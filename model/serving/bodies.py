@@ -27,6 +27,7 @@ from kserve.protocol.infer_type import RequestedOutput
 from model.classifier import Floats
 from model.serving.misfits import UNREADABLE, WANTED, sentence_of
 from model.serving.protocol import (
+    COUNTED_AT_ONCE,
     LABELS,
     LARGE,
     PROBABILITIES,
@@ -34,6 +35,7 @@ from model.serving.protocol import (
     Answer,
     Limits,
     Question,
+    characters_of,
     choices_of,
     count_of,
     names_of,
@@ -43,11 +45,13 @@ from model.serving.protocol import (
     require_bytes,
     require_count,
     require_one,
+    require_short_id,
     response_to,
     short,
     timeout_of,
 )
 
+LEADING_BLANKS = re.compile(rb"[ \t\r\n]*")
 QUOTE, BACKSLASH = b'"\\'
 
 Scalar = str | int | float | bool | None
@@ -148,6 +152,7 @@ def inference_of(body: bytes, json_length: str | None, *, model_name: str, limit
     if _is_binary(read, tail):
         request = _sdk_request(read, tail, model_name)
         return Inference(request.id, question_of(request, limits), request)
+    require_short_id(read.id)
     top_k, threshold = choices_of(read.parameters) if read.parameters else (None, None)
     timeout = timeout_of(read.parameters) if read.parameters else None
     require_one([each.name for each in read.inputs])
@@ -193,15 +198,24 @@ def require_light(body: bytes, limits: Limits) -> None:
 
 
 def _require_few_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
-    """Raise InvalidInput if JSON holds more strings than a right request. To count quotes takes milliseconds.
+    """Raise InvalidInput if JSON holds more strings than a right request, TextsTooLarge if more characters.
 
-    `names` are those of fields that go with the texts. A quote that follows no backslash begins a string or ends it, so
-    that they are at most two for each.
+    `names` is how many fields go with the texts: each adds a string to them. To count quotes and characters takes
+    milliseconds. A quote that follows no backslash begins a string or ends it, so that they are at most two for each. A
+    character that is escaped is written with up to twelve.
     """
-    if len(body) > LARGE:
-        written = np.frombuffer(body, np.uint8)
-        quotes = np.count_nonzero((written[1:] == QUOTE) & (written[:-1] != BACKSLASH))
-        limits.check_parts(int(quotes) // 2 - names)
+    if len(body) <= LARGE:
+        return
+    written = np.frombuffer(body, np.uint8)
+    quotes = 0
+    for start in range(0, len(written), COUNTED_AT_ONCE):
+        piece = written[start : start + COUNTED_AT_ONCE]
+        before = written[start - 1 : start - 1 + len(piece)] if start else piece[:-1]
+        quotes += np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH))
+    limits.check_parts(int(quotes) // 2 - names)
+    characters = characters_of(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches nothing too
+    escapes = body.count(b"\\")  # one takes two bytes, or six with a u
+    limits.check_size(characters - escapes - 4 * body.count(b"\\u"))
 
 
 def _new_id() -> str:

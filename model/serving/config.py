@@ -32,6 +32,9 @@ class ServingConfig(Strict):
     max_request_characters: int = Field(
         default=8_000_000, ge=1, description="characters in all texts of one request; bounds its memory and its work"
     )
+    max_connections: int = Field(
+        default=16_384, ge=8, description="REST clients at a time; less where the process may not open so many files"
+    )
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="of one request, over REST or gRPC")
     grace_seconds: float = Field(default=20, ge=0, description="for what is asked already, at the end")
 

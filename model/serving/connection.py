@@ -10,6 +10,9 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from model.serving.arrivals import Arrivals
+
+COUNTED_BYTES = 64 * 1024  # of an unfinished request; what a body has more is counted by `exchange.Intake`
 HEAD_BYTES = 64 * 1024  # of a request's line and headers
 HEAD_SECONDS = 60  # for them to arrive
 BODY_SECONDS = 60  # for a whole body to arrive
@@ -60,6 +63,8 @@ class Connection(HttpToolsProtocol):
     offers HTTP/2 with every request.
     """
 
+    arrivals: Arrivals | None = None  # of all connections; None where nothing is bounded
+    _counted = 0  # bytes of the request that is not whole, as the arrivals know them
     _offers = False  # the current request offers another protocol: the parser has stopped before its body
     _unread = 0  # bytes since the last that were of use: those of an unfinished head, or of trailers
     _in_body = False
@@ -69,11 +74,15 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.transport = cast("asyncio.Transport", _Joining(transport, self.loop))
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        if self.arrivals:
+            self.arrivals.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_deadline()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        if self.arrivals:
+            self.arrivals.closed(self)
 
     def data_received(self, data: bytes) -> None:
         self._unread += len(data)
@@ -92,6 +101,8 @@ class Connection(HttpToolsProtocol):
         elif self._deadline is None and (self._unread or self._in_body):
             seconds = BODY_SECONDS if self._in_body else HEAD_SECONDS
             self._deadline = self.loop.call_later(seconds, self._too_slow, seconds)
+        if self.arrivals and (self._unread or self._in_body or self._counted):
+            self._count(self.arrivals, len(data))
 
     def on_headers_complete(self) -> None:
         self._unread, self._in_body = 0, True
@@ -110,6 +121,48 @@ class Connection(HttpToolsProtocol):
         self._unread, self._in_body = 0, False
         self._end_deadline()
         super().on_message_complete()
+        if self.arrivals:
+            self._counted = 0
+            self.arrivals.busy(self)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.arrivals and self.cycle.response_complete:
+            if self._unread or self._in_body:
+                self._count(self.arrivals, self._unread)
+            else:
+                self.arrivals.idle(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.arrivals:
+            self.arrivals.unread(self, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.arrivals:
+            self.arrivals.busy(self)
+            if self.cycle is None or self.cycle.response_complete:
+                self.arrivals.idle(self)
+
+    def end_stalled(self) -> None:
+        """Close it to make room; said to a client whose request is not whole and has not been answered yet."""
+        answered = self.cycle is not None and self.cycle.response_started
+        if self._unread or (self._in_body and not answered):
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request took too long, and its place is needed by others.")
+        else:
+            self.transport.abort()
+
+    def turn_away(self) -> None:
+        """Close it: as many are connected as may be, and all of them wait for answers."""
+        self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients wait for their answers. Ask again in 1 s.")
+
+    def _count(self, arrivals: Arrivals, size: int) -> None:
+        """Count what came of a request that is not whole, unless the answer to another is due first."""
+        waits = self.cycle is not None and not self.cycle.response_complete
+        if self._in_body or (self._unread and not waits):
+            self._counted = min(COUNTED_BYTES, self._counted + size)
+            arrivals.unfinished(self, self._counted)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's words
         self._refuse(HTTPStatus.BAD_REQUEST, "The request cannot be read: expected HTTP/1.1.")
@@ -161,3 +214,8 @@ class Connection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def bounded(arrivals: Arrivals) -> type[Connection]:
+    """Return the class of connections that are counted there."""
+    return type("BoundedConnection", (Connection,), {"arrivals": arrivals})

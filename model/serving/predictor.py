@@ -30,6 +30,7 @@ from model.serving.protocol import (
 )
 
 T = TypeVar("T")
+NO_EVENT = "the ce- headers and the body are no CloudEvent: expected version 1.0, with JSON as its data"
 
 
 class VersionNotFound(ModelNotFound):  # type: ignore[misc]
@@ -140,9 +141,9 @@ class Plane(DataPlane):  # type: ignore[misc]
             require_light(body, self.limits)
         try:
             return super().decode(body, headers, **others)
-        except InvalidInput:
+        except Exception as error:  # for a CloudEvent that is none it raises much, InvalidInput only sometimes
             instances_of(body)
-            raise
+            raise InvalidInput(NO_EVENT) from error
 
     def metadata(self) -> dict[str, Any]:
         return {"name": "labelwright", "version": version_of("labelwright"), "extensions": ["binary_tensor_data"]}

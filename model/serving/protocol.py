@@ -35,6 +35,9 @@ INPUT_PARAMETERS, OUTPUT_PARAMETERS = ("binary_data_size", "content_type"), ("bi
 MOST_OUTPUTS = 16  # that one request may name: there are three, and some clients repeat themselves
 SHOWN = 40  # characters of a wrong value that its client is shown
 LARGE = 64 * 1024  # bytes of a request from which its parts are counted before it is read
+MARKUP = 2**20  # characters of a request besides its texts: more than any needs
+MOST_ID = 1024  # characters of a request's id, which is sent back
+COUNTED_AT_ONCE = 1 << 18  # bytes; what is made to count them takes twice as much memory
 SPARE = 256  # parts of a request besides its texts: more than there are parameters and outputs to name
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")  # as JSON writes it
 
@@ -42,7 +45,7 @@ NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3}
 class TextsTooLarge(Exception):
     """The texts of one request have more characters than are let in."""
 
-    def __init__(self, found: int, limit: int) -> None:
+    def __init__(self, found: int | str, limit: int) -> None:
         super().__init__(f"The request's texts have {found} characters: expected at most {limit} in all.")
 
 
@@ -65,6 +68,11 @@ class Limits:
         """Raise InvalidInput where there are too many texts."""
         if count > self.texts:
             raise InvalidInput(f"the request has {short(count)} texts: expected at most {self.texts}")
+
+    def check_size(self, characters: int) -> None:
+        """Raise TextsTooLarge where a request has so many characters that its texts must have too many, read or not."""
+        if characters > self.request_characters + MARKUP:
+            raise TextsTooLarge(f"about {characters}", self.request_characters)
 
     def check(self, texts: Sequence[str]) -> None:
         """Raise InvalidInput where there are too many texts, or too long ones; TextsTooLarge where all together are."""
@@ -110,6 +118,7 @@ def short(value: object) -> str:
 
 def question_of(request: InferRequest, limits: Limits) -> Question:
     """What a v2 request asks; its texts are read only if they are not too many. Raises InvalidInput."""
+    require_short_id(request.id)
     parameters = _parameters(request)
     top_k, threshold = choices_of(parameters)
     _boolean("parameter binary_data_output", parameters.get("binary_data_output", False))
@@ -119,6 +128,19 @@ def question_of(request: InferRequest, limits: Limits) -> Question:
     for at, each in enumerate(request.request_outputs or ()):
         require_known(f"outputs[{at}].parameters", each.parameters or (), OUTPUT_PARAMETERS)
     return Question(_texts(request.inputs[0], limits), top_k, threshold, outputs, timeout_of(parameters))
+
+
+def characters_of(sent: bytes) -> int:
+    """Return how many characters the bytes hold, if they are UTF-8: bytes that continue none."""
+    written = np.frombuffer(sent, np.uint8)
+    starts = range(0, len(written), COUNTED_AT_ONCE)
+    return sum(int(np.count_nonzero((written[at : at + COUNTED_AT_ONCE] & 0xC0) != 0x80)) for at in starts)
+
+
+def require_short_id(identity: str | None) -> None:
+    """Raise InvalidInput for an id that is too long to be sent back."""
+    if identity is not None and len(identity) > MOST_ID:
+        raise InvalidInput(f"id has {len(identity)} characters: expected at most {MOST_ID}")
 
 
 def require_one(names: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry, exposition
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.serving.bodies import Body, body_of, inference_of
+from model.serving.bodies import Body, Inference, body_of, inference_of
 from model.serving.exchange import (
     BodyTooLarge,
     ClientGone,
@@ -169,9 +169,12 @@ class Door:
                 body = await read_body(scope, receive, limit=self._max_body_bytes, share=share)
                 _require_plain(header(scope, b"content-encoding"))
                 if asked[3]:
-                    await while_connected(receive, self._app(scope, replay(body, receive), send))
+                    await while_connected(receive, self._passed_on(scope, replay(body, receive), send))
                     return
-                answered = await while_connected(receive, _infer(predictor, body, header(scope, JSON_LENGTH)))
+                json_length = header(scope, JSON_LENGTH)
+                inference = inference_of(body, json_length, model_name=predictor.name, limits=predictor.limits)
+                del body  # else it was held until the answer
+                answered = await while_connected(receive, _infer(predictor, inference))
                 await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
         except ClientGone:
             return
@@ -185,6 +188,22 @@ class Door:
         if refusal:  # the rest of the body is still to come; what did come is forgotten with the error
             await refuse(receive, send, *refusal)
 
+    async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the SDK's routes answer. What they raise once they have answered is for the log, not for the client."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception:
+            if not begun:
+                raise
+            logger.exception("%s failed", scope["path"])
+
     def _admitted(self, asked: re.Match[str], scope: Scope) -> Predictor:
         predictor = self._plane.find(asked[1] or asked[3], asked[2])
         if not (predictor.ready or scope["client"] in (self._served_to_the_end or ())):
@@ -192,8 +211,7 @@ class Door:
         return predictor
 
 
-async def _infer(predictor: Predictor, body: bytes, json_length: str | None) -> Body:
-    inference = inference_of(body, json_length, model_name=predictor.name, limits=predictor.limits)
+async def _infer(predictor: Predictor, inference: Inference) -> Body:
     version, labels = predictor.manifest.version, predictor.manifest.labels
 
     def told(answer: Answer) -> Body:

@@ -35,20 +35,33 @@ from model.serving.health import Health
 from model.serving.metrics import Metrics
 from model.serving.outcomes import outcome_of
 from model.serving.predictor import Plane
-from model.serving.protocol import INPUT, LARGE, Limits, count_of, require_bytes, short
+from model.serving.protocol import INPUT, LARGE, Limits, TextsTooLarge, characters_of, count_of, require_bytes, short
 from model.serving.reflection import NAMES as REFLECTION
 from model.serving.reflection import Reflection
 from model.serving.wire import parts
 
+STREAMS = 1024  # of one connection at a time; its client keeps what is beyond
+IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed; clients connect again
+KEEPALIVE_MILLISECONDS = 60_000
+
 logger = logging.getLogger(__name__)
 
 
-def make_server(plane: Plane, metrics: Metrics, *, model: str, max_message_bytes: int, stopping: asyncio.Event) -> aio.Server:
-    """The gRPC server of one predictor, not yet listening. `stopping` ends the streams of health and reflection."""
+def make_server(
+    plane: Plane, metrics: Metrics, *, model: str, max_message_bytes: int, connections: int, stopping: asyncio.Event
+) -> aio.Server:
+    """The gRPC server of one predictor, not yet listening. At most `connections` clients are let in at a time.
+
+    `stopping` ends the streams of health and reflection.
+    """
     server = aio.server(
         options=[
             ("grpc.max_send_message_length", -1),  # what is answered follows from what was asked
             ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.max_concurrent_streams", STREAMS),
+            ("grpc.max_connection_idle_ms", IDLE_MILLISECONDS),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),  # a client that is gone without a word is found out
             ("grpc.so_reuseport", 0),  # else a second server would take half of the first one's requests
         ],
     )
@@ -148,10 +161,11 @@ class _Method:
         """The request; or why it is none, since what is raised here cannot be told in our words."""
         try:
             if len(sent) > LARGE:
+                self._limits.check_size(characters_of(sent))
                 for count in parts(sent, self._asked.DESCRIPTOR):
                     self._limits.check_parts(count)
             return self._asked.FromString(sent)
-        except InvalidInput as refused:
+        except (InvalidInput, TextsTooLarge) as refused:
             return refused
         except DecodeError:
             return InvalidInput(f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}")
@@ -187,8 +201,8 @@ class _Method:
 
 
 def _readable(request: Any) -> Any:
-    """The request, if it was one. Raises InvalidInput."""
-    if isinstance(request, InvalidInput):
+    """The request, if it was one. Raises InvalidInput, TextsTooLarge."""
+    if isinstance(request, InvalidInput | TextsTooLarge):
         raise request
     return request
 

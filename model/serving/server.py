@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,9 +19,10 @@ from prometheus_client import REGISTRY
 
 from model.classifier import Classifier
 from model.manifest import Manifest
+from model.serving.arrivals import Arrivals
 from model.serving.batching import Batcher
 from model.serving.config import EVERY_ADDRESS, ServingConfig
-from model.serving.connection import Connection
+from model.serving.connection import bounded
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
 from model.serving.protocol import Limits
@@ -31,6 +34,8 @@ KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that
 DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
 REFUSE_SECONDS = 0.75  # of the grace period: to tell clients that there will be no answer, and to end
 LOOK_SECONDS = 0.05
+STALLED_BYTES = 32 * 2**20  # of requests that are not whole, and of answers that are not read
+OTHER_FILES = 128  # that are open besides the clients' connections
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +48,9 @@ def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> 
     """Answer until SIGTERM or SIGINT, then finish what was begun. Raises CannotListen."""
     # The process's registry: the SDK's own series are on it, and one process serves one version.
     metrics = Metrics(manifest, REGISTRY, unknown_id=classifier.encoder.unknown_id)
-    batcher = Batcher(classifier, metrics, threads=config.threads, capacity=config.queue_texts)
+    batcher = Batcher(
+        classifier, metrics, threads=config.threads, capacity=config.queue_texts, characters=config.max_request_characters
+    )
     limits = Limits(texts=config.max_texts, characters=config.max_characters, request_characters=config.max_request_characters)
     predictor = Predictor(config.name or manifest.classifier, manifest, classifier.decision, batcher, limits)
     try:
@@ -56,13 +63,16 @@ def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> 
 async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) -> None:
     plane = Plane(predictor)
     door = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
+    files = _open_files() - OTHER_FILES
+    connections = min(config.max_connections, files * 3 // 4)
+    arrivals = Arrivals(connections=connections, stalled_bytes=STALLED_BYTES, clock=time.monotonic)
     rest = _Uvicorn(
         uvicorn.Config(
             door,
             log_config=None,
             access_log=False,
             lifespan="off",
-            http=Connection,
+            http=bounded(arrivals),
             ws="none",
             server_header=False,
             proxy_headers=False,  # nobody asks who the client is
@@ -70,7 +80,14 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         )
     )
     ending = asyncio.Event()
-    grpc = make_server(plane, metrics, model=predictor.name, max_message_bytes=config.max_body_bytes, stopping=ending)
+    grpc = make_server(
+        plane,
+        metrics,
+        model=predictor.name,
+        max_message_bytes=config.max_body_bytes,
+        connections=files // 8,
+        stopping=ending,
+    )
     with _listening(config.host, config.port) as listener:
         grpc_port = _bind_grpc(grpc, config)
         stopping = asyncio.create_task(_signal_received())
@@ -132,6 +149,14 @@ class _Uvicorn(uvicorn.Server):
         """Close every connection, though its client may not have read what it was sent."""
         for each in list(self.server_state.connections):
             each.transport.abort()
+
+
+def _open_files() -> int:
+    """Return how many files the process may have open, having raised that as far as it may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return 2**20 if hard == resource.RLIM_INFINITY else hard
 
 
 async def _signal_received() -> None:

@@ -36,6 +36,8 @@ GENERATED = re.compile(rb'"id":"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"')
 class Bytes(Encoder):
     """A token for each byte, so that every text has its own."""
 
+    max_length = 10_000
+
     def __init__(self) -> None:
         self.max_length = 1024  # longer than any text here
 

@@ -470,6 +470,58 @@ def test_odd_headers_are_ignored_or_refused(server: RunningServer, path: str, he
     check_all(exchange(port_of(server.rest), request("POST", path, body, **headers)))
 
 
+EVENT = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "time": "2026-01-01T00:00:00Z", "data": FULL_V1}
+EVENT_BODIES = st.sampled_from(
+    [b"", b"5", b"null", b"[]", b"\xff\xfe", b'"text"', json.dumps(FULL_V1).encode(), json.dumps([EVENT]).encode()]
+) | mutated(EVENT).map(lambda body: json.dumps(body).encode(errors="replace"))
+EVENT_HEADERS = st.fixed_dictionaries(
+    {
+        "ce_specversion": st.sampled_from(["1.0", "1.0", "0.3", "9", "", "1.0, 1.0"]),
+        "ce_id": st.sampled_from(["1", "", "\xe9", "x" * 9_000]),
+        "ce_type": st.sampled_from(["t", ""]),
+        "ce_source": st.sampled_from(["s", "", "%zz"]),
+    },
+    optional={
+        "ce_time": st.sampled_from(["2026-01-01T00:00:00Z", "yesterday", "9999-99-99T99:99:99Z", ""]),
+        "ce_datacontenttype": st.sampled_from(["application/json", "text/plain", ""]),
+        "ce_contenttype": st.sampled_from(["application/json", "x"]),
+        "ce_dataschema": st.sampled_from(["u", ""]),
+        "ce_data": st.just("x"),
+        "ce_a_b": st.just("x"),
+        "content_type": st.sampled_from([*HEADER_VALUES, "application/json", "text/plain", "x/;;=", ""]),
+    },
+)
+ONLY_A_TYPE = st.fixed_dictionaries({"content_type": st.sampled_from([*HEADER_VALUES, "application/json", "x/;;=", ""])})
+
+
+@pytest.mark.parametrize("path", [pytest.param(PREDICT, id="v1"), pytest.param(INFER, id="v2")])
+@given(headers=EVENT_HEADERS | ONLY_A_TYPE, body=EVENT_BODIES)
+@examples(100)
+def test_an_odd_cloud_event_is_answered_or_refused(
+    server: RunningServer, http: httpx.Client, path: str, headers: dict[str, str], body: bytes
+) -> None:
+    written = {name.replace("_", "-"): value.encode() for name, value in headers.items()}
+    answer = http.post(path, content=body, headers=httpx.Headers(list(written.items())))
+
+    if answer.status_code != 200:
+        check_refusal(answer_of(answer))
+
+
+@pytest.mark.parametrize(
+    ("changed", "body"),
+    [
+        pytest.param({"ce-specversion": "9"}, b'{"instances": ["a"]}', id="unknown-version"),
+        pytest.param({"ce-contenttype": "x"}, b'{"instances": ["a"]}', id="data-of-another-type"),
+        pytest.param({}, b"", id="no-data"),
+    ],
+)
+def test_what_is_no_cloud_event_gets_one_sentence(http: httpx.Client, changed: dict[str, str], body: bytes) -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "t", "ce-source": "s"} | changed
+    answer = http.post(PREDICT, content=body, headers=headers)
+
+    check_refusal(answer_of(answer))
+
+
 WHOLE_REQUEST = request("POST", INFER, json.dumps(v2(["a"])).encode(), Content_Type="application/json")
 CHUNKED = (
     f"POST {INFER} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{{}}  \r\n0\r\n\r\n".encode(),

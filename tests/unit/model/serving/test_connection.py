@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from time import process_time
 from typing import Any
@@ -13,7 +14,8 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from model.serving import connection
-from model.serving.connection import HEAD_BYTES, Connection
+from model.serving.arrivals import Arrivals
+from model.serving.connection import HEAD_BYTES, Connection, bounded
 from tests.raw_http import Answer, answers, check_refusal
 
 PATIENCE = 30.0
@@ -38,6 +40,12 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed.is_set()
+
+    def abort(self) -> None:
+        self.closed.set()
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
 
     def pause_reading(self) -> None:
         pass
@@ -64,10 +72,12 @@ async def not_found(_: Scope, __: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
-def connect(*, keep_alive: float = PATIENCE, application: Any = echo) -> tuple[Connection, Wire]:
+def connect(
+    *, keep_alive: float = PATIENCE, application: Any = echo, kind: type[Connection] = Connection
+) -> tuple[Connection, Wire]:
     config = Config(application, lifespan="off", ws="none", log_config=None)
     config.timeout_keep_alive = keep_alive  # type: ignore[assignment]
-    made, wire = Connection(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
+    made, wire = kind(config, ServerState(), {}, asyncio.get_running_loop()), Wire()
     made.connection_made(wire)
     return made, wire
 
@@ -348,3 +358,79 @@ def test_a_client_that_speaks_http_2_without_an_offer_is_told_in_http_2_to_use_a
     assert (int.from_bytes(goaway[:3], "big"), goaway[3], goaway[5:9]) == (len(goaway) - 9, 7, bytes(4))
     assert int.from_bytes(goaway[13:17], "big") == 13  # HTTP_1_1_REQUIRED
     assert goaway[17:] == b"This port speaks HTTP/1.1; gRPC has a port of its own."
+
+
+def bounds(*, connections: int = 100, stalled_bytes: int = 10_000) -> type[Connection]:
+    return bounded(Arrivals(connections=connections, stalled_bytes=stalled_bytes, clock=time.monotonic))
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"x" * 6_000, id="head"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 6_000, id="body"),
+    ],
+)
+def test_of_stalled_requests_that_hold_too_much_the_first_is_told_and_closed(begun: bytes) -> None:
+    async def test() -> None:
+        kind = bounds()
+        first, second = connect(kind=kind), connect(kind=kind)
+        first[0].data_received(begun)
+        assert not first[1].is_closing()
+        second[0].data_received(begun)
+        await asyncio.sleep(0)
+
+        assert [each.status for each in first[1].answers()] == [408]
+        check_refusal(first[1].answers()[0])
+        assert first[1].is_closing()
+        assert not second[1].is_closing()
+
+    run(test)
+
+
+def test_a_connection_that_is_idle_gives_its_place_to_a_new_one() -> None:
+    async def test() -> None:
+        kind = bounds(connections=2)
+        (old, old_wire), (_, idle_wire) = connect(kind=kind), connect(kind=kind)
+        old.data_received(HEAD + b"0\r\n\r\n")
+        while not old_wire.written:
+            await asyncio.sleep(0)
+        connect(kind=kind)
+
+        assert idle_wire.is_closing()
+        assert idle_wire.written == b""
+        assert not old_wire.is_closing()
+
+    run(test)
+
+
+def test_a_connection_that_waits_for_its_answer_keeps_its_place_though_it_sends_more() -> None:
+    async def never(_: Scope, __: Receive, ___: Send) -> None:
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        kind = bounds(connections=1, stalled_bytes=100)
+        made, wire = connect(kind=kind, application=never)
+        made.data_received(HEAD + b"0\r\n\r\n" + b"GET / HTTP/1.1\r\nX: " + b"x" * 1_000)
+        _, newcomer = connect(kind=kind)
+        await asyncio.sleep(0)
+
+        assert not wire.is_closing()
+        assert [each.status for each in newcomer.answers()] == [503]
+
+    run(test)
+
+
+def test_requests_one_after_the_other_on_one_connection_hold_nothing() -> None:
+    async def test() -> None:
+        made, wire = connect(kind=bounds(connections=1, stalled_bytes=500))
+        sent = HEAD + b"64\r\n" + b"x" * 100 + b"\r\n0\r\n\r\n"
+        for piece in pieces(sent * 50, 150):
+            made.data_received(piece)
+            await asyncio.sleep(0)
+        while len(wire.answers()) < 50:
+            await asyncio.sleep(0.001)
+
+        assert not wire.is_closing()
+
+    run(test)

@@ -1,0 +1,415 @@
+"""A predictor under attack: what the worst bodies cost in memory and time, and what other clients see meanwhile.
+
+    python benchmarks/attacks.py VERSION                    every body once: peak memory, seconds, latency of others
+    python benchmarks/attacks.py VERSION --requests 20000   then so many hostile requests over 16 connections
+    python benchmarks/attacks.py VERSION --stalled 7000     then so many connections that stall within a request
+    python benchmarks/attacks.py VERSION --memory-mb 512    all of it within a control group (version 1) of that size
+
+The server runs as users run it, with its defaults. Its peak memory is VmHWM, which is reset before each body. A client of
+its own asks short texts without pause, over one connection; its 99th percentile is given for each body beside that of the
+same client in the same run when nothing else is asked. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+WHOLE = 16 * 2**20 - 4096  # bytes of a body, just within the limit
+TEXT = 1_000_000  # characters of a text, as many as are let in
+PATIENCE = 120.0
+CGROUPS = Path("/sys/fs/cgroup/memory")
+LISTENING = re.compile(r"REST on port (\d+), gRPC on port (\d+)")
+Send = Callable[["Server"], str]  # gives the status
+
+
+class Server:
+    """A predictor as a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], rest: int, rpc: int) -> None:
+        self.process, self.rest, self.rpc = process, rest, rpc
+        status = json.loads(get(rest, "/v2/models"))
+        self.name = str(status["models"][0])
+
+    @property
+    def infer(self) -> str:
+        return f"/v2/models/{self.name}/infer"
+
+    def memory(self, field: str = "VmHWM") -> int:
+        """Megabytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) // 1000
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+
+def get(port: int, path: str) -> bytes:
+    """The body at an address of the server."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+        return bytes(answer.read())
+
+
+@contextmanager
+def serving(version: str, options: Sequence[str], *, group: Path | None) -> Iterator[Server]:
+    """A server that has begun to listen; killed at the end."""
+    command = [sys.executable, "-m", "model.serving", version, "--port=0", "--grpc-port=0", "--host=127.0.0.1", *options]
+    if group:
+        command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
+    with tempfile.NamedTemporaryFile() as log:
+        process = subprocess.Popen(command, stderr=log)
+        try:
+            while not (found := LISTENING.search(Path(log.name).read_text())):
+                if process.poll() is not None:
+                    raise SystemExit(Path(log.name).read_text())
+                time.sleep(0.1)
+            yield Server(process, int(found[1]), int(found[2]))
+        finally:
+            if process.poll() is not None:
+                print(f"THE SERVER ENDED WITH {process.returncode}")
+            process.kill()
+            process.wait()
+            lines = Path(log.name).read_text().splitlines()
+            print("\n".join(["its last lines of log:", *lines[-4:]]) if len(lines) > 1 else "it logged nothing")
+
+
+@contextmanager
+def memory_group(megabytes: int | None) -> Iterator[Path | None]:
+    """A control group of that size, of all memory that its processes are charged for."""
+    if megabytes is None:
+        yield None
+        return
+    group = CGROUPS / f"labelwright-attacks-{os.getpid()}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(megabytes * 2**20))
+    with suppress(OSError):
+        (group / "memory.memsw.limit_in_bytes").write_text(str(megabytes * 2**20))
+    try:
+        yield group
+    finally:
+        failures = (group / "memory.failcnt").read_text().strip()
+        most = int((group / "memory.max_usage_in_bytes").read_text()) >> 20
+        print(f"most memory that was charged: {most} MiB; {failures} times full")
+        group.rmdir()
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def v2(texts: Sequence[str], *, escaped: bool = False, **more: Any) -> bytes:
+    """A v2 body."""
+    tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
+    return json.dumps({"inputs": [tensor], **more}, ensure_ascii=escaped).encode()
+
+
+def filled(unit: str, *, text: int = TEXT, whole: int = WHOLE, escaped: bool = False) -> bytes:
+    """A v2 body of texts of this unit, as long and as many as are let in."""
+    size = len(json.dumps(unit, ensure_ascii=escaped).encode()) - 2
+    one = unit * max(1, text // len(unit))
+    count = min(1024, max(1, (whole - 500) // (size * (len(one) // len(unit)) + 4)))
+    return v2([one] * count, escaped=escaped)
+
+
+def v1(body: bytes) -> bytes:
+    """The same texts as a v1 body."""
+    return json.dumps({"instances": json.loads(body)["inputs"][0]["data"]}, ensure_ascii=False).encode()
+
+
+def rest_bodies() -> dict[str, bytes]:
+    """Bodies by what is bad about them."""
+    one_wide = "x" * 999_990 + "\U0001f600"  # one such character makes each take four bytes in memory
+    return {
+        "U+FDFA, texts of 1,000,000": filled("\ufdfa"),
+        "U+FDFA, texts of 16,000": filled("\ufdfa", text=16_000),
+        "ASCII and an emoji, 16 MB": filled(one_wide),
+        "ASCII and an emoji, 8 MB": filled(one_wide, whole=8_000_000),
+        "words of 99 letters": filled("x" * 99 + " ", text=16_000),
+        "one word a text": filled("x", text=16_000),
+        "combining marks": filled("e\u0301\u0323\u0301", text=16_000),
+        "joined emoji": filled("\U0001f469\u200d\U0001f467", text=16_000),
+        "CJK": filled("\u5b57", text=16_000),
+        "zero-width": filled("\u200b", text=16_000),
+        "control characters": filled("\x01", text=16_000),
+        "musical symbols": filled("\U0001d160", text=16_000),
+        "blanks": filled(" ", text=1_000_000),
+        "words of one letter": filled("a ", text=16_000),
+        "1,024 ordinary texts": v2(["dark matter halos of the galaxy " * 40] * 1024),
+        "1,024 texts, probabilities": v2(["dark matter " * 20] * 1024, outputs=[{"name": "probabilities"}]),
+        "escapes": filled("\u00e9", escaped=True),
+        "escaped backslashes": b'{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["'
+        + b"\\\\u" * 5_000_000
+        + b'"]}]}',
+        "long id": v2(["a"], id="x" * (WHOLE - 500)),
+        "long id, wide": v2(["a"], id="x" * (WHOLE - 500) + "\U0001f600"),
+        "long parameter": v2(["a"], parameters={"x" * (WHOLE - 500): 1}),
+        "many ids": b'{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["a"]}],'
+        + b'"id":"",' * 2_000_000
+        + b'"id":""}',
+        "many strings": b'{"inputs":[' + b'"",' * 5_000_000 + b'""]}',
+        "blanks around JSON": b" " * (WHOLE - 500) + v2(["a"]),
+        "deep": b"[" * WHOLE,
+        "not JSON": b"\xff" * WHOLE,
+    }
+
+
+def over_rest(path: str, body: bytes, **headers: str) -> Send:
+    """Sends a body."""
+
+    def send(server: Server) -> str:
+        return asyncio.run(asked(server.rest, path.replace("NAME", server.name), body, headers))[0]
+
+    return send
+
+
+def message(texts: Sequence[bytes], *, raw: bool, **more: Any) -> Any:
+    """A gRPC request."""
+    asked_ = messages.ModelInferRequest(**more)
+    tensor = asked_.inputs.add(name="text", datatype="BYTES", shape=[len(texts)])
+    if raw:
+        asked_.raw_input_contents.append(b"".join(struct.pack("<I", len(each)) + each for each in texts))
+    else:
+        tensor.contents.bytes_contents.extend(texts)
+    return asked_
+
+
+def over_grpc(asked_: Any) -> Send:
+    """Sends a message."""
+
+    def send(server: Server) -> str:
+        asked_.model_name = asked_.model_name or server.name
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        with grpc.insecure_channel(f"127.0.0.1:{server.rpc}", options=options) as channel:
+            try:
+                GRPCInferenceServiceStub(channel).ModelInfer(asked_, timeout=PATIENCE)
+            except grpc.RpcError as refused:
+                return str(refused.code().name)  # type: ignore[attr-defined]
+        return "OK"
+
+    return send
+
+
+def attacks() -> dict[str, Send]:
+    """Every attack by its name."""
+    found: dict[str, Send] = {}
+    infer, predict = "/v2/models/NAME/infer", "/v1/models/NAME:predict"
+    bodies = rest_bodies()
+    for name, body in bodies.items():
+        found[f"v2: {name}"] = over_rest(infer, body)
+        if name in {"U+FDFA, texts of 16,000", "ASCII and an emoji, 16 MB", "escapes", "ASCII and an emoji, 8 MB"}:
+            found[f"v1: {name}"] = over_rest(predict, v1(body))
+    wide = (("x" * 999_990) + "\U0001f600").encode()
+    for raw in (False, True):
+        kind = "raw" if raw else "typed"
+        found[f"gRPC {kind}: ASCII and an emoji, 16 MB"] = over_grpc(message([wide] * 16, raw=raw))
+        found[f"gRPC {kind}: ASCII and an emoji, 8 MB"] = over_grpc(message([wide] * 7, raw=raw))
+        found[f"gRPC {kind}: U+FDFA"] = over_grpc(message(["\ufdfa".encode() * 5_300] * 1024, raw=raw))
+    found["gRPC: long id"] = over_grpc(message([b"a"], raw=False, id="x" * (WHOLE - 500)))
+    head = json.dumps({"inputs": [{"name": "text", "shape": [7], "datatype": "BYTES", "parameters": {"binary_data_size": 0}}]})
+    tail = b"".join(struct.pack("<I", len(wide)) + wide for _ in range(7))
+    head = head.replace('"binary_data_size": 0', f'"binary_data_size": {len(tail)}')
+    found["binary: ASCII and an emoji, 8 MB"] = over_rest(
+        infer, head.encode() + tail, **{"Inference-Header-Content-Length": str(len(head))}
+    )
+    return found
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def request(path: str, body: bytes, headers: dict[str, str], *, length: int | None = None) -> bytes:
+    """The bytes of a POST."""
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body) if length is None else length}"]
+    return "\r\n".join([*lines, *(f"{key}: {value}" for key, value in headers.items()), "", ""]).encode() + body
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Status and body of the next response."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    length = re.search(r"content-length: *(\d+)", head, re.IGNORECASE)
+    return head.split(" ", 2)[1], await reader.readexactly(int(length[1]) if length else 0)
+
+
+async def asked(port: int, path: str, body: bytes, headers: dict[str, str]) -> tuple[str, bytes]:
+    """Status and body, on a connection of its own."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+            writer.write(request(path, body, headers))
+            found = await answer(reader)
+            writer.close()
+            return found
+    except (OSError, asyncio.IncompleteReadError):
+        return "closed", b""
+    except TimeoutError:
+        return "no answer", b""
+
+
+OTHER_CLIENT = """
+import http.client, json, sys, time
+port, path = int(sys.argv[1]), sys.argv[2]
+body = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["dark matter halos"]}]})
+connection, lost = None, 0
+while True:
+    begun = time.perf_counter()
+    try:
+        connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("POST", path, body)
+        answer = connection.getresponse()
+        answer.read()
+        status = answer.status
+    except (OSError, http.client.HTTPException):
+        connection, status = None, 0
+    print(status, time.perf_counter() - begun, flush=True)
+    time.sleep(0.002)
+"""
+
+
+@contextmanager
+def other_client(server: Server) -> Iterator[list[tuple[int, float]]]:
+    """Asks without pause in a process of its own; its statuses and seconds are in the list afterwards."""
+    seen: list[tuple[int, float]] = []
+    command = [sys.executable, "-c", OTHER_CLIENT, str(server.rest), server.infer]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield seen
+        finally:
+            process.kill()
+            for line in process.stdout.read().splitlines():
+                with suppress(ValueError):
+                    status, seconds = line.split()
+                    seen.append((int(status), float(seconds)))
+
+
+def p99(seen: Sequence[tuple[int, float]]) -> float:
+    """Milliseconds; the most where there are fewer than a hundred."""
+    times = sorted(seconds for _, seconds in seen)
+    return 1000 * times[min(len(times) - 1, int(len(times) * 0.99))] if times else float("nan")
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def each_body(server: Server, chosen: dict[str, Send]) -> None:
+    """Send every body once, and print a line for each."""
+    with other_client(server) as quiet:
+        time.sleep(2)
+    print(f"loaded: {server.memory('VmRSS')} MB; p99 of another client with no attack: {p99(quiet):.1f} ms\n")
+    print(f"{'body':48}{'answer':>22}{'seconds':>9}{'peak MB':>9}{'others p99 ms':>15}{'most':>8}")
+    for name, send in chosen.items():
+        server.forget_peak()
+        with other_client(server) as seen:
+            begun = time.perf_counter()
+            status = send(server)
+            seconds = time.perf_counter() - begun
+        most = max((each for _, each in seen), default=0) * 1000
+        wrong = Counter(each for each, _ in seen if each != 200)
+        print(
+            f"{name:48}{status:>22}{seconds:9.2f}{server.memory():9}{p99(seen):15.1f}{most:8.0f}", dict(wrong) or "", flush=True
+        )
+
+
+def many(server: Server, chosen: dict[str, Send], count: int) -> None:
+    """So many hostile requests over 16 connections at a time, of every kind in turn."""
+    sends = list(chosen.values())
+    server.forget_peak()
+    answers: Counter[str] = Counter()
+    from concurrent.futures import ThreadPoolExecutor
+
+    begun = time.perf_counter()
+    with other_client(server) as seen, ThreadPoolExecutor(16) as pool:
+        for status in pool.map(lambda at: sends[at % len(sends)](server), range(count)):
+            answers[status] += 1
+    print(f"\n{count} hostile requests in {time.perf_counter() - begun:.0f} s: {dict(answers)}")
+    tell(server, seen)
+
+
+async def stall(server: Server, count: int, seen: Counter[str]) -> None:
+    """Connections that stall: within a head, within a body of 64 KB, before the first byte."""
+    kinds = [
+        b"",
+        b"POST / HTTP/1.1\r\nX: " + b"x" * 60_000,
+        request(server.infer, b" " * 60_000, {}, length=64_000),
+        request("/nowhere", b" " * 60_000, {}, length=64_000),
+    ]
+    writers = []
+    for at in range(count):
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.rest)
+            writer.write(kinds[at % len(kinds)])
+            writers.append(writer)
+            seen["opened"] += 1
+        if at % 500 == 499:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(10):
+                    await asyncio.gather(*(each.drain() for each in writers[-500:]), return_exceptions=True)
+    begun = time.perf_counter()
+    health = await asyncio.to_thread(get, server.rest, "/v2/health/ready")
+    seen["health in ms"] = round(1000 * (time.perf_counter() - begun))
+    seen["healthy"] = int(b"true" in health or b"ready" in health)
+    await asyncio.sleep(2)
+    for each in writers:
+        each.transport.abort()
+
+
+def stalled(server: Server, count: int) -> None:
+    """Open connections that stall, and print what became of the server."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    server.forget_peak()
+    found: Counter[str] = Counter()
+    with other_client(server) as seen:
+        asyncio.run(stall(server, count, found))
+    print(f"\n{count} connections that stall: {dict(found)}")
+    tell(server, seen)
+
+
+def tell(server: Server, seen: list[tuple[int, float]]) -> None:
+    """Print memory, and what another client saw."""
+    statuses = dict(Counter(status for status, _ in seen))
+    print(f"peak {server.memory()} MB, now {server.memory('VmRSS')} MB; another client: p99 {p99(seen):.1f} ms, {statuses}")
+
+
+def main() -> None:
+    """Read the command line, and attack."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("version")
+    parser.add_argument("--requests", type=int, default=0)
+    parser.add_argument("--stalled", type=int, default=0)
+    parser.add_argument("--memory-mb", type=int)
+    parser.add_argument("--only", default="", help="bodies whose name holds this, or one of these, separated by commas")
+    parser.add_argument("--skip-bodies", action="store_true")
+    parser.add_argument("options", nargs="*", help="of the server")
+    given = parser.parse_args()
+    chosen = {name: send for name, send in attacks().items() if any(part in name for part in given.only.split(","))}
+    with memory_group(given.memory_mb) as group, serving(given.version, given.options, group=group) as server:
+        if not given.skip_bodies:
+            each_body(server, chosen)
+        if given.stalled:
+            stalled(server, given.stalled)
+        if given.requests:
+            many(server, chosen, given.requests)
+
+
+if __name__ == "__main__":
+    main()
