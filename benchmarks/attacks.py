@@ -202,7 +202,7 @@ def over_grpc(asked_: Any) -> Send:
             try:
                 GRPCInferenceServiceStub(channel).ModelInfer(asked_, timeout=PATIENCE)
             except grpc.RpcError as refused:
-                return str(refused.code().name)  # type: ignore[attr-defined]
+                return str(refused.code().name)
         return "OK"
 
     return send

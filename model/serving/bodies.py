@@ -211,8 +211,8 @@ def _require_few_strings(body: bytes, limits: Limits, *, names: int = 0) -> None
     for start in range(0, len(written), COUNTED_AT_ONCE):
         piece = written[start : start + COUNTED_AT_ONCE]
         before = written[start - 1 : start - 1 + len(piece)] if start else piece[:-1]
-        quotes += np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH))
-    limits.check_parts(int(quotes) // 2 - names)
+        quotes += int(np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH)))
+    limits.check_parts(quotes // 2 - names)
     characters = characters_of(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches nothing too
     escapes = body.count(b"\\")  # one takes two bytes, or six with a u
     limits.check_size(characters - escapes - 4 * body.count(b"\\u"))
