@@ -159,7 +159,7 @@ def numbers_only(block: bytes) -> bytes:
         while at >= 0:
             before, after = block[max(0, at - 9) : at].rstrip(), block[at + len(word) : at + len(word) + 9].lstrip()
             end = at + len(word)
-            if before.removesuffix(b"-")[-1:] in (b":", b",", b"[") and after[:1] in (b",", b"]", b"}"):
+            if before.removesuffix(b"-").rstrip()[-1:] in (b":", b",", b"[") and after[:1] in (b",", b"]", b"}"):
                 start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
                 end = len(block) if end < 0 else end
                 parts += [block[done:start], STRING_OR_NO_NUMBER.sub(_null_or_string, block[start:end])]

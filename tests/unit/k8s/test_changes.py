@@ -61,6 +61,7 @@ VALUES: dict[str, list[Any]] = {
     "gate.servedMayFall": [True],
     "gate.approve": ["papers-1a2b3c4d"],
     "serving.version": ["papers-1a2b3c4d"],
+    "serving.manifestSha256": ["d" * 64],
     "serving.replicas": [{"minimum": 2}, {"minimum": 1, "maximum": 4}],
     "serving.nodeSelector": [{"pool": "cpu"}],
     "serving.tolerations": [specs.TRAINING["tolerations"]],

@@ -106,7 +106,9 @@ def _deployment(service: Document, runtime: Document) -> Document:
     annotations = {**runtime["spec"].get("annotations", {}), **kept, SOURCE: predictor["model"]["storageUri"]}
     added = predictor["model"].get("args", [])
     resources = {"resources": predictor["model"]["resources"]} if "resources" in predictor["model"] else {}
-    containers = [{**each, "args": [*each["args"], *added], **resources} for each in copy.deepcopy(runtime["spec"]["containers"])]
+    containers = [
+        {**each, "args": [*each.get("args", []), *added], **resources} for each in copy.deepcopy(runtime["spec"]["containers"])
+    ]
     template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": containers}}
     template["spec"]["initContainers"] = copy.deepcopy(predictor.get("initContainers", []))
     return {
