@@ -136,7 +136,7 @@ def wanted(bucket: ObjectStore, encoder: str) -> dict[str, Document]:
         "far": usual,
         "kept": usual | {"storage": usual["storage"] | {"secretName": OWN}},
         "greedy": usual | {"training": linear | {"resources": resources | {"limits": {"memory": BEYOND}}}},
-        "several": usual | {"training": linear | on_two, "gate": {}},
+        "several": usual | {"training": linear | on_two, "gate": {"minimum": 0.1}},
     }
 
 
@@ -227,7 +227,7 @@ def test_a_quota_that_forbids_the_pod_of_a_training_is_told(classifiers: Mapping
     greedy = classifiers["greedy"]
 
     wait_until_told(greedy, "no Pod was made", "quota")
-    assert greedy.status()["state"] == "Training"
+    assert greedy.status()["state"] == "Stuck"
     (life.forbidden,) = names(greedy.runs())
     greedy.namespace.kubectl("delete", "resourcequota", "memory")  # the Job tries again within a minute: see below
 
