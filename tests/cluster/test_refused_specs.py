@@ -384,7 +384,7 @@ def test_no_value_of_a_secret_is_put_into_an_address(alone: Namespace, crds: Non
     images = Images(trainer_image, image)
     fetching = inference_service(classifier, spec, images, uri=NOT_A_SECRET)["spec"]["predictor"]["initContainers"][0]
     pod = prune(classifier, spec, images, versions=("papers-1-aaaaaa",))["spec"]["template"]["spec"]
-    pod["containers"] += [{**fetching, "volumeMounts": pod["containers"][0]["volumeMounts"], "resources": {}}]
+    pod["containers"] += [{**fetching, "volumeMounts": [{"name": "scratch", "mountPath": "/mnt/models"}]}]
     for each in pod["containers"]:
         each["resources"], each["terminationMessagePolicy"] = {}, "FallbackToLogsOnError"
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
@@ -399,7 +399,7 @@ def test_no_value_of_a_secret_is_put_into_an_address(alone: Namespace, crds: Non
 
     told = wait_until(ended, "both containers have failed", seconds=180)
     logs = [alone.log(POD_OF_TWO, each["name"]) for each in pod["containers"]]
-    assert all("$(password)" in each for each in told)
+    assert all("$(password)" in each for each in told), told
     assert not [each for each in (*told, *logs, alone.kubectl("get", "pods,events", "--output=json")) if HIDDEN in each]
 
 
