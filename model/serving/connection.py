@@ -16,6 +16,7 @@ COUNTED_BYTES = 64 * 1024  # of an unfinished request; what a body has more is c
 HEAD_BYTES = 64 * 1024  # of a request's line and headers
 HEAD_SECONDS = 60  # for them to arrive
 BODY_SECONDS = 60  # for a whole body to arrive
+CLOSING_SECONDS = 5  # for a client to read why it was refused
 
 
 def _frame(kind: int, payload: bytes) -> bytes:
@@ -148,7 +149,8 @@ class Connection(HttpToolsProtocol):
     def end_stalled(self) -> None:
         """Close it to make room; said to a client whose request is not whole and has not been answered yet."""
         answered = self.cycle is not None and self.cycle.response_started
-        if self._unread or (self._in_body and not answered):
+        unsent = self.transport.get_write_buffer_size()  # behind which a refusal would wait for as long as its client likes
+        if not unsent and (self._unread or (self._in_body and not answered)):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request took too long, and its place is needed by others.")
         else:
             self.transport.abort()
@@ -209,6 +211,8 @@ class Connection(HttpToolsProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(content)
         self.transport.write(STATUS_LINE[status] + head + content)
         self.transport.close()
+        if self.transport.get_write_buffer_size():  # a client that reads nothing would keep its place for ever
+            self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
 
     def _end_deadline(self) -> None:
         if self._deadline is not None:

@@ -29,6 +29,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.writes = 0
+        self.aborted = False
         self.closed = asyncio.Event()
 
     def write(self, data: Any) -> None:
@@ -42,6 +43,7 @@ class Wire(asyncio.Transport):
         return self.closed.is_set()
 
     def abort(self) -> None:
+        self.aborted = True
         self.closed.set()
 
     def get_write_buffer_size(self) -> int:
@@ -384,6 +386,35 @@ def test_of_stalled_requests_that_hold_too_much_the_first_is_told_and_closed(beg
         check_refusal(first[1].answers()[0])
         assert first[1].is_closing()
         assert not second[1].is_closing()
+
+    run(test)
+
+
+def test_a_stalled_client_that_has_not_read_its_last_answer_is_cut_off() -> None:
+    async def test() -> None:
+        kind = bounds(stalled_bytes=1_000)
+        made, wire = connect(kind=kind)
+        made.data_received(HEAD + b"0\r\n\r\n")
+        while not wire.written:  # which stays unsent, since nobody reads it
+            await asyncio.sleep(0)
+        said = wire.written
+        made.data_received(b"GET / HTTP/1.1\r\nX: " + b"x" * 2_000)
+
+        assert wire.aborted
+        assert wire.written == said
+
+    run(test)
+
+
+def test_a_client_that_does_not_read_why_it_was_refused_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.serving.connection.CLOSING_SECONDS", 0.01)
+
+    async def test() -> None:
+        made, wire = connect()
+        made.data_received(b"no HTTP\r\n\r\n")
+        assert wire.is_closing()
+        while not wire.aborted:
+            await asyncio.sleep(0.005)
 
     run(test)
 
