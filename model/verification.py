@@ -83,7 +83,7 @@ def verify(version: str, manifest_sha256: str | None) -> None:
     name = f"{manifest.classifier} {manifest.version}, made {manifest.created_at:%Y-%m-%d %H:%M:%S %Z}"
     if broken:
         raise VersionRejected(f"{name}: {broken} of {len(manifest.files) + 1} files are not as they were published")
-    click.echo(f"{name}: whole")
+    click.echo(f"{name}: whole" + ("" if manifest_sha256 else ", if its manifest is the one that was published"))
 
 
 def _findings(store: ObjectStore, published: PublishedVersion, *, vouched: bool) -> Iterator[Finding]:

@@ -138,13 +138,18 @@ class S3Store:
 
     def _create(self, key: str, body: Callable[[], bytes | BinaryIO]) -> None:
         """Put an object where there is none. Raises ObjectExists; WriteConflict if others kept writing it."""
+        repeated = False
         for pause in (*CONFLICT_PAUSES, None):
             try:
                 with _s3_errors(self.uri + key):
                     self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=body(), IfNoneMatch="*")
+            except ObjectExists as error:
+                error.perhaps_ours = error.perhaps_ours or repeated
+                raise
             except WriteConflict:
                 if pause is None:
                     raise
+                repeated = True  # the write in progress may be our own, whose answer was lost
                 time.sleep(pause)
             else:
                 return

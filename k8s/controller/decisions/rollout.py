@@ -201,7 +201,8 @@ def _answers(seen: Seen, wanted: Version) -> bool:
 
 
 def _served(seen: Seen, wanted: Version) -> Document:
-    vouched = {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
+    told = wanted.manifest_sha256 if served_manifest(seen.deployment) == wanted.manifest_sha256 else None
+    vouched = {"manifestSha256": told} if told else {}
     if seen.served.get("version") == wanted.name and seen.served.get("uri") == wanted.uri:
         return {**seen.served, **vouched}
     since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now), **vouched}

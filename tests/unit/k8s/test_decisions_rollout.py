@@ -383,6 +383,20 @@ def test_what_is_served_is_said_to_be_vouched_for(found: str | None, expected: s
     assert after.going is None
 
 
+def test_a_digest_that_no_pod_was_told_is_not_said_to_be_served() -> None:
+    after = rolled(
+        status={"served": served("v0"), "rollout": going("v1")},
+        spec={"serving": {"version": "v1", "manifestSha256": DIGEST}},
+        service=service("v1"),
+        deployment=vouched_for("v1", None),
+        answers={"p": "v1"},
+    )
+
+    assert after.served is not None
+    assert after.served["version"] == "v1"
+    assert "manifestSha256" not in after.served
+
+
 def test_a_pinned_version_that_nothing_vouches_for_is_served_and_said_to_be_so() -> None:
     status = {"served": served("old")}
     found = conditions(status=status, service=service("old"), deployment=deployment("old"))

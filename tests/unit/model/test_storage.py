@@ -357,6 +357,19 @@ def test_a_write_whose_first_answer_was_lost_has_succeeded(
     assert [each.split("?")[0].split("/")[-1] for each in door.seen if each.startswith("PUT")] == ["a", "a"]
 
 
+def test_a_write_whose_answer_was_lost_and_whose_repetition_was_in_conflict_has_succeeded(
+    s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES", (0.0, 0.0))
+    with broken_s3(s3_server) as door:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+        store = open_store(s3_bucket)
+        store.write("a", b"content")  # what the first try has written
+        door.conflicts = 1
+        store.write("a", b"content", new=True)
+        assert store.read("a") == b"content"
+
+
 def test_a_write_whose_first_answer_was_lost_does_not_take_anothers_object_for_its_own(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
