@@ -156,6 +156,7 @@ _STORAGE_WRONG: Document = {
     ".deletionPolicy": "Archive",
 }
 _SERVING_WRONG: Document = {
+    ".manifestSha256": "5" * 63,
     "": "rolling",
     ".version": "../other",
     ".replicas": 2,

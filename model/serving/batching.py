@@ -125,7 +125,7 @@ class Batcher:
         *,
         threads: int,
         capacity: int,
-        characters: int = 8_000_000,
+        characters: int = 4_000_000,
         clock: Callable[[], float] = perf_counter,  # in seconds
     ) -> None:
         self._classifier = classifier

@@ -30,12 +30,12 @@ class ServingConfig(Strict):
     max_texts: int = Field(default=1024, ge=1, description="texts in one request")
     max_characters: int = Field(default=1_000_000, ge=1, description="characters in one text")
     max_request_characters: int = Field(
-        default=8_000_000, ge=1, description="characters in all texts of one request; bounds its memory and its work"
+        default=4_000_000, ge=1, description="characters in all texts of one request; bounds its memory and its work"
     )
     max_connections: int = Field(
         default=16_384, ge=8, description="REST clients at a time; less where the process may not open so many files"
     )
-    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="of one request, over REST or gRPC")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="of one request over REST; over gRPC 4 MiB at most")
     grace_seconds: float = Field(default=20, ge=0, description="for what is asked already, at the end")
 
     @field_validator("host")

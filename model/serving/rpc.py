@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from typing import Any, NoReturn
@@ -30,6 +31,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
+from model.serving.exchange import Intake, TooMuchAtOnce
 from model.serving.grpc_fields import request_of
 from model.serving.health import Health
 from model.serving.metrics import Metrics
@@ -40,6 +42,7 @@ from model.serving.reflection import NAMES as REFLECTION
 from model.serving.reflection import Reflection
 from model.serving.wire import parts
 
+LARGEST_AT_ONCE = 4  # messages of the largest size that are held at a time
 STREAMS = 1024  # of one connection at a time; its client keeps what is beyond
 IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed; clients connect again
 KEEPALIVE_MILLISECONDS = 60_000
@@ -68,13 +71,13 @@ def make_server(
     inference = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     checking = health_pb2.DESCRIPTOR.services_by_name["Health"]
     reflecting = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-    servicer = Servicer(plane)
+    servicer, intake = Servicer(plane), Intake(LARGEST_AT_ONCE * max_message_bytes)
     health = Health(plane, model, (inference.full_name, checking.full_name), stopping)
     reflection = Reflection((inference.full_name, checking.full_name), stopping)
 
     def handlers(service: ServiceDescriptor, **answers: Callable[..., Any]) -> dict[str, Any]:
         methods = service.methods_by_name
-        return {name: _Method(methods[name], answer, metrics, plane.limits).handler() for name, answer in answers.items()}
+        return {name: _Method(methods[name], answer, metrics, plane.limits, intake).handler() for name, answer in answers.items()}
 
     inferences = {each.name: getattr(servicer, each.name) for each in inference.methods}
     server.add_generic_rpc_handlers(
@@ -140,13 +143,16 @@ class _Method:
     In place of what is generated for it, which answers bytes that are no message with the name of a class.
     """
 
-    def __init__(self, method: MethodDescriptor, answer: Callable[..., Any], metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self, method: MethodDescriptor, answer: Callable[..., Any], metrics: Metrics, limits: Limits, intake: Intake
+    ) -> None:
         self._method = method
         self._name = method.name
         self._asked, self._answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
         self._answer = answer
         self._metrics = metrics
         self._limits = limits
+        self._intake = intake
 
     def handler(self) -> Any:
         """How gRPC is to call it. `answer` takes a request and the context; a stream's takes the request or requests."""
@@ -157,20 +163,25 @@ class _Method:
             return unary_stream_rpc_method_handler(self._outcomes, **how)
         return unary_unary_rpc_method_handler(self._outcome, **how)
 
-    def _read(self, sent: bytes) -> Any:
+    def _read(self, sent: bytes) -> _Received:
         """The request; or why it is none, since what is raised here cannot be told in our words."""
+        received = _Received()
         try:
             if len(sent) > LARGE:
+                self._intake.take(len(sent))
+                received.release = weakref.finalize(received, self._intake.give_back, len(sent))
                 self._limits.check_size(characters_of(sent))
                 for count in parts(sent, self._asked.DESCRIPTOR):
                     self._limits.check_parts(count)
-            return self._asked.FromString(sent)
-        except (InvalidInput, TextsTooLarge) as refused:
-            return refused
+            received.message = self._asked.FromString(sent)
+        except (InvalidInput, TextsTooLarge, TooMuchAtOnce) as refused:
+            received.refused = refused
         except DecodeError:
-            return InvalidInput(f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}")
+            sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
+            received.refused = InvalidInput(sentence)
+        return received
 
-    async def _outcome(self, request: Any, context: Any) -> Any:
+    async def _outcome(self, request: _Received, context: Any) -> Any:
         started = perf_counter()
         status = StatusCode.CANCELLED  # what it is if the client leaves
         try:
@@ -183,6 +194,7 @@ class _Method:
                 logger.exception("%s failed", self._name)
             await context.abort(status, outcome.sentence)
         finally:
+            request.release()
             if self._name == "ModelInfer":
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         return answer
@@ -200,13 +212,29 @@ class _Method:
             await context.abort(outcome.grpc, outcome.sentence)
 
 
-def _readable(request: Any) -> Any:
-    """The request, if it was one. Raises InvalidInput, TextsTooLarge."""
-    if isinstance(request, InvalidInput | TextsTooLarge):
-        raise request
-    return request
+class _Received:
+    """A request as it came: a message, or the error that it is answered with.
+
+    `release` gives back what it holds of the intake, and may be called again. It is called by itself where a client leaves
+    before the request is looked at.
+    """
+
+    def __init__(self) -> None:
+        self.message: Any = None
+        self.refused: Exception | None = None
+        self.release: Callable[[], object] = int
 
 
-async def _all_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+def _readable(received: _Received) -> Any:
+    """The request, if it was one. Raises InvalidInput, TextsTooLarge, TooMuchAtOnce."""
+    if received.refused is not None:
+        raise received.refused
+    return received.message
+
+
+async def _all_readable(requests: AsyncIterator[_Received]) -> AsyncIterator[Any]:
     async for each in requests:
-        yield _readable(each)
+        try:
+            yield _readable(each)
+        finally:
+            each.release()

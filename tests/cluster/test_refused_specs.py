@@ -305,14 +305,10 @@ CLASSIFIER_STATUS = {
     "score": 0.61,
     "state": "Ready",
     "activeRun": "papers-5e6f7a8b",
+    "message": "It answers.",
     "conditions": [
-        {
-            "type": "Ready",
-            "status": "True",
-            "reason": "Serving",
-            "message": "It answers.",
-            "lastTransitionTime": "2026-11-23T03:00:00Z",
-        }
+        {"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-11-23T03:00:00Z"}
+        for kind, reason in (("Ready", "Serving"), ("GatePassed", "Passed"))
     ],
 }
 
@@ -347,9 +343,9 @@ def test_a_list_of_runs_is_a_table_of_every_training(alone: Namespace) -> None:
 def test_a_list_of_classifiers_says_what_is_served_and_how_well(alone: Namespace) -> None:
     row = _listed(alone, full("TextClassifier", "listed"), CLASSIFIER_STATUS, "--output=wide")
 
-    assert list(row) == ["NAME", "VERSION", "SCORE", "STATE", "READY", "AGE", "RUN", "MESSAGE"]
-    assert [row[name] for name in ("VERSION", "SCORE", "STATE", "READY", "RUN", "MESSAGE")] == [
-        *("papers-1a2b3c4d", "0.61", "Ready", "True", "papers-5e6f7a8b", "It answers.")
+    assert list(row) == ["NAME", "VERSION", "SCORE", "STATE", "READY", "GATE", "AGE", "RUN", "MESSAGE"]
+    assert [row[name] for name in ("VERSION", "SCORE", "STATE", "READY", "GATE", "RUN", "MESSAGE")] == [
+        *("papers-1a2b3c4d", "0.61", "Ready", "True", "Passed", "papers-5e6f7a8b", "It answers.")
     ]
 
 
