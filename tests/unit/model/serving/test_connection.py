@@ -321,7 +321,8 @@ def test_many_offers_in_one_piece_are_each_read_once() -> None:
         return spent
 
     a_few = min(run(lambda: read(few)) for _ in range(5))
-    assert run(lambda: read(many)) < 40 * 4 * a_few
+    a_lot = min(run(lambda: read(many)) for _ in range(5))
+    assert a_lot < 40 * 4 * a_few
 
 
 @pytest.mark.parametrize(
