@@ -80,12 +80,19 @@ class _Kinds:
         return counted / max(1, int(self._filled))
 
     def are_lists(self) -> bool:
-        """Whether some cells can be nothing but lists, or nearly all are in brackets."""
+        """Whether some cells can be nothing but lists, or nearly all are in brackets, or most hold quotes within brackets."""
         if any(isinstance(cell, Cell) and cell.certain for cell in self._read):
             return True
         readable = self._share(lambda cell: isinstance(cell, Cell))
         broken = self._share(lambda cell: isinstance(cell, str))
+        if self._quoted_and_broken() >= HALF:  # lists of lists or of dictionaries, say: no names look like this
+            return True
         return readable > broken and readable + broken >= NEARLY_ALL
+
+    def _quoted_and_broken(self) -> float:
+        each = zip(self._strings, self._read, self._rows.tolist(), strict=True)
+        counted: int = sum(count for text, cell, count in each if isinstance(cell, str) and ('"' in text or "'" in text))
+        return counted / max(1, int(self._filled))
 
     def settled(self) -> list[Cell | str | None]:
         """Each string's cell, None for "" and why it is broken, once it is known that the column holds lists."""

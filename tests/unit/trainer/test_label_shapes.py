@@ -149,6 +149,20 @@ def test_many_broken_lists_are_refused(tmp_path: Path) -> None:
         labels_read(write(tmp_path, cells, "csv"))
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pytest.param([[{"name": "x"}], [{"name": "y"}]], id="lists-of-dictionaries"),
+        pytest.param([[["x"], ["y"]], [["y"]]], id="lists-of-lists"),
+        pytest.param(["['x' ... 'y']", "['y' ... 'x']"], id="left-out"),
+    ],
+)
+def test_lists_that_hold_no_names_are_refused_and_the_row_is_named(cells: list[object], ending: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match=r"6 of 6 cells are none: .*rows\.\w+ line \d"):
+        labels_read(write(tmp_path, cells * 3, ending), label_separator="auto")
+
+
 @pytest.mark.parametrize(
     "names",
     [

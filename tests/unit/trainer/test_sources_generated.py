@@ -115,7 +115,9 @@ def check(found: list[tuple[str, set[str]]] | str, expected: list[tuple[str, set
         assert found == expected
 
 
-generated = settings(max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+generated = settings(
+    max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @pytest.fixture(scope="module")
