@@ -231,9 +231,34 @@ def _scan_lines(file: SourceFile, columns: tuple[str, ...], encoding: str) -> pl
     """
     schema = pl.Schema(dict.fromkeys(columns, pl.String()))
 
+    def frame_of(block: bytes) -> pl.DataFrame:
+        block = numbers_only(block)
+        return _escaped_again(pl.read_ndjson(block, schema=schema), block)
+
     def frames(_: object, __: object, most_rows: int | None, ___: object) -> Iterator[pl.DataFrame]:
-        return _at_most(
-            most_rows, side_by_side(lambda block: pl.read_ndjson(numbers_only(block), schema=schema), blocks(file, encoding))
-        )
+        return _at_most(most_rows, side_by_side(frame_of, blocks(file, encoding)))
 
     return register_io_source(frames, schema=schema)
+
+
+def _escaped_again(frame: pl.DataFrame, block: bytes) -> pl.DataFrame:
+    """The frame with lists and dictionaries as their JSON: polars writes the strings in them without the escapes they had.
+
+    Only lines where that may matter are parsed once more: those with an escaped quote, or whose cell has a backslash or a
+    control character.
+    """
+    if b"\\" not in block:
+        return frame
+    lines: list[bytes] | None = None
+    for name in frame.columns:
+        nested = frame[name].str.contains(r"^[\[{]").fill_null(value=False)
+        if not nested.any():
+            continue
+        lines = lines or [line for line in block.split(b"\n") if line.strip()]
+        odd = frame[name].str.contains(r"[\\\x00-\x1f]").fill_null(value=False)
+        rows = [row for row in nested.arg_true() if odd[row] or b'\\"' in lines[row]]
+        values = [(row, json.loads(lines[row]).get(name)) for row in rows]
+        mended = [(row, json.dumps(value, ensure_ascii=False)) for row, value in values if not isinstance(value, str)]
+        if mended:
+            frame = frame.with_columns(frame[name].scatter([row for row, _ in mended], [cell for _, cell in mended]))
+    return frame

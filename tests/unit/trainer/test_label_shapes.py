@@ -211,3 +211,12 @@ def test_lists_of_strings_stored_as_bytes_are_labels(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a b", "c d"], "labels": [[b"x"], [b"x", b"y"]]}), tmp_path / "rows.parquet")
 
     assert labels_read(tmp_path / "rows.parquet") == [{"x"}, {"x", "y"}]
+
+
+@pytest.mark.parametrize("odd", ['"', '""', "\\0", "a\\", 'a", "b', "two\nlines", "é"])
+def test_names_that_json_escapes_are_read_back_from_lists_and_dictionaries(odd: str, tmp_path: Path) -> None:
+    lists = write(tmp_path, [["alpha", odd], ["beta"]] * 3, "jsonl")
+    assert labels_read(lists)[:2] == [{"alpha", odd.strip()}, {"beta"}]
+
+    dictionaries = write(tmp_path, [{"alpha": 1, "beta": 0, odd: 1}, {"alpha": 0, "beta": 1, odd: 0}] * 3, "jsonl")
+    assert labels_read(dictionaries)[:2] == [{"alpha", odd.strip()}, {"beta"}]
