@@ -28,7 +28,7 @@ def filled(unit: str, *, text: int = TEXT, whole: int = WHOLE, escaped: bool = F
 
 
 def v1(body: bytes) -> bytes:
-    """The same texts as a v1 body."""
+    """Return the texts of a v2 body as a v1 body."""
     return json.dumps({"instances": json.loads(body)["inputs"][0]["data"]}, ensure_ascii=False).encode()
 
 

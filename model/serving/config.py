@@ -35,7 +35,7 @@ class ServingConfig(Strict):
     max_connections: int = Field(
         default=16_384, ge=8, description="REST clients at a time; less where the process may not open so many files"
     )
-    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="of one request over REST; over gRPC 4 MiB at most")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="of one request over REST; over gRPC 8 MiB at most")
     grace_seconds: float = Field(default=20, ge=0, description="for what is asked already, at the end")
 
     @field_validator("host")

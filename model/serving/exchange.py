@@ -36,6 +36,9 @@ class ClientGone(Exception):
     """Nobody waits for the response."""
 
 
+LARGEST_AT_ONCE = 4  # bodies of the largest size, or messages, that are held at a time
+
+
 class Intake:
     """Bounds the bytes of bodies that are held at a time, from their arrival to their answers.
 

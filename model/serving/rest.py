@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.serving.bodies import Body, Inference, body_of, inference_of
 from model.serving.exchange import (
+    LARGEST_AT_ONCE,
     BodyTooLarge,
     ClientGone,
     Intake,
@@ -45,7 +46,6 @@ from model.serving.protocol import Answer, short
 INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
 JSON_LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
 JSON = {b"content-type": b"application/json"}
-LARGEST_AT_ONCE = 4  # bodies of the largest size that are held at a time
 LOOK = ["GET", "HEAD"]  # the methods of everything but inference
 CLIENT_GONE = "499"  # what servers that count such requests call them
 

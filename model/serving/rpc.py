@@ -31,7 +31,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
-from model.serving.exchange import Intake, TooMuchAtOnce
+from model.serving.exchange import LARGEST_AT_ONCE, Intake, TooMuchAtOnce
 from model.serving.grpc_fields import request_of
 from model.serving.health import Health
 from model.serving.metrics import Metrics
@@ -42,7 +42,7 @@ from model.serving.reflection import NAMES as REFLECTION
 from model.serving.reflection import Reflection
 from model.serving.wire import parts
 
-LARGEST_AT_ONCE = 4  # messages of the largest size that are held at a time
+INFER = "ModelInfer"  # the only method whose requests may be large
 STREAMS = 1024  # of one connection at a time; its client keeps what is beyond
 IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed; clients connect again
 KEEPALIVE_MILLISECONDS = 60_000
@@ -168,11 +168,9 @@ class _Method:
         received = _Received()
         try:
             if len(sent) > LARGE:
+                self._require_bounded(sent)
                 self._intake.take(len(sent))
                 received.release = weakref.finalize(received, self._intake.give_back, len(sent))
-                self._limits.check_size(characters_of(sent))
-                for count in parts(sent, self._asked.DESCRIPTOR):
-                    self._limits.check_parts(count)
             received.message = self._asked.FromString(sent)
         except (InvalidInput, TextsTooLarge, TooMuchAtOnce) as refused:
             received.refused = refused
@@ -180,6 +178,14 @@ class _Method:
             sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
             received.refused = InvalidInput(sentence)
         return received
+
+    def _require_bounded(self, sent: bytes) -> None:
+        """Raise InvalidInput or TextsTooLarge for a large message that asks nothing, or more than one request may."""
+        if self._name != INFER:
+            raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE}")
+        self._limits.check_size(characters_of(sent))
+        for count in parts(sent, self._asked.DESCRIPTOR):
+            self._limits.check_parts(count)
 
     async def _outcome(self, request: _Received, context: Any) -> Any:
         started = perf_counter()
@@ -195,7 +201,7 @@ class _Method:
             await context.abort(status, outcome.sentence)
         finally:
             request.release()
-            if self._name == "ModelInfer":
+            if self._name == INFER:
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         return answer
 
@@ -234,7 +240,4 @@ def _readable(received: _Received) -> Any:
 
 async def _all_readable(requests: AsyncIterator[_Received]) -> AsyncIterator[Any]:
     async for each in requests:
-        try:
-            yield _readable(each)
-        finally:
-            each.release()
+        yield _readable(each)

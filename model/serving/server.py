@@ -34,7 +34,7 @@ KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that
 DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
 REFUSE_SECONDS = 0.75  # of the grace period: to tell clients that there will be no answer, and to end
 LOOK_SECONDS = 0.05
-MESSAGE_BYTES = 4 * 2**20  # of a gRPC message, as many as gRPC itself lets in if nothing is said
+MESSAGE_BYTES = 8 * 2**20  # of a gRPC message; what is still arriving is bounded by nothing else
 STALLED_BYTES = 32 * 2**20  # of requests that are not whole, and of answers that are not read
 OTHER_FILES = 128  # that are open besides the clients' connections
 

@@ -29,7 +29,7 @@ from tests.servers import PATIENCE, RunningServer, serving
 from tests.versions import LABELS, make_manifest, make_version, write_tokenizer
 
 INFER = "/v2/models/papers/infer"
-MANY_TEXTS = ["--max-texts=10000", "--queue-texts=20000"]  # lets the long request in
+MANY_TEXTS = ["--max-texts=10000", "--queue-texts=20000", "--max-request-characters=8000000"]  # lets the long request in
 LONG_REQUEST = ["word " * 200] * 7_000  # takes seconds, at 7 MB
 SURE, UNSURE = pytest.approx(0.880797, abs=1e-5), pytest.approx(0.119203, abs=1e-5)
 

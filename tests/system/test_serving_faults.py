@@ -23,6 +23,8 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from onnx import TensorProto, helper, numpy_helper
@@ -504,6 +506,23 @@ def test_headers_without_end_do_not_grow_the_memory(server: RunningServer, line:
 
     check_healthy(server)
     assert most_memory(server) - before < 25
+
+
+def test_clients_that_watch_or_are_refused_keep_no_large_message_from_others(server: RunningServer) -> None:
+    right = message("some words " * 20_000)
+    large = message(*["a"] * 1_300_000)
+    with grpc.insecure_channel(server.grpc) as channel:
+        health, inference = HealthStub(channel), GRPCInferenceServiceStub(channel)
+        watching = [health.Watch(HealthCheckRequest(service="x" * 3_900_000)) for _ in range(10)]
+        for each in watching:
+            with pytest.raises(grpc.RpcError) as failed:
+                next(each)
+            assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        for _ in range(10):
+            with pytest.raises(grpc.RpcError) as failed:
+                inference.ModelInfer(large)
+            assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert [inference.ModelInfer(right).model_name for _ in range(5)] == ["papers"] * 5
 
 
 def test_a_message_of_50_megabytes_is_refused_over_grpc(server: RunningServer) -> None:

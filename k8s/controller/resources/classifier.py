@@ -108,7 +108,7 @@ class ServingSpec(Spec):
     tolerations: tuple[TolerationSpec, ...] = Field(
         default=(),
         max_length=64,
-        description="Taints of nodes that these Pods put up with.",
+        description="Tolerations of these Pods.",
     )
     rollout: RolloutSpec = Field(default=RolloutSpec(), description="How another version takes the place of the served one.")
     rules: ClassVar[tuple[Rule, ...]] = (

@@ -137,7 +137,7 @@ class ResourcesSpec(Spec):
 
 
 class TolerationSpec(Spec):
-    """A taint of nodes that Pods put up with; as in a Pod."""
+    """A taint of nodes that Pods tolerate, as in a Pod."""
 
     key: Annotated[str, Field(min_length=1, max_length=316)] | None = Field(
         default=None, description="The taint's. Without it, and with the operator Exists: every taint."
@@ -150,7 +150,7 @@ class TolerationSpec(Spec):
         default=None, description="The taint's. Without it, all of them."
     )
     toleration_seconds: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
-        default=None, description="For how long NoExecute is put up with. Without it, for ever."
+        default=None, description="Seconds for which NoExecute is tolerated. Without it, no limit."
     )
 
 
@@ -198,9 +198,7 @@ class TrainingSpec(Spec):
     )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Of the trainer's container, in each Pod.")
     node_selector: dict[str, LabelValue] = Field(default={}, max_length=64, description="Labels of the nodes to train on.")
-    tolerations: tuple[TolerationSpec, ...] = Field(
-        default=(), max_length=64, description="Taints of nodes that the trainer's Pods put up with."
-    )
+    tolerations: tuple[TolerationSpec, ...] = Field(default=(), max_length=64, description="Tolerations of the trainer's Pods.")
     timeout: Duration = Field(
         default="72h", description="After so long a run is given up, however often it was interrupted: 90s, 15m, 1h30m."
     )
@@ -245,8 +243,8 @@ class GateSpec(Spec):
     )
     approve: VersionName | None = Field(
         default=None,
-        description="A version that is served although its dataset is suspicious or it is behind the served one: whoever sets "
-        "this has looked at it. A minimum still holds.",
+        description="A version to serve although its dataset is suspicious or it is behind the served version. Name it after "
+        "looking at its dataset. A minimum still applies.",
     )
 
 
