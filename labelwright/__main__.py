@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from model.printable import PrintableErrors
+
 # Command -> where it is. The listing below is read without importing any of them.
 COMMANDS = {
     "demo": ("labelwright.demo:demo", "See it work: train on docstrings, serve, ask. A minute."),
@@ -24,7 +26,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(PrintableErrors, click.Group):
     """A group that imports a command when it is called or asked for help, not when it is listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click gives it

@@ -11,10 +11,12 @@ from typing import BinaryIO
 
 import click
 
+from model.printable import PrintableErrors, printable_json
+
 BATCH_TEXTS = 256
 
 
-@click.command(short_help="Label texts with a version.")
+@click.command(cls=PrintableErrors, short_help="Label texts with a version.")
 @click.argument("version")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--top-k", type=click.IntRange(min=1), help="Give at most so many labels, the most probable first.")
@@ -40,7 +42,7 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
         for batch in _batches(texts or _lines(sys.stdin.buffer), size):
             for text, found in zip(batch, classifier.predict(batch, top_k=top_k, threshold=threshold), strict=True):
                 answer = {"text": text, "labels": found.labels, "scores": [round(each, 6) for each in found.scores]}
-                click.echo(json.dumps(answer, ensure_ascii=False))
+                click.echo(printable_json(json.dumps(answer, ensure_ascii=False)))
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:

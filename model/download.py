@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 
 from model.artifact import ArtifactRejected, fetch
+from model.printable import PrintableErrors, printable
 from model.storage import StorageError
 from model.vouching import VersionRejected, sha256
 
 
-@click.command()
+@click.command(cls=PrintableErrors)
 @click.argument("uri")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
@@ -40,7 +41,7 @@ def download(uri: str, folder: Path, manifest_sha256: str | None) -> None:
         raise click.ClickException(str(error)) from error
     size = sum(each.stat().st_size for each in folder.iterdir())
     vouched = f", manifest {manifest_sha256}" if manifest_sha256 else ""
-    click.echo(f"{uri}: {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s, unaltered{vouched}", err=True)
+    click.echo(f"{printable(uri)}: {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s, unaltered{vouched}", err=True)
 
 
 if __name__ == "__main__":

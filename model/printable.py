@@ -1,11 +1,17 @@
-"""Text from elsewhere on a terminal or in a log: label names, column names and error messages are whatever a dataset holds."""
+"""Text from elsewhere on a terminal or in a log: label names, column names and error messages are whatever a dataset holds.
+
+What is written of it: lines of text and of JSON, records of a log, and the errors of commands.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import click
 
 # Control characters of C0 and C1, separators of lines, marks that turn the direction of writing, and halves of pairs.
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -15,6 +21,11 @@ _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def printable(text: str) -> str:
     """Return the text on one line, without a character that a terminal obeys: each is shown as \\n, \\x1b or \\u202e."""
     return _ACTING.sub(lambda found: _escape(found[0]), text)
+
+
+def printable_json(written: str) -> str:
+    """Return JSON of the same value, without a character that a terminal obeys. `written` has no line breaks between values."""
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def printable_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -27,6 +38,30 @@ def printable_names(names: Iterable[str]) -> tuple[str, ...]:
             shown = f"{printable(name)} ({times})"
         found[shown] = None
     return tuple(found)
+
+
+class PrintableErrors(click.Command):
+    """A command, or a group of them, whose errors are shown as `printable` shows them."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line."""
+        with _printable_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _printable_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        shown = printable(error.format_message())
+        setattr(error, "format_message", lambda: shown)  # noqa: B010 - a method of the class; the message itself stays as it is
+        raise
 
 
 class TextLines(logging.Formatter):

@@ -18,6 +18,7 @@ from model.artifact import (
     read_published,
 )
 from model.manifest import FileEntry
+from model.printable import PrintableErrors, printable
 from model.storage import ObjectMissing, ObjectStore, StorageError, StorageRejected, open_store
 from model.vouching import VersionRejected, sha256
 
@@ -49,7 +50,7 @@ class StorageFailed(click.ClickException):
         setattr(self, "exit_code", REJECTED if isinstance(error, StorageRejected) else UNAVAILABLE)  # noqa: B010
 
 
-@click.command(short_help="Say file by file whether a version is as it was published.")
+@click.command(cls=PrintableErrors, short_help="Say file by file whether a version is as it was published.")
 @click.argument("version")
 @click.option(
     "--manifest-sha256",
@@ -71,7 +72,7 @@ def verify(version: str, manifest_sha256: str | None) -> None:
         published = read_published(store, manifest_sha256=manifest_sha256)
         findings = []
         for each in _findings(store, published, vouched=manifest_sha256 is not None):
-            click.echo(each.line())
+            click.echo(printable(each.line()))
             findings.append(each)
     except ObjectMissing as error:
         raise VersionRejected(f"{version} is not a published version: {error}") from error

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from model.artifact import ArtifactRejected
-from model.printable import printable
+from model.printable import PrintableErrors, printable
 from model.storage import CANNOT_BE_WRITTEN, ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
 from trainer import logs
 from trainer.config import PREFIX, Config, ConfigRejected, environment, load, parse_override
@@ -75,7 +75,7 @@ class Failure(click.ClickException):
             super().show(file)
 
 
-class CodedCommand(click.Command):
+class CodedCommand(PrintableErrors):
     """A command whose wrong use ends like a wrong configuration: no Job should try it again."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

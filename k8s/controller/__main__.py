@@ -19,6 +19,7 @@ from k8s.controller.policy import Policy
 from k8s.controller.prometheus import GATEWAY, Prometheus
 from k8s.controller.resources import ResourcesSpec
 from k8s.controller.running import Controller
+from model.printable import PrintableErrors
 
 LEASE = "labelwright-controller"
 
@@ -44,7 +45,9 @@ class Resources(click.ParamType[ResourcesSpec]):
             self.fail(f'{value!r}: {error.errors()[0]["msg"]}; expected such as {{"limits": {{"cpu": "1"}}}}', param, ctx)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LABELWRIGHT_CONTROLLER"})
+@click.command(
+    cls=PrintableErrors, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LABELWRIGHT_CONTROLLER"}
+)
 @click.option("--trainer-image", required=True, help="What trains, and looks at datasets.")
 @click.option("--predictor-image", required=True, help="What serves.")
 @click.option("--pull-policy", default="IfNotPresent", show_default=True, help="Of both images.")

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import click
 
+from model.printable import PrintableErrors
 from model.serving.signals import end_at_once
 
 # Second spellings are those that KServe's own runtimes pass.
 
 
-@click.command(name="serve")
+@click.command(name="serve", cls=PrintableErrors)
 @click.argument("version", required=False)
 @click.option("--model_dir", help="VERSION, as KServe's runtimes spell it.")
 @click.option("--name", "--model_name", "name", help="Name to serve under. [default: the classifier's]")
@@ -32,7 +33,7 @@ from model.serving.signals import end_at_once
 @click.option("--queue-texts", type=int, help="Texts that may wait; beyond, requests get 429. [default: 2048]")
 @click.option("--max-texts", type=int, help="Texts in one request. [default: 1024]")
 @click.option("--max-characters", type=int, help="Characters in one text. [default: 1000000]")
-@click.option("--max-request-characters", type=int, help="Characters in all texts of one request. [default: 8000000]")
+@click.option("--max-request-characters", type=int, help="Characters in all texts of one request. [default: 4000000]")
 @click.option("--max-connections", type=int, help="REST clients at a time; those that stall go first. [default: 16384]")
 @click.option("--max-body-bytes", type=int, help="Bytes of one request. [default: 16777216]")
 @click.option("--grace-seconds", type=float, help="For what is asked already, when stopping. [default: 20]")

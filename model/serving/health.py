@@ -30,7 +30,9 @@ class TooManyWatchers(ServerNotReady):  # type: ignore[misc]
     """As many clients watch as may."""
 
     def __init__(self) -> None:
-        super().__init__(f"{WATCHERS} clients watch already. Ask again by Check.")
+        super().__init__()
+        # Not the SDK's sentence, that the server is not ready.
+        self.error_msg = f"{WATCHERS} clients watch already, as many as may. Ask by Check."
 
 
 class Health:

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+from model.serving.health import WATCHERS
 from tests.servers import RunningServer, serving
 from tests.versions import make_version
 
@@ -222,6 +223,23 @@ def test_grpc_health_of_another_model_is_not_found(channel: grpc.Channel) -> Non
     assert refused.value.details().startswith('Service "other" is not known: expected "", "papers" or ')
     assert next(watching).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watching.cancel()
+
+
+def test_a_client_that_watches_beyond_the_bound_is_told_so(server: RunningServer) -> None:
+    with (
+        grpc.insecure_channel(server.grpc) as one,
+        grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as another,
+    ):
+        watching = [HealthStub(one).Watch(health("")) for _ in range(WATCHERS)]
+        assert {next(each).status for each in watching} == {SERVING}
+        with pytest.raises(grpc.RpcError) as refused:
+            next(HealthStub(another).Watch(health("")))
+        still = HealthStub(another).Check(health("")).status
+        for each in watching:
+            each.cancel()
+
+    assert refused.value.details() == "1024 clients watch already, as many as may. Ask by Check."
+    assert still == SERVING
 
 
 def reflecting(channel: grpc.Channel, name: str, *, send: Any = ServerReflectionRequest.SerializeToString) -> Any:

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import unicodedata
+from pathlib import Path
+from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.printable import TextLines, printable, printable_names
+from k8s.controller.__main__ import main as controller
+from labelwright.__main__ import main as labelwright
+from model.__main__ import predict
+from model.artifact import MANIFEST
+from model.download import download
+from model.printable import TextLines, printable, printable_json, printable_names
+from model.serving.__main__ import command as serve
+from model.verification import verify
+from tests.versions import make_version
+from trainer.__main__ import train
 
 HOSTILE = "cs.AI\x1b[2J\r\n12:00:00 the version was published\x9b31m\u202eslaf"
 
@@ -59,3 +73,49 @@ def test_a_record_is_a_line_and_a_traceback_is_indented_whatever_they_say() -> N
     assert len(traceback) > 3
     assert all(each.startswith("  ") for each in traceback)
     assert "\x1b" not in written.getvalue()
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_keeps_its_value_and_has_no_control_character(value: object) -> None:
+    shown = printable_json(json.dumps(value, ensure_ascii=False))
+    assert json.loads(shown) == value
+    assert not {unicodedata.category(each) for each in shown} & {"Cc", "Cs", "Zl", "Zp"}
+
+
+def check_shown(output: str) -> None:
+    """It holds the end of HOSTILE, and nothing that acts on a terminal."""
+    assert "slaf" in output
+    assert not set("\x1b\r\x9b\u202e") & set(output)
+
+
+@pytest.mark.parametrize(
+    "command", [predict, serve, download, verify, train, labelwright, controller], ids=lambda each: each.name
+)
+def test_no_wrong_use_of_a_command_acts_on_the_terminal(command: click.Command) -> None:
+    done = CliRunner().invoke(command, [f"--{HOSTILE}"], color=True)
+    assert done.exit_code in (2, 64)
+    check_shown(done.output)
+
+
+@pytest.mark.parametrize("arguments", [[predict, "text"], [serve], [verify]], ids=["predict", "serve", "verify"])
+def test_no_file_of_a_version_acts_on_the_terminal_that_it_is_refused_on(tmp_path: Path, arguments: list[Any]) -> None:
+    folder = make_version(tmp_path / HOSTILE)
+    (folder / MANIFEST).write_text("{")
+    command, *texts = arguments
+    done = CliRunner().invoke(command, [str(folder), *texts], color=True)
+    assert done.exit_code in (1, 65)
+    check_shown(done.output)
+
+
+def test_no_object_acts_on_the_terminal_of_the_command_that_fetches_it(s3_bucket: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(download, [f"{s3_bucket}{HOSTILE}/", str(tmp_path)], color=True)
+    assert done.exit_code == 65
+    check_shown(done.output)
+
+
+def test_no_label_acts_on_the_terminal_that_it_is_predicted_on(tmp_path: Path) -> None:
+    label = "\x9b31m\u202eslaf"
+    version = make_version(tmp_path / "v1", labels=(label, "other"))
+    done = CliRunner().invoke(predict, [str(version), label], color=True)
+    assert json.loads(done.stdout) == {"text": label, "labels": [label], "scores": [0.880797]}
+    check_shown(done.output)

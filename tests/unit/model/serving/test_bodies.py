@@ -297,10 +297,13 @@ def test_as_many_texts_as_are_let_in_are_read_whatever_else_is_asked() -> None:
 def test_a_large_v1_body_that_is_right_is_let_through() -> None:
     instances = {"instances": ["x" * SIZE], "parameters": {"top_k": 1}}
     objects = {"instances": [{"text": "x" * 100}] * LIMITS.texts}
+    escaped = json.dumps(objects).replace('"text"', r'"\u0074e\u0078t"')
     event = {"specversion": "1.0", "id": "1", "source": "a", "type": "b", "time": "2026-01-01T00:00:00Z", "data": instances}
 
     for body in (instances, objects, event):
         require_light(json.dumps(body).encode(), LIMITS)
+    require_light(escaped.encode(), LIMITS)
+    assert len(instances_of(escaped.encode()).texts) == LIMITS.texts
 
 
 @pytest.mark.parametrize(
