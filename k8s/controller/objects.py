@@ -168,13 +168,33 @@ def _waits_for_an_image(container: Document) -> bool:
     return container.get("state", {}).get("waiting", {}).get("reason") in UNPULLED
 
 
-def no_pod(job: Document, pods: list[Document], *, perhaps: str, now: datetime) -> str | None:
-    """What hinders a Pod from being made stands in the Job's events, which are not read here. perhaps: what may, with a comma."""
+def no_pod(job: Document, pods: list[Document], *, perhaps: str, fields: str, now: datetime) -> str | None:
+    """Say that a Job got no Pod, and what may be the cause. The cause stands in the Job's events, which are not read here.
+
+    perhaps: a cause that the caller knows of, with a comma at its end. fields: where requests and limits can be set.
+    """
     if pods or (now - parse_time(job["metadata"]["creationTimestamp"])).total_seconds() < PATIENCE:
         return None
+    missing = unset_quantities(job)
+    quota = f"a quota on {' or '.join(missing)} (not set: expected in {fields}), another quota" if missing else "a quota"
     return (
-        f"no Pod was made: `kubectl describe job {job['metadata']['name']}` tells why, such as {perhaps}a quota or Pod security"
+        f"no Pod was made: `kubectl describe job {job['metadata']['name']}` tells why, such as {perhaps}{quota} or Pod security"
     )
+
+
+def unset_quantities(job: Document) -> list[str]:
+    """Return what a Job's container does not set of CPU and memory: a quota on any of these refuses its Pod.
+
+    A limit alone is enough: the API server makes the request of it.
+    """
+    containers = ((job.get("spec") or {}).get("template") or {}).get("spec", {}).get("containers") or ()
+    missing = []
+    for container in containers:
+        resources = container.get("resources") or {}
+        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+        missing += [f"requests.{each}" for each in ("cpu", "memory") if each not in limits and each not in requests]
+        missing += [f"limits.{each}" for each in ("cpu", "memory") if each not in limits]
+    return missing
 
 
 def _last_of_several_failures(container: Document) -> Document | None:

@@ -62,7 +62,7 @@ class Observer:
         spec, metadata = read_text_classifier(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         runs = ordered(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"])
-        service, taken, unserved = self._service(document) if _is_to_be_served(document, spec, runs) else (None, None, None)
+        service, taken, unserved = self._service(document)
         seen = Seen(
             classifier=document,
             spec=spec,
@@ -79,7 +79,10 @@ class Observer:
         return replace(seen, answers=self._answers(seen))
 
     def _service(self, classifier: Document) -> tuple[Document | None, str | None, str | None]:
-        """The InferenceService, what there is of its name that is somebody else's, and why none can be asked for."""
+        """The InferenceService, what there is of its name that is somebody else's, and why none can be asked for.
+
+        Read before anything is served, too: nothing is trained under a name that is taken.
+        """
         namespace, name, uid = (classifier["metadata"][each] for each in ("namespace", "name", "uid"))
         try:
             service = self.cluster.get(INFERENCE_SERVICE, namespace, name)
@@ -150,14 +153,6 @@ class Observer:
         if self.measurements is None or version is None or is_new or not seen.is_available:
             return None
         return self.measurements.unseen(seen.classifier["metadata"]["namespace"], seen.name, version)
-
-
-def _is_to_be_served(classifier: Document, spec: TextClassifierSpec, runs: tuple[Run, ...]) -> bool:
-    """Whether there may be an InferenceService, or has to be."""
-    status = classifier.get("status") or {}
-    if not any(run.is_over for run in runs):
-        return True  # a name that is taken is better known before a training than after it
-    return bool(spec.serving.version or status.get("served") or status.get("rollout") or any(run.may_be_served for run in runs))
 
 
 def _has_small_jobs(classifier: Document, spec: TextClassifierSpec, runs: tuple[Run, ...]) -> bool:

@@ -146,7 +146,7 @@ SEEN: dict[str, tuple[Any, Any]] = {
         {"trainings": {"limits": {"cpu": "4"}}, "jobs": {"limits": {"cpu": "2"}}},
         lambda them: (
             (options(them)["training_resources"].limits, options(them)["job_resources"].limits)
-            == ({"cpu": "4"}, {"cpu": "2", "memory": "1Gi"})
+            == ({"cpu": "4", "memory": "8Gi"}, {"cpu": "2", "memory": "1Gi"})
         ),
     ),
     "controller.replicas": (2, lambda them: one(them, "Deployment")["spec"]["replicas"] == 2),

@@ -20,8 +20,8 @@ SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
 
 
-# Set aside for a training whose spec asks for nothing; what it may take at most, the dataset decides.
-TRAINING_RESOURCES = ResourcesSpec(requests={"cpu": "500m", "memory": "1Gi"})
+# Of a training whose spec asks for nothing. No limit of CPU: it would leave cores of the node unused.
+TRAINING_RESOURCES = ResourcesSpec(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "8Gi"})
 # A limit of CPUs, too: where a quota has one, a Pod without is refused.
 JOB_RESOURCES = ResourcesSpec(requests={"cpu": "100m", "memory": "128Mi"}, limits={"cpu": "1", "memory": "1Gi"})
 

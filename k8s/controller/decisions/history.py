@@ -15,6 +15,7 @@ from k8s.controller.objects import condition, ended, image_of, no_pod, results, 
 
 PATIENT = 3  # times history.runs, of runs whose checkpoints cannot be deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that is not there (spec.storage.serviceAccountName), "
+RESOURCES = "resources.jobs of the controller's chart"
 LOOK_AGAIN = 15.0  # seconds, at a Job that goes on: of what hinders its Pod nobody tells
 
 
@@ -63,7 +64,7 @@ def why_not(small: SmallJob, seen: Seen) -> str | None:
         said = next((each.message for each in results(small.pods) if each.message), None)
         failed = str(condition(small.job, "Failed").get("message", "its Job failed"))
         return of_small_jobs(said, seen.spec) if said else failed  # of its own deadline the spec knows nothing
-    problem = trouble(small.pods) or no_pod(small.job, small.pods, perhaps=WITHOUT_ACCOUNT, now=seen.now)
+    problem = trouble(small.pods) or no_pod(small.job, small.pods, perhaps=WITHOUT_ACCOUNT, fields=RESOURCES, now=seen.now)
     return of_small_jobs(problem, seen.spec) if problem else None
 
 

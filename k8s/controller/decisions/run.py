@@ -36,6 +36,7 @@ from model.run_result import RunResult
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 SAME_POINT = 2  # attempts of a training without checkpoints that ended for want of memory: it always gets as far again
+RESOURCES = "spec.training.resources, or resources.trainings of the controller's chart"
 LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
 
 
@@ -209,7 +210,7 @@ def _running(seen: SeenRun) -> Plan:
     bad = before if failed > 1 else None  # one that is lost is nothing to worry about; several are, until one succeeds
     attempt = f", attempt {failed + 1} of {seen.job['spec']['backoffLimit'] + 1}" if failed and "spec" in seen.job else ""
     after = f"{attempt}; the last ended with: {before}" if before else attempt
-    problem = trouble(seen.pods) or no_pod(seen.job, seen.pods, perhaps=_without_account(seen), now=seen.now)
+    problem = trouble(seen.pods) or _no_pod(seen, seen.job)
     if problem:
         said = in_the_users_terms(problem, seen.spec)
         return _status(seen, state="Pending", message=said, trouble=said, startedAt=started, again=LOOK_AGAIN)
@@ -225,9 +226,10 @@ def _gives_up(seen: SeenRun, message: str) -> Plan:
     return _status(seen, steps=(Delete(JOB, seen.job),), state="Failed", message=message, startedAt=started, finishedAt=now)
 
 
-def _without_account(seen: SeenRun) -> str:
+def _no_pod(seen: SeenRun, job: Document) -> str | None:
     account = seen.spec.storage.service_account_name if seen.spec.storage else None
-    return f"a ServiceAccount {account!r} that is not there (spec.storage.serviceAccountName), " if account else ""
+    perhaps = f"a ServiceAccount {account!r} that is not there (spec.storage.serviceAccountName), " if account else ""
+    return no_pod(job, seen.pods, perhaps=perhaps, fields=RESOURCES, now=seen.now)
 
 
 def _complete(seen: SeenRun) -> Plan:

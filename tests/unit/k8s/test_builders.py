@@ -125,7 +125,7 @@ def test_a_training_that_asks_for_nothing_gets_what_the_controller_is_told() -> 
     told = dataclasses.replace(IMAGES, training_resources=ResourcesSpec(limits={"cpu": "4"}))
     found = run("papers-1-aaaaaa").document
 
-    assert container(job())["resources"] == {"requests": {"cpu": "500m", "memory": "1Gi"}}
+    assert container(job())["resources"] == {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "8Gi"}}
     assert container(training_job(found, read_training_run(found), told))["resources"] == {"limits": {"cpu": "4"}}
 
 

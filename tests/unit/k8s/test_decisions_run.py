@@ -20,6 +20,11 @@ UNSCHEDULABLE = {
 PULLING = {"name": "trainer", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}}
 
 
+NO_POD = f"no Pod was made: `kubectl describe job {NAME}` tells why, such as "
+IN_FIELDS = "(not set: expected in spec.training.resources, or resources.trainings of the controller's chart), another quota"
+BOTH = {"cpu": "1", "memory": "1Gi"}
+
+
 def decided(found: Any = None, **more: Any) -> Plan:
     return decide_run(seen_run(found or run(NAME), **{"of": ITS_TURN, **more}), IMAGES)
 
@@ -297,3 +302,39 @@ def test_its_job_belongs_to_it() -> None:
     (step,) = decided().steps
     assert isinstance(step, Create)
     assert step.document["metadata"]["ownerReferences"][0]["uid"] == f"u-{NAME}"
+
+
+def without_pod(resources: Document, *, age: float = 60, **spec: Any) -> str:
+    """What is said of a Job, made so many seconds ago, whose Pod is refused."""
+    refused = job()
+    refused["metadata"]["creationTimestamp"] = ago(age)
+    refused["spec"] = {"backoffLimit": 6, "template": {"spec": {"containers": [{"name": "trainer", "resources": resources}]}}}
+    plan = decided(run(NAME, of=classifier(**spec)), job=refused)
+    assert (plan.status or {}).get("trouble") == (message(plan) if age > 20 else None)
+    return message(plan)
+
+
+@pytest.mark.parametrize(
+    ("resources", "missing"),
+    [
+        pytest.param({"requests": BOTH, "limits": {"memory": "8Gi"}}, "limits.cpu", id="the-default"),
+        pytest.param({"requests": BOTH}, "limits.cpu or limits.memory", id="requests-alone"),
+        pytest.param({"limits": {"cpu": "1"}}, "requests.memory or limits.memory", id="a-limit-is-a-request-too"),
+        pytest.param({}, "requests.cpu or requests.memory or limits.cpu or limits.memory", id="nothing"),
+    ],
+)
+def test_a_training_that_gets_no_pod_names_what_a_quota_may_miss_and_where_to_set_it(resources: Document, missing: str) -> None:
+    assert without_pod(resources) == f"{NO_POD}a quota on {missing} {IN_FIELDS} or Pod security"
+
+
+def test_a_training_that_has_all_a_quota_may_ask_for_misses_nothing() -> None:
+    assert without_pod({"limits": BOTH}) == f"{NO_POD}a quota or Pod security"
+
+
+def test_a_training_that_gets_no_pod_names_its_serviceaccount() -> None:
+    said = without_pod({"limits": BOTH}, storage={"secretName": None, "serviceAccountName": "cloud"})
+    assert said.startswith(f"{NO_POD}a ServiceAccount 'cloud' that is not there (spec.storage.serviceAccountName), a quota")
+
+
+def test_a_job_that_was_just_made_may_have_no_pod_yet() -> None:
+    assert without_pod({}, age=5) == "its Pod starts"

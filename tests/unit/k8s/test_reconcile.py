@@ -16,7 +16,7 @@ from k8s.controller.observe import ASKING, Observer
 from k8s.controller.queue import Key
 from tests.fakes import Wrapped
 from tests.unit.k8s.invariants import nothing_is_left, nothing_is_written
-from tests.unit.k8s.simulation import NAME, SPACE, Simulation
+from tests.unit.k8s.simulation import API, NAME, SPACE, Simulation
 
 ITSELF = Key("TextClassifier", SPACE, NAME)
 
@@ -116,6 +116,59 @@ def test_what_has_the_name_and_is_somebody_elses_stays_as_it_is(kind: Kind, said
     simulation.cluster.delete(kind, SPACE, NAME)
     simulation.settle()
     assert simulation.status["state"] == "Ready"
+
+
+def make(simulation: Simulation, kind: Kind, *, owner: str | None = None) -> None:
+    """Create an object of the classifier's name. owner: uid of a TextClassifier."""
+    references = [{"apiVersion": API, "kind": "TextClassifier", "name": NAME, "uid": owner}] if owner else []
+    metadata = {"name": NAME, "namespace": SPACE, "ownerReferences": references}
+    simulation.cluster.create({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": THEIRS})
+
+
+@pytest.mark.parametrize("kind", [INFERENCE_SERVICE, SERVING_RUNTIME], ids=["service", "runtime"])
+@pytest.mark.parametrize("failed", [False, True], ids=["before-the-first-training", "after-one-that-failed"])
+def test_nothing_is_trained_while_somebody_else_has_the_name(kind: Kind, failed: bool) -> None:
+    simulation = Simulation()
+    if failed:
+        simulation.trainer.codes = [65]
+        simulation.add()
+        simulation.settle()
+        assert simulation.states() == ["Failed"]
+    make(simulation, kind)
+    if failed:
+        simulation.edit({"training": {"seed": 1}})
+    else:
+        simulation.add()
+    simulation.settle()
+
+    assert simulation.states() == ["Failed"] * failed
+    assert "that was not made for this: delete it or rename this" in condition(simulation.classifier, "Degraded")["message"]
+    simulation.cluster.delete(kind, SPACE, NAME)
+    simulation.settle()
+    assert simulation.states() == [*["Failed"] * failed, "Published"]
+    assert simulation.status["state"] == "Ready"
+
+
+@pytest.mark.parametrize(
+    ("kind", "owner", "taken"),
+    [
+        pytest.param(INFERENCE_SERVICE, "its-own", None, id="its-own-service"),
+        pytest.param(SERVING_RUNTIME, "its-own", None, id="its-own-runtime"),
+        pytest.param(INFERENCE_SERVICE, "one-before", "an InferenceService", id="a-service-of-one-of-the-name-before"),
+        pytest.param(SERVING_RUNTIME, "one-before", "a ServingRuntime", id="a-runtime-of-one-of-the-name-before"),
+        pytest.param(SERVING_RUNTIME, None, "a ServingRuntime", id="a-runtime-of-nobody"),
+    ],
+)
+def test_a_name_is_taken_by_what_another_owns(kind: Kind, owner: str | None, taken: str | None) -> None:
+    simulation = Simulation(collects=False)  # what one of before made is still there
+    simulation.add()
+    uid = simulation.classifier["metadata"]["uid"]
+    make(simulation, kind, owner=uid if owner == "its-own" else owner)
+
+    observed = Observer(simulation.cluster, simulation.world).classifier(simulation.classifier, simulation.clock())
+
+    assert observed.taken == taken
+    assert (observed.service is not None) == (kind == INFERENCE_SERVICE and taken is None)
 
 
 def test_what_is_refused_of_serving_is_told_of_serving(ready: Simulation) -> None:
