@@ -158,21 +158,25 @@ def crds(namespace: Namespace) -> None:
 
 
 @pytest.fixture(scope="session")
-def controller(
-    namespace: Namespace, versions: ObjectStore, crds: None, controller_image: str, trainer_image: str, image: str
-) -> Iterator[Controller]:
-    """Two replicas by the chart, with the rights that it gives, and the Secret that the TextClassifiers name."""
+def release(crds: None, controller_image: str, trainer_image: str, image: str) -> dict[str, object]:
+    """Values of the chart for a release beside others, with the images that are tested."""
     if not shutil.which("helm"):
         pytest.fail("helm is not on the PATH: these tests need it.", pytrace=False)
+    values: dict[str, object] = {"crds.install": False, "controller.logFormat": "text"}
+    for name, each in {"controller": controller_image, "trainer": trainer_image, "predictor": image}.items():
+        repository, _, tag = each.rpartition(":")
+        values[f"images.{name}"] = {"repository": repository, "tag": tag}
+    return values
+
+
+@pytest.fixture(scope="session")
+def controller(namespace: Namespace, versions: ObjectStore, release: dict[str, object]) -> Iterator[Controller]:
+    """Two replicas by the chart, with the rights that it gives, and the Secret that the TextClassifiers name."""
     (secret,) = yaml.safe_load_all((CONTROLLED / "00-object-storage.yaml").read_text())
     secret["stringData"] |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": "http://minio:9000"}
     namespace.apply([secret])
-    images = {"controller": controller_image, "trainer": trainer_image, "predictor": image}
-    values: dict[str, object] = {"crds.install": False, "controller.replicas": 2, "controller.logFormat": "text"}
-    for name, each in images.items():
-        repository, _, tag = each.rpartition(":")
-        values[f"images.{name}"] = {"repository": repository, "tag": tag}
     found = Controller(namespace)
-    found.install(values)
+    found.install({**release, "controller.replicas": 2})
+    found.let_it_be_killed()
     yield found
     found.uninstall()

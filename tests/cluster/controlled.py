@@ -175,14 +175,18 @@ class Controller:
     def install(self, values: Mapping[str, Any]) -> None:
         """Wait until it runs."""
         self._helm("install", self._release, str(CHART), *_given(values))
-        shared = {"spec": {"template": {"spec": {"shareProcessNamespace": True}}}}  # so that it can be killed
+        self._wait()
+
+    def let_it_be_killed(self) -> None:
+        """Share the processes of its Pods, which `kill` needs. Wait until it runs."""
+        shared = {"spec": {"template": {"spec": {"shareProcessNamespace": True}}}}
         self._namespace.kubectl("patch", "deployment", self.deployment, "--patch", json.dumps(shared))
-        self._namespace.kubectl("rollout", "status", f"deployment/{self.deployment}", f"--timeout={PATIENCE:g}s")
+        self._wait()
 
     def upgrade(self, values: Mapping[str, Any]) -> None:
         """To these values, and the others as they are. Wait until it runs."""
         self._helm("upgrade", self._release, str(CHART), "--reuse-values", *_given(values))
-        self._namespace.kubectl("rollout", "status", f"deployment/{self.deployment}", f"--timeout={PATIENCE:g}s")
+        self._wait()
 
     def uninstall(self) -> None:
         self._helm("uninstall", self._release, "--wait")
@@ -205,6 +209,9 @@ class Controller:
     def log(self) -> str:
         """What its Pods have said since they last started."""
         return "\n".join(self._namespace.log(pod, "controller") for pod in self.pods())
+
+    def _wait(self) -> None:
+        self._namespace.kubectl("rollout", "status", f"deployment/{self.deployment}", f"--timeout={PATIENCE:g}s")
 
     def _helm(self, *arguments: str) -> None:
         command = ["helm", *arguments, f"--namespace={self._namespace.name}"]
