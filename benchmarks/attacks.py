@@ -5,9 +5,10 @@
     python benchmarks/attacks.py VERSION --stalled 7000     then so many connections that stall within a request
     python benchmarks/attacks.py VERSION --memory-mb 512    all of it within a control group (version 1) of that size
 
-The server runs as users run it, with its defaults. Its peak memory is VmHWM, which is reset before each body. A client of
-its own asks short texts without pause, over one connection; its 99th percentile is given for each body beside that of the
-same client in the same run when nothing else is asked. Run it on a machine that does nothing else.
+The server runs as users run it, with its defaults. Its peak memory is VmHWM, which is reset before each body; of many requests
+also RssAnon, which leaves out the pages of files. A client of its own asks short texts without pause, over one connection; its
+99th percentile is given for each body beside that of the same client in the same run when nothing else is asked. Run it on a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -266,14 +268,34 @@ def many(server: Server, chosen: dict[str, Send], count: int) -> None:
     sends = list(chosen.values())
     server.forget_peak()
     answers: Counter[str] = Counter()
+    own: list[int] = []
     from concurrent.futures import ThreadPoolExecutor
 
     begun = time.perf_counter()
-    with other_client(server) as seen, ThreadPoolExecutor(16) as pool:
+    with other_client(server) as seen, ThreadPoolExecutor(16) as pool, watching(server, own):
         for status in pool.map(lambda at: sends[at % len(sends)](server), range(count)):
             answers[status] += 1
     print(f"\n{count} hostile requests in {time.perf_counter() - begun:.0f} s: {dict(answers)}")
+    print(f"without files: peak {max(own)} MB, now {server.memory('RssAnon')} MB")
     tell(server, seen)
+
+
+@contextmanager
+def watching(server: Server, own: list[int]) -> Iterator[None]:
+    """Note the server's memory without files every 10 ms."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            own.append(server.memory("RssAnon"))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 async def stall(server: Server, count: int, seen: Counter[str]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +34,22 @@ class RunningServer:
 
 @contextmanager
 def serving(
-    version: Path | str, log: Path, *, host: str | None = "127.0.0.1", options: Sequence[str] = ()
+    version: Path | str,
+    log: Path,
+    *,
+    host: str | None = "127.0.0.1",
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
-    """A server of `version` on free ports; killed at the end if it still runs. `host`: None for its own default."""
+    """A server of `version` on free ports; killed at the end if it still runs.
+
+    `host`: None for its own default. `environment`: what is set besides this process's own.
+    """
     command = [sys.executable, "-m", "model.serving", str(version), "--port=0", "--grpc-port=0", *options]
     if host is not None:
         command.append(f"--host={host}")
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stderr=stderr)
+        process = subprocess.Popen(command, stderr=stderr, env={**os.environ, **(environment or {})})
         try:
             rest, grpc = _ports(process, log)
             yield RunningServer(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", log)

@@ -173,7 +173,7 @@ class _Method:
                 received.release = weakref.finalize(received, self._intake.give_back, len(sent))
             received.message = self._asked.FromString(sent)
         except (InvalidInput, TextsTooLarge, TooMuchAtOnce) as refused:
-            received.refused = refused
+            received.refused = refused.with_traceback(None)  # a traceback would keep the bytes until garbage is collected
         except DecodeError:
             sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
             received.refused = InvalidInput(sentence)
@@ -190,23 +190,28 @@ class _Method:
     async def _outcome(self, request: _Received, context: Any) -> Any:
         started = perf_counter()
         status = StatusCode.CANCELLED  # what it is if the client leaves
+        sentence = ""
         try:
             answer = await self._answer(_readable(request), context)
             status = StatusCode.OK
         except Exception as error:
             outcome = outcome_of(error)
-            status = outcome.grpc
+            status, sentence = outcome.grpc, outcome.sentence
             if status is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
-            await context.abort(status, outcome.sentence)
         finally:
             request.release()
             if self._name == INFER:
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
+        if status is not StatusCode.OK:
+            # gRPC keeps what `abort` raises until garbage is collected, so nothing of the request may hang on it.
+            del request
+            await context.abort(status, sentence)
         return answer
 
     async def _outcomes(self, sent: Any, context: Any) -> AsyncIterator[Any]:
         """The answers of a stream to a request, or to several."""
+        outcome = None
         try:
             requests = _all_readable(sent) if self._method.client_streaming else _readable(sent)
             async for answer in self._answer(requests):
@@ -215,6 +220,7 @@ class _Method:
             outcome = outcome_of(error)
             if outcome.grpc is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
+        if outcome:
             await context.abort(outcome.grpc, outcome.sentence)
 
 
