@@ -160,7 +160,7 @@ def test_clients_that_send_the_worst_at_once_do_not_take_the_predictor_over_its_
 
     assert memory.most < MOST, answers
     assert set(answers) <= {"200", "400", "413", "429", "closed", "OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
-    assert answers["200"], answers
+    assert answers["200"] + answers["OK"], answers
     assert server.process.poll() is None
     answer: Any = httpx.post(server.rest + INFER, content=v2("stat.ML"), timeout=PATIENCE).json()
     assert answer["outputs"][0]["data"] == ["stat.ML"]
