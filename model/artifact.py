@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from model.storage import (
     ObjectStore,
     ObjectTooLarge,
     StorageRejected,
+    StorageUnavailable,
     local_path,
     open_store,
 )
@@ -158,6 +160,7 @@ def fetch(uri: str, scratch: Path, *, manifest_sha256: str | None = None) -> Pat
     try:
         content = _read_manifest(store, manifest_sha256)
         manifest = _complete(parse_manifest(content, where=store.uri + MANIFEST), store.uri + MANIFEST)
+        _require_room(manifest, scratch, store.uri)
         for name, entry in manifest.files.items():
             _download(store, manifest.stored(name), entry, scratch)
     except ObjectMissing as error:
@@ -165,6 +168,14 @@ def fetch(uri: str, scratch: Path, *, manifest_sha256: str | None = None) -> Pat
     (scratch / MANIFEST).write_bytes(content)
     verify(scratch, manifest_sha256=manifest_sha256)
     return scratch
+
+
+def _require_room(manifest: Manifest, folder: Path, uri: str) -> None:
+    """Raise StorageUnavailable if the folder's disk has not room for all files of the version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size, free = sum(each.size for each in manifest.files.values()), shutil.disk_usage(folder).free
+    if size > free:
+        raise StorageUnavailable(f"{uri} has {size:,} bytes, by its manifest; {folder} has room for {free:,}")
 
 
 def _download(store: ObjectStore, key: str, entry: FileEntry, folder: Path) -> None:

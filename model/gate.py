@@ -70,6 +70,7 @@ class GateScores(Strict):
     minimum: Share | None = Field(default=None, description="none: any value will do")
     served_version: Name | None = Field(default=None, description="what it was compared with")
     served_value: Share | None = Field(default=None, description="of the served version, on the same texts")
+    not_compared: str | None = Field(default=None, description="why nothing was compared with the served version; none: it was")
     tolerance: Share = Field(description="how far the value may be below that of the served version")
     data: DataChange | None = Field(default=None, description="how the dataset differs from that of the served version")
     served_may_fall: bool = Field(default=False, description="the dataset may differ from that of the served version")

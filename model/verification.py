@@ -24,6 +24,10 @@ from model.vouching import VersionRejected, sha256
 
 REJECTED, UNAVAILABLE = 64, 75
 UNVOUCHED = "not compared with anything (--manifest-sha256 does)"
+UNVOUCHED_FILES = (
+    "its files are as its manifest says, but the manifest itself was compared with nothing: labels or thresholds in it may "
+    "have been altered; give --manifest-sha256"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def verify(version: str, manifest_sha256: str | None) -> None:
     name = f"{manifest.classifier} {manifest.version}, made {manifest.created_at:%Y-%m-%d %H:%M:%S %Z}"
     if broken:
         raise VersionRejected(f"{name}: {broken} of {len(manifest.files) + 1} files are not as they were published")
-    click.echo(f"{name}: whole" + ("" if manifest_sha256 else ", if its manifest is the one that was published"))
+    click.echo(f"{name}: whole" if manifest_sha256 else f"{name}: {UNVOUCHED_FILES}")
 
 
 def _findings(store: ObjectStore, published: PublishedVersion, *, vouched: bool) -> Iterator[Finding]:

@@ -76,7 +76,7 @@ RUN: Document = {
     "training": TRAINING,
     "gate": GATE,
     "storage": STORAGE,
-    "served": {"version": "papers-1a2b3c4d", "uri": "s3://models/published/papers/papers-1a2b3c4d/"},
+    "served": {"version": "papers-1a2b3c4d", "uri": "s3://models/published/papers/papers-1a2b3c4d/", "manifestSha256": "a" * 64},
     "trigger": {"reason": "Schedule", "token": "2026-11-23T03:00:00Z", "message": "It is three o'clock on a Monday."},
     "cancelled": True,
 }
@@ -203,7 +203,7 @@ WRONG: Mapping[str, Document] = {
         **_below("spec.training", _TRAINING_WRONG),
         **_below("spec.gate", _GATE_WRONG),
         **_below("spec.storage", _STORAGE_WRONG),
-        **_below("spec.served", {"": "papers-1a2b3c4d", ".version": "Not.A.Version", ".uri": ""}),
+        **_below("spec.served", {"": "papers-1a2b3c4d", ".version": "Not.A.Version", ".uri": "", ".manifestSha256": "a" * 63}),
         **_below("spec.trigger", {"": "Manual", ".reason": "Boredom", ".token": 7, ".message": ["Monday"]}),
         "spec.cancelled": "never",
     },

@@ -33,7 +33,8 @@ def divide(examples: Examples, config: Config, *, given: Examples | None) -> Div
     Raises DatasetRejected, StorageRejected, StorageUnavailable.
     """
     uri = config.gate.served_uri
-    served = read_seen(uri) if uri and given is None else Seen()
+    vouched = config.gate.served_manifest_sha256
+    served = read_seen(uri, manifest_sha256=vouched) if uri and given is None else Seen()
     groups, hashes = near_duplicates.groups_and_hashes(examples, config.split.near_duplicates)
     standings = served.texts.standings(hashes, groups) if served.texts else None
     parts = split(examples, groups, config.split, seed=config.training.seed, with_test=given is None, standings=standings)

@@ -14,6 +14,8 @@ FIELDS: dict[ScoreName, str] = {
     "accuracy": "subset_accuracy",
 }
 
+MOST_CHARACTERS = 600  # of the reason why nothing was compared
+
 
 class ServedScores(Strict):
     """The version that was served when another was trained, and its scores on the test part of that other."""
@@ -24,13 +26,15 @@ class ServedScores(Strict):
     data: DataChange | None = None  # none: written by a release that did not compare datasets
 
 
-def judge(settings: GateConfig, scores: AllScores, task: Task, served: ServedScores | None = None) -> GateScores:
-    """Return the version's scores beside what was asked for.
+def judge(settings: GateConfig, scores: AllScores, task: Task, served: ServedScores | str | None = None) -> GateScores:
+    """Return the version's scores beside what was asked for. served: of the served version; or why there are none.
 
     It passes if it reaches the minimum, is not behind the served version by more than the tolerance, and is not suspicious.
     Without a minimum and a served version there is nothing to pass, but to be suspicious.
     """
-    field = FIELDS[settings.score]
+    field, why_not = FIELDS[settings.score], None
+    if isinstance(served, str):
+        served, why_not = None, served
     found = GateScores(
         score=settings.score,
         value=getattr(scores.test, field),
@@ -42,6 +46,7 @@ def judge(settings: GateConfig, scores: AllScores, task: Task, served: ServedSco
         minimum=settings.minimum,
         served_version=served.version if served else None,
         served_value=getattr(served.scores, field) if served else None,
+        not_compared=shortened(why_not) if why_not else None,
         tolerance=settings.tolerance,
         data=served.data if served else None,
         served_may_fall=settings.served_may_fall,
@@ -49,6 +54,17 @@ def judge(settings: GateConfig, scores: AllScores, task: Task, served: ServedSco
     asked = found.minimum is not None or found.served_value is not None
     reasons = shortcomings(found)
     return found.model_copy(update={"passed": not reasons if asked or reasons else None})
+
+
+def shortened(sentence: str) -> str:
+    """The sentence, so that it fits into a run's result."""
+    return sentence if len(sentence) <= MOST_CHARACTERS else f"{sentence[: MOST_CHARACTERS - 1]}…"
+
+
+def remarks(gate: GateScores) -> tuple[str, ...]:
+    """What to say of the version: why it does not pass, and why it was not compared with the served version."""
+    why = () if gate.not_compared is None else (f"it was not compared with the served version: {gate.not_compared}",)
+    return (*shortcomings(gate), *why)
 
 
 def comparison(gate: GateScores, texts: int) -> str:

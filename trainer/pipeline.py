@@ -45,7 +45,7 @@ from trainer.reading_summary import NOTHING_READ, ReadingSummary
 from trainer.report import Part, write_report
 from trainer.runs import begin, find_published, open_run, settings_sha256, version_store
 from trainer.seen_texts import SeenTexts
-from trainer.served import Seen, Used, score_served
+from trainer.served import UNREADABLE, Seen, Used, score_served
 from trainer.sources import read_examples, read_test_examples
 from trainer.thresholds import choose_thresholds
 from trainer.tracking import tracked
@@ -180,15 +180,18 @@ def conclude(config: Config, data: Data, tried: list[Tried], attempt: Attempt, *
     return replace(published, mlflow_run_id=attempt.tracker.run_id)
 
 
-def beside_the_served(config: Config, data: Data) -> tuple[Data, ServedScores | None]:
-    """The served version's scores on the same test part, if it can be read; if not, the data with a note that says so."""
-    if not config.gate.served_uri or not data.served.readable:
+def beside_the_served(config: Config, data: Data) -> tuple[Data, ServedScores | str | None]:
+    """The served version's scores on the same test part; if it cannot be read, why not, and the data with a note of it."""
+    if not config.gate.served_uri:
         return data, None
-    found = score_served(config.gate.served_uri, data.test, data.used)
+    if not data.served.readable:
+        return data, data.served.note.removeprefix(UNREADABLE)
+    found = score_served(config.gate.served_uri, data.test, data.used, manifest_sha256=config.gate.served_manifest_sha256)
     if isinstance(found, ServedScores):
         return data, found
     log.warning("%s", found)
-    return replace(data, facts=data.facts.model_copy(update={"notes": (*data.facts.notes, found)})), None
+    noted = data.facts.model_copy(update={"notes": (*data.facts.notes, found)})
+    return replace(data, facts=noted), found.removeprefix(UNREADABLE)
 
 
 def _found(config: Config, earlier: PublishedVersion, scratch: Path) -> Published:
@@ -208,9 +211,12 @@ def _found(config: Config, earlier: PublishedVersion, scratch: Path) -> Publishe
     return replace(published, mlflow_run_id=tracker.run_id)
 
 
-def _served_then(store: ObjectStore, manifest: Manifest) -> ServedScores | None:
-    """What that version was compared with when it was published."""
-    return ServedScores.model_validate_json(read_file(store, manifest, SERVED)) if SERVED in manifest.files else None
+def _served_then(store: ObjectStore, manifest: Manifest) -> ServedScores | str | None:
+    """What that version was compared with when it was published; or why with nothing."""
+    if SERVED in manifest.files:
+        return ServedScores.model_validate_json(read_file(store, manifest, SERVED))
+    why_not = (note.removeprefix(UNREADABLE) for note in manifest.dataset.notes if note.startswith(UNREADABLE))
+    return next(why_not, None)
 
 
 def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
@@ -330,7 +336,7 @@ def write_down(
 
 
 def hand_over(
-    config: Config, data: Data, chosen: Tried, answers: Answers, manifest: Manifest, *, served: ServedScores | None = None
+    config: Config, data: Data, chosen: Tried, answers: Answers, manifest: Manifest, *, served: ServedScores | str | None = None
 ) -> Published:
     """Write the report beside the graph and publish the folder, unless another attempt at the same run was faster."""
     folder, decision = chosen.exported.folder, chosen.classifier.decision
@@ -342,7 +348,7 @@ def hand_over(
         folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes, comparison=compared, reading=data.reading
     )
     (folder / PARTS).write_bytes(data.seen.to_bytes())
-    if served:
+    if isinstance(served, ServedScores):
         (folder / SERVED).write_text(f"{served.model_dump_json(indent=1)}\n")
     complete = manifest.model_copy(update={"files": describe(folder)})
     store, step = version_store(config, manifest.version), chosen.exported.best_step

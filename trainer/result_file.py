@@ -13,7 +13,7 @@ import click
 
 from model.run_result import RunResult, write
 from trainer.config import PREFIX, ConfigRejected
-from trainer.gate import shortcomings
+from trainer.gate import remarks
 
 if TYPE_CHECKING:
     from trainer.pipeline import Published
@@ -47,7 +47,7 @@ class ResultFile:
         test = manifest.dataset.test
         self._result = RunResult(
             exit_code=0,
-            message="; ".join(shortcomings(published.gate)),
+            message="; ".join(remarks(published.gate)),
             classifier=manifest.classifier,
             version=manifest.version,
             artifact_uri=published.uri,

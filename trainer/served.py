@@ -21,7 +21,7 @@ from trainer.gate import ServedScores
 from trainer.scores import score
 from trainer.seen_texts import SeenTexts
 
-UNREADABLE = "the served version cannot be read, and nothing is compared with it: {}"
+UNREADABLE = "the served version cannot be read, and nothing is compared with it: "  # and why
 SILENT = (
     "the served version {} does not say which texts it was trained on: some of them may be in the test part, and its score "
     "there flattered"
@@ -42,18 +42,21 @@ class Seen:
     readable: bool = True
 
 
-def read_seen(uri: str) -> Seen:
-    """The served version's word on its texts. Raises StorageRejected, StorageUnavailable."""
+def read_seen(uri: str, *, manifest_sha256: str | None = None) -> Seen:
+    """The served version's word on its texts. Raises StorageRejected, StorageUnavailable.
+
+    manifest_sha256: what its manifest has to be; with another one it cannot be read.
+    """
     try:
-        return _read_seen(open_store(uri))
+        return _read_seen(open_store(uri), manifest_sha256)
     except StorageRejected as error:
         raise StorageRejected(f"gate.served_uri: {error}") from error
     except (ObjectMissing, ArtifactRejected) as error:
-        return Seen(note=UNREADABLE.format(error), readable=False)
+        return Seen(note=f"{UNREADABLE}{error}", readable=False)
 
 
-def _read_seen(store: ObjectStore) -> Seen:
-    manifest = read_published(store).manifest
+def _read_seen(store: ObjectStore, manifest_sha256: str | None) -> Seen:
+    manifest = read_published(store, manifest_sha256=manifest_sha256).manifest
     expected = manifest.files.get(PARTS)
     if expected is None:
         return Seen(note=SILENT.format(manifest.version))
@@ -73,20 +76,20 @@ class Used:
     texts: int | None
 
 
-def score_served(uri: str, test: Examples, used: Used | None = None) -> ServedScores | str:
+def score_served(uri: str, test: Examples, used: Used | None = None, *, manifest_sha256: str | None = None) -> ServedScores | str:
     """Return the served version's scores on these examples, by its own thresholds; or in a sentence why there are none.
 
     A label that it does not know counts as missed; one that the examples do not know is ignored. used: of the dataset that
-    the examples are from. Raises StorageRejected, StorageUnavailable.
+    the examples are from. manifest_sha256: what its manifest has to be. Raises StorageRejected, StorageUnavailable.
     """
     with tempfile.TemporaryDirectory(prefix="labelwright-served-") as scratch:
         try:
-            folder = fetch(uri, Path(scratch))
-            manifest = read_manifest(folder)
+            folder = fetch(uri, Path(scratch), manifest_sha256=manifest_sha256)
+            manifest = read_manifest(folder, sha256=manifest_sha256)
             classifier = Classifier.assemble(folder, manifest)
             before = _different_texts(folder, manifest)
         except (ObjectMissing, ArtifactRejected) as error:
-            return UNREADABLE.format(error)
+            return f"{UNREADABLE}{error}"
         answers = answer(classifier, test, f"scoring the served version {manifest.version} on the test part")
     assigned = classifier.decision.assigned(answers.probabilities)
     aligned = [_aligned(each, manifest.labels, test.labels) for each in (answers.probabilities, assigned)]

@@ -334,7 +334,10 @@ def test_what_is_not_asked_for_is_the_trainers_own_default() -> None:
 
 def test_the_served_version_is_what_it_is_compared_with() -> None:
     served = {"version": "papers-6-0a1b2c", "uri": "s3://models/papers/papers-6-0a1b2c/"}
-    assert config_of(a_run(dataset={"uri": "s3://datasets/papers/"}, served=served)).gate.served_uri == served["uri"]
+    for digest in (None, "8" * 64):
+        vouched = {"manifestSha256": digest} if digest else {}
+        gate = config_of(a_run(dataset={"uri": "s3://datasets/papers/"}, served={**served, **vouched})).gate
+        assert (gate.served_uri, gate.served_manifest_sha256) == (served["uri"], digest)
 
 
 def test_the_pods_of_several_nodes_find_one_another() -> None:

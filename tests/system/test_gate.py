@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_matrix
 
-from model.artifact import verify
+from model.artifact import file_entry, verify
 from model.gate import GateScores
 from model.manifest import Manifest, Task
 from model.run_result import RunResult
@@ -156,15 +156,26 @@ def altered_parts(version: Path) -> None:
     (version / "parts.bin").write_bytes(content)
 
 
-@pytest.mark.parametrize("harm", [gone, altered, altered_parts])
+def altered_manifest(version: Path) -> None:
+    manifest = json.loads((version / "manifest.json").read_text())
+    manifest["thresholds"] = [0.001] * len(manifest["thresholds"])
+    (version / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("harm", [gone, altered, altered_parts, altered_manifest])
 def test_a_served_version_that_cannot_be_read_is_noted_and_the_minimum_decides_alone(
     folder: Path, harm: Callable[[Path], None]
 ) -> None:
+    published = file_entry(folder / "models/pets/v1/manifest.json").sha256
     harm(folder / "models/pets/v1")
-    gate = gate_of(train(texts(ROWS, seed=0), folder, "v2", *served(folder), "--set", "gate.minimum=0.2"))
+    vouched = ("--set", f"gate.served_manifest_sha256={published}")
+    result = train(texts(ROWS, seed=0), folder, "v2", *served(folder), *vouched, "--set", "gate.minimum=0.2")
+    gate = gate_of(result)
     assert (gate.passed, gate.served_version, gate.served_value) == (True, None, None)
     notes = manifest_of(folder, "v2").dataset.notes
     assert [note for note in notes if note.startswith("the served version cannot be read, and nothing is compared with it")]
+    assert gate.not_compared is not None
+    assert result.message == f"it was not compared with the served version: {gate.not_compared}"
 
 
 def test_a_served_version_of_an_older_release_is_compared_with_a_note(folder: Path) -> None:

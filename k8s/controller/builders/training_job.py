@@ -167,6 +167,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         "gate.tolerance": gate.tolerance,
         "gate.served_may_fall": gate.served_may_fall,
         "gate.served_uri": spec.served.uri if spec.served else None,
+        "gate.served_manifest_sha256": spec.served.manifest_sha256 if spec.served else None,
         "tracking.uri": training.tracking.uri,
         "tracking.experiment": training.tracking.experiment,
     }

@@ -11,7 +11,7 @@ TAKEN = ("dataset", "training", "storage", "gate")
 
 
 def training_run(classifier: Document, *, sequence: int, previous: str, trigger: Document, served: Document | None) -> Document:
-    """previous: the name of the run before, "" for the first. served: version and uri of what it has to be as good as."""
+    """previous: the name of the run before, "" for the first. served: what it has to be as good as: version, uri, digest."""
     metadata = classifier["metadata"]
     name = names.run_name(
         metadata["name"],
@@ -57,7 +57,7 @@ def comparable(served: Document | None, storage: str) -> Document | None:
     """The served version, if the run's storage has it: of another one it may not have the keys."""
     if not served or not names.lies_in(served["uri"], storage):
         return None
-    return {"version": served["version"], "uri": served["uri"]}
+    return {field: served[field] for field in ("version", "uri", "manifestSha256") if served.get(field)}
 
 
 def _served(served: Document | None) -> Document:

@@ -79,11 +79,12 @@ def _finalizers(seen: Seen) -> list[str] | None:
 def _serve(seen: Seen, rollout: RollOut, images: Images) -> tuple[Step, ...]:
     if rollout.uri is None or seen.taken or seen.unserved:
         return ()
-    if seen.waits and rollout.uri == seen.uri and seen.status.get("observedGeneration") == seen.generation:
+    is_asked_for = (seen.uri, seen.asked_manifest) == (rollout.uri, rollout.manifest_sha256) or seen.keeps_service(rollout.uri)
+    if seen.waits and is_asked_for and seen.status.get("observedGeneration") == seen.generation:
         return ()  # others get the new image first
     runtime = Apply(serving_runtime(seen.classifier, images))
-    if seen.service is not None and rollout.uri == seen.uri and not names.lies_in(rollout.uri, seen.spec.storage.uri):
-        return (runtime,)  # what lies in a storage of before is fetched with the keys of before
+    if seen.keeps_service(rollout.uri):
+        return (runtime,)
     return runtime, Apply(
         inference_service(seen.classifier, seen.spec, images, uri=rollout.uri, manifest_sha256=rollout.manifest_sha256)
     )
@@ -108,7 +109,9 @@ def _train(seen: Seen, rollout: RollOut, images: Images) -> tuple[tuple[Step, ..
     trigger = None if seen.spec.suspend else triggers.due(seen, images.trainer)
     if trigger is None or (seen.taken and not seen.served):  # what could not be served is not trained
         return judged_anew, None
-    going = {"version": rollout.version, "uri": rollout.uri} if rollout.version else None
+    going = (
+        {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256} if rollout.version else None
+    )
     served = comparable(going, seen.spec.storage.uri)
     if going and served is None:
         trigger = {**trigger, "message": f"{trigger['message']}; {_not_compared(going)}"}

@@ -99,7 +99,7 @@ def _ready(facts: Facts) -> Condition:
     if not seen.is_available:
         return Condition("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
     if facts.rollout.going is not None and is_unheard(seen, facts.rollout.uri):
-        either = f"{served['version']} or {facts.rollout.version}"
+        either = " or ".join(dict.fromkeys((served["version"], str(facts.rollout.version))))
         message = f"Pods are ready, but none has told the controller whether it answers with {either}"
         return Condition("Ready", YES, "Answers", message)
     return Condition("Ready", YES, "Answers", f"answers with {served['version']}")

@@ -59,7 +59,8 @@ def _comparison(scores: GateScores, served: str | None) -> str:
     """How far the version is from the served one."""
     if scores.served_value is None:
         if served is not None:
-            return f"was not compared with the served version {served}, which could not be read"
+            why = f": {scores.not_compared}" if scores.not_compared else ""
+            return f"was not compared with the served version {served}, which could not be read{why}"
         return "" if scores.minimum is not None else "without a spec.gate.minimum, and nothing was served to compare it with"
     theirs = f"{_served(scores)} ({scores.served_value:.4f} on the same texts)"
     distance = scores.value - scores.served_value

@@ -62,16 +62,19 @@ def roll_out(seen: Seen) -> RollOut:
 def _late(seen: Seen, wanted: Version, state: RollOut) -> RollOut:
     """Its time is over: the one before, unless that is no reason to think ill of this one, or nothing is won."""
     message, going = _why_late(seen, wanted), state.going or {}
-    late = replace(state, problem=f"{wanted.name}: {message}", again=LATE)
+    late = replace(state, problem=f"{_called(seen, wanted) or wanted.name}: {message}", again=LATE)
     if seen.fits_nowhere or is_unheard(seen, wanted.uri):
         return replace(late, going={**going, "excusedAt": _excused_at(seen, going)})
     if "excusedAt" in going and _age(seen, going["excusedAt"]) <= _deadline(seen):
         return late  # what it was excused for is mended, perhaps: it has its time anew
     given_up = {"version": wanted.name, "generation": seen.generation, "time": format_time(seen.now), "message": message}
+    given_up |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
     failed = _remembered(seen, (*_without(wanted, state.failed), given_up))
     back = _wanted(seen, failed)
-    if back is None or back.name == wanted.name:  # perhaps it still comes
+    if back is None or _is_about(given_up, back):  # perhaps it still comes
         return late
+    if wanted.manifest_sha256 and back.manifest_sha256 is None and back.name == wanted.name:
+        return late  # a digest is never taken away: then altered files would be served
     return _towards(seen, back, failed)
 
 
@@ -83,13 +86,18 @@ def _why_late(seen: Seen, wanted: Version) -> str:
 
 
 def _without(version: Version, failed: tuple[Document, ...]) -> tuple[Document, ...]:
-    return tuple(each for each in failed if each["version"] != version.name)
+    return tuple(each for each in failed if not _is_about(each, version))
+
+
+def _is_about(note: Document, version: Version) -> bool:
+    """Whether a note of the status means this version with this digest. One without a digest means any."""
+    return note.get("version") == version.name and note.get("manifestSha256", version.manifest_sha256) == version.manifest_sha256
 
 
 def _remembered(seen: Seen, failed: tuple[Document, ...]) -> tuple[Document, ...]:
     """The latest, and all of this spec that may be chosen: no version is tried again while there are others."""
-    choices = {each.name for each in _choices(seen)}
-    needed = [each["generation"] == seen.generation and each["version"] in choices for each in failed]
+    choices = list(_choices(seen))
+    needed = [each["generation"] == seen.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
     old = len(failed) - REMEMBERED
     return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MOST:]
 
@@ -107,7 +115,8 @@ def _step_towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> 
     if served and served["uri"] == wanted.uri and is_settled and not seen.status.get("rollout"):
         if wanted.manifest_sha256 and served_manifest(seen.deployment) == wanted.manifest_sha256:
             served = {**served, "manifestSha256": wanted.manifest_sha256}
-        return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
+        if served.get("manifestSha256") == wanted.manifest_sha256 or seen.keeps_service(wanted.uri):
+            return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
     going = _going(seen, wanted)
     return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(seen, wanted, going))
 
@@ -115,9 +124,16 @@ def _step_towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> 
 def _going(seen: Seen, wanted: Version) -> Document:
     """Since when its time runs: anew with another spec, and while the API server does not let in what asks for it."""
     noted, anew = seen.status.get("rollout") or {}, {"version": wanted.name, "startedAt": format_time(seen.now)}
-    if noted.get("version") != wanted.name or seen.status.get("observedGeneration") != seen.generation:
+    anew |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
+    if not _is_about(noted, wanted) or seen.status.get("observedGeneration") != seen.generation:
         return anew
-    return anew if seen.uri != wanted.uri and _is_old(seen, noted["startedAt"]) else dict(noted)
+    return anew if not _is_asked_for(seen, wanted) and _is_old(seen, noted["startedAt"]) else dict(noted)
+
+
+def _is_asked_for(seen: Seen, wanted: Version) -> bool:
+    """Whether the InferenceService names this version, with this digest."""
+    same = seen.asked_manifest == wanted.manifest_sha256 or seen.keeps_service(wanted.uri)
+    return seen.uri == wanted.uri and same
 
 
 def _excused_at(seen: Seen, going: Document) -> str:
@@ -133,9 +149,10 @@ def _is_old(seen: Seen, time: str) -> bool:
 
 def _wanted(seen: Seen, failed: tuple[Document, ...]) -> Version | None:
     """The pinned version, or the newest that has passed the gate; without those that were given up since the spec changed."""
-    given_up = {each["version"] for each in failed if each["generation"] == seen.generation}
+    given_up = [each for each in failed if each["generation"] == seen.generation]
     choices = list(_choices(seen))
-    return next((each for each in choices if each.name not in given_up), choices[0] if choices else None)
+    left = (each for each in choices if not any(_is_about(note, each) for note in given_up))
+    return next(left, choices[0] if choices else None)
 
 
 def _choices(seen: Seen) -> Iterator[Version]:
@@ -151,7 +168,8 @@ def _choices(seen: Seen) -> Iterator[Version]:
     elif passed and not (seen.spec.suspend and seen.served) and not _is_before_what_is_served(seen, passed[0].name):
         yield passed[0]
     if seen.served:
-        yield _version(seen, seen.served["version"], seen.served["uri"], seen.served.get("score"))
+        before = _version(seen, seen.served["version"], seen.served["uri"], seen.served.get("score"))
+        yield replace(before, manifest_sha256=seen.served.get("manifestSha256") or before.manifest_sha256)
     yield from passed
 
 
@@ -190,20 +208,45 @@ def known_digest(seen: Seen, version: str, uri: str) -> str | None:
 def _given_up(seen: Seen, failed: tuple[Document, ...]) -> str | None:
     """Why what is preferred is not served."""
     first = next(_choices(seen), None)
-    now = [each for each in failed if first and each["version"] == first.name and each["generation"] == seen.generation]
+    if first is None:
+        return None
+    now = [each for each in failed if _is_about(each, first) and each["generation"] == seen.generation]
     field = "spec.serving.version " if seen.spec.serving.version else ""
-    return f"{field}{now[-1]['version']} was given up: {now[-1]['message']}" if now else None
+    return f"{_called(seen, first) or field + first.name} was given up: {now[-1]['message']}" if now else None
+
+
+def _called(seen: Seen, version: Version) -> str | None:
+    """The field that asks for another digest of the served version; none: that is not what is asked for."""
+    digest = seen.spec.serving.manifest_sha256
+    if digest is None or digest != version.manifest_sha256 or not _is_served(seen, version):
+        return None
+    return f"spec.serving.manifestSha256 {digest} of {version.name}"
+
+
+def _is_served(seen: Seen, version: Version) -> bool:
+    return (seen.served.get("version"), seen.served.get("uri")) == (version.name, version.uri)
 
 
 def _answers(seen: Seen, wanted: Version) -> bool:
-    """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself."""
+    """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself.
+
+    Pods of the served version may be of before it was given its digest, and answer the same.
+    """
+    if _is_served(seen, wanted) and not _is_exchanged(seen, wanted):
+        return False
     return set(answers_about(seen, wanted.uri)) == {wanted.name}
+
+
+def _is_exchanged(seen: Seen, wanted: Version) -> bool:
+    """Whether all Pods have found the manifest with the digest that is wanted, if they are to be told one."""
+    is_told = wanted.manifest_sha256 is not None and not seen.keeps_service(wanted.uri)
+    return not is_told or served_manifest(seen.deployment) == wanted.manifest_sha256
 
 
 def _served(seen: Seen, wanted: Version) -> Document:
     told = wanted.manifest_sha256 if served_manifest(seen.deployment) == wanted.manifest_sha256 else None
     vouched = {"manifestSha256": told} if told else {}
-    if seen.served.get("version") == wanted.name and seen.served.get("uri") == wanted.uri:
+    if _is_served(seen, wanted):
         return {**seen.served, **vouched}
     since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now), **vouched}
     return since if wanted.score is None else {**since, "score": wanted.score}

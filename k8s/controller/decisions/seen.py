@@ -248,6 +248,15 @@ class Seen:
         return found
 
     @property
+    def asked_manifest(self) -> str | None:
+        """The digest of a manifest that the InferenceService tells its Pods to look for."""
+        return _told((((self.service or {}).get("spec") or {}).get("predictor") or {}).get("initContainers"))
+
+    def keeps_service(self, uri: str) -> bool:
+        """Whether the InferenceService is left as it is: what is in a storage of before is fetched with the keys of before."""
+        return self.service is not None and uri == self.uri and not names.lies_in(uri, self.spec.storage.uri)
+
+    @property
     def trouble(self) -> str | None:
         """Why a Pod that should serve does not start; that there is no node for one, if nothing else."""
         found = trouble(sorted(self.pods, key=_has_no_node))
@@ -293,8 +302,12 @@ def served_manifest(deployment: Document | None) -> str | None:
     """The digest of a manifest that all Pods of the Deployment have found in their version, once they all are of one."""
     if deployment is None or served_uri(deployment) is None:
         return None
-    containers = deployment["spec"]["template"].get("spec", {}).get("initContainers") or ()
-    given = [each for container in containers if container["name"] == DOWNLOADER for each in container.get("args") or ()]
+    return _told(deployment["spec"]["template"].get("spec", {}).get("initContainers"))
+
+
+def _told(containers: list[Document] | None) -> str | None:
+    """The digest among the downloader's arguments."""
+    given = [each for container in containers or () if container["name"] == DOWNLOADER for each in container.get("args") or ()]
     prefix = f"{VOUCHED}="
     return next((each.removeprefix(prefix) for each in given if each.startswith(prefix)), None)
 

@@ -17,9 +17,12 @@ FIELDS = {
     "tracking.uri": "spec.training.tracking.uri",
     "tracking.experiment": "spec.training.tracking.experiment",
     "gate.served_uri": "spec.served.uri",
+    "gate.served_manifest_sha256": "spec.served.manifestSha256",
     "output_dir": "spec.storage.uri",
 }
-SETTING = re.compile(r"(?<![\w./])(?:(?:dataset|training|gate)\.[a-z_]+|balance\.[a-z_]+|tracking\.[a-z_]+|output_dir)(?![\w/])")
+SETTING = re.compile(
+    r"(?<![\w./])(?:(?:dataset|training|gate)\.[a-z_0-9]+|balance\.[a-z_]+|tracking\.[a-z_]+|output_dir)(?![\w/])"
+)
 # Fields of what is made -> those that they come from.
 MADE = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
 OF_TRAINING = re.compile(r"^(?:spec\.training\.\w+(?:, )?)+: ")

@@ -180,6 +180,7 @@ class RolloutStatus(Status):
     """The version that is taking the place of the served one."""
 
     version: VersionName = Field(description="Its name.")
+    manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that its manifest.json has to have.")
     started_at: Time = Field(description="When it began to.")
     excused_at: Time | None = Field(default=None, description="When it was last late for no reason of its own.")
 
@@ -188,6 +189,7 @@ class FailedRolloutStatus(Status):
     """A version that did not come to be served."""
 
     version: VersionName = Field(description="Its name.")
+    manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that its manifest.json had to have.")
     generation: int = Field(description="Of the TextClassifier, at that time: another generation tries again.")
     time: Time = Field(description="When it was given up.")
     message: Message = Field(default="", description="Why.")

@@ -28,6 +28,10 @@ class ServedVersionSpec(Spec):
 
     version: VersionName = Field(description="Its name.")
     uri: Address = Field(description="Where it lies.")
+    manifest_sha256: Sha256 | None = Field(
+        default=None,
+        description="SHA-256 that its manifest.json has to have. With another one there, nothing is compared with it.",
+    )
 
 
 class TriggerSpec(Spec):

@@ -98,7 +98,9 @@ def test_everything_that_a_spec_can_say_reaches_the_trainer() -> None:
         "training.num_epochs": 1.5, "training.batch_size": 16, "training.learning_rate": 0.0005, "training.max_length": 128,
         "training.seed": 7, "balance.sampling": balance["strategy"], "balance.threshold": 100, "balance.oversample_share": 0.5,
         "balance.loss": "focal", "gate.score": "macro-f1", "gate.minimum": 0.4, "gate.tolerance": 0.01,
-        "gate.served_uri": specs.RUN["served"]["uri"], "tracking.uri": "http://mlflow:5000", "tracking.experiment": "papers",
+        "gate.served_uri": specs.RUN["served"]["uri"],
+        "gate.served_manifest_sha256": specs.RUN["served"]["manifestSha256"],
+        "tracking.uri": "http://mlflow:5000", "tracking.experiment": "papers",
     }  # fmt: skip
     assert expected.items() <= found.items()
 

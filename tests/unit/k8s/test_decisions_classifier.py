@@ -69,6 +69,13 @@ def test_a_run_is_compared_with_what_is_served() -> None:
     assert made["metadata"]["annotations"][names.SEQUENCE] == "2"
 
 
+def test_a_run_is_compared_with_the_manifest_that_is_served() -> None:
+    vouched = {**STATUS, "served": {**STATUS["served"], "manifestSha256": "d" * 64}}
+    plan = decided(V1, status=vouched, there=SERVED, training={"seed": 1})
+    (made,) = [step.document for step in plan.steps if step.document["kind"] == "TrainingRun"]
+    assert made["spec"]["served"] == {"version": "v1", "uri": "s3://models/papers/v1/", "manifestSha256": "d" * 64}
+
+
 def test_a_version_that_was_refused_for_another_dataset_is_not_judged_anew() -> None:
     refused = run("v1", passed=False, spec={"gate": {"score": "micro-f1", "minimum": 0.95, "tolerance": 0.005}})
     plan = decided(refused, gate={"tolerance": 0.1}, dataset={"uri": "s3://datasets/others/"})

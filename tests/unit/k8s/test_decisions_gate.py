@@ -96,6 +96,15 @@ def test_the_message_says_that_a_served_version_was_not_compared() -> None:
     )
 
 
+def test_the_message_says_why_a_served_version_was_not_compared() -> None:
+    found = result(value=0.5, not_compared="manifest.json has SHA-256 1, expected 2").gate
+    assert found is not None
+    assert judge(found, GateSpec(), served="papers-1").message == (
+        "passes: micro-f1 0.5000 was not compared with the served version papers-1, which could not be read: "
+        "manifest.json has SHA-256 1, expected 2"
+    )
+
+
 def suspicious(**gate: Any) -> GateScores:
     """Scores of a version whose labels were shuffled: the served version fell on them, and it is better than that."""
     fell = DataChange(score_before=0.9585, texts_before=600, score=0.1194, texts=580)

@@ -380,7 +380,7 @@ def test_what_is_served_is_said_to_be_vouched_for(found: str | None, expected: s
 
     assert after.served is not None
     assert after.served.get("manifestSha256") == expected
-    assert after.going is None
+    assert (after.going is None) is (expected is not None)  # the Pods are exchanged for the sake of it
 
 
 def test_a_digest_that_no_pod_was_told_is_not_said_to_be_served() -> None:
@@ -409,3 +409,115 @@ def test_a_pinned_version_that_nothing_vouches_for_is_served_and_said_to_be_so()
     (said,) = [each["message"] for each in pinned["conditions"] if each["type"] == "Served"]
     assert "nothing vouches for its files" in said
     assert "nothing vouches" not in found["Served"][1]
+
+
+PINNED: Document = {"serving": {"version": "v1", "manifestSha256": DIGEST}}
+
+
+def asking(version: str, digest: str | None) -> Document:
+    """An InferenceService whose downloader has to find that digest."""
+    found, container = service(version), vouched_for(version, digest)["spec"]["template"]["spec"]["initContainers"]
+    found["spec"]["predictor"]["initContainers"] = container
+    return found
+
+
+def exchanging(version: str, digest: str, *, updated: int = 0) -> Document:
+    """A Deployment whose new Pod, of that digest, is not ready."""
+    found = vouched_for(version, digest)
+    found["status"]["updatedReplicas"] = updated
+    return found
+
+
+def refusing(version: str) -> Document:
+    """A Pod that has found another manifest than it was told."""
+    ended = {"terminated": {"reason": "Error", "exitCode": 65, "message": "manifest.json has SHA-256 1, expected 2"}}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    return pod(version, initContainerStatuses=[{"name": "storage-initializer", "state": waiting, "lastState": ended}])
+
+
+@pytest.mark.parametrize("before", [{}, {"manifestSha256": ANOTHER}], ids=["none-before", "another-before"])
+def test_another_digest_for_the_served_version_is_rolled_out_with_a_deadline(before: Document) -> None:
+    found = rolled(
+        status={"served": served("v1", **before)},
+        spec=PINNED,
+        generation=2,
+        service=asking("v1", before.get("manifestSha256")),
+        deployment=vouched_for("v1", before.get("manifestSha256")),
+    )
+
+    assert found.going == {"version": "v1", "manifestSha256": DIGEST, "startedAt": ago(0)}
+    assert (found.served, found.manifest_sha256) == (served("v1", **before), DIGEST)
+    assert found.again is not None
+
+
+def test_another_digest_is_served_once_every_pod_has_found_it_and_says_so() -> None:
+    status = {"served": served("v1", manifestSha256=ANOTHER), "rollout": {**going("v1"), "manifestSha256": DIGEST}}
+    there = {"service": asking("v1", DIGEST), "answers": {"p": "v1"}}
+
+    before = rolled(status=status, spec=PINNED, deployment=vouched_for("v1", ANOTHER), **there)
+    after = rolled(status=status, spec=PINNED, deployment=vouched_for("v1", DIGEST), **there)
+
+    assert (before.going, before.served) == (status["rollout"], status["served"])  # KServe has not told the Pods yet
+    assert (after.going, after.served) == (None, served("v1", manifestSha256=DIGEST))
+
+
+def test_a_digest_that_is_not_that_of_the_manifest_is_given_up_for_the_one_that_was_served() -> None:
+    status = {
+        "served": served("v1", manifestSha256=ANOTHER),
+        "rollout": {**going("v1", since=700), "manifestSha256": DIGEST},
+    }
+    there = {"service": asking("v1", DIGEST), "deployment": exchanging("v1", DIGEST), "pods": (refusing("v1"),)}
+
+    found = rolled(status=status, spec=PINNED, **there)
+
+    assert (found.version, found.manifest_sha256) == ("v1", ANOTHER)
+    assert found.going == {"version": "v1", "manifestSha256": ANOTHER, "startedAt": ago(0)}
+    assert [(each["version"], each["manifestSha256"]) for each in found.failed] == [("v1", DIGEST)]
+    assert found.problem is not None
+    assert found.problem.startswith(f"spec.serving.manifestSha256 {DIGEST} of v1 was given up: not ready within ")
+    assert "manifest.json has SHA-256 1, expected 2" in found.problem
+
+
+def test_a_digest_that_was_given_up_stays_so_until_the_spec_changes() -> None:
+    failed = {**given_up("v1"), "manifestSha256": DIGEST}
+    status = {"served": served("v1", manifestSha256=ANOTHER), "failedRollouts": [failed]}
+    there = {"service": asking("v1", ANOTHER), "deployment": vouched_for("v1", ANOTHER)}
+    returning = {**status, "rollout": {**going("v1"), "manifestSha256": ANOTHER}}
+
+    back = rolled(status=returning, spec=PINNED, answers={"p": "v1"}, **there)
+    settled = rolled(status=status, spec=PINNED, **there)
+    changed = rolled(status=status, spec=PINNED, generation=2, **there)
+
+    for each in (back, settled):
+        assert (each.manifest_sha256, each.going, each.failed) == (ANOTHER, None, (failed,))
+        assert each.problem == f"spec.serving.manifestSha256 {DIGEST} of v1 was given up: not ready"
+    assert (changed.manifest_sha256, changed.problem) == (DIGEST, None)
+    assert changed.going is not None
+
+
+def test_a_served_version_that_nothing_vouched_for_does_not_lose_the_digest_it_was_given() -> None:
+    status = {"served": served("v1"), "rollout": {**going("v1", since=700), "manifestSha256": DIGEST}}
+    there = {"service": asking("v1", DIGEST), "deployment": exchanging("v1", DIGEST), "pods": (refusing("v1"),)}
+
+    found = rolled(V1, V2, status=status, spec=PINNED, **there)
+    document = classifier(status={"observedGeneration": 1, **status}, **PINNED)
+    written = decide(seen(document, V1, V2, **there), IMAGES).status
+    assert written is not None
+    said = {each["type"]: each["message"] for each in written["conditions"]}
+
+    assert (found.version, found.manifest_sha256, found.failed) == ("v1", DIGEST, ())
+    assert found.going == status["rollout"]
+    for condition in ("Served", "Degraded"):
+        assert f"spec.serving.manifestSha256 {DIGEST} of v1: not ready within" in said[condition]
+        assert "manifest.json has SHA-256 1, expected 2" in said[condition]
+
+
+def test_a_digest_that_cannot_reach_the_pods_starts_no_roll_out() -> None:
+    """What lies in a storage of before is fetched as before: nothing about it is changed."""
+    before = run("v1", passed=True, artifactUri="s3://before/papers/v1/")
+    status = {"served": {**served("v1"), "uri": "s3://before/papers/v1/"}}
+    asked = {"metadata": {"name": "papers"}, "spec": {"predictor": {"model": {"storageUri": "s3://before/papers/v1/"}}}}
+
+    found = rolled(before, status=status, spec=PINNED, service=asked)
+
+    assert found.going is None

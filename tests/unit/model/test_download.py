@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from model.artifact import GRAPH, MANIFEST, publish, read_manifest, verify
+from model.artifact import GRAPH, MANIFEST, publish, read_manifest, to_json, verify
 from model.download import download
 from model.storage import open_store
 from tests.versions import make_version
@@ -66,6 +66,21 @@ def test_a_manifest_of_another_digest_is_refused_with_both(s3_bucket: str, tmp_p
     assert done.exit_code == 65
     assert f"has SHA-256 {hashlib.sha256(altered).hexdigest()}, expected {digest}: it is not the manifest" in done.output
     assert list((tmp_path / "others").iterdir()) == []
+
+
+def test_a_version_that_is_larger_than_the_free_space_is_refused_before_any_file_is_fetched(
+    s3_bucket: str, tmp_path: Path
+) -> None:
+    uri = published(s3_bucket, tmp_path / "made")
+    manifest = read_manifest(tmp_path / "made")
+    huge = {name: entry.model_copy(update={"size": 10**15}) for name, entry in manifest.files.items()}
+    open_store(uri).write(MANIFEST, to_json(manifest.model_copy(update={"files": huge})))
+
+    done = downloaded(uri, tmp_path / "models")
+
+    assert done.exit_code == 1
+    assert f"{uri} has {len(huge) * 10**15:,} bytes, by its manifest; {tmp_path / 'models'} has room for " in done.output
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_digest_that_is_none_is_refused_by_the_option(tmp_path: Path) -> None:

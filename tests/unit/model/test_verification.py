@@ -51,6 +51,9 @@ def test_a_manifest_that_nothing_vouches_for_is_not_said_to_be_whole(store: Obje
 
     assert done.exit_code == 0
     assert line(done, MANIFEST).endswith(f"not compared with anything (--manifest-sha256 does); SHA-256 {digest}")
+    last = done.output.splitlines()[-1]
+    assert "the manifest itself was compared with nothing" in last
+    assert "whole" not in last
 
 
 def test_each_file_that_is_not_whole_is_told(store: ObjectStore, digest: str) -> None:

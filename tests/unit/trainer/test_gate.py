@@ -8,7 +8,7 @@ from model.gate import ScoreName
 from model.manifest import AllScores, Task
 from tests.versions import make_manifest
 from trainer.config import GateConfig
-from trainer.gate import ServedScores, judge, shortcomings
+from trainer.gate import ServedScores, judge, remarks, shortcomings
 
 
 @pytest.fixture
@@ -46,6 +46,20 @@ def test_the_gate_asks_for_the_minimum_on_the_test_part(minimum: float | None, p
 def test_the_gate_compares_with_the_served_version(value: float, passed: bool, scores: AllScores) -> None:
     found = judge(GateConfig(tolerance=0.005), scores, Task.MULTI_LABEL, served(scores, value))
     assert (found.passed, found.served_version, found.served_value) == (passed, "v1", value)
+
+
+def test_why_a_version_was_not_compared_with_the_served_one_is_told_beside_its_scores(scores: AllScores) -> None:
+    why = "s3://models/pets/v1/manifest.json has SHA-256 1, expected 2: it is not the manifest that was published"
+    found = judge(GateConfig(minimum=0.5), scores, Task.MULTI_LABEL, why)
+    assert (found.passed, found.served_value, found.not_compared) == (True, None, why)
+    assert remarks(found) == (f"it was not compared with the served version: {why}",)
+    assert shortcomings(found) == ()
+
+
+def test_a_long_reason_is_cut_so_that_it_fits_into_a_result(scores: AllScores) -> None:
+    found = judge(GateConfig(), scores, Task.MULTI_LABEL, "x" * 10_000)
+    assert found.not_compared is not None
+    assert len(found.not_compared) == 600
 
 
 def test_a_version_better_than_the_served_one_still_has_to_reach_the_minimum(scores: AllScores) -> None:

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_matrix
 
-from model.artifact import MANIFEST, PARTS, describe, read_manifest, to_json
+from model.artifact import MANIFEST, PARTS, describe, file_entry, read_manifest, to_json
 from model.manifest import Task
-from model.storage import StorageRejected
+from model.storage import StorageRejected, open_store
 from tests.versions import make_version
 from trainer import near_duplicates
 from trainer.config import Config
@@ -85,6 +85,45 @@ def test_what_is_no_version_is_told_in_a_sentence(place: str, tmp_path: Path, re
     assert (seen.texts, seen.readable) == (None, False)
     assert seen.note.startswith("the served version cannot be read, and nothing is compared with it: ")
     assert score_served(uri, numbered(tmp_path / "t", 0, 4)) != ""
+
+
+@pytest.mark.parametrize("place", ["file", "s3"])
+def test_with_another_manifest_than_the_expected_one_nothing_is_compared(
+    place: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    version, test = (
+        with_parts(tmp_path / "v1", numbered(tmp_path / "a", 0, 90), numbered(tmp_path / "b", 90, 100)),
+        tmp_path / "t",
+    )
+    uri, published = str(version), file_entry(version / MANIFEST).sha256
+    if place == "s3":
+        uri = f"{request.getfixturevalue('s3_bucket')}pets/v1/"
+        publish_as_it_is(version, uri)
+    before = score_served(uri, numbered(test, 0, 4), manifest_sha256=published)
+    assert isinstance(before, ServedScores)
+    assert read_seen(uri, manifest_sha256=published).texts is not None
+    lower = read_manifest(version).model_copy(update={"thresholds": (0.01, 0.01)})  # every text gets every label
+    (version / MANIFEST).write_bytes(to_json(lower))
+    altered = file_entry(version / MANIFEST).sha256
+    if place == "s3":
+        publish_as_it_is(version, uri)
+
+    seen, found = read_seen(uri, manifest_sha256=published), score_served(uri, numbered(test, 0, 4), manifest_sha256=published)
+
+    assert (seen.readable, seen.texts) == (False, None)
+    for said in (seen.note, found):
+        assert isinstance(said, str)
+        assert said.startswith("the served version cannot be read, and nothing is compared with it: ")
+        assert said.endswith(
+            f"manifest.json has SHA-256 {altered}, expected {published}: it is not the manifest that was published"
+        )
+
+
+def publish_as_it_is(folder: Path, uri: str) -> None:
+    """Copy the folder's files, replacing what is there."""
+    store = open_store(uri)
+    for file in folder.iterdir():
+        store.upload(file, file.name)
 
 
 def test_an_address_of_no_storage_names_the_setting() -> None:
