@@ -254,17 +254,7 @@ class GateConfig(Settings):
         default=None,
         description="the version that is served, a folder, file:// or s3://: compared on the same texts, none of which it was trained on; none: not compared",
     )
-    served_manifest_sha256: Sha256 | None = Field(
-        default=None,
-        description="SHA-256 that manifest.json of that version has to have, or nothing is compared with it; none: any manifest is read",
-    )
-
-    @field_validator("served_manifest_sha256")
-    @classmethod
-    def _of_a_version(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("served_uri") is None:
-            raise ValueError("expected gate.served_uri beside it, the version whose manifest.json has this SHA-256")
-        return value
+    served_manifest_sha256: Sha256 | None = Field(default=None, description="of its manifest.json; with another: not compared")
 
 
 class TrackingConfig(Settings):

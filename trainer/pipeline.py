@@ -22,7 +22,6 @@ from model.artifact import (
     PublishedVersion,
     describe,
     publish,
-    read_file,
     read_published,
     require_writable,
 )
@@ -45,7 +44,7 @@ from trainer.reading_summary import NOTHING_READ, ReadingSummary
 from trainer.report import Part, write_report
 from trainer.runs import begin, find_published, open_run, settings_sha256, version_store
 from trainer.seen_texts import SeenTexts
-from trainer.served import UNREADABLE, Seen, Used, score_served
+from trainer.served import UNREADABLE, Seen, Used, score_served, served_then
 from trainer.sources import read_examples, read_test_examples
 from trainer.thresholds import choose_thresholds
 from trainer.tracking import tracked
@@ -200,7 +199,7 @@ def _found(config: Config, earlier: PublishedVersion, scratch: Path) -> Publishe
     store = version_store(config, manifest.version)
     log.info("%s is published already, by an earlier attempt", store.uri)
     store.download(manifest.stored(REPORT), scratch / REPORT)
-    served = _served_then(store, manifest)
+    served = served_then(store, manifest)
     published = Published(
         store.uri, manifest, earlier.manifest_sha256, judge(config.gate, manifest.scores, manifest.task, served)
     )
@@ -209,14 +208,6 @@ def _found(config: Config, earlier: PublishedVersion, scratch: Path) -> Publishe
         tracker.published(manifest, scratch / REPORT, uri=store.uri, gate=published.gate)
     open_run(config, manifest.version).forget()
     return replace(published, mlflow_run_id=tracker.run_id)
-
-
-def _served_then(store: ObjectStore, manifest: Manifest) -> ServedScores | str | None:
-    """What that version was compared with when it was published; or why with nothing."""
-    if SERVED in manifest.files:
-        return ServedScores.model_validate_json(read_file(store, manifest, SERVED))
-    why_not = (note.removeprefix(UNREADABLE) for note in manifest.dataset.notes if note.startswith(UNREADABLE))
-    return next(why_not, None)
 
 
 def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
@@ -361,7 +352,7 @@ def hand_over(
             config.gate,
             published.manifest.scores,
             published.manifest.task,
-            _served_then(store, published.manifest),
+            served_then(store, published.manifest),
         )
     best = f"step-{step}" if step else None
     return Published(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact import PARTS, ArtifactRejected, fetch, read_file, read_manifest, read_published
+from model.artifact import PARTS, SERVED, ArtifactRejected, fetch, read_file, read_manifest, read_published
 from model.classifier import Classifier
 from model.gate import LONGEST_NAME, NAMES_SHOWN, DataChange, LabelFall, label_has_fallen
 from model.manifest import LabelScores, Manifest
@@ -99,6 +99,14 @@ def score_served(uri: str, test: Examples, used: Used | None = None, *, manifest
         counts = {"labelled_before": before, "labelled": used.texts, "rows_before": manifest.dataset.rows}
         change = change.model_copy(update={**counts, "rows": used.rows, "used": used.used})
     return ServedScores(version=manifest.version, uri=uri, scores=scores, data=change)
+
+
+def served_then(store: ObjectStore, manifest: Manifest) -> ServedScores | str | None:
+    """What that version was compared with when it was published; or why with nothing."""
+    if SERVED in manifest.files:
+        return ServedScores.model_validate_json(read_file(store, manifest, SERVED))
+    why_not = (note.removeprefix(UNREADABLE) for note in manifest.dataset.notes if note.startswith(UNREADABLE))
+    return next(why_not, None)
 
 
 def _different_texts(folder: Path, manifest: Manifest) -> int | None:
