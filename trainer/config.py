@@ -16,8 +16,7 @@ from trainer.dialects import DelimitedOptions
 from trainer.encodings import is_text_encoding
 from trainer.shown import MOST_CHARACTERS, escaped, shown
 
-# The arXiv snapshot: what `train` reads when no dataset is named.
-ARXIV = "kaggle://Cornell-University/arxiv"
+ARXIV = "kaggle://Cornell-University/arxiv"  # the snapshot that `train` reads when no dataset is named
 # Of variables that are settings. Two underscores: Kubernetes itself makes LABELWRIGHT_… for Services of such names.
 PREFIX = "LABELWRIGHT__"
 MLFLOW = "MLFLOW_TRACKING_URI"  # what MLflow's own client reads

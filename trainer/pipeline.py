@@ -28,7 +28,7 @@ from model.artifact import (
 from model.classifier import Classifier, Decision, Encoder, Graph
 from model.gate import GateScores
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
-from model.storage import ObjectExists, ObjectStore, StorageRejected, open_store
+from model.storage import ObjectExists, StorageRejected, open_store
 from trainer.architectures import linear
 from trainer.architectures.exported import Exported
 from trainer.attempt import Attempt
