@@ -132,10 +132,11 @@ def main() -> None:
     for name in chosen.only:
         rows = read(name, chosen.data)
         for seed in range(chosen.pairs):
-            for change, reasons in findings(name, rows, seed).items():
-                found[change, name] += bool(reasons)
-                if reasons:
-                    shown.setdefault(change, f"{name}: {reasons[0]}")
+            reasons = {change: why for change, why in findings(name, rows, seed).items() if why}
+            found.update((change, name) for change in reasons)
+            for change, why in reasons.items():
+                shown.setdefault(change, f"{name}: {why[0]}")
+            print(f"{name} {seed}: {', '.join(reasons)}", flush=True)
     print(f"{chosen.pairs} pairs of each, {time.perf_counter() - began:.0f} s, load {os.getloadavg()[0]:.1f}")
     print(" | ".join(("change", *chosen.only)))
     for change in (*HONEST, *DAMAGE):
