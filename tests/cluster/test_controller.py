@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.cluster
 PROMISED = 90.0  # seconds from apply to an answer
 CATS = "some old whiskers and a very big purr"
 NOWHERE = "pets-99-nowhere"
+ALTERED = "pets-98-altered"
 
 
 @dataclass
@@ -134,6 +136,31 @@ def test_a_version_that_does_not_get_ready_is_left_for_the_one_before(pets: Clas
     assert (degraded["status"], degraded["reason"]) == ("True", "RollOutFailed")
     assert f"spec.serving.version {NOWHERE} was given up" in degraded["message"]
     assert "spec.serving.rollout.deadline 15s" in degraded["message"]
+    assert pets.condition("Ready")["status"] == "True"
+    assert asking.failures() == []
+
+
+def test_a_version_with_an_altered_manifest_is_refused_and_the_one_before_goes_on(
+    pets: Classifier, asking: Asking, life: Life
+) -> None:
+    store = open_store(f"{STORAGE}/pets/")
+    copied = {each.key.replace(life.second, ALTERED): store.read(each.key) for each in list(store.list(f"{life.second}/"))}
+    manifest = json.loads(copied[f"{ALTERED}/manifest.json"])
+    copied[f"{ALTERED}/manifest.json"] = json.dumps({**manifest, "labels": manifest["labels"][::-1]}).encode()
+    for key, content in copied.items():
+        store.write(key, content)
+    digest = pets.run(life.second)["manifestSha256"]
+
+    pets.patch(serving={"version": ALTERED, "manifestSha256": digest})
+    (*_, given_up) = pets.wait_for(
+        lambda now: [each for each in now.get("failedRollouts", ()) if each["version"] == ALTERED], f"{ALTERED} is given up"
+    )
+    pets.wait_until_served(life.first)
+    for key in copied:
+        store.delete(key)
+
+    assert f"expected {digest}" in given_up["message"]
+    assert f"spec.serving.version {ALTERED} was given up" in pets.condition("Degraded")["message"]
     assert pets.condition("Ready")["status"] == "True"
     assert asking.failures() == []
 
