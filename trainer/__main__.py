@@ -112,10 +112,11 @@ def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file:
         from trainer.rescoring import rescore
 
         store = open_store(output_dir)
-        result = rescore(model_path, config.dataset, scratch=Path(scratch))
+        rescored = rescore(model_path, config.dataset, scratch=Path(scratch))
+        result = rescored.result
         store.write("scores.json", f"{json.dumps(result, indent=1)}\n".encode())
         same = result["scores"]["baseline"]["dataset_sha256"] == result["dataset"]["sha256"]
-        print_scores(result["scores"], baseline=same)
+        print_scores(result["scores"], baseline=same, interval=rescored.micro_f1_interval)
     click.echo(f"{store.uri}scores.json")
 
 

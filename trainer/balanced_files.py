@@ -16,11 +16,12 @@ from trainer.config import Config
 from trainer.examples import Examples
 from trainer.fetching import fetch
 from trainer.imbalance import Imbalance, measure
-from trainer.labels import Labelled, read_labels
+from trainer.labels import Labelled
+from trainer.reading import read_rows
 from trainer.rejections import DatasetRejected
 from trainer.shown import shown_names
 from trainer.sources import as_mark, label_is_required
-from trainer.tables import Table, read_table
+from trainer.tables import Table
 from trainer.tabular_files import copy_rows, refuse_same, target_at
 
 log = logging.getLogger(__name__)
@@ -48,23 +49,15 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
     log.info("reading %s", dataset.uri)
     files = fetch(dataset.uri, scratch=scratch, setting="IN")
     refuse_same(dataset.uri, files, out)
-    text = dataset.text_columns if with_texts else ()
-    table = read_table(files, text=text, labels=dataset.label_columns, scratch=scratch, options=dataset.written())
-    labelled = read_labels(
-        table.labels,
-        listed=table.listed,
-        marked=table.marked,
-        separator=dataset.label_separator,
-        aliases=dataset.aliases,
-        where=table.places.where,
-    )
+    read = read_rows(files, dataset, scratch=scratch, with_texts=with_texts, copied=True)
+    table, labelled = read.table, read.labelled
     if dataset.label_required is False:
         labelled = as_mark(labelled, dataset)
     if not labelled.names:
         raise DatasetRejected(f"IN {dataset.uri!r}: no row has a label; found columns: {shown_names(table.columns)}")
     times = _times(table, labelled, config)
     log.info("writing %s", out.uri)
-    copy_rows(table.places.scans, times, out, scratch=scratch)
+    copy_rows(table.places.scans, times, out, scratch=scratch, require_unchanged=read.require_unchanged)
     before, after = measure(labelled.targets), measure(labelled.targets[np.repeat(np.arange(len(times)), times)])
     return BalancedFile(out.uri, before, after, table.notes + labelled.notes)
 

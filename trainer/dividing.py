@@ -44,11 +44,15 @@ def divide(examples: Examples, config: Config, *, given: Examples | None) -> Div
     return Divided(parts, _seen(examples, parts, hashes, given), served, (*notes, *parts.notes))
 
 
-def few_texts(test: Examples) -> str:
-    """A sentence if the test part is so small that its scores are mostly chance; "" if not."""
+def few_texts(test: Examples, name: str = "the test part") -> str:
+    """Return a sentence if the texts that are scored are so few that their scores are mostly chance; "" if not.
+
+    name: what the texts are, for the sentence.
+    """
     if len(test) >= FEW_TEXTS:
         return ""
-    return f"the test part has {counted(len(test), 'text')}: its scores are mostly chance; add texts, or give a test set"
+    remedy = "add texts, or give a test set" if name == "the test part" else "add texts"
+    return f"{name} has {counted(len(test), 'text')}: its scores are mostly chance; {remedy}"
 
 
 def _seen(examples: Examples, parts: Parts, hashes: Hashes, given: Examples | None) -> SeenTexts:

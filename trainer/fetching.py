@@ -66,16 +66,25 @@ def content_hash(files: Iterable[SourceFile]) -> str:
 
 
 @contextmanager
-def unchanged(files: Iterable[SourceFile]) -> Iterator[None]:
-    """Around the reading of files more than once: raises StorageUnavailable if one was written to meanwhile.
+def unchanged(files: Iterable[SourceFile]) -> Iterator[Callable[[], None]]:
+    """Around the reading of files: raises StorageUnavailable if one was written to meanwhile, whatever else failed by then.
 
-    Otherwise the hash of a dataset could be that of other bytes than its rows come from.
+    Otherwise the hash of a dataset could be that of other bytes than its rows come from, and half a line would be blamed on
+    the dataset. Yields the check, for who reads the files once more later.
     """
     before = {file: _state(file.path) for file in files}
-    yield
-    for file, state in before.items():
-        if _state(file.path) != state:
-            raise StorageUnavailable(f"{file.name} was written to while it was read")
+
+    def require_unchanged() -> None:
+        for file, state in before.items():
+            if _state(file.path) != state:
+                raise StorageUnavailable(f"{file.name} was written to while it was read")
+
+    try:
+        yield require_unchanged
+    except Exception:
+        require_unchanged()
+        raise
+    require_unchanged()
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

@@ -217,8 +217,6 @@ def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
     for folder in ("dataset", "test"):
         (scratch / folder).mkdir()
     loaded = read_examples(config.dataset, scratch=scratch / "dataset", seed=config.training.seed)
-    for line in loaded.reading.lines():
-        log.info("%s", line)
     examples, facts, notes, test = loaded.examples, loaded.facts, loaded.notes, None
     if config.dataset.test_uri:
         given = read_test_examples(config.dataset, like=examples, scratch=scratch / "test")

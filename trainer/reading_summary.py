@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import DatasetConfig
 from trainer.labels import Labelled, SampleCell
 from trainer.shown import MOST_NAMES, shown, shown_names
 from trainer.tables import Table, counted
@@ -31,18 +30,22 @@ class ReadingSummary:
 NOTHING_READ = ReadingSummary(())
 
 
-def summarize(table: Table, labelled: Labelled, config: DatasetConfig) -> ReadingSummary:
-    """Return how the dataset was read, with two cells as examples and the first row of what was set aside."""
-    others = len(table.columns) - len({*config.text_columns, *config.label_columns} & set(table.columns))
-    labels = shown_names(config.label_columns)
+def summarize(
+    table: Table, labelled: Labelled, *, text: tuple[str, ...], labels: tuple[str, ...], copied: bool = False
+) -> ReadingSummary:
+    """Return how the dataset was read, with two cells as examples and the first row of what lacks a text or a label.
+
+    text, labels: the columns; no text: none was asked for. copied: whether rows without a label are copied, not set aside.
+    """
+    others = len(table.columns) - len({*text, *labels} & set(table.columns))
     return ReadingSummary(
         (
             ("format", _written(table)),
             ("rows", f"{len(table.sizes):,} in {counted(len(table.places.scans), 'file')}"),
-            ("text", f"{_named(config.text_columns)} {shown_names(config.text_columns)}"),
-            ("labels", f"{_named(config.label_columns)} {labels}, {labelled.written}{_samples(table, labelled)}"),
+            *([("text", f"{_named(text)} {shown_names(text)}")] if text else []),
+            ("labels", f"{_named(labels)} {shown_names(labels)}, {labelled.written}{_samples(table, labelled)}"),
             ("other columns", f"{others:,}, not used" if others else "none"),
-            ("set aside", _set_aside(table, labelled)),
+            ("copied as they are" if copied else "set aside", _set_aside(table, labelled, with_texts=bool(text))),
         )
     )
 
@@ -69,9 +72,9 @@ def _sample(table: Table, sample: SampleCell) -> str:
     return f"{cell}{table.places.within(sample.row)}, read as {shown_names(sample.labels, most=MOST_NAMES // 4)}"
 
 
-def _set_aside(table: Table, labelled: Labelled) -> str:
+def _set_aside(table: Table, labelled: Labelled, *, with_texts: bool) -> str:
     """The rows without a text or a label, and in which place the first of them is."""
-    textless, unlabelled = table.sizes == 0, ~labelled.given
+    textless, unlabelled = (table.sizes == 0) & with_texts, ~labelled.given
     told = [
         _rows(table, rows, what)
         for rows, what in (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,27 @@ from model.artifact import fetch, read_manifest
 from model.classifier import Classifier
 from model.manifest import Architecture, Manifest, Scores
 from trainer.config import DatasetConfig
+from trainer.diagnosis import compare, intervals
+from trainer.dividing import few_texts
 from trainer.evaluation import answer, evaluate, milliseconds_per_text
 from trainer.sources import read_aligned
 
+log = logging.getLogger(__name__)
 
-def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any]:
-    """What `scores.json` holds: the version's scores on the dataset, laid out as in its manifest.
+
+@dataclass(frozen=True)
+class Rescored:
+    """The scores of a version on a dataset, laid out as in its manifest: what `scores.json` holds.
+
+    micro_f1_interval: half of its 95 % interval on the dataset.
+    """
+
+    result: dict[str, Any]
+    micro_f1_interval: float
+
+
+def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> Rescored:
+    """Score the version on the dataset, and say on the log how the dataset was read and what to know of it.
 
     The baseline of a linear version is the version itself. That of another was not published: its scores are those
     of the manifest, and `baseline.dataset_sha256` says that they were measured on the version's own test part.
@@ -31,9 +48,16 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any
         label_required=manifest.label_required,
         scratch=scratch / "dataset",
     )
+    few = few_texts(loaded.examples, "the dataset")
+    for note in loaded.notes:
+        log.info("%s", note)
+    if few:
+        log.warning("%s", few)
     classifier = Classifier.assemble(folder, manifest)
-    scores = evaluate(classifier, loaded.examples, answer(classifier, loaded.examples, "scoring"))
-    return {
+    answers = answer(classifier, loaded.examples, "scoring")
+    scores = evaluate(classifier, loaded.examples, answers)
+    decisions = compare(loaded.examples.targets, classifier.decision.assigned(answers.probabilities))
+    result = {
         "classifier": manifest.classifier,
         "version": manifest.version,
         "task": manifest.task,
@@ -41,13 +65,14 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> dict[str, Any
         "label_required": manifest.label_required,
         "thresholds": manifest.thresholds,
         "dataset": loaded.facts.model_dump(mode="json"),
-        "notes": loaded.notes,
+        "notes": (*loaded.notes, few) if few else loaded.notes,
         "scores": {
             "test": scores.model_dump(),
             "baseline": _baseline(manifest, scores, loaded.facts.sha256),
             "milliseconds_per_text": milliseconds_per_text(classifier, loaded.examples),
         },
     }
+    return Rescored(result, intervals(decisions, seed=manifest.training.seed)[0])
 
 
 def _baseline(manifest: Manifest, scores: Scores, dataset_sha256: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Reads the steps; what each does stands in trainer.fetching (addresses), trainer.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,14 +16,15 @@ from model.manifest import Dataset, Task
 from trainer.arxiv import with_preset
 from trainer.config import DatasetConfig
 from trainer.examples import Examples
-from trainer.fetching import content_hash, fetch, unchanged
+from trainer.fetching import fetch
 from trainer.label_cells import ONES, ZEROS
 from trainer.label_names import doubtful_names
-from trainer.labels import Labelled, read_labels
-from trainer.reading_summary import ReadingSummary, summarize
+from trainer.labels import Labelled
+from trainer.reading import LabelledRows, read_rows
+from trainer.reading_summary import ReadingSummary
 from trainer.rejections import DatasetRejected
 from trainer.shown import escaped, escaped_names, shortened_list, shown, shown_names
-from trainer.tables import Table, counted, read_table
+from trainer.tables import Table, counted
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
 
@@ -50,7 +50,8 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     Usable is what has a text and a label that enough rows carry. Raises DatasetRejected if that leaves nothing to learn,
     ConfigRejected and StorageError as `fetching.fetch` does.
     """
-    table, labelled, facts = _read(config, config.uri, scratch=scratch, known=frozenset(), setting="dataset.uri")
+    read, facts = _read(config, config.uri, scratch=scratch, known=frozenset(), setting="dataset.uri")
+    table, labelled = read.table, read.labelled
     if config.label_required is False:
         labelled = as_mark(labelled, config)
     required = label_is_required(labelled, config)
@@ -70,7 +71,7 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
         raise DatasetRejected(
             f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts_found + labelled.notes)}"
         )
-    return Loaded(examples, facts, notes + more, summarize(table, labelled, config))
+    return Loaded(examples, facts, notes + more, read.reading)
 
 
 def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) -> Loaded:
@@ -107,7 +108,8 @@ def read_aligned(
     A label that is not among `labels` is named in the notes; its rows stay, with the labels that are. Raises
     DatasetRejected if no row has one that is, or if a row has several and the task allows one.
     """
-    table, labelled, facts = _read(config, uri, scratch=scratch, known=frozenset(labels), setting=setting)
+    read, facts = _read(config, uri, scratch=scratch, known=frozenset(labels), setting=setting)
+    table, labelled = read.table, read.labelled
     if not label_required and not set(labelled.names) & set(labels):
         labelled = as_mark(labelled, config)
     set_aside = label_required or config.label_required is True
@@ -129,30 +131,14 @@ def read_aligned(
         bare = int(((known.getnnz(axis=1) == 0) & (targets.getnnz(axis=1) > 0)).sum())
         notes += (_left_out(strange, bare=bare, label_required=label_required),)
     examples = Examples(table.file, rows, labels, known, task, label_required)
-    return Loaded(examples, facts, notes, summarize(table, labelled, config))
+    return Loaded(examples, facts, notes, read.reading)
 
 
-def _read(
-    config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[str], setting: str
-) -> tuple[Table, Labelled, Dataset]:
+def _read(config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[str], setting: str) -> tuple[LabelledRows, Dataset]:
     config = with_preset(config, uri)
     files = fetch(uri, scratch=scratch, setting=setting)
-    with unchanged(files), ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
-        hashed = beside.submit(content_hash, files)
-        table = read_table(
-            files, text=config.text_columns, labels=config.label_columns, scratch=scratch, options=config.written()
-        )
-        sha256 = hashed.result()
-    labelled = read_labels(
-        table.labels,
-        listed=table.listed,
-        marked=table.marked,
-        separator=config.label_separator,
-        aliases=config.aliases,
-        known=known,
-        where=table.places.where,
-    )
-    return table, labelled, Dataset(uri=uri, sha256=sha256, rows=len(table.sizes), columns=table.columns)
+    rows = read_rows(files, config, scratch=scratch, known=known, of="test set" if setting == "dataset.test_uri" else "")
+    return rows, Dataset(uri=uri, sha256=rows.sha256, rows=len(rows.table.sizes), columns=rows.table.columns)
 
 
 def label_is_required(labelled: Labelled, config: DatasetConfig) -> bool:

@@ -84,7 +84,7 @@ def read_table(
             folder / "texts.parquet", compression="uncompressed", row_group_size=WINDOW_ROWS, statistics=False
         )
     except (*NOT_COMPRESSED, pl.exceptions.PolarsError, ValueError, OSError) as error:
-        raise _translated(error, files, kind, scans, options) from error
+        raise _translated(error, files, kind, scans, options, wanted) from error
     if len({listed for _, listed in plans}) > 1:
         raise DatasetRejected(f"label column {shown(labels[0])} holds lists in some files and single values in others")
     places = RowPlaces(tuple(scans), _rows_of_files(folder / "texts.parquet", len(files)))
@@ -177,6 +177,9 @@ def _labels(name: str, schema: pl.Schema, column: str) -> tuple[pl.Expr, bool]:
 
 
 def _labels_of(name: str, column: str, values: pl.Expr, kind: pl.DataType) -> tuple[pl.Expr, bool]:
+    if kind.is_nested() and "Binary" in str(kind):  # strings, as Spark and Impala store them; polars writes no JSON of them
+        kind = _of_strings(kind)
+        values = values.cast(kind)
     if isinstance(kind, pl.Struct):  # as JSON Lines has it
         return pl.when(values.is_not_null()).then(values.struct.json_encode()), False
     if not isinstance(kind, pl.List | pl.Array):
@@ -192,6 +195,16 @@ def _labels_of(name: str, column: str, values: pl.Expr, kind: pl.DataType) -> tu
     joined = lists.list.eval(apart).list.join(UNIT, ignore_nulls=True)
     # Only an empty list is "": one that holds nothing but null or "" is missing.
     return pl.when((lists.list.len() == 0) | (joined != "")).then(joined), True
+
+
+def _of_strings(kind: pl.DataType) -> pl.DataType:
+    """The type with strings where it has bytes."""
+    if isinstance(kind, pl.Struct):
+        return pl.Struct({each.name: _of_strings(pl.Schema({"": each.dtype})[""]) for each in kind.fields})
+    if isinstance(kind, pl.List | pl.Array):
+        inner = _of_strings(pl.Schema({"": kind.inner})[""])
+        return pl.List(inner) if isinstance(kind, pl.List) else pl.Array(inner, kind.shape[0])
+    return pl.String() if kind == pl.Binary else kind
 
 
 def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
@@ -257,10 +270,15 @@ def _as_written(name: str, frame: pl.LazyFrame, columns: tuple[str, ...]) -> pl.
 
 
 def _translated(
-    error: Exception, files: Sequence[SourceFile], kind: Format, scans: Sequence[Scan], options: DelimitedOptions
+    error: Exception,
+    files: Sequence[SourceFile],
+    kind: Format,
+    scans: Sequence[Scan],
+    options: DelimitedOptions,
+    wanted: tuple[str, ...],
 ) -> Exception:
     faults = (f"{each.file.name} {fault}" for each in scans if each.delimited and (fault := each.delimited.fault()))
-    fault = next(faults, None) or explain(files, kind, encoding=options.encoding)
+    fault = next(faults, None) or explain(files, kind, encoding=options.encoding, columns=wanted)
     if fault:
         return DatasetRejected(fault)
     message = f"cannot read {_named([file.name for file in files])}: {first_line(error)}"

@@ -9,7 +9,7 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
@@ -70,11 +70,19 @@ def refuse_same(source: str, files: Sequence[SourceFile], target: Target) -> Non
         raise ConfigRejected(f"OUT is {target.uri!r}, which is read as IN: expected another file")
 
 
-def copy_rows(scans: Sequence[Scan], times: NDArray[np.int64], target: Target, *, scratch: Path) -> None:
+def copy_rows(
+    scans: Sequence[Scan],
+    times: NDArray[np.int64],
+    target: Target,
+    *,
+    scratch: Path,
+    require_unchanged: Callable[[], None] = lambda: None,
+) -> None:
     """Each row as often as `times` says [rows of all files], in order; the target is complete or as it was.
 
     The files are of one format. Columns that only some of them have are
-    null for the others. A text format that cannot hold lists gets them as JSON. Raises DatasetRejected if the files have
+    null for the others. A text format that cannot hold lists gets them as JSON. require_unchanged: raises an error of its own
+    if the files have changed since `times` was made; asked before the target appears. Raises DatasetRejected if the files have
     other rows than `times` has entries, or columns that cannot be brought together or written; StorageError.
     """
     kind = scans[0].kind if scans else None
@@ -85,7 +93,12 @@ def copy_rows(scans: Sequence[Scan], times: NDArray[np.int64], target: Target, *
             else:
                 _sink(_frames(scans, times, target), target, part)
         except (*NOT_COMPRESSED, pl.exceptions.PolarsError) as error:
+            require_unchanged()
             raise DatasetRejected(f"cannot write {target.uri}: {first_line(error)}") from error
+        except DatasetRejected:
+            require_unchanged()
+            raise
+        require_unchanged()
 
 
 def _copy_lines(scans: Sequence[Scan], times: NDArray[np.int64], target: Target, part: Path) -> None:

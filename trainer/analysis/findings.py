@@ -91,8 +91,6 @@ def analyse(config: Config, *, scratch: Path) -> Findings:
     log.info("reading %s", config.dataset.uri)
     # Training would leave rare labels out without a word on what they are like: here they are to be seen.
     loaded = read_examples(config.dataset.model_copy(update={"minimum_examples": 1}), scratch=scratch, seed=config.training.seed)
-    for line in loaded.reading.lines():
-        log.info("%s", line)
     examples = loaded.examples
     log.info("%d texts, %d labels; measuring lengths and looking for duplicates", len(examples), len(examples.labels))
     near = near_duplicates.groups(examples, config.split.near_duplicates)

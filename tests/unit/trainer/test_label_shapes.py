@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -207,10 +207,45 @@ def test_strings_stored_as_bytes_are_text(tmp_path: Path) -> None:
     assert labels_of(loaded) == [{"x"}, {"y"}]
 
 
-def test_lists_of_strings_stored_as_bytes_are_labels(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": ["a b", "c d"], "labels": [[b"x"], [b"x", b"y"]]}), tmp_path / "rows.parquet")
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(pa.array([[b"x"], [b"x", b"y"]]), id="lists"),
+        pytest.param(pa.array([[b"x", b""], [b"x", b"y"]], pa.list_(pa.binary(), 2)), id="lists-of-one-length"),
+        pytest.param(pa.array([[(b"x", 1), (b"y", 0)], [(b"x", 1), (b"y", 1)]], pa.map_(pa.binary(), pa.int64())), id="maps"),
+        pytest.param(pa.array([{"x": b"1", "y": b"0"}, {"x": b"1", "y": b"1"}]), id="dictionaries"),
+    ],
+)
+def test_several_labels_stored_as_bytes_are_labels(labels: pa.Array, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a b", "c d"], "labels": labels}), tmp_path / "rows.parquet")
 
     assert labels_read(tmp_path / "rows.parquet") == [{"x"}, {"x", "y"}]
+
+
+BYTES = [
+    pytest.param("text", pa.binary(), bytes, id="a-text"),
+    pytest.param("labels", pa.binary(), bytes, id="a-label"),
+    pytest.param("labels", pa.large_binary(), bytes, id="a-large-label"),
+    pytest.param("labels", pa.dictionary(pa.int32(), pa.binary()), bytes, id="a-dictionary-encoded-label"),
+    pytest.param("labels", pa.list_(pa.binary()), lambda name: [b"x", name], id="a-list"),
+    pytest.param("labels", pa.map_(pa.binary(), pa.int64()), lambda name: [(b"x", 0), (name, 1)], id="a-map"),
+]
+
+
+@pytest.mark.parametrize(("column", "kind", "cell"), BYTES)
+def test_bytes_that_are_not_utf_8_are_refused_and_their_row_is_named(
+    column: str, kind: pa.DataType, cell: Callable[[bytes], object], tmp_path: Path
+) -> None:
+    names = [b"alpha", b"beta"] * 20
+    names[32] = "a café".encode("cp1252")
+    columns = {"text": [f"text {at}" for at in range(40)], "labels": ["x", "y"] * 20}
+    table = pa.table(columns | {column: pa.array([cell(name) for name in names], kind)})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=9)
+
+    with pytest.raises(
+        DatasetRejected, match=rf"rows\.parquet row 33 holds bytes in column '{column}' that are not UTF-8, .*caf"
+    ):
+        labels_read(tmp_path / "rows.parquet")
 
 
 @pytest.mark.parametrize("odd", ['"', '""', "\\0", "a\\", 'a", "b', "two\nlines", "é"])

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import click
+import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from model.storage import StorageUnavailable
 from tests.reading import read
+from trainer.balancing_commands import mltl, oversample, undersample
+from trainer.config import DatasetConfig
 from trainer.fetching import SourceFile, fetch, unchanged
+from trainer.formats import Format, scan
+from trainer.sources import read_examples, read_test_examples
+from trainer.tabular_files import copy_rows, target_at
 
 COLUMNS = {"text_columns": ("text",), "label_columns": ("labels",), "minimum_examples": 1, "label_separator": "auto"}
 
@@ -81,8 +92,9 @@ def test_a_cell_that_is_shown_is_short_and_holds_no_control_characters(tmp_path:
         assert len(text) < 400, heading
 
 
-def test_a_dataset_that_grows_while_it_is_read_is_refused_for_now(tmp_path: Path) -> None:
-    path = tmp_path / "d.jsonl"
+@contextmanager
+def growing(path: Path, written: str) -> Iterator[None]:
+    """A file that somebody writes to all the time."""
     row = json.dumps({"text": "t " * 500, "labels": "x"}) + "\n"
     path.write_text(row * 2_000)
     stop = threading.Event()
@@ -90,17 +102,88 @@ def test_a_dataset_that_grows_while_it_is_read_is_refused_for_now(tmp_path: Path
     def grow() -> None:
         with path.open("a") as file:
             while not stop.wait(0.001):
-                file.write(row)
+                file.write(written or row)
                 file.flush()
 
     writer = threading.Thread(target=grow)
     writer.start()
     try:
-        with pytest.raises(StorageUnavailable, match="was written to while it was read"):
-            read(path, **COLUMNS)
+        yield
     finally:
         stop.set()
         writer.join()
+
+
+PARTS = pytest.mark.parametrize("written", ["", '{"text": "half a li'], ids=["whole-rows", "parts-of-rows"])
+
+
+@PARTS
+def test_a_dataset_that_grows_while_it_is_read_is_refused_for_now(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+
+    with growing(path, written), pytest.raises(StorageUnavailable, match="was written to while it was read"):
+        read(path, **COLUMNS)
+
+
+@PARTS
+@pytest.mark.parametrize("command", [undersample, oversample, mltl], ids=lambda command: command.name)
+def test_a_dataset_that_grows_is_not_balanced(command: click.Command, written: str, tmp_path: Path) -> None:
+    path, out = tmp_path / "d.jsonl", tmp_path / "out.jsonl"
+    out.write_text("as it was")
+    columns = ["--label-column", "labels", *(["--text-columns", "text"] if command is mltl else [])]
+
+    with growing(path, written):
+        result = CliRunner().invoke(command, [str(path), str(out), *columns])
+
+    assert "was written to while it was read; trying again may help" in result.stderr
+    assert result.exit_code == 75
+    assert out.read_text() == "as it was"
+
+
+def test_a_file_that_changes_between_reading_and_copying_is_not_copied(tmp_path: Path) -> None:
+    path, out = tmp_path / "d.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"labels": "x"}\n' * 3)
+    with unchanged([SourceFile("d.jsonl", path)]) as require_unchanged:
+        rows = [scan(SourceFile("d.jsonl", path), Format.JSON_LINES, ("labels",), scratch=tmp_path)]
+    for content in ('{"labels": "y"}\n' * 3, '{"labels": "x"}\n' * 4):
+        path.write_text(content)
+
+        with pytest.raises(StorageUnavailable, match="was written to"):
+            copy_rows(rows, np.ones(3, np.int64), target_at(str(out), setting="OUT"), scratch=tmp_path,
+                      require_unchanged=require_unchanged)  # fmt: skip
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("command", [undersample, oversample, mltl], ids=lambda command: command.name)
+def test_balancing_says_how_the_rows_were_read(command: click.Command, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "d.csv"
+    path.write_text("text;labels\n" + "one two;x\nthree four;y\n;\n" * 4)
+    columns = ["--label-column", "labels", *(["--text-columns", "text"] if command is mltl else [])]
+
+    result = CliRunner().invoke(command, [str(path), str(tmp_path / "out.csv"), *columns])
+
+    assert result.exit_code == 0, result.output
+    said = dict(line.removeprefix("read: ").split(": ", 1) for line in caplog.messages if line.startswith("read: "))
+    assert said["format"] == "CSV, separated by a semicolon, no double quotes, UTF-8"
+    assert said["labels"].startswith("column 'labels', one label a cell, such as 'x' in line 2, read as 'x'")
+    missing = "4 rows without either" if command is mltl else "4 rows without a label"
+    assert said["copied as they are"] == f"{missing}, the first in line 4"
+    assert ("text" in said) == (command is mltl)
+
+
+def test_a_test_set_is_described_beside_the_dataset(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "train.csv").write_text("text,labels\n" + "one,x\ntwo,y\n" * 3)
+    (tmp_path / "test.csv").write_text("text;labels\none;x\n")
+    config = DatasetConfig(
+        uri=str(tmp_path / "train.csv"), test_uri=str(tmp_path / "test.csv"), text_columns=("text",), label_columns=("labels",)
+    )
+
+    read_test_examples(config, like=read_examples(config, scratch=tmp_path, seed=0).examples, scratch=tmp_path)
+
+    assert "read: format: CSV, separated by a comma, no double quotes, UTF-8" in caplog.messages
+    assert "test set: read: format: CSV, separated by a semicolon, no double quotes, UTF-8" in caplog.messages
 
 
 def test_a_file_that_is_replaced_by_one_of_its_size_counts_as_written_to(tmp_path: Path) -> None:
