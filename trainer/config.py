@@ -73,7 +73,7 @@ class DatasetConfig(Settings):
         default="auto",
         description="whether every text has a label; false: a row of zeros in all label columns, or an empty list, is an example of a text that has none, and such a text is answered with none; true: such a row is set aside; auto: false if labels are several and there are such rows",
     )
-    aliases: dict[str, str] = Field(default={}, description="labels to rename, old name to new, so that both count as one")
+    aliases: dict[str, str] = Field(default={}, description="labels to rename, old name to new; an empty new name drops it")
     sample_count: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="train on a random sample of this many rows; none: all"
     )

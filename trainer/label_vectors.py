@@ -16,6 +16,7 @@ from trainer.tables import UNIT
 MARK = r"^(?:[01](?:\.0*)?|true|false)$"
 SCORE = r"^(?:0?\.\d+|\d(?:\.\d+)?e-\d+)$"
 JOINED = r"^\s*[01](?:\.0*)?(?:\s*[,;|\s]\s*[01](?:\.0*)?)+\s*$"
+BITS = r"^[01]{2,}$"
 BETWEEN = r"\s*[,;|\s]\s*"
 
 
@@ -38,6 +39,30 @@ def refuse_vectors(pairs: pl.DataFrame, distinct: pl.Series, rows: NDArray[np.in
     raise DatasetRejected(
         f"labels are given as vectors of 0 and 1, such as {shown(_as_written(distinct[found]))} ({where(found)}), which do not "
         "say what the labels are called: give one column of 0 and 1 for each label, named after it, or lists of the labels' names"
+    )
+
+
+def refuse_bits(distinct: pl.Series, known: frozenset[str], where: Callable[[int], str]) -> None:
+    """Raise DatasetRejected if all strings are bits of one length without a separator, such as "0100".
+
+    known: labels that are expected, which may be called like this. Numbers such as 10 and 11 are no bits: none begins with 0.
+    """
+    filled = distinct.str.strip_chars()
+    filled = filled.filter(filled != "")
+    if (
+        not len(filled)
+        or not known.isdisjoint(filled)
+        or not filled.str.contains(BITS).all()
+        or filled.str.len_chars().n_unique() > 1
+    ):
+        return
+    if len(filled) < 2 or not filled.str.starts_with("0").any() or not filled.str.contains("1", literal=True).any():
+        return
+    found = int(distinct.str.contains("01|10").arg_max() or 0)
+    raise DatasetRejected(
+        f"each label cell is a row of the digits 0 and 1, such as {shown(distinct[found])} ({where(found)}): if each digit says "
+        "whether a label applies, give one column of 0 and 1 for each label, named after it; if the whole is a label's name, set "
+        "dataset.label_separator to '' (nothing)"
     )
 
 

@@ -15,7 +15,8 @@ from scipy.sparse import csr_matrix
 
 from trainer.label_lists import Cells, read_cells
 from trainer.label_separators import find_separator
-from trainer.label_vectors import refuse_vectors
+from trainer.label_tags import read_tags
+from trainer.label_vectors import refuse_bits, refuse_vectors
 from trainer.tables import UNIT
 
 SAMPLES = 2
@@ -70,8 +71,9 @@ def read_labels(
 
     listed: the strings hold lists, joined by `tables.UNIT`, of which only an empty one is ""; otherwise `separator` says
     what joins labels, or "auto". marked: the lists come of several columns of 0 and 1. known: labels that are expected; a
-    separator is then found by them. where: names a row for people. Raises DatasetRejected for lists of 0 and 1, for
-    dictionaries of anything else, and if many cells cannot be read; a few of those have no labels, and a note.
+    separator is then found by them. where: names a row for people. Raises DatasetRejected for lists of 0 and 1, for cells of
+    bits such as "0100" unless `separator` is given, for dictionaries of anything else, and if many cells cannot be read; a few of
+    those have no labels, and a note.
     """
     distinct = strings.drop_nulls().unique().sort()
     codes = strings.cast(pl.Enum(distinct)).to_physical().cast(pl.Int64).fill_null(len(distinct)).to_numpy()
@@ -82,7 +84,7 @@ def read_labels(
 
     cells = _listed_cells(distinct, marked=marked) if listed else read_cells(distinct, rows, where_string)
     if cells is None:
-        cells = _joined_cells(distinct, separator, known)
+        cells = _joined_cells(distinct, separator, known, where_string)
     if not marked:
         refuse_vectors(cells.pairs, distinct, rows, where_string)
     unused = frozenset(aliases).difference(cells.pairs["label"].unique())
@@ -107,9 +109,12 @@ def _listed_cells(distinct: pl.Series, *, marked: bool) -> Cells:
     return Cells(_pairs(distinct, UNIT), (distinct == "").to_numpy(), written, listed=True)
 
 
-def _joined_cells(distinct: pl.Series, separator: str, known: frozenset[str]) -> Cells:
+def _joined_cells(distinct: pl.Series, separator: str, known: frozenset[str], where: Callable[[int], str]) -> Cells:
     notes: tuple[str, ...] = ()
     if separator == "auto":
+        refuse_bits(distinct, known, where)
+        if tags := read_tags(distinct, known):
+            return tags
         separator, notes = find_separator(distinct, known)
     written = f"joined by {separator!r}" if separator else "one label a cell"
     return Cells(_pairs(distinct, separator), np.zeros(len(distinct), np.bool_), written, listed=False, notes=notes)

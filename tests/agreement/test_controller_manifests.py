@@ -237,7 +237,7 @@ datasets = specs(
     labelColumn=text.map(lambda each: f"l{each}"),
     labelSeparator=st.sampled_from(["", ";", " ", "|", ", "]),
     labelRequired=st.booleans(),
-    aliases=st.dictionaries(column, text.map(lambda each: f"l{each}"), max_size=3),
+    aliases=st.dictionaries(column, text.map(lambda each: f"l{each}") | st.just(""), max_size=3),
     sampleCount=st.integers(1, 10**9),
     minimumExamples=st.integers(1, 10**9),
 )
@@ -317,6 +317,7 @@ def test_several_columns_of_labels_reach_it_too(columns: list[str]) -> None:
         pytest.param("$(HOME)", id="what-looks-like-a-variable"),
         pytest.param("\N{LATIN SMALL LETTER E WITH ACUTE}", id="an-accent"),
         pytest.param("line\nbreak", id="a-line-break"),
+        pytest.param("", id="nothing-which-drops-the-label"),
     ],
 )
 def test_a_name_reaches_it_as_it_was_written(label: str) -> None:

@@ -56,8 +56,11 @@ class DatasetSpec(Spec):
         "of a text without a label, and such a text is answered with none. True: such rows are set aside. Without it, false if "
         "the dataset has such rows.",
     )
-    aliases: dict[str, Column] = Field(
-        default={}, max_length=1024, description="Labels to rename, old name to new, so that both count as one."
+    aliases: dict[str, Annotated[str, Field(max_length=256)]] = Field(
+        default={},
+        max_length=1024,
+        description="Labels to rename, old name to new, so that both count as one. An empty new name drops the label, as if it "
+        "were not given.",
     )
     sample_count: Annotated[int, Field(ge=1, le=2**53)] | None = Field(
         default=None, description="Train on a random sample of this many rows. Without it, on all."

@@ -34,7 +34,7 @@ def warned(folder: Path, caplog: pytest.LogCaptureFixture, rows: int, **dataset:
     return log, [note for note in data.facts.notes if "mostly chance" in note]
 
 
-@pytest.mark.parametrize(("rows", "tested"), [(10, "1 text"), (40, "4 texts"), (190, "19 texts")])
+@pytest.mark.parametrize(("rows", "tested"), [(10, "2 texts"), (40, "4 texts"), (190, "19 texts")])
 def test_a_test_part_of_few_texts_is_warned_of_on_the_log_and_in_the_manifest(
     rows: int, tested: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

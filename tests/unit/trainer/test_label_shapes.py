@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.reading import labels_of, read
+from trainer.labels import read_labels
 from trainer.sources import DatasetRejected
 
 FORMATS = ["csv", "tsv", "jsonl", "parquet"]
@@ -85,6 +86,52 @@ def test_vectors_of_0_and_1_are_refused_and_the_row_is_named(vectors: list[objec
     for separator in ("auto", ",", " "):
         with pytest.raises(DatasetRejected, match=r"vectors of 0 and 1, such as .*rows\.\w+ (row|line) \d+.*column of 0 and 1"):
             labels_read(path, label_separator=separator)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("cells", [["0100", "1000", "0011"], ["01", "10"], ["000", "010", ""]], ids=["four", "two", "zeros"])
+def test_rows_of_bits_are_refused_unless_they_are_said_to_be_names(cells: list[str], ending: str, tmp_path: Path) -> None:
+    path = write(tmp_path, cells * 3, ending)
+
+    with pytest.raises(
+        DatasetRejected, match=r"digits 0 and 1, such as '0[01]+' \(.*rows\.\w+ (row|line) \d+\).*label_separator to ''"
+    ):
+        labels_read(path, label_separator="auto")
+    assert labels_read(path, label_separator="") == [{cell} for cell in cells * 3 if cell]
+
+
+@pytest.mark.parametrize(
+    "cells", [["10", "11"], ["0", "1"], ["01", "02", "10"], ["00", "111"], ["00000"] * 2], ids=["10", "0", "02", "lengths", "one"]
+)
+def test_other_codes_are_names(cells: list[str], tmp_path: Path) -> None:
+    names = [*cells, "zz"] if len(set(cells)) == 1 else cells
+
+    assert labels_read(write(tmp_path, names * 3, "csv"), label_separator="auto") == [{cell} for cell in names * 3]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_tags_in_angle_brackets_are_several_labels(ending: str, tmp_path: Path) -> None:
+    path = write(tmp_path, ["<python><c#>", "<c#>", "<asp.net-mvc> <python>", ""] * 3, ending)
+
+    loaded = read(path, text_columns=("text",), label_columns=("labels",), label_separator="auto")
+    assert labels_of(loaded) == [{"python", "c#"}, {"c#"}, {"asp.net-mvc", "python"}] * 3
+    assert "tags in angle brackets, such as '<python><c#>' in " in dict(loaded.reading.facts)["labels"]
+    assert labels_read(path, label_separator="")[0] == {"<python><c#>"}
+
+
+def test_names_with_angle_brackets_beside_others_are_names(tmp_path: Path) -> None:
+    names = ["<other>", "<none>", "sports"]
+    assert labels_read(write(tmp_path, names * 3, "csv"), label_separator="auto") == [{name} for name in names * 3]
+    assert labels_read(write(tmp_path, names[:2] * 3, "csv"), label_separator="auto") == [{name} for name in names[:2] * 3]
+
+
+def test_the_labels_of_a_version_say_what_codes_and_tags_are() -> None:
+    def names(cells: list[str], *known: str) -> tuple[str, ...]:
+        return read_labels(pl.Series(cells), listed=False, separator="auto", aliases={}, known=frozenset(known)).names
+
+    assert names(["01", "10"], "01", "10") == ("01", "10")
+    assert names(["<c>", "<d>"], "c", "e") == ("c", "d")
+    assert names(["<c>", "<d><e>"], "<c>", "<d><e>") == ("<c>", "<d><e>")
 
 
 @pytest.mark.parametrize("ending", FORMATS)

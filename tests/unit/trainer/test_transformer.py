@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,14 @@ import torch
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Encoder, Graph
+from model.classifier import Classifier, Decision, Encoder, Graph
 from model.manifest import Architecture, Precision, Task
 from tests.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures import transformer
 from trainer.architectures.exported import Exported
 from trainer.architectures.validation import micro_f1_of
 from trainer.attempt import Attempt
+from trainer.evaluation import answer
 from trainer.examples import Examples
 
 
@@ -49,6 +51,26 @@ def served(exported: Exported) -> tuple[Graph, Encoder]:
 def test_what_is_exported_has_learned_the_labels(fitted: tuple[Exported, Examples]) -> None:
     exported, validation = fitted
     assert micro_f1_of(*served(exported), validation) > 0.9
+
+
+def test_texts_without_a_label_are_learned_and_given_none(tmp_path: Path) -> None:
+    train, validation = (
+        replace(pet_examples(tmp_path, count=count, task=Task.MULTI_LABEL, seed=seed), label_required=False)
+        for count, seed in ((480, 0), (96, 1))
+    )
+    exported = transformer.fit(
+        train, validation, training(write_tiny_bert(tmp_path / "bert"), num_epochs=8), folder=tmp_path / "f", attempt=Attempt()
+    )
+    graph, encoder = served(exported)
+    decision = Decision(Task.MULTI_LABEL, train.labels, np.full(3, 0.5, np.float32), label_required=False)
+
+    answers = answer(Classifier(encoder, graph, decision), validation, "scoring")
+
+    given, without = decision.assigned(answers.probabilities).any(axis=1), validation.without_label()
+    assert without.sum() >= 10
+    assert given[without].mean() < 0.1
+    assert given[~without].mean() > 0.9
+    assert micro_f1_of(graph, encoder, validation) > 0.9
 
 
 def test_the_export_says_how_it_was_made(fitted: tuple[Exported, Examples]) -> None:
