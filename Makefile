@@ -34,12 +34,12 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## train on docstrings, serve, ask: a minute
 	@$(BIN)/labelwright demo
 
-check: $(READY) ## linters, types, layers, unit and agreement tests: no network, no cluster
+check: $(READY) ## linters, types, layers, unit and contract tests: no network, no cluster
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy labelwright model trainer k8s benchmarks
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/agreement
+	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract
 
 test: check ## check, and the system tests on this machine: train, publish, serve, ask
 	$(BIN)/pytest --quiet tests/system
@@ -51,7 +51,7 @@ images: ## build the images with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTR
 	docker build $(BASE) --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
 
 crds: $(READY) ## write the CRDs, of the chart and of k8s/manifests, from the types in k8s/controller/resources
-	$(BIN)/python -m k8s.controller.crds
+	$(BIN)/python -m k8s.controller.api.crds
 
 test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, the images of MinIO and Prometheus and ours are there
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }

@@ -29,10 +29,10 @@ from linear import Answering, Parts, encoder_of, read, scores
 
 from model.artifact import GRAPH
 from model.classifier import Decision, Floats, Graph, to_probabilities
-from trainer.balancing import balance
+from trainer.balance.imbalance import measure as imbalance
+from trainer.balance.strategies import balance
 from trainer.config import BalanceConfig, Config
-from trainer.imbalance import measure as imbalance
-from trainer.thresholds import choose_thresholds
+from trainer.evaluation.thresholds import choose_thresholds
 
 SOURCE = Path(__file__).parents[2] / "shared/data/arxiv/train.parquet"
 ROWS = 1_000_000
@@ -108,7 +108,7 @@ def outcome(parts: Parts, config: BalanceConfig, seed: int, folder: Path) -> Out
 
 def fit(parts: Parts, config: Config, folder: Path) -> Answering:
     """The linear architecture, asked as the server asks it: through the files that it wrote."""
-    from trainer.architectures import linear
+    from trainer.architectures.linear import fit as linear
 
     exported = linear.fit(parts.train, parts.validation, config, folder=folder / "linear")
     tokenizer, graph = encoder_of(exported.folder, exported.max_length), Graph(exported.folder / GRAPH)
@@ -147,7 +147,7 @@ def time_files(*, peer: bool) -> None:
 
 def undersample(file: Path, folder: Path, *, sampling: str) -> Iterator[str]:
     """Our side; yields the name of each step that is done."""
-    from trainer.balanced_files import balance_file
+    from trainer.balance.files import balance_file
 
     yield "import"
     config = Config.model_validate({"dataset": {"uri": str(file)}, "balance": {"sampling": sampling}})

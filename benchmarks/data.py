@@ -75,11 +75,11 @@ def run_in_turns(file: Path, repeat: int) -> dict[str, list[Laps]]:
 
 def read_split_undersample(file: Path, folder: Path, *, near_duplicates: float) -> Iterator[str]:
     """Our side; yields the name of each step that is done."""
-    from trainer.balancing import balance
+    from trainer.balance.strategies import balance
     from trainer.config import BalanceConfig, DatasetConfig, SplitConfig
-    from trainer.near_duplicates import groups
-    from trainer.sources import read_examples
-    from trainer.splitting import split
+    from trainer.data.reading import read_examples
+    from trainer.split.near_duplicates import groups
+    from trainer.split.split import split
 
     yield "import"
     config = SplitConfig(near_duplicates=near_duplicates)
@@ -100,7 +100,7 @@ def write(examples: object, file: Path) -> None:
     import polars as pl
     from polars.io.plugins import register_io_source
 
-    from trainer.examples import WINDOW_ROWS, Examples
+    from trainer.data.examples import WINDOW_ROWS, Examples
 
     assert isinstance(examples, Examples)
     names, targets = pl.Series(examples.labels), examples.targets

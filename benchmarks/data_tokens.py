@@ -15,9 +15,9 @@ from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from model.manifest import Task
-from trainer.architectures import base_models
-from trainer.architectures.token_cache import TokenCache
-from trainer.examples import WINDOW_ROWS, Examples
+from trainer.architectures.transformer import base_model
+from trainer.architectures.transformer.cache import TokenCache
+from trainer.data.examples import WINDOW_ROWS, Examples
 
 MAX_LENGTH = 128
 BARE_BATCH = 2_000
@@ -27,7 +27,7 @@ def compare(source: Path, texts: int, *, rounds: int) -> None:
     """Texts a second of both, in turns, and of the second run, which finds everything in the cache."""
     with tempfile.TemporaryDirectory() as folder:
         examples = write_texts(source, texts, Path(folder) / "texts.parquet")
-        tokenizer = Tokenizer.from_file(f"{base_models.locate(base_models.PACKAGED, scratch=Path(folder))}/tokenizer.json")
+        tokenizer = Tokenizer.from_file(f"{base_model.locate(base_model.PACKAGED, scratch=Path(folder))}/tokenizer.json")
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_LENGTH)
         in_memory = examples.texts()

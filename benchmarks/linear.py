@@ -31,10 +31,10 @@ from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Decision, Encoder, Floats, Graph, to_probabilities
 from model.manifest import Task
 from trainer.config import Config, DatasetConfig
-from trainer.examples import Examples
-from trainer.scores import f1_score, micro_f1
-from trainer.sources import read_aligned, read_examples
-from trainer.thresholds import choose_thresholds
+from trainer.data.examples import Examples
+from trainer.data.reading import read_aligned, read_examples
+from trainer.evaluation.scores import f1_score, micro_f1
+from trainer.evaluation.thresholds import choose_thresholds
 
 COLUMNS = {
     "arxiv": (("title", "abstract"), "categories"),
@@ -110,7 +110,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 def fit_linear(parts: Parts, scratch: Path) -> Answering:
     """Ours, asked as the server asks it: through the files that it wrote."""
-    from trainer.architectures import linear
+    from trainer.architectures.linear import fit as linear
 
     exported = linear.fit(parts.train, parts.validation, Config(), folder=scratch / "linear")
     tokenizer = encoder_of(exported.folder, exported.max_length)

@@ -109,9 +109,10 @@ def _config(rows: Path, folder: Path, version: str, **training: Any) -> Config:
 
 def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
     """Both precisions as published versions, and the peers' folders. The linear model is there to compare with."""
-    from trainer.architectures import linear, transformer
-    from trainer.architectures.exported import Exported
-    from trainer.architectures.quantization import quantize
+    from trainer.architectures.base import Exported
+    from trainer.architectures.linear import fit as linear
+    from trainer.architectures.transformer import fit as transformer
+    from trainer.architectures.transformer.quantization import quantize
 
     settings = {"architecture": "transformer", "base_model": "minilm", "max_length": MAX_LENGTH, "num_epochs": 1}
     config = _config(rows, to.folder, to.fp32.name, sample_count=FITTED_TEXTS, batch_size=8, learning_rate=5e-4, **settings)
@@ -133,8 +134,8 @@ def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
 
 
 def _publish(config: Config, data: pipeline.Data, baseline: pipeline.Tried, exported: Any, version: Path) -> None:
-    from trainer.cost import Cost
-    from trainer.evaluation import answer
+    from trainer.evaluation.evaluate import answer
+    from trainer.run.cost import Cost
 
     if (version / "manifest.json").exists():  # of a run that was interrupted before it came to the peers
         shutil.rmtree(version)
@@ -150,7 +151,7 @@ def _write_for_peers(encoder: Any, labels: tuple[str, ...], to: Classifiers) -> 
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from trainer.architectures.base_models import PACKAGED, locate
+    from trainer.architectures.transformer.base_model import PACKAGED, locate
 
     head = {each.name: each for each in onnx.load(to.fp32 / GRAPH).graph.initializer if each.name.startswith("head.")}
     config = BertConfig.from_dict(encoder.config.to_dict())

@@ -26,9 +26,9 @@ import polars as pl
 from model.gate import GateScores, suspicions
 from trainer.attempt import Attempt
 from trainer.config import Config
-from trainer.gate import ServedScores
+from trainer.evaluation.gate import ServedScores
+from trainer.evaluation.served import score_served
 from trainer.pipeline import prepare, run
-from trainer.served import score_served
 
 DATA = Path(__file__).parents[2] / "shared/data"
 POOL = {"products": 9_883, "arxiv": 20_000, "docstrings": 20_000}  # rows that samples are drawn from, at most
@@ -148,7 +148,7 @@ def main() -> None:
 def read(name: str, data: Path) -> pl.DataFrame:
     """Return the columns text and label, the latter a list where texts have several."""
     if name == "docstrings":
-        from trainer.docstrings import write_dataset
+        from trainer.data.docstrings import write_dataset
 
         with tempfile.TemporaryDirectory() as folder:
             write_dataset(Path(folder) / "docstrings.parquet")

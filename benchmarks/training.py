@@ -27,16 +27,17 @@ from scipy.sparse import csr_matrix
 from transformers import PrinterCallback, TrainerCallback
 
 from model.manifest import Task
-from trainer.architectures import devices, fine_tuning, transformer
-from trainer.architectures.batch_order import SimilarLengths
-from trainer.architectures.losses import Loss, loss_function
-from trainer.architectures.pooled import PooledClassifier
-from trainer.architectures.token_cache import TokenCache
-from trainer.architectures.token_ids import TokenIds
-from trainer.architectures.training_callbacks import StoreCheckpoints, TellProgress
+from trainer.architectures.transformer import devices, fine_tuning
+from trainer.architectures.transformer import fit as transformer
+from trainer.architectures.transformer.cache import TokenCache
+from trainer.architectures.transformer.callbacks import StoreCheckpoints, TellProgress
+from trainer.architectures.transformer.dataset import TokenIds
+from trainer.architectures.transformer.losses import Loss, loss_function
+from trainer.architectures.transformer.network import PooledClassifier
+from trainer.architectures.transformer.sampler import SimilarLengths
 from trainer.attempt import Attempt
 from trainer.config import Config
-from trainer.examples import Examples
+from trainer.data.examples import Examples
 
 WARM_UP = 5  # steps
 

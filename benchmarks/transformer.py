@@ -23,11 +23,12 @@ from tokenizers import Tokenizer
 from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Encoder, Graph
 from model.manifest import Task
-from trainer.architectures import linear, transformer
-from trainer.architectures.quantization import QUANTIZED, quantize
+from trainer.architectures.linear import fit as linear
+from trainer.architectures.transformer import fit as transformer
+from trainer.architectures.transformer.quantization import QUANTIZED, quantize
 from trainer.attempt import Attempt
 from trainer.config import Config
-from trainer.examples import Examples
+from trainer.data.examples import Examples
 
 TIMED_TEXTS = 200
 

@@ -18,10 +18,10 @@ from urllib.request import Request, urlopen
 
 import click
 
-from trainer import logs
 from trainer.__main__ import print_scores
-from trainer.command_line import failures
+from trainer.commands.options import failures
 from trainer.config import load
+from trainer.run import logs
 
 NAME = "docstrings"
 TEXTS = (
@@ -45,7 +45,7 @@ def demo(folder: Path, port: int) -> None:
     folder = folder.absolute()
     dataset = folder / "docstrings.parquet"
     say("1/3  Reading docstrings of installed libraries, each labelled with its library and area")
-    from trainer.docstrings import write_dataset
+    from trainer.data.docstrings import write_dataset
 
     say(f"     {write_dataset(dataset):,} texts in {shown(dataset)}")
     say("2/3  Training")

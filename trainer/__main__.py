@@ -12,15 +12,15 @@ from typing import Any
 import click
 
 from model.storage import open_store
-from trainer import logs
-from trainer.analysis.command import analyze
-from trainer.balancing_commands import mltl, oversample, undersample
-from trainer.checking_command import fingerprint
-from trainer.command_line import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
+from trainer.commands.analyze import analyze
+from trainer.commands.balance import mltl, oversample, undersample
+from trainer.commands.fingerprint import fingerprint
+from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
+from trainer.commands.prune import prune
+from trainer.commands.result_file import ResultFile
 from trainer.config import PREFIX, Config, add_to_environment, environment
-from trainer.processes import Processes, read_processes, run_all
-from trainer.pruning_command import prune
-from trainer.result_file import ResultFile
+from trainer.run import logs
+from trainer.run.processes import Processes, read_processes, run_all
 
 
 @click.command(cls=CodedCommand, short_help="Train a classifier and publish it as a version.")
@@ -91,7 +91,7 @@ def _train(config: Config, processes: Processes, result: ResultFile) -> None:
 
 
 def _gpus() -> int:
-    from trainer.architectures.devices import count_gpus  # torch takes seconds to import
+    from trainer.architectures.transformer.devices import count_gpus  # torch takes seconds to import
 
     return count_gpus()
 
@@ -109,7 +109,7 @@ def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file:
     with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         config = configure(file, overrides, options)
         logs.configure(config.progress.log_format)
-        from trainer.rescoring import rescore
+        from trainer.evaluation.rescore import rescore
 
         store = open_store(output_dir)
         rescored = rescore(model_path, config.dataset, scratch=Path(scratch))
@@ -123,7 +123,7 @@ def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file:
 @click.command(short_help="Print every setting, to be edited and given to train --config.")
 def settings() -> None:
     """Print every setting of train with its default and what it does, as a YAML file for --config."""
-    from trainer.settings import as_yaml
+    from trainer.commands.settings import as_yaml
 
     click.echo(as_yaml(), nl=False)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from trainer.checkpoints import Checkpoints
-from trainer.interruption import Interruption
-from trainer.processes import Processes
-from trainer.tracking import Tracker, Untracked
-from trainer.training_metrics import TrainingMetrics
+from trainer.run.checkpoints import Checkpoints
+from trainer.run.interruption import Interruption
+from trainer.run.processes import Processes
+from trainer.tracking.tracker import Tracker, Untracked
+from trainer.tracking.training_metrics import TrainingMetrics
 
 
 def _unseen() -> TrainingMetrics:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from model.gate import ScoreName
 from model.manifest import Name, Sha256
-from trainer.dialects import DelimitedOptions
-from trainer.encodings import is_text_encoding
-from trainer.shown import MOST_CHARACTERS, escaped, shown
+from trainer.data.delimited.dialect import DelimitedOptions
+from trainer.data.encodings import is_text_encoding
+from trainer.messages import MOST_CHARACTERS, escaped, shown
 
 ARXIV = "kaggle://Cornell-University/arxiv"  # the snapshot that `train` reads when no dataset is named
 # Of variables that are settings. Two underscores: Kubernetes itself makes LABELWRIGHT_… for Services of such names.

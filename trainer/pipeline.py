@@ -29,26 +29,26 @@ from model.classifier import Classifier, Decision, Encoder, Graph
 from model.gate import GateScores
 from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
 from model.storage import ObjectExists, StorageRejected, open_store
-from trainer.architectures import linear
-from trainer.architectures.exported import Exported
+from trainer.architectures.base import Exported
+from trainer.architectures.linear import fit as linear
 from trainer.attempt import Attempt
-from trainer.balancing import Balanced, balance
-from trainer.checkpoints import Checkpoints
+from trainer.balance.strategies import Balanced, balance
 from trainer.config import Config, ConfigRejected
-from trainer.cost import Cost
-from trainer.dividing import Divided, divide, few_texts
-from trainer.evaluation import Answers, answer, evaluate, milliseconds_per_text, reference
-from trainer.examples import Examples
-from trainer.gate import ServedScores, comparison, judge, shortcomings
-from trainer.reading_summary import NOTHING_READ, ReadingSummary
-from trainer.report import Part, write_report
-from trainer.runs import begin, find_published, open_run, settings_sha256, version_store
-from trainer.seen_texts import SeenTexts
-from trainer.served import UNREADABLE, Seen, Used, score_served, served_then
-from trainer.sources import read_examples, read_test_examples
-from trainer.thresholds import choose_thresholds
-from trainer.tracking import tracked
-from trainer.training_metrics import Phase
+from trainer.data.examples import Examples
+from trainer.data.reading import read_examples, read_test_examples
+from trainer.data.summary import NOTHING_READ, ReadingSummary
+from trainer.evaluation.evaluate import Answers, answer, evaluate, milliseconds_per_text, reference
+from trainer.evaluation.gate import ServedScores, comparison, judge, shortcomings
+from trainer.evaluation.served import UNREADABLE, Seen, Used, score_served, served_then
+from trainer.evaluation.thresholds import choose_thresholds
+from trainer.report.page import Part, write_report
+from trainer.run.checkpoints import Checkpoints
+from trainer.run.cost import Cost
+from trainer.run.identity import begin, find_published, open_run, settings_sha256, version_store
+from trainer.split.divide import Divided, divide, few_texts
+from trainer.split.provenance import SeenTexts
+from trainer.tracking.tracker import tracked
+from trainer.tracking.training_metrics import Phase
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def check(config: Config, scratch: Path) -> None:
     except StorageRejected as error:
         raise ConfigRejected(f"output_dir is {config.output_dir!r}: {error}") from error
     if transformer_is_wanted(config):
-        from trainer.architectures import transformer  # torch takes seconds to import
+        from trainer.architectures.transformer import fit as transformer
 
         transformer.require_base_model(config, scratch=scratch)
 
@@ -147,7 +147,7 @@ def assist(config: Config, attempt: Attempt, *, scratch: Path) -> None:
     data = prepare(config, attempt, scratch)
     attempt = replace(attempt, checkpoints=Checkpoints(open_run(config, config.version or "").store))
     with the_others(config, attempt):
-        from trainer.architectures import transformer  # torch takes seconds to import
+        from trainer.architectures.transformer import fit as transformer
 
         transformer.assist(data.train, data.validation, config, folder=scratch / "transformer", attempt=attempt)
 
@@ -158,7 +158,7 @@ def the_others(config: Config, attempt: Attempt) -> AbstractContextManager[None]
         raise ConfigRejected(f"version is not set: the {attempt.processes.count} processes have to agree on one")
     if attempt.processes.count == 1 or not transformer_is_wanted(config):
         return nullcontext()
-    from trainer.architectures.together import until_published  # torch takes seconds to import
+    from trainer.architectures.transformer.distributed import until_published  # torch takes seconds to import
 
     return until_published()
 
@@ -260,7 +260,7 @@ def fit(config: Config, data: Data, attempt: Attempt, scratch: Path) -> Iterator
     """
     attempt.metrics.phase(Phase.FITTING)
     if transformer_is_wanted(config):
-        from trainer.architectures import transformer  # torch takes seconds to import
+        from trainer.architectures.transformer import fit as transformer
 
         yield transformer.fit(data.train, data.validation, config, folder=scratch / "transformer", attempt=attempt)
     yield linear.fit(data.train, data.validation, config, folder=scratch / "linear")

@@ -11,14 +11,14 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from k8s.controller import logs
+from k8s.controller.api.v1alpha1 import ResourcesSpec
 from k8s.controller.builders.training_job import Images
-from k8s.controller.cluster import ClusterError, from_environment
-from k8s.controller.leader import Candidate, Lease, lead
-from k8s.controller.policy import Policy
-from k8s.controller.prometheus import GATEWAY, Prometheus
-from k8s.controller.resources import ResourcesSpec
-from k8s.controller.running import Controller
+from k8s.controller.clients.kubernetes import ClusterError, from_environment
+from k8s.controller.clients.prometheus import GATEWAY, Prometheus
+from k8s.controller.decisions.tenancy import Policy
+from k8s.controller.manager import Controller
+from k8s.controller.runtime import logs
+from k8s.controller.runtime.leader import Candidate, Lease, lead
 from model.printable import PrintableErrors
 
 LEASE = "labelwright-controller"

@@ -9,10 +9,10 @@ from typing import Any
 
 import kopf
 
-from k8s.controller import names
-from k8s.controller.applied import Applied
-from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.queue import Key, WorkQueue
+from k8s.controller.objects import names
+from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.reconcile.apply_cache import Applied
+from k8s.controller.runtime.queue import Key, WorkQueue
 
 Saw = Callable[[Document], None]  # is told of every state, before anything is done because of it
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")

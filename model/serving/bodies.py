@@ -1,6 +1,6 @@
 """REST bodies to questions, answers to REST bodies.
 
-JSON is read once and written once, to the byte as the SDK's own v2 route would answer (`tests/agreement/test_bodies.py`)
+JSON is read once and written once, to the byte as the SDK's own v2 route would answer (`tests/contract/test_bodies.py`)
 at a fraction of its cost: that validates every element twice. Binary tensors go through the SDK's types. What a client
 got wrong is InvalidInput with a sentence, where the SDK answers 422 or 500.
 

@@ -15,11 +15,11 @@ import yaml
 
 from model.artifact import GRAPH, publish, read_manifest
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import MANIFESTS as CONTROLLED
-from tests.cluster.controlled import Controller
-from tests.cluster.namespace import Namespace
-from tests.cluster.served import PATIENCE, Served, documents
-from tests.versions import make_version
+from tests.support.cluster.controlled import MANIFESTS as CONTROLLED
+from tests.support.cluster.controlled import Controller
+from tests.support.cluster.namespace import Namespace
+from tests.support.cluster.served import PATIENCE, Served, documents
+from tests.support.versions import make_version
 
 HERE = Path(__file__).parent
 KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.namespace import Document, Namespace, wait_until
-from tests.cluster.served import PATIENCE, Served
+from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.served import PATIENCE, Served
 
 pytestmark = pytest.mark.cluster
 

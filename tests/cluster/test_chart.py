@@ -18,8 +18,8 @@ import yaml
 
 from k8s.controller.__main__ import main as controller
 from k8s.controller.builders.training_job import Images
-from k8s.controller.kinds import CRD, KINDS, LEASE, SERVICE_ACCOUNT
-from tests.cluster.namespace import Document, Namespace
+from k8s.controller.objects.kinds import CRD, KINDS, LEASE, SERVICE_ACCOUNT
+from tests.support.cluster.namespace import Document, Namespace
 
 CHART = Path(__file__).parents[2] / "charts" / "labelwright"
 VALUES: Document = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -15,7 +15,7 @@ import yaml
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 
-from k8s.controller.cluster import (
+from k8s.controller.clients.kubernetes import (
     CRD,
     JOB,
     KINDS,
@@ -26,8 +26,8 @@ from k8s.controller.cluster import (
     Unavailable,
     from_environment,
 )
-from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster_contract import ClusterContract, Eventually, OurKindsContract, job, service_account
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.kubernetes.cluster_contract import ClusterContract, Eventually, OurKindsContract, job, service_account
 
 CRDS = Path(__file__).parents[2] / "k8s" / "manifests" / "controller" / "00-crds.yaml"
 
@@ -137,7 +137,7 @@ def test_a_server_that_nobody_answers_at_is_unavailable_within_the_time_limit() 
 
 
 def test_long_lists_are_read_to_their_end(cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("k8s.controller.cluster.PAGE", 2)
+    monkeypatch.setattr("k8s.controller.clients.kubernetes.PAGE", 2)
     for number in range(5):
         cluster.create(service_account(namespace, f"n{number}", labels={"of": "five"}))
     found = cluster.list(SERVICE_ACCOUNT, namespace, labels={"of": "five"})

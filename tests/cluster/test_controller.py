@@ -12,7 +12,7 @@ import pytest
 
 from model.artifact import publish, read_manifest
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import (
+from tests.support.cluster.controlled import (
     CLASSIFIER,
     PATIENCE,
     RUN,
@@ -25,9 +25,9 @@ from tests.cluster.controlled import (
     put_texts,
     spec,
 )
-from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster.served import Served
-from tests.versions import make_version
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.served import Served
+from tests.support.versions import make_version
 
 pytestmark = pytest.mark.cluster
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import CLASSIFIER, PATIENCE, RUN, Classifier, Controller, put_texts, spec
-from tests.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.controlled import CLASSIFIER, PATIENCE, RUN, Classifier, Controller, put_texts, spec
+from tests.support.cluster.namespace import Document, Namespace, wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from k8s.controller.objects import format_time, parse_time
-from k8s.controller.prometheus import LEAST_TEXTS
+from k8s.controller.clients.prometheus import LEAST_TEXTS
+from k8s.controller.objects.documents import format_time, parse_time
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import CLASSIFIER, PATIENCE, SECRET, Classifier, Controller, put_texts, spec
-from tests.cluster.namespace import Document, Namespace, wait_until
-from tests.cluster.training import Job, put_encoder
+from tests.support.cluster.controlled import CLASSIFIER, PATIENCE, SECRET, Classifier, Controller, put_texts, spec
+from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.training import Job, put_encoder
 
 pytestmark = pytest.mark.cluster
 

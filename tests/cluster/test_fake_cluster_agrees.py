@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.cluster import (
+from k8s.controller.clients.kubernetes import (
     SERVICE,
     SERVICE_ACCOUNT,
     Cluster,
@@ -20,9 +20,9 @@ from k8s.controller.cluster import (
     Refused,
     from_environment,
 )
-from tests.cluster.namespace import Namespace
-from tests.cluster_contract import created, owned_by, service, service_account
-from tests.fakes import FakeCluster
+from tests.support.cluster.namespace import Namespace
+from tests.support.fakes import FakeCluster
+from tests.support.kubernetes.cluster_contract import created, owned_by, service, service_account
 
 NAME = "one"
 LABELS = ("a", "b", "c")

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster.served import PATIENCE
-from tests.cluster.training import Job, published, put_encoder, put_pets
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.served import PATIENCE
+from tests.support.cluster.training import Job, published, put_encoder, put_pets
 
 HERE = Path(__file__).parent
 STOPPED_SECONDS = 60

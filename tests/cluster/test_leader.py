@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.namespace import Namespace, wait_until
 
 PROGRAM = Path(__file__).parent / "leading.py"
 ROOT = Path(__file__).parents[2]

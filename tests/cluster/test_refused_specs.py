@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
+from k8s.controller.api.crds import DEFINITIONS
+from k8s.controller.api.v1alpha1 import GROUP, VERSION, SpecRejected, read_text_classifier, read_training_run
+from k8s.controller.builders.maintenance_jobs import prune
 from k8s.controller.builders.serving import inference_service
-from k8s.controller.builders.small_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.crds import DEFINITIONS
-from k8s.controller.resources import GROUP, VERSION, SpecRejected, read_text_classifier, read_training_run
-from tests.cluster.namespace import Document, Namespace, wait_until
-from tests.specs import WRONG, fields, full, of_another_type, smallest, where, with_value
+from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.kubernetes.specs import WRONG, fields, full, of_another_type, smallest, where, with_value
 
 PLURALS = {each.kind: each.plural for each in DEFINITIONS}
 READERS = {"TextClassifier": read_text_classifier, "TrainingRun": read_training_run}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster.training import Job, published, put_encoder, put_pets
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.training import Job, published, put_encoder, put_pets
 
 SEVERAL = "training/01-several-nodes.yaml"
 # Without dropout a step does the same to the same texts, however they are shared.

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import API, CLASSIFIER, RUN, Classifier, Controller, put_texts, spec
-from tests.cluster.namespace import Namespace
+from tests.support.cluster.controlled import API, CLASSIFIER, RUN, Classifier, Controller, put_texts, spec
+from tests.support.cluster.namespace import Namespace
 
 pytestmark = pytest.mark.cluster
 

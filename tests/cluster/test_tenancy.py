@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.controlled import RUN, Classifier, Controller
-from tests.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.controlled import RUN, Classifier, Controller
+from tests.support.cluster.namespace import Document, Namespace, wait_until
 
 pytestmark = pytest.mark.cluster
 

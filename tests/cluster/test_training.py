@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.namespace import Namespace
-from tests.cluster.training import Job, published, put_pets
+from tests.support.cluster.namespace import Namespace
+from tests.support.cluster.training import Job, published, put_pets
 
 Start = Callable[..., Job]
 

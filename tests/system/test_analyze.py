@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.commands import labelwright
+from tests.support.commands import labelwright
 
 COLUMNS = ("--text-columns", "text", "--label-column", "label")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from trainer import docstrings
+from trainer.data import docstrings
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 from model.manifest import Manifest
-from tests.commands import labelwright
-from tests.servers import serving
-from trainer import docstrings
+from tests.support.commands import labelwright
+from tests.support.servers import serving
+from trainer.data import docstrings
 
 LIBRARIES = ("networkx", "polars", "pydantic")
 TEXTS = ["Shortest path between two nodes of a weighted graph.", "Validate a field of the model with the given schema.", ""]

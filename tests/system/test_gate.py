@@ -16,10 +16,10 @@ from model.artifact import file_entry, verify
 from model.gate import GateScores
 from model.manifest import Manifest, Task
 from model.run_result import RunResult
-from tests.commands import labelwright
-from trainer import near_duplicates
-from trainer.examples import Examples
-from trainer.seen_texts import SeenTexts
+from tests.support.commands import labelwright
+from trainer.data.examples import Examples
+from trainer.split import near_duplicates
+from trainer.split.provenance import SeenTexts
 
 WORDS = {
     "dogs": "bark fetch puppy leash kennel howl", "cats": "purr whiskers kitten scratch mouse nap",

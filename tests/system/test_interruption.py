@@ -10,8 +10,8 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.attempts import Attempt, make_dataset
-from tests.encoders import write_tiny_bert
+from tests.support.attempts import Attempt, make_dataset
+from tests.support.encoders import write_tiny_bert
 
 
 @pytest.fixture(scope="module")

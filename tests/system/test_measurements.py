@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from k8s.controller.probe import HttpProbe
-from k8s.controller.prometheus import LEAST_TEXTS, MeasurementsUnavailable, Prometheus
-from tests.answers import Answers, answering
-from tests.servers import PATIENCE, RunningServer, serving
-from tests.versions import make_version
+from k8s.controller.clients.probe import HttpProbe
+from k8s.controller.clients.prometheus import LEAST_TEXTS, MeasurementsUnavailable, Prometheus
+from tests.support.answers import Answers, answering
+from tests.support.servers import PATIENCE, RunningServer, serving
+from tests.support.versions import make_version
 
 ODD = 'we"ird\\'  # as the name of a classifier
 MANY = 10 * LEAST_TEXTS

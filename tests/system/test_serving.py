@@ -25,8 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, publish, read_manifest, to_json
 from model.manifest import Task
 from model.storage import open_store
-from tests.servers import PATIENCE, RunningServer, serving
-from tests.versions import LABELS, make_manifest, make_version, write_tokenizer
+from tests.support.servers import PATIENCE, RunningServer, serving
+from tests.support.versions import LABELS, make_manifest, make_version, write_tokenizer
 
 INFER = "/v2/models/papers/infer"
 MANY_TEXTS = ["--max-texts=10000", "--queue-texts=20000", "--max-request-characters=8000000"]  # lets the long request in

@@ -20,8 +20,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from model.serving.health import WATCHERS
-from tests.servers import RunningServer, serving
-from tests.versions import make_version
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import make_version
 
 CLIENTS = Path(__file__).parent / "clients"
 INFER = "/v2/models/papers/infer"

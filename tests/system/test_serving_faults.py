@@ -30,9 +30,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from onnx import TensorProto, helper, numpy_helper
 
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, to_json
-from tests.raw_http import HOST, Answer, ask, check_refusal, port_of, read_answer, request
-from tests.servers import RunningServer, serving
-from tests.versions import make_manifest, make_version
+from tests.support.raw_http import HOST, Answer, ask, check_refusal, port_of, read_answer, request
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import make_manifest, make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
 PATIENCE = 60.0  # seconds that a test waits for anything

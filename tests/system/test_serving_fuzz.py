@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.raw_http import CLASS_NAME, Answer, answers, check_refusal, exchange, port_of, request
-from tests.servers import RunningServer, serving
-from tests.versions import LABELS, make_version
+from tests.support.raw_http import CLASS_NAME, Answer, answers, check_refusal, exchange, port_of, request
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import LABELS, make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
 MAX_LENGTH = 16

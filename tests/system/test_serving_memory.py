@@ -20,9 +20,9 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.raw_http import HOST, port_of, request
-from tests.servers import RunningServer, serving
-from tests.versions import make_version
+from tests.support.raw_http import HOST, port_of, request
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
 PATIENCE = 120.0

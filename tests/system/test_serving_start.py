@@ -19,9 +19,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from model.serving.config import EVERY_ADDRESS
 from model.serving.server import _listening
-from tests.raw_http import exchange, port_of
-from tests.servers import PATIENCE, RunningServer, serving
-from tests.versions import make_version
+from tests.support.raw_http import exchange, port_of
+from tests.support.servers import PATIENCE, RunningServer, serving
+from tests.support.versions import make_version
 
 STARTS = {
     "predictor": ["-m", "model.serving"],

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attempts import Attempt, make_dataset
-from tests.encoders import write_tiny_bert
+from tests.support.attempts import Attempt, make_dataset
+from tests.support.encoders import write_tiny_bert
 
 # Without dropout a step does the same to the same texts, however they are shared.
 SAME = {"training__dropout": 0, "training__num_epochs": 4, "training__batch_size": 8}

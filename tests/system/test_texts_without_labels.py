@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from kserve import InferenceGRPCClient, InferInput, InferRequest
 
-from tests.commands import labelwright
-from tests.servers import RunningServer, serving
+from tests.support.commands import labelwright
+from tests.support.servers import RunningServer, serving
 
 TOPICS = {
     "battery": "it died while charging slowly",

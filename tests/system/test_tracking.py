@@ -22,11 +22,11 @@ from mlflow.entities import Run
 
 from model.artifact import REPORT, parse_manifest
 from model.manifest import Dataset, Manifest
-from tests.versions import make_manifest
+from tests.support.versions import make_manifest
 from trainer.config import Config, ConfigRejected, GateConfig, TrackingConfig
-from trainer.gate import judge
-from trainer.interruption import Terminated
-from trainer.tracking import MlflowTracker, Status, Tracker, open_tracker, tracked
+from trainer.evaluation.gate import judge
+from trainer.run.interruption import Terminated
+from trainer.tracking.tracker import MlflowTracker, Status, Tracker, open_tracker, tracked
 
 PATIENCE = 180.0  # seconds; the server imports for long on a busy machine
 DATASET = Dataset(uri="s3://texts/papers/", sha256="5e" * 32, rows=1234, columns=("text", "labels"))

@@ -13,9 +13,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.attempts import Attempt, make_dataset
-from tests.commands import labelwright
-from tests.encoders import write_tiny_bert
+from tests.support.attempts import Attempt, make_dataset
+from tests.support.commands import labelwright
+from tests.support.encoders import write_tiny_bert
 
 CGROUPS = Path("/sys/fs/cgroup/memory")
 GIGABYTE = 10**9

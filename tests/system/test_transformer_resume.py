@@ -14,13 +14,13 @@ from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Encoder, Floats, Graph
 from model.manifest import Task
 from model.storage import FileStore, StorageUnavailable
-from tests.encoders import pet_examples, training, write_tiny_bert
-from trainer.architectures import transformer
-from trainer.architectures.exported import Exported
+from tests.support.encoders import pet_examples, training, write_tiny_bert
+from trainer.architectures.base import Exported
+from trainer.architectures.transformer import fit as transformer
 from trainer.attempt import Attempt
-from trainer.checkpoints import Checkpoints
 from trainer.config import Config
-from trainer.examples import Examples
+from trainer.data.examples import Examples
+from trainer.run.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 TEXTS, EPOCHS = 96, 4  # six steps an epoch, and a checkpoint after each
@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 from model.storage import FileStore
 from tests.system.test_transformer_resume import fit, store_of
-from trainer.checkpoints import Checkpoints
+from trainer.run.checkpoints import Checkpoints
 
 class Killed(Checkpoints):
     def save(self, folder, *, step, best_step):

@@ -1,6 +1,6 @@
 """Texts that stand in the data more than once, and those of them whose labels contradict each other. Ignorant of texts.
 
-Groups come from trainer.near_duplicates: a number for each example, from 0 without gaps.
+Groups come from trainer.split.near_duplicates: a number for each example, from 0 without gaps.
 """
 
 from __future__ import annotations

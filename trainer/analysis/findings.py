@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from model.manifest import Dataset
-from trainer import near_duplicates
 from trainer.analysis.co_occurrence import CoOccurrence, co_occurrence
 from trainer.analysis.disagreements import Disagreement, Disagreements, disagreements
 from trainer.analysis.duplicates import Conflict, Group, Repetition, conflicts, largest_groups, repetition
@@ -19,14 +18,15 @@ from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS, LEARNT_FROM, Scope, h
 from trainer.analysis.strategies import Outcome, outcomes
 from trainer.analysis.words import Lengths, measure
 from trainer.config import Config
-from trainer.examples import Examples
-from trainer.reading_summary import ReadingSummary
-from trainer.sources import read_examples
+from trainer.data.examples import Examples
+from trainer.data.reading import read_examples
+from trainer.data.summary import ReadingSummary
+from trainer.split import near_duplicates
 
 log = logging.getLogger(__name__)
 
 GROUPS_SHOWN = 12
-FEWEST_WORDS = 3  # trainer.shingles compares runs of three; what has fewer says next to nothing to a model, too
+FEWEST_WORDS = 3  # trainer.split.minhash compares runs of three; what has fewer says next to nothing to a model, too
 FEWEST_GROUPS = 30  # of texts, below which held-out models know nothing
 
 

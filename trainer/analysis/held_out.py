@@ -15,14 +15,14 @@ from scipy.special import expit, softmax
 
 from model.manifest import Task
 from trainer.analysis.duplicates import label_sums
-from trainer.architectures import descent
-from trainer.architectures.calibration import Calibration, calibrate
-from trainer.architectures.descent import Linear
-from trainer.architectures.features import choose, renumber, tf_idf
-from trainer.architectures.vocabulary import encode, train_tokenizer
+from trainer.architectures.linear import svm
+from trainer.architectures.linear.calibration import Calibration, calibrate
+from trainer.architectures.linear.svm import Linear
 from trainer.config import Config
-from trainer.dealing import deal
-from trainer.examples import Examples
+from trainer.data.examples import Examples
+from trainer.features.tfidf import choose, renumber, tf_idf
+from trainer.features.vocabulary import encode, train_tokenizer
+from trainer.split.stratify import deal
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def held_out_probabilities(examples: Examples, groups: NDArray[np.int64], config
         others, held_out = _sample(np.flatnonzero(folds != fold), LEARNT_FROM, seed=seed), np.flatnonzero(folds == fold)
         log.info("fold %d of %d: learning from %d texts to judge %d others", fold + 1, FOLDS, len(others), len(held_out))
         passes = min(PASSES, config.linear.passes)
-        fitted = descent.fit(rows[others], examples.targets[others], penalty=config.linear.penalty, passes=passes, seed=seed)
+        fitted = svm.fit(rows[others], examples.targets[others], penalty=config.linear.penalty, passes=passes, seed=seed)
         seen = _sample(held_out, max(1, CALIBRATED_ON // len(examples.labels)), seed=seed)
         calibration = calibrate(fitted.margins(rows[seen]), examples.targets[seen], examples.task)
         for start in range(0, len(held_out), AT_ONCE):

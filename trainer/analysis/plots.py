@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from trainer.plots import (
+from trainer.report.plots import (
     ALL_BARS,
     HALF,
     INK,

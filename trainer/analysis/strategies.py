@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.balancing import balance
+from trainer.balance.imbalance import Imbalance, measure
+from trainer.balance.strategies import balance
 from trainer.config import BalanceConfig
-from trainer.examples import Examples
-from trainer.imbalance import Imbalance, measure
+from trainer.data.examples import Examples
 
 log = logging.getLogger(__name__)
 

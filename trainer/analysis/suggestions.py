@@ -20,12 +20,12 @@ from trainer.analysis.disagreements import Kind
 from trainer.analysis.duplicates import Conflict, Repetition
 from trainer.analysis.findings import FEWEST_WORDS, Findings
 from trainer.analysis.names import guessed_separator
+from trainer.balance.imbalance import Imbalance, measure
 from trainer.config import Config, SplitConfig
-from trainer.examples import Examples
-from trainer.imbalance import Imbalance, measure
-from trainer.label_names import same_names
-from trainer.shown import escaped_names, shown
-from trainer.tables import counted
+from trainer.data.examples import Examples
+from trainer.data.labels.names import same_names
+from trainer.data.tables import counted
+from trainer.messages import escaped_names, shown
 
 FEW_EXAMPLES = 10  # with a tenth of the data as the test part, one text there
 NEGLIGIBLE = 0.02  # of all labels given

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.examples import Examples
+from trainer.data.examples import Examples
 
 Counts = NDArray[np.int64]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from k8s.controller.kinds import Document
-from k8s.controller.resources import ResourcesSpec, StorageSpec, TolerationSpec
+from k8s.controller.api.v1alpha1 import ResourcesSpec, StorageSpec, TolerationSpec
+from k8s.controller.objects.kinds import Document
 
 USER = 65532
 RESULT = "/dev/termination-log"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from k8s.controller import names
+from k8s.controller.api.v1alpha1 import ServingSpec, StorageSpec, TextClassifierSpec
 from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, arguments, key_env, keys_from, place, requested
 from k8s.controller.builders.training_job import Images
-from k8s.controller.kinds import Document
-from k8s.controller.objects import owner
-from k8s.controller.resources import ServingSpec, StorageSpec, TextClassifierSpec
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import owner
+from k8s.controller.objects.kinds import Document
 
 PORT = 8080
 GRPC = 8081

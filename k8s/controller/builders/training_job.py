@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.controller import names
+from k8s.controller.api.v1alpha1 import GateSpec, ResourcesSpec, TrainingRunSpec, TrainingSpec, parse_duration
 from k8s.controller.builders import pods
-from k8s.controller.kinds import Document
-from k8s.controller.objects import owner
-from k8s.controller.resources import GateSpec, ResourcesSpec, TrainingRunSpec, TrainingSpec, parse_duration
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import owner
+from k8s.controller.objects.kinds import Document
 
 PORT = 29400  # where the Pods of one training meet
 METRICS = 8080

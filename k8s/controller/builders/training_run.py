@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from k8s.controller import names
-from k8s.controller.kinds import Document
-from k8s.controller.objects import owner
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import owner
+from k8s.controller.objects.kinds import Document
 
 # Of a classifier's spec, what a run is made of. What decides only how a result is judged or served is not in it.
 TAKEN = ("dataset", "training", "storage", "gate")

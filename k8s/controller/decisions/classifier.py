@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from k8s.controller import names
 from k8s.controller.builders.serving import inference_service, serving_runtime
 from k8s.controller.builders.training_job import Images
 from k8s.controller.builders.training_run import asked_for, comparable, training_run
@@ -14,11 +13,12 @@ from k8s.controller.decisions.dataset import Checked, check
 from k8s.controller.decisions.history import Kept, keep
 from k8s.controller.decisions.problems import problems
 from k8s.controller.decisions.rollout import LATE, RollOut, known_digest, roll_out
-from k8s.controller.decisions.seen import Run, Seen
+from k8s.controller.decisions.schedules import ScheduleRejected
 from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step
-from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import format_time
-from k8s.controller.schedules import ScheduleRejected
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import format_time
+from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.observed.classifier import Run, Seen
 
 WAITS = 15.0  # seconds until it is seen again whether the others have the new image
 MEASURE = 60.0  # seconds between two questions to Prometheus

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k8s.controller.decisions.rollout import RollOut
-from k8s.controller.decisions.seen import Run, Seen, answered_instead, is_unheard
-from k8s.controller.kinds import Document
-from k8s.controller.objects import conditioned
+from k8s.controller.objects.documents import conditioned
+from k8s.controller.objects.kinds import Document
+from k8s.controller.observed.classifier import Run, Seen, answered_instead, is_unheard
 
 YES, NO = True, False
 NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which nothing can be asked of KServe

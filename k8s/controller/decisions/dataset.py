@@ -5,14 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from k8s.controller.builders.small_jobs import dataset_check
+from k8s.controller.api.v1alpha1 import TextClassifierSpec, parse_duration
+from k8s.controller.builders.maintenance_jobs import dataset_check
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.seen import Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Step
-from k8s.controller.decisions.wording import of_small_jobs
-from k8s.controller.kinds import JOB, Document
-from k8s.controller.objects import PULLING, condition, ended, format_time, image_of, parse_time, results, trouble, unpulled
-from k8s.controller.resources import TextClassifierSpec, parse_duration
+from k8s.controller.objects.documents import (
+    PULLING,
+    condition,
+    ended,
+    format_time,
+    image_of,
+    parse_time,
+    results,
+    trouble,
+    unpulled,
+)
+from k8s.controller.objects.kinds import JOB, Document
+from k8s.controller.observed.classifier import Seen, SmallJob
+from k8s.controller.observed.wording import of_small_jobs
 
 
 @dataclass(frozen=True)

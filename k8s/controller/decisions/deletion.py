@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from k8s.controller import names
-from k8s.controller.builders.small_jobs import prune
+from k8s.controller.builders.maintenance_jobs import prune
 from k8s.controller.builders.training_job import Images
 from k8s.controller.decisions.history import begins_again, why_not
-from k8s.controller.decisions.seen import Seen
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
-from k8s.controller.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import condition, conditioned, ended, ended_at, parse_time
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import condition, conditioned, ended, ended_at, parse_time
+from k8s.controller.objects.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.observed.classifier import Seen
 
 LOOK_AGAIN = 5.0  # seconds
 PAUSE = 60.0  # seconds after a Job that could not delete them, before the next

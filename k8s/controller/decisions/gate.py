@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from k8s.controller.decisions.wording import in_the_users_terms
-from k8s.controller.resources import GateSpec
+from k8s.controller.api.v1alpha1 import GateSpec
+from k8s.controller.observed.wording import in_the_users_terms
 from model.gate import GateScores, suspicions
 
 

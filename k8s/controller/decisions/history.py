@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from k8s.controller import names
-from k8s.controller.builders.small_jobs import prune
+from k8s.controller.builders.maintenance_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.seen import Run, Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Merge, Step
-from k8s.controller.decisions.wording import of_small_jobs
-from k8s.controller.kinds import JOB, TRAINING_RUN
-from k8s.controller.objects import condition, ended, image_of, no_pod, results, trouble, unpulled
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import condition, ended, image_of, no_pod, results, trouble, unpulled
+from k8s.controller.objects.kinds import JOB, TRAINING_RUN
+from k8s.controller.observed.classifier import Run, Seen, SmallJob
+from k8s.controller.observed.wording import of_small_jobs
 
 PATIENT = 3  # times history.runs, of runs whose checkpoints cannot be deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that is not there (spec.storage.serviceAccountName), "

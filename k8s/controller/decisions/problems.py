@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from k8s.controller.decisions.dataset import Checked
 from k8s.controller.decisions.rollout import RollOut
-from k8s.controller.decisions.seen import Run, Seen
+from k8s.controller.observed.classifier import Run, Seen
 
 Problem = tuple[str, str]
 

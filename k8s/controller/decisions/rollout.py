@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from k8s.controller import names
-from k8s.controller.decisions.seen import Seen, answered_instead, answers_about, is_unheard, served_manifest, served_uri, why_not
-from k8s.controller.kinds import Document
-from k8s.controller.objects import format_time, parse_time
-from k8s.controller.resources import parse_duration
+from k8s.controller.api.v1alpha1 import parse_duration
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import format_time, parse_time
+from k8s.controller.objects.kinds import Document
+from k8s.controller.observed.classifier import (
+    Seen,
+    answered_instead,
+    answers_about,
+    is_unheard,
+    served_manifest,
+    served_uri,
+    why_not,
+)
 
 LOOK_AGAIN = 2.0  # seconds, once all Pods are there: that they answer is told by nobody
 LATE = 30.0  # the same, before, and once nobody expects it any more

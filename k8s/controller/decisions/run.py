@@ -7,15 +7,13 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from k8s.controller import names
+from k8s.controller.api.v1alpha1 import GateSpec, TrainingRunSpec, TrainingSpec
 from k8s.controller.builders.training_job import Images, meeting_point, rendezvous_policy, training_job
 from k8s.controller.builders.training_run import adopted, comparable
 from k8s.controller.decisions.gate import judge
-from k8s.controller.decisions.seen import FINAL
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
-from k8s.controller.decisions.wording import in_the_users_terms
-from k8s.controller.kinds import JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.objects import (
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import (
     PULLING,
     condition,
     ended,
@@ -30,7 +28,9 @@ from k8s.controller.objects import (
     trouble,
     unpulled,
 )
-from k8s.controller.resources import GateSpec, TrainingRunSpec, TrainingSpec
+from k8s.controller.objects.kinds import JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.observed.classifier import FINAL
+from k8s.controller.observed.wording import in_the_users_terms
 from model.gate import GateScores
 from model.run_result import RunResult
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from k8s.controller.kinds import Document, Kind
+from k8s.controller.objects.kinds import Document, Kind
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from k8s.controller import names
 from k8s.controller.builders.training_run import asked_for
-from k8s.controller.decisions.seen import Run, Seen, fingerprint, what_is_trained
-from k8s.controller.kinds import Document
-from k8s.controller.objects import format_time, parse_time
-from k8s.controller.schedules import Schedule, parse
+from k8s.controller.decisions.schedules import Schedule, parse
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import format_time, parse_time
+from k8s.controller.objects.kinds import Document
+from k8s.controller.observed.classifier import Run, Seen, fingerprint, what_is_trained
 
 
 def due(seen: Seen, image: str) -> Document | None:

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.cluster import SERVICE_ACCOUNT, ClusterError
-from tests.cluster_contract import ClusterContract, Eventually, OurKindsContract, created, owned_by, service_account
-from tests.fakes import Counting, Dying, FakeClock, FakeCluster, Flaky, Killed, Lagging
+from k8s.controller.clients.kubernetes import SERVICE_ACCOUNT, ClusterError
+from tests.support.fakes import Counting, Dying, FakeClock, FakeCluster, Flaky, Killed, Lagging
+from tests.support.kubernetes.cluster_contract import (
+    ClusterContract,
+    Eventually,
+    OurKindsContract,
+    created,
+    owned_by,
+    service_account,
+)
 
 NAMESPACE = "one"
 

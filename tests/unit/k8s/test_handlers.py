@@ -8,13 +8,14 @@ from typing import Any
 import kopf
 import pytest
 
-from k8s.controller import handlers, names
-from k8s.controller.applied import Applied
+from k8s.controller import handlers
 from k8s.controller.builders.serving import serving_runtime
-from k8s.controller.kinds import SERVING_RUNTIME, Document
-from k8s.controller.queue import Key, WorkQueue
-from tests.fakes import Counting, FakeCluster
-from tests.unit.k8s.sights import IMAGES, classifier, job, run
+from k8s.controller.objects import names
+from k8s.controller.objects.kinds import SERVING_RUNTIME, Document
+from k8s.controller.reconcile.apply_cache import Applied
+from k8s.controller.runtime.queue import Key, WorkQueue
+from tests.support.fakes import Counting, FakeCluster
+from tests.support.kubernetes.sights import IMAGES, classifier, job, run
 
 ITSELF, ITS_RUN = Key("TextClassifier", "one", "papers"), Key("TrainingRun", "one", "papers-1-aaaaaa")
 

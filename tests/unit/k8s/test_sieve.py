@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from k8s.controller import names
-from k8s.controller.kinds import EVENT, POD, Document
-from tests.fakes import Dying, Lagging, Remembering
-from tests.unit.k8s.invariants import Invariants, at_rest
-from tests.unit.k8s.simulation import NAME, Simulation
+from k8s.controller.objects import names
+from k8s.controller.objects.kinds import EVENT, POD, Document
+from tests.support.fakes import Dying, Lagging, Remembering
+from tests.support.kubernetes.invariants import Invariants, at_rest
+from tests.support.kubernetes.simulation import NAME, Simulation
 
 MORE = bool(os.environ.get("SIMULATIONS"))
 PAPERS = "s3://datasets/papers/"

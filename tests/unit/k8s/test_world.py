@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.cluster import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, SERVING_RUNTIME, Document
+from k8s.controller.clients.kubernetes import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, SERVING_RUNTIME, Document
 from model.run_result import RunResult
-from tests.fakes import FakeClock, FakeCluster
-from tests.unit.k8s.world import World
+from tests.support.fakes import FakeClock, FakeCluster
+from tests.support.kubernetes.world import World
 
 SPACE = "one"
 POLICY = {

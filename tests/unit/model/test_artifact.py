@@ -30,7 +30,7 @@ from model.artifact import (
 )
 from model.classifier import Classifier
 from model.storage import ObjectExists, ObjectStore, StorageError, StorageRejected, open_store
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 
 @pytest.fixture(params=["file", "s3"])

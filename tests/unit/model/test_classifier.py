@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, ArtifactRejected, to_json
 from model.classifier import BATCH_TOKENS, Classifier, Decision, Floats, to_probabilities
 from model.manifest import Task
-from tests.versions import LABELS, make_manifest, make_version, write_graph, write_tokenizer
+from tests.support.versions import LABELS, make_manifest, make_version, write_graph, write_tokenizer
 
 COUNT = 5
 NAMES = tuple(f"label{at}" for at in range(COUNT))

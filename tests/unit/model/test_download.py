@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from model.artifact import GRAPH, MANIFEST, publish, read_manifest, to_json, verify
 from model.download import download
 from model.storage import open_store
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 
 def published(bucket: str, folder: Path) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, parse_manifest, to_json
 from model.manifest import Manifest
-from tests.versions import make_manifest
+from tests.support.versions import make_manifest
 
 
 def fields(tmp_path: Path) -> dict[str, Any]:

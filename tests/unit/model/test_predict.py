@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from model.__main__ import predict
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 
 @pytest.fixture

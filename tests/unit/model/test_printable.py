@@ -21,7 +21,7 @@ from model.download import download
 from model.printable import TextLines, printable, printable_json, printable_names
 from model.serving.__main__ import command as serve
 from model.verification import verify
-from tests.versions import make_version
+from tests.support.versions import make_version
 from trainer.__main__ import train
 
 HOSTILE = "cs.AI\x1b[2J\r\n12:00:00 the version was published\x9b31m\u202eslaf"

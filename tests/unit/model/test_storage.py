@@ -23,7 +23,7 @@ from model.storage import (
     StoredObject,
     open_store,
 )
-from tests.broken_s3 import broken_s3
+from tests.support.broken_s3 import broken_s3
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from model.classifier import Encoder
 from model.text_length import CHARACTERS_A_TOKEN, beginning
-from trainer.architectures.vocabulary import encode_texts, word_tokenizer
+from trainer.features.vocabulary import encode_texts, word_tokenizer
 
 WORDS = ["alpha", "beta", "gamma"]
 LENGTH = 8

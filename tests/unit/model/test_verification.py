@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, publish, read_manifest
 from model.storage import ObjectStore, open_store
 from model.verification import verify
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 
 @pytest.fixture(params=["file", "s3"])

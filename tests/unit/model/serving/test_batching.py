@@ -19,7 +19,7 @@ from model.artifact import read_manifest
 from model.classifier import Classifier, Encoder, Floats, Graph, Prediction, Tokens
 from model.serving.batching import LONG, TRY_EVERY, Batcher, QueueFull, _Alone
 from model.serving.metrics import Metrics
-from tests.versions import LABELS, make_version
+from tests.support.versions import LABELS, make_version
 
 PATIENCE = 30.0  # seconds until a test that hangs fails; nothing waits for it to pass
 PLUG = "plug"  # keeps a thread busy

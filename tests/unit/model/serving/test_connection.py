@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from model.serving import connection
 from model.serving.arrivals import Arrivals
 from model.serving.connection import HEAD_BYTES, Connection, bounded
-from tests.raw_http import Answer, answers, check_refusal
+from tests.support.raw_http import Answer, answers, check_refusal
 
 PATIENCE = 30.0
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

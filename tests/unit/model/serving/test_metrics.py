@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model.classifier import Tokens
 from model.serving.metrics import Metrics
-from tests.versions import make_manifest
+from tests.support.versions import make_manifest
 
 UNKNOWN = 0
 

@@ -24,7 +24,7 @@ from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
 from model.serving.protocol import Limits
 from model.serving.rest import Door, make_app
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 # The SDK's v1 route answers with a class that FastAPI has grown out of.
 pytestmark = pytest.mark.filterwarnings("ignore:ORJSONResponse is deprecated")

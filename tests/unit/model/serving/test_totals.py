@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model.classifier import Floats, Tokens
 from model.manifest import Task
 from model.serving.totals import CHUNK_TEXTS, WINDOW_TEXTS, Seen, Totals
-from tests.versions import LABELS, make_manifest
+from tests.support.versions import LABELS, make_manifest
 
 UNKNOWN = 3
 SURE_OF_THE_FIRST = np.array([[0.9, 0.1, 0.2]], np.float32)

@@ -1,0 +1,140 @@
+"""What the resources' types are made of: their bases, their rules, the values that many of them hold.
+
+A type here is also a schema that the API server enforces (`k8s.controller.api.crds`): what it refuses, the other refuses, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from k8s.controller.api import durations
+from model.manifest import Name
+
+RULES = "x-kubernetes-validations"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What several fields together have to fulfil: for the API server in CEL, and the same for us."""
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool] | None = None  # none: a rule about a change, which only the API server sees
+    path: str = ""  # the field to blame, below the object that has the rule
+
+    def document(self) -> dict[str, str]:
+        """As it stands in a CRD."""
+        where = {"fieldPath": f".{self.path}"} if self.path else {}
+        return {"rule": self.cel, "message": self.message, **where}
+
+
+@dataclass(frozen=True, eq=False)  # equal only to itself: a dict has no hash
+class Schema:
+    """Beside a type in Annotated: what its schema says in the CRD on top of what the type says."""
+
+    extra: dict[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(core), **self.extra}
+
+
+class Resource(BaseModel):
+    """Frozen; camelCase in documents, snake_case in Python."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False)
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in the API, without what is not set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Spec(Resource):
+    """What a user wants; refuses fields that it does not know, and what breaks a rule."""
+
+    model_config = ConfigDict(extra="forbid")
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _follows_the_rules(self) -> Self:
+        for rule in self.rules:
+            if rule.holds is not None and not rule.holds(self):
+                raise PydanticCustomError("rule", "{message}", {"message": rule.message, "path": rule.path})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        if cls.rules:
+            handler.resolve_ref_schema(schema)[RULES] = [rule.document() for rule in cls.rules]
+        return schema
+
+
+class Status(Resource):
+    """What was found; a later controller may have written more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _more_than_nothing(text: str) -> str:
+    if durations.parse_duration(text) == 0:
+        raise ValueError("expected a duration of more than nothing, such as 90s, 15m or 1h30m")
+    return text
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _to_the_second(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# Addresses become arguments and variables of containers, in which the node gives $ a meaning: none has one.
+Uri = Annotated[str, Field(pattern=r"^(s3|hf|kaggle)://[^$\n]+$", max_length=2048)]
+WebAddress = Annotated[str, Field(pattern=r"^https?://[^$\n]+$", max_length=2048)]
+Address = Annotated[str, Field(pattern=r"^[^$]+$", max_length=1024)]
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+Message = Annotated[str, Field(max_length=32768)]
+Column = Annotated[str, Field(min_length=1, max_length=256)]
+ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+VersionName = Annotated[Name, Field(max_length=63)]
+Duration = Annotated[
+    str,
+    Field(pattern=durations.PATTERN, max_length=durations.LONGEST),
+    AfterValidator(_more_than_nothing),
+    Schema({RULES: [{"rule": "duration(self) > duration('0s')", "message": "expected more than nothing"}]}),
+]
+# Kubernetes' own pattern of a quantity but for its sign, and its type: 2, "2", "500m", "4Gi".
+Quantity = Annotated[
+    str,
+    Field(
+        pattern=r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+        max_length=64,
+    ),
+    BeforeValidator(_as_text),
+    Schema({"type": None, "anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "minimum": 0}),
+]
+LabelValue = Annotated[str, Field(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63)]
+Time = Annotated[AwareDatetime, PlainSerializer(_to_the_second, return_type=str, when_used="json")]

@@ -1,0 +1,283 @@
+"""The one door to the Kubernetes API: a Protocol, its errors, and the adapter on the official client.
+
+    get(kind, namespace, name) -> Document | None
+    list(kind, namespace, *, labels) -> list[Document]          namespace "": of the whole cluster
+    create(document) -> Document | None                         None: one of this name was there
+    apply(document) -> Document                                 server-side apply, ours wins
+    merge(kind, namespace, name, change, *, resource_version=None) -> Document | None
+    write_status(document) -> Document | None                   replaces .status of what was read
+    delete(kind, namespace, name, *, uid=None) -> None          in the background
+
+Knows nothing of classifiers. Keeps no objects, and tries no write twice: whoever calls has a queue that does, with backoff.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any, Protocol, Self
+
+import urllib3
+from kubernetes import config as kubeconfig
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.configuration import Configuration
+from kubernetes.client.exceptions import ApiException
+
+from k8s.controller.clients.errors import ClusterError, Conflict, Refused, Unavailable, error_of, is_absence, is_behind
+from k8s.controller.objects.kinds import (
+    CRD,
+    DEPLOYMENT,
+    EVENT,
+    INFERENCE_SERVICE,
+    JOB,
+    KINDS,
+    LEASE,
+    POD,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    SERVING_RUNTIME,
+    TEXT_CLASSIFIER,
+    TRAINING_RUN,
+    Document,
+    Kind,
+    kind_of,
+)
+
+__all__ = [
+    "CRD",
+    "DEPLOYMENT",
+    "EVENT",
+    "INFERENCE_SERVICE",
+    "JOB",
+    "KINDS",
+    "LEASE",
+    "POD",
+    "SERVICE",
+    "SERVICE_ACCOUNT",
+    "SERVING_RUNTIME",
+    "TEXT_CLASSIFIER",
+    "TRAINING_RUN",
+    "Cluster",
+    "ClusterError",
+    "Conflict",
+    "Document",
+    "Kind",
+    "KubernetesCluster",
+    "Refused",
+    "Unavailable",
+    "from_environment",
+    "kind_of",
+]
+
+FIELD_MANAGER = "labelwright"
+TIME_LIMIT = 10.0  # seconds for one call; the server itself gives up a write after 34
+PAGE = 500  # objects in one answer to a list, so that a large namespace needs no large memory at once
+
+
+class Cluster(Protocol):
+    """The objects of a Kubernetes cluster. Every method may raise Refused or Unavailable."""
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
+        """The object as it is now, None if there is none."""
+
+    def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
+        """All that carry these labels; no labels: all. An empty namespace: of every namespace."""
+
+    def create(self, document: Document) -> Document | None:
+        """The object as it was made; None if one of this name was there, be it on its way out."""
+
+    def apply(self, document: Document) -> Document:
+        """Make these fields so, and take away what we applied before and no longer do; other fields stay as they are.
+
+        Raises Conflict only if the document names a uid or resourceVersion that is not the object's.
+        """
+
+    def merge(
+        self, kind: Kind, namespace: str, name: str, change: Document, *, resource_version: str | None = None
+    ) -> Document | None:
+        """Change these fields, those that are None away; the object afterwards, None if there is none.
+
+        Raises Conflict if it is no longer at the resource version.
+        """
+
+    def write_status(self, document: Document) -> Document | None:
+        """Replace the status by the document's; the object afterwards, None if it is gone.
+
+        Raises Conflict if the object has changed since the document was read.
+        """
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        """Begin to delete it, and what it owns after it (a Job's Pods before it).
+
+        Fine if it is gone, or is another than the one of that uid.
+        """
+
+
+class KubernetesCluster:
+    """A Cluster by way of its API server. May be used by many threads at once.
+
+    A kind that it is told of by `saw` is listed from the server's memory: no older than what was told, and three times as fast.
+    """
+
+    def __init__(self, client: ApiClient, *, time_limit: float = TIME_LIMIT) -> None:
+        client.user_agent = FIELD_MANAGER
+        self._client = client
+        self._time_limit = time_limit
+        self._newest: dict[str, int] = {}  # by kind, the resource version that no list may be older than
+        self._lock = Lock()
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self._client.close()  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
+        status, answer = self._call("GET", kind.path(namespace, name))
+        if is_absence(status, answer):
+            return None
+        return _checked(f"get {kind.kind} {namespace}/{name}", status, answer)
+
+    def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
+        what, path = f"list {kind.kind} {namespace}", kind.path(namespace)
+        selected = [("labelSelector", ",".join(f"{key}={value}" for key, value in labels.items()))]
+        if newest := self._newest.get(kind.kind):  # then the server's memory will do; else it has to ask etcd, and waits
+            as_new = [("resourceVersion", str(newest)), ("resourceVersionMatch", "NotOlderThan")]
+            status, answer = self._call("GET", path, query=[*selected, *as_new])
+            if not is_behind(status, answer):
+                return _items(kind, _checked(what, status, answer))
+            self._newest.pop(kind.kind, None)  # what is behind for so long may be an etcd that was restored
+        found: list[Document] = []
+        page = [*selected, ("limit", str(PAGE))]
+        while True:
+            answer = _checked(what, *self._call("GET", path, query=page))
+            found += _items(kind, answer)
+            following = (answer.get("metadata") or {}).get("continue", "")
+            if not following:
+                return found
+            page = [*selected, ("limit", str(PAGE)), ("continue", following)]
+
+    def saw(self, document: Document) -> None:
+        """An event told of this state of an object: no list of its kind is older from now on. They must go on to be told."""
+        with self._lock:
+            known = self._newest.get(document["kind"], 0)
+            self._newest[document["kind"]] = max(known, int(document["metadata"]["resourceVersion"]))
+
+    def _written(self, document: Document) -> Document:
+        """By ourselves: the next list has it, too."""
+        if document["kind"] in self._newest:
+            self.saw(document)
+        return document
+
+    def create(self, document: Document) -> Document | None:
+        kind, namespace, name = _address(document)
+        status, answer = self._call("POST", kind.path(namespace), document, query=[("fieldManager", FIELD_MANAGER)])
+        if status == 409 and answer.get("reason") == "AlreadyExists":
+            return None
+        return self._written(_checked(f"create {kind.kind} {namespace}/{name}", status, answer))
+
+    def apply(self, document: Document) -> Document:
+        kind, namespace, name = _address(document)
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
+        called = self._call("PATCH", kind.path(namespace, name), document, content="application/apply-patch+yaml", query=query)
+        return self._written(_checked(f"apply {kind.kind} {namespace}/{name}", *called))
+
+    def merge(
+        self, kind: Kind, namespace: str, name: str, change: Document, *, resource_version: str | None = None
+    ) -> Document | None:
+        if resource_version is not None:
+            change = {**change, "metadata": {**change.get("metadata", {}), "resourceVersion": resource_version}}
+        query, content = [("fieldManager", FIELD_MANAGER)], "application/merge-patch+json"
+        status, answer = self._call("PATCH", kind.path(namespace, name), change, content=content, query=query)
+        if is_absence(status, answer):
+            return None
+        return self._written(_checked(f"change {kind.kind} {namespace}/{name}", status, answer))
+
+    def write_status(self, document: Document) -> Document | None:
+        kind, namespace, name = _address(document)
+        path = f"{kind.path(namespace, name)}/status"
+        status, answer = self._call("PUT", path, document, query=[("fieldManager", FIELD_MANAGER)])
+        if is_absence(status, answer):
+            return None
+        return self._written(_checked(f"write the status of {kind.kind} {namespace}/{name}", status, answer))
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
+        # A Job stays until its Pods are gone: what they still do would otherwise be seen by nobody.
+        policy = "Foreground" if kind is JOB else "Background"
+        options: Document = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        status, answer = self._call("DELETE", kind.path(namespace, name), options)
+        is_another = status == 409 and uid is not None
+        if not is_absence(status, answer) and not is_another:
+            _checked(f"delete {kind.kind} {namespace}/{name}", status, answer)
+
+    def _call(
+        self,
+        verb: str,
+        path: str,
+        body: Document | None = None,
+        *,
+        content: str = "application/json",
+        query: Sequence[tuple[str, str]] = (),
+    ) -> tuple[int, Document]:
+        """The code and the document of the answer, whatever they are. Raises Unavailable if there is no answer."""
+        headers = {"Accept": "application/json", "Content-Type": content}
+        try:
+            verb, url, headers, *_ = self._client.param_serialize(
+                verb, path, query_params=list(query), header_params=headers, auth_settings=["BearerToken"]
+            )
+            response = self._client.call_api(verb, url, headers, body, _request_timeout=self._time_limit)
+            content_read: bytes = response.read()  # type: ignore[no-untyped-call]
+        except (urllib3.exceptions.HTTPError, ApiException, kubeconfig.ConfigException, OSError) as error:
+            raise Unavailable(f"{verb} {path}: the API server did not answer: {error}") from error
+        return response.status, _parsed(content_read)
+
+
+def from_environment(*, threads: int = 8, time_limit: float = TIME_LIMIT) -> KubernetesCluster:
+    """The cluster of the Pod that this runs in; outside of one, that of the kubeconfig.
+
+    Keeps as many connections as threads use it. Raises Unavailable, with what is missing, if there is neither.
+    """
+    configuration = Configuration()
+    try:
+        kubeconfig.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except kubeconfig.ConfigException:
+        try:
+            kubeconfig.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (kubeconfig.ConfigException, OSError) as error:
+            raise Unavailable(f"neither in a Pod with a ServiceAccount's token nor with a kubeconfig: {error}") from error
+    configuration.connection_pool_maxsize = threads
+    configuration.retries = False
+    return KubernetesCluster(ApiClient(configuration), time_limit=time_limit)
+
+
+def _address(document: Document) -> tuple[Kind, str, str]:
+    metadata = document["metadata"]
+    return kind_of(document), metadata.get("namespace", ""), metadata["name"]
+
+
+def _items(kind: Kind, answer: Document) -> list[Document]:
+    """Of a list, in which the server leaves these two out."""
+    return [{**each, "apiVersion": kind.api_version, "kind": kind.kind} for each in answer.get("items") or []]
+
+
+def _checked(what: str, status: int, answer: Document) -> Document:
+    """The answer, if it is the one that was asked for."""
+    if 200 <= status < 300 and "kind" in answer:
+        return answer
+    raise error_of(what, status, answer)
+
+
+def _parsed(content: bytes) -> Document:
+    """The document; what is none (a proxy's page, the server's "404 page not found") becomes a message."""
+    try:
+        found: Any = json.loads(content)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"message": content[:200].decode(errors="replace").strip()}

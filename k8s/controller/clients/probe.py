@@ -1,0 +1,47 @@
+"""Which version does a Pod serve? Asked of the server in it, since what Kubernetes says of a rollout is what was meant."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from k8s.controller.clients.http_json import NoAnswer, get_json
+from k8s.controller.objects.kinds import Document
+
+PORT = 8080  # of the predictor's REST
+SECONDS = 2.0
+
+
+class Probe(Protocol):
+    """Asks served Pods."""
+
+    def version(self, pod: Document, classifier: str) -> str | None:
+        """The version that this Pod answers with now; None if it does not say so in time."""
+
+
+class HttpProbe:
+    """A Probe that reads the model's metadata over the open inference protocol. Any thread may call."""
+
+    def __init__(self, *, port: int = PORT, seconds: float = SECONDS) -> None:
+        self._port = port
+        self._seconds = seconds
+
+    def version(self, pod: Document, classifier: str) -> str | None:
+        address = pod.get("status", {}).get("podIP")
+        if not address:
+            return None
+        host = f"[{address}]" if ":" in address else address
+        try:
+            status, metadata = get_json(
+                f"http://{host}:{self._port}/v2/models/{quote(classifier, safe='')}", seconds=self._seconds
+            )
+        except NoAnswer:
+            return None
+        return _version(metadata) if status == 200 else None
+
+
+def _version(metadata: dict[str, Any]) -> str | None:
+    match metadata.get("versions"):
+        case [str(version)]:
+            return version
+    return None

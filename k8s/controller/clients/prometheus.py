@@ -1,0 +1,147 @@
+"""What was measured of served classifiers: their drift, and how often people corrected them. Asked of a Prometheus."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from urllib3.util import parse_url
+
+from k8s.controller.clients.http_json import NoAnswer, NoConnection, get_json
+from k8s.controller.objects import names
+
+SECONDS = 10.0  # for an answer
+REST = 30.0  # seconds without a question, where nobody is: a pass would wait for each, and others for a pass
+LEAST_TEXTS = 200  # in a Pod's window: fewer say little of drift
+
+# Of the Pods that serve this version: their series are those of the same target, that is of the scrape's own labels. Where the
+# scrape has a label `pod`, it has to be one of the classifier's Deployment: another Pod may say anything of itself.
+DRIFT = """max(
+  {{__name__=~"labelwright_drift_label_psi|labelwright_drift_token_length_psi", namespace={namespace}}}
+  and on (namespace, instance) labelwright_drift_window_texts{{namespace={namespace}}} >= {least}
+  and on (namespace, instance) labelwright_model_info{{{version}, pod=~{pod}}}
+)"""
+TARGETS = "count(labelwright_model_info{{{version}}})"
+# The gateway says itself which namespace is meant. Where a scrape does not honour that, its own comes first, and the gateway's is
+# called exported_namespace. Any Pod that is scraped may count corrections of any namespace: only the gateway's job is believed.
+CORRECTIONS = """sum(
+  increase(labelwright_feedback_corrections_total{{job=~{job}, exported_namespace={namespace}, {what}}}[{seconds}s])
+  or
+  increase(labelwright_feedback_corrections_total{{job=~{job}, exported_namespace="", namespace={namespace}, {what}}}[{seconds}s])
+)"""
+GATEWAY = "labelwright-gateway"  # the gateway's job, as a scrape configuration calls it
+
+
+class MeasurementsUnavailable(Exception):
+    """Nobody could say; the message is a sentence for people."""
+
+
+class Measurements(Protocol):
+    """What was measured lately. Every method may raise MeasurementsUnavailable."""
+
+    def drift(self, namespace: str, classifier: str, version: str) -> float | None:
+        """How far the texts that this version is served are from those it was tested on: a population stability index, 0 for not
+        at all; of its Pods the largest, of those that saw enough texts. None: none has yet.
+        """
+
+    def unseen(self, namespace: str, classifier: str, version: str) -> str | None:
+        """Why there can be no drift of this version: Prometheus has no series of its Pods. None: it has some."""
+
+    def corrections(self, namespace: str, classifier: str, since: datetime) -> int | None:
+        """How often people corrected this classifier since then; None if nobody counts."""
+
+
+class Prometheus:
+    """Measurements by way of a Prometheus, or of what speaks its HTTP API. Any thread may call.
+
+    url: up to and without `/api/v1`; may have credentials. Pods are told apart by the labels `namespace` and `instance`, which
+    the scrape configuration gives: the Prometheus operator's does so by itself. gateway: a regular expression of the label `job`
+    of what counts corrections. Raises ValueError for what is no address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        gateway: str = GATEWAY,
+        seconds: float = SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = f"{url.rstrip('/')}/api/v1/query"
+        self._name = f"the Prometheus at {parse_url(url).host}"
+        self._gateway = gateway
+        self._seconds = seconds
+        self._now = now
+        self._clock = clock
+        self._silent: tuple[float, str] = (-math.inf, "")  # until when, and why
+
+    def drift(self, namespace: str, classifier: str, version: str) -> float | None:
+        pod = _quoted(f"({re.escape(names.deployment(classifier))}-.+)?")
+        told = {"namespace": _quoted(namespace), "version": f"namespace={_quoted(namespace)}, {_of(classifier, version)}"}
+        return self._ask(DRIFT.format(**told, pod=pod, least=LEAST_TEXTS))
+
+    def unseen(self, namespace: str, classifier: str, version: str) -> str | None:
+        anywhere = _of(classifier, version)
+        if self._ask(TARGETS.format(version=f"namespace={_quoted(namespace)}, {anywhere}")) is not None:
+            return None
+        if self._ask(TARGETS.format(version=anywhere)) is not None:
+            return (
+                f"{self._name} has series of {version}, but none with the label namespace={namespace!r}: expected the labels "
+                "`namespace` and `instance` from the scrape configuration"
+            )
+        return (
+            f"{self._name} has no series of {version}: expected it to scrape port 8080, /metrics, of the Pods with the label "
+            f"serving.kserve.io/inferenceservice={classifier}"
+        )
+
+    def corrections(self, namespace: str, classifier: str, since: datetime) -> int | None:
+        seconds = max(1, math.ceil((self._now() - since).total_seconds()))
+        what = f"classifier={_quoted(classifier)}"
+        question = CORRECTIONS.format(namespace=_quoted(namespace), job=_quoted(self._gateway), what=what, seconds=seconds)
+        found = self._ask(question)
+        return None if found is None else round(found)
+
+    def _ask(self, expression: str) -> float | None:
+        """The expression's only value, None if it has none or none that is finite."""
+        until, why = self._silent
+        if self._clock() < until:
+            raise MeasurementsUnavailable(why)
+        try:
+            status, answer = get_json(self._url, fields={"query": expression}, seconds=self._seconds)
+        except NoAnswer as error:
+            why = f"{self._name} cannot be asked: {error}"
+            if isinstance(error, NoConnection):  # a question that takes long says nothing of the next
+                self._silent = self._clock() + REST, why
+            raise MeasurementsUnavailable(why) from error
+        if status != 200 or answer.get("status") != "success":
+            reason = str(answer.get("error", "without a reason"))[:300]
+            raise MeasurementsUnavailable(f"{self._name} answers {status}: {reason}")
+        try:
+            found = _value(answer)
+        except ValueError as error:
+            raise MeasurementsUnavailable(f"{self._name} gives {error}") from error
+        return found if found is not None and math.isfinite(found) else None
+
+
+def _value(answer: dict[str, Any]) -> float | None:
+    match answer:
+        case {"data": {"resultType": "vector", "result": []}}:
+            return None
+        case {"data": {"resultType": "vector", "result": [{"value": [_, str(text)]}]}}:
+            return float(text)
+    raise ValueError("something else than one value: does it speak Prometheus' API?")
+
+
+def _of(classifier: str, version: str) -> str:
+    return f"classifier={_quoted(classifier)}, version={_quoted(version)}"
+
+
+def _quoted(text: str) -> str:
+    """As a string of the query language, whose escapes are JSON's."""
+    return json.dumps(text)

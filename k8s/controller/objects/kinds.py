@@ -1,0 +1,70 @@
+"""The kinds of objects that the controller reads and writes, and where the API server keeps them.
+
+A document is an object as the API server speaks of it, in JSON. The paths follow from the kind alone: nothing is asked of the
+server's discovery, so a kind that is not installed is seen only when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of object; `plural` is its name in the server's paths."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """Of one object, or of all in the namespace; an empty namespace: of the whole cluster."""
+        root = "/api" if "/" not in self.api_version else "/apis"
+        places = ["namespaces", namespace] if namespace else []
+        return "/".join([root, self.api_version, *places, self.plural, *([name] if name else [])])
+
+
+TEXT_CLASSIFIER = Kind("labelwright.dev/v1alpha1", "TextClassifier", "textclassifiers")
+TRAINING_RUN = Kind("labelwright.dev/v1alpha1", "TrainingRun", "trainingruns")
+INFERENCE_SERVICE = Kind("serving.kserve.io/v1beta1", "InferenceService", "inferenceservices")
+SERVING_RUNTIME = Kind("serving.kserve.io/v1alpha1", "ServingRuntime", "servingruntimes")
+JOB = Kind("batch/v1", "Job", "jobs")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+POD = Kind("v1", "Pod", "pods")
+SERVICE = Kind("v1", "Service", "services")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+EVENT = Kind("v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
+
+KINDS = (
+    TEXT_CLASSIFIER,
+    TRAINING_RUN,
+    INFERENCE_SERVICE,
+    SERVING_RUNTIME,
+    JOB,
+    DEPLOYMENT,
+    REPLICA_SET,
+    POD,
+    SERVICE,
+    NETWORK_POLICY,
+    SERVICE_ACCOUNT,
+    EVENT,
+    LEASE,
+    CRD,
+)
+_BY_NAMES = {(each.api_version, each.kind): each for each in KINDS}
+
+
+def kind_of(document: Mapping[str, Any]) -> Kind:
+    """The kind that the document names. Raises LookupError for one that is not in this module."""
+    names = (document["apiVersion"], document["kind"])
+    if names not in _BY_NAMES:
+        raise LookupError(f"{names[1]} of {names[0]} is not in k8s.controller.objects.kinds")
+    return _BY_NAMES[names]

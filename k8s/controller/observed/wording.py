@@ -1,0 +1,100 @@
+"""What other programs say, in the words of who wrote the resource."""
+
+from __future__ import annotations
+
+import re
+
+from k8s.controller.api.v1alpha1 import TextClassifierSpec, TrainingRunSpec
+
+# The trainer's settings -> fields of the resource, where the name alone does not tell.
+FIELDS = {
+    "dataset.label_columns": "spec.dataset.labelColumn",
+    "training.num_epochs": "spec.training.epochs",
+    "balance.sampling": "spec.training.balance.strategy",
+    "balance.oversample_share": "spec.training.balance.share",
+    "balance.threshold": "spec.training.balance.threshold",
+    "balance.loss": "spec.training.balance.loss",
+    "tracking.uri": "spec.training.tracking.uri",
+    "tracking.experiment": "spec.training.tracking.experiment",
+    "gate.served_uri": "spec.served.uri",
+    "gate.served_manifest_sha256": "spec.served.manifestSha256",
+    "output_dir": "spec.storage.uri",
+}
+SETTING = re.compile(
+    r"(?<![\w./])(?:(?:dataset|training|gate)\.[a-z_0-9]+|balance\.[a-z_]+|tracking\.[a-z_]+|output_dir)(?![\w/])"
+)
+# Fields of what is made -> those that they come from.
+MADE = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
+OF_TRAINING = re.compile(r"^(?:spec\.training\.\w+(?:, )?)+: ")
+LACKING = re.compile(r" has no column ((?:'[^']*'(?:, )?)+)")
+Table = tuple[tuple[re.Pattern[str], str], ...]
+# Complaints of the node, of the scheduler, of libraries -> the field that is behind them.
+BEHIND: Table = (
+    (re.compile(r'secret "[^"]*" not found'), "spec.storage.secretName"),
+    (re.compile(r'serviceaccount "[^"]*" not found', re.IGNORECASE), "spec.storage.serviceAccountName"),
+    (re.compile(r"node\(s\) didn't match Pod's node affinity/selector"), "spec.training.nodeSelector"),
+    (re.compile(r"Insufficient [\w./-]+|OOMKilled|exceeded quota"), "spec.training.resources"),
+    (re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|An error occurred \(403\)"), "spec.storage.secretName"),
+    (re.compile(r"^(?:hf|kaggle):// needs the library"), "spec.dataset.uri"),
+    (re.compile(r"active longer than specified deadline"), "spec.training.timeout"),
+)
+# There are tainted nodes in every cluster: they are what hinders a Pod only where nothing else does.
+BEHIND_IF_NOTHING_ELSE: Table = ((re.compile(r"untolerated taint"), "spec.training.tolerations"),)
+
+
+def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec | None = None) -> str:
+    """The message, with the resource's fields in place of the trainer's settings, and the field that a node complains of.
+
+    spec: where it is given, a message that names no field, and tells of an address, gets the field that holds it.
+    """
+    for made, field in MADE:
+        message = message.replace(made, field)
+    translated = SETTING.sub(lambda found: FIELDS.get(found[0], f"spec.{_camel(found[0])}"), message)
+    fields = _behind(translated, BEHIND) or _behind(translated, BEHIND_IF_NOTHING_ELSE)
+    if spec is not None and not fields and "spec." not in translated:
+        fields = _lacking(translated, spec) or _holding(translated, spec)
+    unsaid = [field for field in fields if field not in translated]
+    return f"{', '.join(unsaid)}: {translated}" if unsaid else translated
+
+
+def of_small_jobs(message: str, spec: TextClassifierSpec) -> str:
+    """The same of a Job that looks at the dataset or deletes versions: what trainings need is no matter of it."""
+    return OF_TRAINING.sub("", in_the_users_terms(message, spec))
+
+
+def of_serving(message: str) -> str:
+    """The same of a Pod that serves."""
+    return re.sub(r"spec\.training\.(resources|nodeSelector|tolerations)", r"spec.serving.\1", in_the_users_terms(message))
+
+
+def _lacking(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
+    """The fields that name the columns which a file does not have."""
+    found, dataset = LACKING.search(message), spec.dataset
+    if found is None or dataset is None:
+        return []
+    missing = set(re.findall(r"'([^']*)'", found[1]))
+    texts, several = set(dataset.text_columns), set(dataset.label_columns or ())
+    fields = ["spec.dataset.textColumns"] if missing & texts else []
+    if missing - texts:
+        fields.append("spec.dataset.labelColumns" if several else "spec.dataset.labelColumn")
+    return fields
+
+
+def _holding(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
+    """The field of the longest address that the message mentions."""
+    held = {
+        "spec.dataset.uri": spec.dataset.uri if spec.dataset else None,
+        "spec.dataset.testUri": spec.dataset.test_uri if spec.dataset else None,
+        "spec.training.baseModel": spec.training.base_model if spec.training else None,
+        "spec.storage.uri": spec.storage.uri if spec.storage else None,
+    }
+    told = {field: value.rstrip("/") for field, value in held.items() if value and value.rstrip("/") in message}
+    return sorted(told, key=lambda field: len(told[field]))[-1:]
+
+
+def _behind(message: str, known: Table) -> list[str]:
+    return [field for pattern, field in known if pattern.search(message)]
+
+
+def _camel(setting: str) -> str:
+    return re.sub(r"_([a-z])", lambda letter: letter[1].upper(), setting)

@@ -1,0 +1,147 @@
+"""One pass over one object: observe, decide, apply, write the status once, tell of what has changed.
+
+Everything is read anew; what a pass does may be done again, and it may end after any of its writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from k8s.controller.api.v1alpha1 import SpecRejected
+from k8s.controller.builders.training_job import Images
+from k8s.controller.clients.kubernetes import Cluster, Refused, Unavailable
+from k8s.controller.decisions.classifier import decide
+from k8s.controller.decisions.deletion import GOING, let_go, released
+from k8s.controller.decisions.run import SeenRun, decide_run
+from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
+from k8s.controller.decisions.tenancy import Policy
+from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document, kind_of
+from k8s.controller.observed.classifier import Seen, predictor_image, served_uri
+from k8s.controller.reconcile.apply_cache import Applied
+from k8s.controller.reconcile.events import events
+from k8s.controller.reconcile.image_turns import Turns
+from k8s.controller.reconcile.observe import Observer
+from k8s.controller.reconcile.status import not_allowed, refused, rejected, tell
+from k8s.controller.runtime.metrics import Metrics
+from k8s.controller.runtime.queue import Key
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """What every pass needs. Any thread may call; no two at once with the same key. record: writes events; none: at once."""
+
+    cluster: Cluster
+    observer: Observer
+    images: Images
+    metrics: Metrics
+    applied: Applied
+    now: Callable[[], datetime]
+    record: Callable[[Document], None] | None = None
+    policy: Policy = field(default_factory=Policy)
+    turns: Turns = field(default_factory=Turns)
+
+    def reconcile(self, key: Key) -> float | None:
+        """Look at the object and do what it needs. After how many seconds to look again, if nothing happens before.
+
+        Raises ClusterError: Conflict and Unavailable will pass, Refused needs somebody to change something.
+        """
+        kind = TEXT_CLASSIFIER if key.kind == TEXT_CLASSIFIER.kind else TRAINING_RUN
+        document = self.cluster.get(kind, key.namespace, key.name)
+        if document is None:
+            if kind is TEXT_CLASSIFIER:
+                self.metrics.forget(key.namespace, key.name)
+                self.turns.give_back((key.namespace, key.name))
+            return None
+        try:
+            plan = self._plan(document)
+        except Refused as error:
+            self._write(document, refused(document, str(error), self.now()))
+            raise
+        failure = self._do_all(plan.steps)
+        if isinstance(failure, Refused):
+            if "deletionTimestamp" in document["metadata"] and GOING in str(failure):
+                self._do(released(document))  # its versions stay: nothing that deletes them can be made here any more
+                return None
+            plan = replace(plan, status=refused(document, str(failure), self.now(), planned=plan.status))
+        self._write(document, plan.status)
+        if failure is not None:
+            raise failure
+        return plan.again
+
+    def _do_all(self, steps: tuple[Step, ...]) -> Refused | Unavailable | None:
+        """Each of them, whatever becomes of the others: what serves must not hinder what trains. The first failure."""
+        failure: Refused | Unavailable | None = None
+        for step in steps:
+            try:
+                self._do(step)
+            except (Refused, Unavailable) as error:
+                failure = failure or error
+        return failure
+
+    def _plan(self, document: Document) -> Plan:
+        try:
+            if document["kind"] == TRAINING_RUN.kind:
+                return self._plan_run(self.observer.run(document, self.now()))
+            seen = self.observer.classifier(document, self.now())
+        except SpecRejected as error:
+            return Plan(status=rejected(document, str(error), self.now()))
+        goes = "deletionTimestamp" in document["metadata"]
+        uses = not goes or seen.spec.storage.deletion_policy == "Delete"
+        if uses and (why := self.policy.refuses(seen.spec)):
+            return Plan(status=not_allowed(document, why, self.now()))
+        return let_go(seen, self.images) if goes else decide(replace(seen, waits=self._waits(seen)), self.images)
+
+    def _plan_run(self, seen: SeenRun) -> Plan:
+        """What has begun goes on, though it would not be allowed any more."""
+        why = self.policy.refuses(seen.spec)
+        if why and seen.job is None and "startedAt" not in seen.status and not seen.is_going:
+            return Plan(status=not_allowed(seen.run, why, self.now()))
+        return decide_run(seen, self.images)
+
+    def _waits(self, seen: Seen) -> bool:
+        """Whether another image of the predictor is not for this classifier yet."""
+        key, image = (seen.classifier["metadata"]["namespace"], seen.name), predictor_image(seen.deployment)
+        if image is not None and image != self.images.predictor:
+            return not self.turns.take(key)
+        if image is None or served_uri(seen.deployment) is not None:
+            self.turns.give_back(key)
+        return False
+
+    def _do(self, step: Step) -> None:
+        match step:
+            case Create(document):
+                if self.cluster.create(document) is not None:
+                    log.info("made %s %s", document["kind"], _name(document))
+            case Apply(document):
+                self.applied.apply(self.cluster, document)
+            case Merge(kind, document, change):
+                metadata = document["metadata"]
+                self.cluster.merge(
+                    kind, metadata["namespace"], metadata["name"], change, resource_version=metadata["resourceVersion"]
+                )
+                log.info("changed %s %s", kind.kind, _name(document))
+            case Delete(kind, document):
+                metadata = document["metadata"]
+                self.cluster.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+                log.info("deleted %s %s", kind.kind, _name(document))
+
+    def _write(self, document: Document, status: Document | None) -> None:
+        """The pass's one write of the status, if there is news; then the events, and what is measured."""
+        before: Document = document.get("status") or {}
+        if status is None:
+            return
+        if status != before:
+            if self.cluster.write_status({**document, "status": status}) is None:
+                return  # deleted meanwhile
+            for event in events(document, before, status, self.now()):
+                (self.record or self.cluster.create)(event)
+        tell(self.metrics, kind_of(document), {**document, "status": status}, before)
+
+
+def _name(document: Document) -> str:
+    return f"{document['metadata']['namespace']}/{document['metadata']['name']}"

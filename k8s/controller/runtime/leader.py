@@ -1,0 +1,203 @@
+"""Leader election by a Lease, so that of several replicas one works, and another takes over when it ends.
+
+It keeps client-go's rules. Whoever holds the lease renews it every `period`, and works no longer than `deadline` after the
+beginning of its last renewal. The others take the lease once they have seen no renewal for `duration`, each by its own clock:
+what stands in the lease of times is for people. So two never lead at once, unless one's clock runs `duration / deadline` times
+as fast as the other's, or somebody deletes the lease.
+
+The official client's own election waits for the API server without limit while it leads, goes by the time of day, ends with
+an exception where there is no connection, and never releases.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import Any
+
+from k8s.controller.clients.kubernetes import LEASE, Cluster, ClusterError, Conflict, Document
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What is competed for, by whom, and how. Times in seconds.
+
+    holder: another for each process, also for each start of one.
+    """
+
+    namespace: str
+    name: str
+    holder: str
+    duration: int = 15  # that the others wait for a renewal
+    deadline: float = 10.0  # that it works without one
+    period: float = 2.0  # between two tries
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for times by which two could lead."""
+        if not 0 < self.period < self.deadline < self.duration:
+            raise ValueError(
+                f"the lease has period {self.period:g}, deadline {self.deadline:g} and duration {self.duration:g} s: "
+                "expected each to be longer than the one before"
+            )
+
+
+class Candidate:
+    """One that competes. Its methods are called by one thread at a time, but for `seconds_left`.
+
+    clock: in seconds, never back; now: the time of day, for people.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        lease: Lease,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.lease = lease
+        self._cluster = cluster
+        self._clock = clock
+        self._now = now
+        self._leads_until = float("-inf")
+        self._seen_version = ""  # of the lease, with when it was first seen
+        self._seen_at = float("-inf")
+
+    def seconds_left(self) -> float:
+        """For how long it leads without another renewal; 0 if it does not."""
+        return max(0.0, self._leads_until - self._clock())
+
+    def attempt(self) -> bool:
+        """Take the lease or renew it; whether this was done. Raises ClusterError where that cannot be told."""
+        began = self._clock()
+        found = self._cluster.get(LEASE, self.lease.namespace, self.lease.name)
+        if found is None:
+            taken = self._cluster.create(self._document())
+        elif _holder(found) == self.lease.holder:
+            taken = self._write({"renewTime": self._time()}, found)
+        else:
+            self._leads_until = float("-inf")
+            taken = self._write(self._claim(found), found) if self._is_free(found) else None
+        if taken is None:
+            return False
+        self._leads_until = began + self.lease.deadline
+        return True
+
+    def release(self) -> None:
+        """Leave the lease to the others, who take it at their next try. The work must have ended."""
+        self._leads_until = float("-inf")
+        found = self._cluster.get(LEASE, self.lease.namespace, self.lease.name)
+        if found is not None and _holder(found) == self.lease.holder:
+            self._write({"holderIdentity": None, "renewTime": self._time()}, found)
+
+    def _is_free(self, found: Document) -> bool:
+        """Whether it was released, or nobody renewed it since it was first seen like this, for as long as that must take."""
+        version = str(found["metadata"]["resourceVersion"])
+        if version != self._seen_version:
+            self._seen_version, self._seen_at = version, self._clock()
+        duration = max(self.lease.duration, _spec(found).get("leaseDurationSeconds") or 0)
+        return not _holder(found) or self._clock() >= self._seen_at + duration
+
+    def _write(self, spec: Document, found: Document) -> Document | None:
+        """The lease with these fields; None if another was faster, or it is gone."""
+        version = found["metadata"]["resourceVersion"]
+        try:
+            return self._cluster.merge(LEASE, self.lease.namespace, self.lease.name, {"spec": spec}, resource_version=version)
+        except Conflict:
+            return None
+
+    def _document(self) -> Document:
+        return {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": {"namespace": self.lease.namespace, "name": self.lease.name},
+            "spec": self._claim(),
+        }
+
+    def _claim(self, found: Document | None = None) -> Document:
+        """What the lease says once it is ours."""
+        now = self._time()
+        return {
+            "holderIdentity": self.lease.holder,
+            "leaseDurationSeconds": self.lease.duration,
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": (_spec(found).get("leaseTransitions") or 0) + 1 if found else 0,
+        }
+
+    def _time(self) -> str:
+        return self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def lead(candidate: Candidate, *, on_started: Callable[[], None], on_lost: Callable[[], None], stop: Event | None = None) -> bool:
+    """Wait to lead, work, release; whether it came to that.
+
+    on_started: the work; it returns when that has ended, and must then have. on_lost: called by another thread if the lease
+    could not be renewed in time: end the process then, at once. stop: set it to end the waiting.
+    """
+    stop = stop or Event()
+    while not stop.is_set():
+        if _try(candidate):
+            break
+        stop.wait(candidate.lease.period)
+    else:
+        return False
+    logger.info("%s leads", candidate.lease.holder)
+    ended = Event()
+    renewing = Thread(target=_renew, args=(candidate, ended), name="renew", daemon=True)
+    watching = Thread(target=_watch, args=(candidate, ended, on_lost), name="watch", daemon=True)
+    renewing.start()
+    watching.start()
+    try:
+        on_started()
+    finally:
+        ended.set()
+        renewing.join(candidate.lease.deadline)
+        watching.join()
+        _release(candidate)
+    return True
+
+
+def _renew(candidate: Candidate, ended: Event) -> None:
+    while not ended.wait(candidate.lease.period):
+        _try(candidate)
+
+
+def _watch(candidate: Candidate, ended: Event, on_lost: Callable[[], None]) -> None:
+    """Apart from the renewal, which may hang."""
+    while left := candidate.seconds_left():
+        if ended.wait(left):
+            return
+    if ended.is_set():
+        return
+    logger.error("%s does not lead any more: the lease was not renewed in time", candidate.lease.holder)
+    on_lost()
+
+
+def _try(candidate: Candidate) -> bool:
+    try:
+        return candidate.attempt()
+    except ClusterError as error:
+        logger.warning("the lease cannot be taken or renewed: %s", error)
+        return False
+
+
+def _release(candidate: Candidate) -> None:
+    try:
+        candidate.release()
+    except ClusterError as error:  # it runs out by itself
+        logger.warning("the lease cannot be released: %s", error)
+
+
+def _spec(found: Document) -> dict[str, Any]:
+    return found.get("spec") or {}
+
+
+def _holder(found: Document) -> str:
+    return _spec(found).get("holderIdentity") or ""

@@ -1,0 +1,47 @@
+"""Events are written beside the passes: nobody waits for them, and one that is lost is no loss to the work."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from threading import Thread
+
+from k8s.controller.clients.kubernetes import Cluster, ClusterError
+from k8s.controller.objects.kinds import Document
+
+log = logging.getLogger(__name__)
+
+MOST = 1000  # that wait
+PATIENCE = 5.0  # seconds for those that wait, at the end
+
+
+class Recorder:
+    """A thread that writes them, one after the other. Any thread may call."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._waiting: queue.Queue[Document | None] = queue.Queue(MOST)
+        self._thread = Thread(target=self._write, name="events", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Document) -> None:
+        """Write it, soon; dropped if a thousand others wait."""
+        try:
+            self._waiting.put_nowait(event)
+        except queue.Full:
+            log.warning("an event is not written, too many wait: %s", event["message"])
+
+    def close(self) -> None:
+        """Write what waits, for some seconds."""
+        try:
+            self._waiting.put(None, timeout=PATIENCE)
+        except queue.Full:
+            return
+        self._thread.join(PATIENCE)
+
+    def _write(self) -> None:
+        while (event := self._waiting.get()) is not None:
+            try:
+                self._cluster.create(event)
+            except ClusterError as error:
+                log.info("an event was not written: %s", error)

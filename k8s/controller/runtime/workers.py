@@ -1,0 +1,76 @@
+"""Threads that take keys from the queue, and what becomes of a pass that fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Thread
+
+from k8s.controller.clients.kubernetes import Conflict, Refused, Unavailable
+from k8s.controller.runtime.metrics import Metrics, Reason
+from k8s.controller.runtime.queue import Key, WorkQueue
+
+log = logging.getLogger(__name__)
+
+WAIT = 1.0  # seconds for a key, before it is asked again whether to stop
+
+
+class Workers:
+    """So many passes at once, never two of one object."""
+
+    def __init__(self, queue: WorkQueue, reconcile: Callable[[Key], float | None], metrics: Metrics, *, threads: int) -> None:
+        self._queue = queue
+        self._reconcile = reconcile
+        self._metrics = metrics
+        self._started = self._stopping = False
+        self._threads = [Thread(target=self._work, name=f"worker-{each}", daemon=True) for each in range(threads)]
+
+    def start(self) -> None:
+        """Begin."""
+        self._started = True
+        for each in self._threads:
+            each.start()
+
+    def stop(self) -> None:
+        """Finish the passes that are under way, and take no more."""
+        self._stopping = True
+        self._queue.close()
+        for each in self._threads:
+            each.join(timeout=30)
+
+    def are_well(self) -> bool:
+        """Whether none has ended that was begun."""
+        return not self._started or all(each.is_alive() for each in self._threads)
+
+    def _work(self) -> None:
+        while not self._stopping:
+            key = self._queue.take(WAIT)
+            if key is not None:
+                try:
+                    self._pass(key)
+                finally:
+                    self._queue.done(key)
+
+    def _pass(self, key: Key) -> None:
+        started = time.monotonic()
+        try:
+            again = self._reconcile(key)
+        except Conflict as error:
+            log.info("%s %s/%s: %s; it is read anew", *key, error)
+            self._failed(key, "conflict")
+        except (Unavailable, Refused) as error:
+            log.warning("%s %s/%s: %s", *key, error)
+            self._failed(key, "unavailable" if isinstance(error, Unavailable) else "refused")
+        except Exception:
+            log.exception("%s %s/%s: a fault of the controller", *key)
+            self._failed(key, "fault")
+        else:
+            self._queue.forget(key)
+            if again is not None:
+                self._queue.add_after(key, again)
+        self._metrics.passed(key.kind, time.monotonic() - started)
+
+    def _failed(self, key: Key, reason: Reason) -> None:
+        self._metrics.failed(key.kind, reason)
+        self._queue.retry(key)

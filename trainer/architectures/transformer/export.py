@@ -1,0 +1,69 @@
+"""A fine-tuned network to `model.onnx`, and the proof that both give the same logits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from optimum.exporters.onnx import export
+from optimum.exporters.onnx.base import OnnxConfig
+from optimum.exporters.onnx.config import TextEncoderOnnxConfig
+from optimum.exporters.tasks import TasksManager
+from optimum.utils import NormalizedTextConfig
+
+from model.artifact import GRAPH
+from model.classifier import Encoder, Floats, Graph
+from trainer.architectures.base import ExportFailed
+from trainer.architectures.transformer.network import PooledClassifier
+
+TOLERANCE = 1e-3  # between the logits of the graph and of the network it was made from
+AXES = {0: "texts", 1: "tokens"}
+
+
+def export_graph(network: PooledClassifier, folder: Path, *, max_length: int) -> None:
+    """Write `model.onnx`: `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels])."""
+    network = network.cpu().float().eval()
+    with warnings.catch_warnings():
+        # The tracer warns of what may depend on the example that it follows; the comparison shows whether it does.
+        warnings.simplefilter("ignore")
+        traced = {"batch_size": 2, "sequence_length": min(16, max_length)}
+        export(network, _export_config(network), folder / GRAPH, input_shapes=traced)
+
+
+def compare(network: PooledClassifier, folder: Path, encoder: Encoder, texts: Sequence[str]) -> float:
+    """The largest difference between the logits of the network and of the graph in `folder`. Raises ExportFailed."""
+    expected = _logits(network, encoder, texts)
+    graph = Graph(folder / GRAPH)
+    found = graph.logits(encoder.encode(texts))
+    if found.shape != expected.shape or graph.label_count != expected.shape[1]:
+        raise ExportFailed(f"{GRAPH} gives logits of shape {found.shape}, expected {expected.shape}")
+    difference = float(np.abs(found - expected).max())
+    if not difference <= TOLERANCE:
+        raise ExportFailed(f"{GRAPH} differs from the network by {difference:g} in a logit, more than {TOLERANCE:g}")
+    return difference
+
+
+def _export_config(network: PooledClassifier) -> OnnxConfig:
+    """Optimum's knowledge of this kind of encoder, less every input that the server does not send.
+
+    Token types, where an encoder has them, are then its own default: one text, type 0.
+    """
+    try:
+        known = TasksManager.get_exporter_config_constructor(
+            "onnx", model=network.encoder, task="text-classification", library_name="transformers"
+        ).func
+    except (KeyError, ValueError):  # optimum has not heard of it; most encoders need no special treatment
+        known = type("Generic", (TextEncoderOnnxConfig,), {"NORMALIZED_CONFIG_CLASS": NormalizedTextConfig})
+    inputs = {"input_ids": AXES, "attention_mask": AXES}
+    two_inputs = type("TwoInputs", (known,), {"inputs": property(lambda _: inputs)})
+    return two_inputs(network.config, task="text-classification")
+
+
+def _logits(network: PooledClassifier, encoder: Encoder, texts: Sequence[str]) -> Floats:
+    """The network's logits, a text at a time: without padding, so that the graph's treatment of it is compared too."""
+    with torch.no_grad():
+        rows = [torch.tensor([each.ids]) for each in encoder.encode(texts)]
+        return np.concatenate([network(each, torch.ones_like(each)).logits.numpy() for each in rows])

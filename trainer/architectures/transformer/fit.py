@@ -1,0 +1,150 @@
+"""The transformer architecture: an encoder of the Hugging Face kind, fine-tuned, exported and made small."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer
+
+from model.artifact import TOKENIZER
+from model.classifier import Encoder
+from model.manifest import Architecture, Task
+from trainer.architectures.base import Exported
+from trainer.architectures.transformer import base_model, devices, distributed
+from trainer.architectures.transformer.base_model import BaseModel
+from trainer.architectures.transformer.cache import TokenCache
+from trainer.architectures.transformer.export import compare, export_graph
+from trainer.architectures.transformer.fine_tuning import FineTuned, Material, fine_tune
+from trainer.architectures.transformer.network import PooledClassifier
+from trainer.architectures.transformer.quantization import quantize_if_harmless
+from trainer.attempt import Attempt
+from trainer.config import Config, ConfigRejected, token_folder
+from trainer.data.examples import Examples
+from trainer.run.cost import Cost
+
+log = logging.getLogger(__name__)
+
+COMPARED_TEXTS = 64
+HEAD_DROPOUT = 0.1
+
+
+def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> Exported:
+    """Fine-tune the base model on `train` and export it into `folder`.
+
+    It goes on from the newest of the attempt's checkpoints, if there is one; the caller clears them once the result is
+    published. Raises Terminated if the attempt was asked to stop, ConfigRejected for a base model that cannot be used,
+    StorageError where it cannot be fetched, ExportFailed where the graph is not the network.
+    """
+    cost = Cost(gpus=devices.count_gpus() and distributed.count())
+    base, done = train_and_export(train, validation, config, folder=folder, attempt=attempt)
+    precision = quantize_if_harmless(folder, base.text_encoder(), validation, threads=devices.use_all_cpus())
+    return Exported(
+        folder, Architecture.TRANSFORMER, precision, base.max_length, base.name, done.epochs, cost.seconds,
+        cost.cpu_seconds, cost.gpu_seconds, cost.peak_memory_bytes, done.best_step,
+    )  # fmt: skip
+
+
+def train_and_export(
+    train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt
+) -> tuple[BaseModel, FineTuned]:
+    """As `fit`, but leaves the graph in fp32. Returns the base model and what was made of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
+        base, network = _start(train, config, Path(scratch))
+        check_exportable(network, base, validation, folder)
+        done = _fine_tune(base, network, (train, validation), config, folder=Path(scratch), attempt=attempt)
+    export(network, base, validation, folder)
+    return base, done
+
+
+def assist(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
+    """Train as one of several processes that is not the first: nothing is left but what the first one has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
+        base, network = _start(train, config, Path(scratch))
+        _fine_tune(base, network, (train, validation), config, folder=Path(scratch), attempt=attempt)
+
+
+def _start(train: Examples, config: Config, scratch: Path) -> tuple[BaseModel, PooledClassifier]:
+    prepare_libraries(config.training.seed)
+    log.info("fine-tuning %s on %d threads", config.training.base_model, devices.use_all_cpus())
+    base = base_of(config, scratch=scratch)
+    return base, new_network(base, train, dropout=config.training.dropout)
+
+
+def _fine_tune(
+    base: BaseModel,
+    network: PooledClassifier,
+    parts: tuple[Examples, Examples],
+    config: Config,
+    *,
+    folder: Path,
+    attempt: Attempt,
+) -> FineTuned:
+    cache = TokenCache(token_folder(config))
+    train, validation = (cache.encode(each, base.tokenizer, max_length=base.max_length) for each in parts)
+    return fine_tune(network, Material(train, validation.longest_first()), config, folder=folder, attempt=attempt)
+
+
+def require_base_model(config: Config, *, scratch: Path) -> None:
+    """Raise ConfigRejected or StorageError if the base model cannot be used, before anything else takes time."""
+    prepare_libraries(config.training.seed)
+    with TemporaryDirectory(dir=scratch, prefix="base-") as folder:
+        base_of(config, scratch=Path(folder))
+
+
+def prepare_libraries(seed: int) -> None:
+    """Seed every source of random numbers, and keep the libraries' own lines and bars out of ours."""
+    transformers.set_seed(seed)
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_default_handler()
+    transformers.logging.enable_propagation()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def base_of(config: Config, *, scratch: Path) -> BaseModel:
+    """The base model that is configured. Raises as `base_models.load` does, and ConfigRejected if none is."""
+    settings = config.training
+    if not settings.base_model:
+        raise ConfigRejected("training.base_model is not set: the transformer needs an encoder to fine-tune")
+    base = base_model.load(settings.base_model, max_length=settings.max_length, dropout=settings.dropout, scratch=scratch)
+    if base.max_length < config.training.max_length:
+        log.info("training.max_length is lowered to the %d tokens that %s can see", base.max_length, base.name)
+    return base
+
+
+def new_network(base: BaseModel, train: Examples, *, dropout: float | None) -> PooledClassifier:
+    """The base model's network with a head for the labels, which begins at their rates in the training part.
+
+    dropout: before that head; None: `HEAD_DROPOUT`.
+    """
+    rates = np.clip(train.label_counts() / max(1, len(train)), 1e-4, 1 - 1e-4)
+    odds = np.log(rates) if train.task is Task.SINGLE_LABEL else np.log(rates / (1 - rates))
+    bias = torch.from_numpy(odds.astype(np.float32))
+    return PooledClassifier(base.network, bias, dropout=HEAD_DROPOUT if dropout is None else dropout)
+
+
+def check_exportable(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:
+    """Export the network before it is trained: better refused in the first minute than after the last epoch."""
+    try:
+        export(network, base, validation, folder)
+    except Exception as error:  # torch, optimum and onnxruntime each have their own
+        why = str(error).strip().split("\n", 1)[0]
+        raise ConfigRejected(f"training.base_model is {base.name!r}: it cannot be exported to ONNX: {why}") from error
+
+
+def export(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:
+    """Write graph and tokenizer, and compare the graph's logits with the network's on validation texts."""
+    base.tokenizer.no_padding()
+    base.tokenizer.no_truncation()
+    base.tokenizer.save(str(folder / TOKENIZER))
+    export_graph(network, folder, max_length=base.max_length)
+    texts = validation.select(np.arange(min(COMPARED_TEXTS, len(validation)))).texts()
+    written = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), base.max_length)
+    difference = compare(network, folder, written, texts)
+    log.info("the exported graph's logits are within %.1e of the network's", difference)

@@ -1,0 +1,67 @@
+"""Files to rows with labels: the one way for every command that reads a dataset. Says on the log how they were read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.config import DatasetConfig
+from trainer.data.download import SourceFile, content_hash, unchanged
+from trainer.data.labels.columns import Labelled, read_labels
+from trainer.data.summary import ReadingSummary, summarize
+from trainer.data.tables import Table, read_table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """The rows of files with their labels, the SHA-256 of the files, and how they were read.
+
+    require_unchanged: raises StorageUnavailable if a file was written to since reading began.
+    """
+
+    table: Table
+    labelled: Labelled
+    sha256: str
+    reading: ReadingSummary
+    require_unchanged: Callable[[], None]
+
+
+def read_rows(
+    files: Sequence[SourceFile],
+    config: DatasetConfig,
+    *,
+    scratch: Path,
+    known: frozenset[str] = frozenset(),
+    with_texts: bool = True,
+    copied: bool = False,
+    of: str = "",
+) -> LabelledRows:
+    """Read the files as `config` says, and log how.
+
+    known: labels that are expected; a separator is then found by them. with_texts: whether texts are wanted beside labels.
+    copied: whether rows without a label are copied, not set aside. of: what is read, for the log, if it is not the dataset.
+    Raises DatasetRejected for files that cannot be understood, StorageUnavailable if one was written to meanwhile.
+    """
+    text = config.text_columns if with_texts else ()
+    with unchanged(files) as require_unchanged, ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
+        hashed = beside.submit(content_hash, files)
+        table = read_table(files, text=text, labels=config.label_columns, scratch=scratch, options=config.written())
+        sha256 = hashed.result()
+    labelled = read_labels(
+        table.labels,
+        listed=table.listed,
+        marked=table.marked,
+        separator=config.label_separator,
+        aliases=config.aliases,
+        known=known,
+        where=table.places.where,
+    )
+    reading = summarize(table, labelled, text=text, labels=config.label_columns, copied=copied)
+    for line in reading.lines():
+        log.info("%s%s", f"{of}: " if of else "", line)
+    return LabelledRows(table, labelled, sha256, reading, require_unchanged)

@@ -1,0 +1,84 @@
+"""The scores of a published version on any dataset."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.artifact import fetch, read_manifest
+from model.classifier import Classifier
+from model.manifest import Architecture, Manifest, Scores
+from trainer.config import DatasetConfig
+from trainer.data.reading import read_aligned
+from trainer.evaluation.evaluate import answer, evaluate, milliseconds_per_text
+from trainer.report.diagnosis import compare, intervals
+from trainer.split.divide import few_texts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """The scores of a version on a dataset, laid out as in its manifest: what `scores.json` holds.
+
+    micro_f1_interval: half of its 95 % interval on the dataset.
+    """
+
+    result: dict[str, Any]
+    micro_f1_interval: float
+
+
+def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> Rescored:
+    """Score the version on the dataset, and say on the log how the dataset was read and what to know of it.
+
+    The baseline of a linear version is the version itself. That of another was not published: its scores are those
+    of the manifest, and `baseline.dataset_sha256` says that they were measured on the version's own test part.
+    """
+    for each in ("version", "dataset"):
+        (scratch / each).mkdir()
+    folder = fetch(uri, scratch / "version")
+    manifest = read_manifest(folder)
+    loaded = read_aligned(
+        dataset,
+        dataset.uri,
+        labels=manifest.labels,
+        task=manifest.task,
+        label_required=manifest.label_required,
+        scratch=scratch / "dataset",
+    )
+    few = few_texts(loaded.examples, "the dataset")
+    for note in loaded.notes:
+        log.info("%s", note)
+    if few:
+        log.warning("%s", few)
+    classifier = Classifier.assemble(folder, manifest)
+    answers = answer(classifier, loaded.examples, "scoring")
+    scores = evaluate(classifier, loaded.examples, answers)
+    decisions = compare(loaded.examples.targets, classifier.decision.assigned(answers.probabilities))
+    result = {
+        "classifier": manifest.classifier,
+        "version": manifest.version,
+        "task": manifest.task,
+        "labels": manifest.labels,
+        "label_required": manifest.label_required,
+        "thresholds": manifest.thresholds,
+        "dataset": loaded.facts.model_dump(mode="json"),
+        "notes": (*loaded.notes, few) if few else loaded.notes,
+        "scores": {
+            "test": scores.model_dump(),
+            "baseline": _baseline(manifest, scores, loaded.facts.sha256),
+            "milliseconds_per_text": milliseconds_per_text(classifier, loaded.examples),
+        },
+    }
+    return Rescored(result, intervals(decisions, seed=manifest.training.seed)[0])
+
+
+def _baseline(manifest: Manifest, scores: Scores, dataset_sha256: str) -> dict[str, Any]:
+    itself = manifest.training.architecture is Architecture.LINEAR
+    return {
+        "architecture": manifest.scores.baseline.architecture,
+        "dataset_sha256": dataset_sha256 if itself else manifest.dataset.sha256,
+        "test": (scores if itself else manifest.scores.baseline.test).model_dump(),
+    }

@@ -1,0 +1,174 @@
+"""The version that is served while another is trained: what it has seen, and how it does on the other's test part."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifact import PARTS, SERVED, ArtifactRejected, fetch, read_file, read_manifest, read_published
+from model.classifier import Classifier
+from model.gate import LONGEST_NAME, NAMES_SHOWN, DataChange, LabelFall, label_has_fallen
+from model.manifest import LabelScores, Manifest
+from model.storage import ObjectMissing, ObjectStore, StorageRejected, open_store
+from trainer.data.examples import Examples
+from trainer.evaluation.evaluate import answer
+from trainer.evaluation.gate import ServedScores
+from trainer.evaluation.scores import score
+from trainer.split.provenance import SeenTexts
+
+UNREADABLE = "the served version cannot be read, and nothing is compared with it: "  # and why
+SILENT = (
+    "the served version {} does not say which texts it was trained on: some of them may be in the test part, and its score "
+    "there flattered"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the served version says of the texts that it has seen: nothing, if it cannot be read or is of an older release.
+
+    sha256: of what it says. note: why it says nothing, in a sentence. readable: whether it can be compared at all.
+    """
+
+    version: str = ""
+    texts: SeenTexts | None = None
+    sha256: str | None = None
+    note: str = ""
+    readable: bool = True
+
+
+def read_seen(uri: str, *, manifest_sha256: str | None = None) -> Seen:
+    """The served version's word on its texts. Raises StorageRejected, StorageUnavailable.
+
+    manifest_sha256: what its manifest has to be; with another one it cannot be read.
+    """
+    try:
+        return _read_seen(open_store(uri), manifest_sha256)
+    except StorageRejected as error:
+        raise StorageRejected(f"gate.served_uri: {error}") from error
+    except (ObjectMissing, ArtifactRejected) as error:
+        return Seen(note=f"{UNREADABLE}{error}", readable=False)
+
+
+def _read_seen(store: ObjectStore, manifest_sha256: str | None) -> Seen:
+    manifest = read_published(store, manifest_sha256=manifest_sha256).manifest
+    expected = manifest.files.get(PARTS)
+    if expected is None:
+        return Seen(note=SILENT.format(manifest.version))
+    content = read_file(store, manifest, PARTS)
+    return Seen(manifest.version, SeenTexts.parse(content, where=store.uri + manifest.stored(PARTS)), expected.sha256)
+
+
+@dataclass(frozen=True)
+class Used:
+    """How much of a dataset can be used.
+
+    rows: that were read. used: of them, with a text and a label. texts: different texts among these; none: of a sample.
+    """
+
+    rows: int
+    used: int
+    texts: int | None
+
+
+def score_served(uri: str, test: Examples, used: Used | None = None, *, manifest_sha256: str | None = None) -> ServedScores | str:
+    """Return the served version's scores on these examples, by its own thresholds; or in a sentence why there are none.
+
+    A label that it does not know counts as missed; one that the examples do not know is ignored. used: of the dataset that
+    the examples are from. manifest_sha256: what its manifest has to be. Raises StorageRejected, StorageUnavailable.
+    """
+    with tempfile.TemporaryDirectory(prefix="labelwright-served-") as scratch:
+        try:
+            folder = fetch(uri, Path(scratch), manifest_sha256=manifest_sha256)
+            manifest = read_manifest(folder, sha256=manifest_sha256)
+            classifier = Classifier.assemble(folder, manifest)
+            before = _different_texts(folder, manifest)
+        except (ObjectMissing, ArtifactRejected) as error:
+            return f"{UNREADABLE}{error}"
+        answers = answer(classifier, test, f"scoring the served version {manifest.version} on the test part")
+    assigned = classifier.decision.assigned(answers.probabilities)
+    aligned = [_aligned(each, manifest.labels, test.labels) for each in (answers.probabilities, assigned)]
+    scores = score(aligned[0], aligned[1], test.targets, test.labels, label_required=test.label_required)
+    change = _change(manifest, test, aligned[1], assigned)
+    if used is not None:
+        counts = {"labelled_before": before, "labelled": used.texts, "rows_before": manifest.dataset.rows}
+        change = change.model_copy(update={**counts, "rows": used.rows, "used": used.used})
+    return ServedScores(version=manifest.version, uri=uri, scores=scores, data=change)
+
+
+def served_then(store: ObjectStore, manifest: Manifest) -> ServedScores | str | None:
+    """What that version was compared with when it was published; or why with nothing."""
+    if SERVED in manifest.files:
+        return ServedScores.model_validate_json(read_file(store, manifest, SERVED))
+    why_not = (note.removeprefix(UNREADABLE) for note in manifest.dataset.notes if note.startswith(UNREADABLE))
+    return next(why_not, None)
+
+
+def _different_texts(folder: Path, manifest: Manifest) -> int | None:
+    """How many different texts with a label its dataset had; none: it does not say. Raises ArtifactRejected."""
+    if PARTS not in manifest.files:
+        return None
+    seen = SeenTexts.parse((folder / manifest.stored(PARTS)).read_bytes(), where=PARTS)
+    return len(seen.trained) + (0 if manifest.dataset.test else len(seen.tested))
+
+
+def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assigned: NDArray[np.bool_]) -> DataChange:
+    """What became of the served version's score and labels; texts that carry only labels it does not know do not count.
+
+    aligned: its answers for the labels of the examples; assigned: for its own. Both [texts, labels].
+    """
+    truth, theirs = test.targets.toarray().astype(np.bool_), set(manifest.labels)
+    shared = np.array([label in theirs for label in test.labels])
+    known = truth[:, shared].any(axis=1)
+    if not test.label_required:
+        known |= ~truth.any(axis=1)
+    truth = truth & shared
+    hits, due, given = (truth & aligned)[known].sum(axis=0), truth[known].sum(axis=0), assigned[known].sum()
+    before = manifest.scores.test.per_label
+    falls = [
+        _label_fall(label, before[label], int(hits[at]), int(due[at])) for at, label in enumerate(test.labels) if label in before
+    ]
+    fallen = [each for each in falls if label_has_fallen(each, labels=len(falls))]
+    fallen.sort(key=lambda each: (each.recall - each.recall_before, each.label))
+    lost = sorted(theirs - set(test.labels), key=lambda label: (-_support(before, label), label))
+    supports = sum(each.support for each in before.values())
+    return DataChange(
+        score_before=manifest.scores.test.micro_f1,
+        texts_before=manifest.scores.test.texts,
+        score=float(2 * hits.sum() / max(1, given + due.sum())),
+        texts=int(known.sum()),
+        fallen=tuple(fallen[:NAMES_SHOWN]),
+        fallen_count=len(fallen),
+        lost=tuple(label[:LONGEST_NAME] for label in lost[:NAMES_SHOWN]),
+        lost_count=len(lost),
+        lost_share=sum(_support(before, label) for label in lost) / max(1, supports),
+    )
+
+
+def _label_fall(label: str, before: LabelScores, hits: int, due: int) -> LabelFall:
+    return LabelFall(
+        label=label[:LONGEST_NAME],
+        texts_before=before.support,
+        recall_before=before.recall,
+        texts=due,
+        recall=hits / max(1, due),
+    )
+
+
+def _support(scores: dict[str, LabelScores], label: str) -> int:
+    return scores[label].support if label in scores else 0
+
+
+def _aligned(columns: NDArray[Any], theirs: tuple[str, ...], ours: tuple[str, ...]) -> NDArray[Any]:
+    """The columns of `theirs` in the order of `ours`; zeros for a label that is not among them."""
+    place = {label: at for at, label in enumerate(theirs)}
+    aligned = np.zeros((len(columns), len(ours)), columns.dtype)
+    for at, label in enumerate(ours):
+        if label in place:
+            aligned[:, at] = columns[:, place[label]]
+    return aligned
