@@ -50,7 +50,7 @@ images: ## build the images with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTR
 	docker build $(BASE) --file Dockerfile.train --tag $(TRAINER_IMAGE) .
 	docker build $(BASE) --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
 
-crds: $(READY) ## write the CRDs, of the chart and of k8s/manifests, from the types in k8s/controller/resources
+crds: $(READY) ## write the CRDs, of the chart and of k8s/manifests, from the types in k8s/controller/api/v1alpha1
 	$(BIN)/python -m k8s.controller.api.crds
 
 test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, the images of MinIO and Prometheus and ours are there

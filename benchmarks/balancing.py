@@ -31,7 +31,7 @@ from model.artifact import GRAPH
 from model.classifier import Decision, Floats, Graph, to_probabilities
 from trainer.balance.imbalance import measure as imbalance
 from trainer.balance.strategies import balance
-from trainer.config import BalanceConfig, Config
+from trainer.config.settings import BalanceConfig, Config
 from trainer.evaluation.thresholds import choose_thresholds
 
 SOURCE = Path(__file__).parents[2] / "shared/data/arxiv/train.parquet"

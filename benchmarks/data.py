@@ -76,7 +76,7 @@ def run_in_turns(file: Path, repeat: int) -> dict[str, list[Laps]]:
 def read_split_undersample(file: Path, folder: Path, *, near_duplicates: float) -> Iterator[str]:
     """Our side; yields the name of each step that is done."""
     from trainer.balance.strategies import balance
-    from trainer.config import BalanceConfig, DatasetConfig, SplitConfig
+    from trainer.config.settings import BalanceConfig, DatasetConfig, SplitConfig
     from trainer.data.reading import read_examples
     from trainer.split.near_duplicates import groups
     from trainer.split.split import split

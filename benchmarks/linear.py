@@ -30,7 +30,7 @@ import polars as pl
 from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Decision, Encoder, Floats, Graph, to_probabilities
 from model.manifest import Task
-from trainer.config import Config, DatasetConfig
+from trainer.config.settings import Config, DatasetConfig
 from trainer.data.examples import Examples
 from trainer.data.reading import read_aligned, read_examples
 from trainer.evaluation.scores import f1_score, micro_f1

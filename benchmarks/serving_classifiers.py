@@ -22,7 +22,7 @@ from model.artifact import GRAPH
 from model.manifest import Architecture, Precision
 from trainer import pipeline
 from trainer.attempt import Attempt
-from trainer.config import Config
+from trainer.config.settings import Config
 
 LABELS = 20
 FITTED_TEXTS = 400  # for MiniLM

@@ -25,7 +25,7 @@ import polars as pl
 
 from model.gate import GateScores, suspicions
 from trainer.attempt import Attempt
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.evaluation.gate import ServedScores
 from trainer.evaluation.served import score_served
 from trainer.pipeline import prepare, run

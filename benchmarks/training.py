@@ -36,7 +36,7 @@ from trainer.architectures.transformer.losses import Loss, loss_function
 from trainer.architectures.transformer.network import PooledClassifier
 from trainer.architectures.transformer.sampler import SimilarLengths
 from trainer.attempt import Attempt
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 
 WARM_UP = 5  # steps

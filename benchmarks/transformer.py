@@ -27,7 +27,7 @@ from trainer.architectures.linear import fit as linear
 from trainer.architectures.transformer import fit as transformer
 from trainer.architectures.transformer.quantization import QUANTIZED, quantize
 from trainer.attempt import Attempt
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 
 TIMED_TEXTS = 200

@@ -20,7 +20,7 @@ import click
 
 from trainer.__main__ import print_scores
 from trainer.commands.options import failures
-from trainer.config import load
+from trainer.config.loading import load
 from trainer.run import logs
 
 NAME = "docstrings"

@@ -18,7 +18,8 @@ from trainer.commands.fingerprint import fingerprint
 from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
 from trainer.commands.prune import prune
 from trainer.commands.result_file import ResultFile
-from trainer.config import PREFIX, Config, add_to_environment, environment
+from trainer.config.loading import add_to_environment, environment
+from trainer.config.settings import PREFIX, Config
 from trainer.run import logs
 from trainer.run.processes import Processes, read_processes, run_all
 

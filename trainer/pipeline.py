@@ -33,20 +33,21 @@ from trainer.architectures.base import Exported
 from trainer.architectures.linear import fit as linear
 from trainer.attempt import Attempt
 from trainer.balance.strategies import Balanced, balance
-from trainer.config import Config, ConfigRejected
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.data.reading import read_examples, read_test_examples
 from trainer.data.summary import NOTHING_READ, ReadingSummary
+from trainer.errors import ConfigRejected
 from trainer.evaluation.evaluate import Answers, answer, evaluate, milliseconds_per_text, reference
 from trainer.evaluation.gate import ServedScores, comparison, judge, shortcomings
-from trainer.evaluation.served import UNREADABLE, Seen, Used, score_served, served_then
+from trainer.evaluation.served import Used, score_served, served_then
 from trainer.evaluation.thresholds import choose_thresholds
 from trainer.report.page import Part, write_report
 from trainer.run.checkpoints import Checkpoints
 from trainer.run.cost import Cost
 from trainer.run.identity import begin, find_published, open_run, settings_sha256, version_store
 from trainer.split.divide import Divided, divide, few_texts
-from trainer.split.provenance import SeenTexts
+from trainer.split.provenance import UNREADABLE, ServedHistory, TextProvenance
 from trainer.tracking.tracker import tracked
 from trainer.tracking.training_metrics import Phase
 
@@ -82,8 +83,8 @@ class Data:
     validation: Examples
     test: Examples
     balance: str
-    seen: SeenTexts
-    served: Seen
+    seen: TextProvenance
+    served: ServedHistory
     used: Used
     reading: ReadingSummary = NOTHING_READ
 

@@ -32,7 +32,8 @@ from k8s.controller.builders.training_job import Images, training_job
 from k8s.controller.builders.training_run import asked_for
 from k8s.controller.objects.kinds import Document
 from k8s.controller.runtime.metrics import Metrics
-from trainer.config import Config, load
+from trainer.config.loading import load
+from trainer.config.settings import Config
 from trainer.run.processes import read_processes
 
 ROOT = Path(__file__).parents[2]

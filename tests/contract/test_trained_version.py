@@ -14,7 +14,8 @@ from model.classifier import Classifier
 from model.manifest import Manifest, Task
 from tests.support.encoders import write_tiny_bert
 from trainer.attempt import Attempt
-from trainer.config import Config, load
+from trainer.config.loading import load
+from trainer.config.settings import Config
 from trainer.data.reading import read_aligned
 from trainer.evaluation.evaluate import answer, evaluate
 from trainer.pipeline import Published, run

@@ -11,7 +11,8 @@ from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alph
 from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import TrainerV1alpha1TrainingRuntime
 
 from trainer.commands.options import CONFIG_WRONG, DATASET_WRONG, TERMINATED
-from trainer.config import Config, load
+from trainer.config.loading import load
+from trainer.config.settings import Config
 from trainer.run.processes import read_processes
 
 FOLDER = Path(__file__).parents[2] / "k8s" / "manifests"

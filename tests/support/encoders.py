@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_seed
 
 from model.manifest import Task
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 
 WORDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
 from trainer.data.reading import Loaded, read_examples
 
 

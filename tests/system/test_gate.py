@@ -19,7 +19,7 @@ from model.run_result import RunResult
 from tests.support.commands import labelwright
 from trainer.data.examples import Examples
 from trainer.split import near_duplicates
-from trainer.split.provenance import SeenTexts
+from trainer.split.provenance import TextProvenance
 
 WORDS = {
     "dogs": "bark fetch puppy leash kennel howl", "cats": "purr whiskers kitten scratch mouse nap",
@@ -55,8 +55,8 @@ def manifest_of(folder: Path, version: str) -> Manifest:
     return verify(folder / "models/pets" / version)
 
 
-def seen_by(folder: Path, version: str) -> SeenTexts:
-    return SeenTexts.parse((folder / "models/pets" / version / "parts.bin").read_bytes(), where=version)
+def seen_by(folder: Path, version: str) -> TextProvenance:
+    return TextProvenance.parse((folder / "models/pets" / version / "parts.bin").read_bytes(), where=version)
 
 
 def hashes_of(folder: Path, version: str) -> np.ndarray:

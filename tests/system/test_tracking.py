@@ -23,9 +23,9 @@ from mlflow.entities import Run
 from model.artifact import REPORT, parse_manifest
 from model.manifest import Dataset, Manifest
 from tests.support.versions import make_manifest
-from trainer.config import Config, ConfigRejected, GateConfig, TrackingConfig
+from trainer.config.settings import Config, GateConfig, TrackingConfig
+from trainer.errors import ConfigRejected, Terminated
 from trainer.evaluation.gate import judge
-from trainer.run.interruption import Terminated
 from trainer.tracking.tracker import MlflowTracker, Status, Tracker, open_tracker, tracked
 
 PATIENCE = 180.0  # seconds; the server imports for long on a busy machine
@@ -441,7 +441,7 @@ def test_mlflow_is_imported_only_where_it_is_configured_and_stays_quiet(server: 
     code = (
         "import logging, sys, threading\n"
         "from trainer import logs, tracking\n"
-        "from trainer.config import TrackingConfig\n"
+        "from trainer.config.settings import TrackingConfig\n"
         "from tests.system import test_tracking as t\n"
     )
     unconfigured = "import sys\nfrom trainer import tracking\nassert 'mlflow' not in sys.modules\n"

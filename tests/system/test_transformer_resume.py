@@ -18,7 +18,7 @@ from tests.support.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures.base import Exported
 from trainer.architectures.transformer import fit as transformer
 from trainer.attempt import Attempt
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.run.checkpoints import Checkpoints
 

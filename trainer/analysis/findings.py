@@ -17,7 +17,7 @@ from trainer.analysis.duplicates import Conflict, Group, Repetition, conflicts, 
 from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS, LEARNT_FROM, Scope, held_out_probabilities, scope
 from trainer.analysis.strategies import Outcome, outcomes
 from trainer.analysis.words import Lengths, measure
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.data.reading import read_examples
 from trainer.data.summary import ReadingSummary

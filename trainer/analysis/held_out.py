@@ -18,7 +18,7 @@ from trainer.analysis.duplicates import label_sums
 from trainer.architectures.linear import svm
 from trainer.architectures.linear.calibration import Calibration, calibrate
 from trainer.architectures.linear.svm import Linear
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.features.tfidf import choose, renumber, tf_idf
 from trainer.features.vocabulary import encode, train_tokenizer

@@ -23,7 +23,7 @@ from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS
 from trainer.analysis.suggestions import Suggestion, as_yaml, percent
 from trainer.analysis.words import excerpt, excerpts
 from trainer.balance.imbalance import label_ratios, measure
-from trainer.config import Config
+from trainer.config.settings import Config
 
 TEMPLATE = "page.html.jinja"
 ENDS, ALL_LABELS = 12, 500  # labels at either end; of all, if they are no more than that

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.balance.imbalance import Imbalance, measure
 from trainer.balance.strategies import balance
-from trainer.config import BalanceConfig
+from trainer.config.settings import BalanceConfig
 from trainer.data.examples import Examples
 
 log = logging.getLogger(__name__)

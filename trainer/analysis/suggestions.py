@@ -21,7 +21,7 @@ from trainer.analysis.duplicates import Conflict, Repetition
 from trainer.analysis.findings import FEWEST_WORDS, Findings
 from trainer.analysis.names import guessed_separator
 from trainer.balance.imbalance import Imbalance, measure
-from trainer.config import Config, SplitConfig
+from trainer.config.settings import Config, SplitConfig
 from trainer.data.examples import Examples
 from trainer.data.labels.names import same_names
 from trainer.data.tables import counted

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.manifest import Task
 from trainer.balance.imbalance import Imbalance, measure
 from trainer.balance.strategies import positions
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.arxiv import with_preset
 from trainer.data.download import fetch
 from trainer.data.examples import Examples

@@ -1,7 +1,7 @@
 """The training part with its labels less uneven, by the strategy that the configuration names.
 
-Each strategy is a module: trainer.balance.undersampling, trainer.balance.oversampling, trainer.balance.mltl. What a loss does about
-imbalance stands in trainer.architectures.
+Each strategy is a module of this package: undersampling, oversampling, mltl. The losses of the transformer weigh rare labels:
+`trainer.architectures.transformer.losses`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trainer.balance.imbalance import Imbalance, label_counts, measure
 from trainer.balance.undersampling import any_label, joint, median_count, refill
-from trainer.config import BalanceConfig
+from trainer.config.settings import BalanceConfig
 from trainer.data.examples import Examples
 
 

@@ -10,7 +10,7 @@ import click
 
 from trainer.commands.options import CONFIG_FILE, OVERRIDES, CodedCommand, configure, failures, option
 from trainer.commands.result_file import ResultFile
-from trainer.config import environment
+from trainer.config.loading import environment
 from trainer.data.download import fingerprint as read_fingerprint
 from trainer.run import logs
 

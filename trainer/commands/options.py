@@ -16,10 +16,10 @@ from model.artifact import ArtifactRejected
 from model.printable import PrintableErrors, printable
 from model.storage import CANNOT_BE_WRITTEN, ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
 from trainer.commands.result_file import ResultFile
-from trainer.config import PREFIX, Config, ConfigRejected, environment, load, parse_override
-from trainer.errors import DatasetRejected
+from trainer.config.loading import environment, load, parse_override
+from trainer.config.settings import PREFIX, Config
+from trainer.errors import ConfigRejected, DatasetRejected, Terminated
 from trainer.run import logs
-from trainer.run.interruption import Terminated
 
 log = logging.getLogger(__name__)
 

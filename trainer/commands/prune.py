@@ -11,7 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from model.manifest import Name
 from trainer.commands.options import CONFIG_FILE, OVERRIDES, CodedCommand, configure, failures, option
 from trainer.commands.result_file import ResultFile
-from trainer.config import ConfigRejected, environment
+from trainer.config.loading import environment
+from trainer.errors import ConfigRejected
 from trainer.run import logs
 from trainer.run.pruning import prune as delete
 from trainer.run.pruning import versions_of

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from model.run_result import RunResult, write
-from trainer.config import PREFIX, ConfigRejected
+from trainer.config.settings import PREFIX
+from trainer.errors import ConfigRejected
 from trainer.evaluation.gate import remarks
 
 if TYPE_CHECKING:

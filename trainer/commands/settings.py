@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from trainer.config import Config
+from trainer.config.settings import Config
 
 
 def as_yaml() -> str:

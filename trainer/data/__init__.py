@@ -1,0 +1,1 @@
+"""From an address to clean examples: download, formats, text columns, labels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer.config import ARXIV, DatasetConfig
+from trainer.config.settings import ARXIV, DatasetConfig
 
 # The snapshot keeps this name where it is mirrored.
 SNAPSHOT = "arxiv-metadata-oai-snapshot"

@@ -47,14 +47,6 @@ def _by_zeros(start: bytes) -> str:
     return UTF8
 
 
-def is_text_encoding(name: str) -> bool:
-    """Whether Python knows an encoding of text by this name."""
-    try:
-        return codecs.lookup(name)._is_text_encoding  # noqa: SLF001 - Python says it nowhere else
-    except LookupError:
-        return False
-
-
 class Transcoded(io.RawIOBase):
     """A file in another encoding, read as UTF-8. Raises DatasetRejected, which names the line, for bytes that are not of it."""
 

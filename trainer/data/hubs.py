@@ -12,8 +12,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from model.storage import StorageUnavailable
-from trainer.config import ConfigRejected
-from trainer.errors import DatasetRejected
+from trainer.errors import ConfigRejected, DatasetRejected
 from trainer.messages import escaped_names
 
 BATCH_ROWS = 10_000

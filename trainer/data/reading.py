@@ -1,6 +1,6 @@
 """A dataset's address to examples: the one place that yields them.
 
-Reads the steps; what each does stands in trainer.data.download (addresses), trainer.data.tables (columns) and trainer.data.labels.columns.
+The steps are in `download` (addresses), `tables` (columns) and `labels.columns`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from model.manifest import Dataset, Task
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
 from trainer.data.arxiv import with_preset
 from trainer.data.download import fetch
 from trainer.data.examples import Examples

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
+from trainer.data.delimited.dialect import DelimitedOptions
 from trainer.data.download import SourceFile, content_hash, unchanged
 from trainer.data.labels.columns import Labelled, read_labels
 from trainer.data.summary import ReadingSummary, summarize
@@ -50,7 +51,7 @@ def read_rows(
     text = config.text_columns if with_texts else ()
     with unchanged(files) as require_unchanged, ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
         hashed = beside.submit(content_hash, files)
-        table = read_table(files, text=text, labels=config.label_columns, scratch=scratch, options=config.written())
+        table = read_table(files, text=text, labels=config.label_columns, scratch=scratch, options=DelimitedOptions.of(config))
         sha256 = hashed.result()
     labelled = read_labels(
         table.labels,

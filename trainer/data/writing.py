@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from polars.io.plugins import register_io_source
 
 from model.storage import PART_PREFIX, StorageRejected, disk_error, local_path, open_store
-from trainer.config import ConfigRejected
 from trainer.data.broken_files import first_line
 from trainer.data.compression import NOT_COMPRESSED
 from trainer.data.download import SourceFile
 from trainer.data.formats import SEPARATORS, SLICE_ROWS, Format, Scan, blocks, format_of, numbers_only
-from trainer.errors import DatasetRejected
+from trainer.errors import ConfigRejected, DatasetRejected
 
 EXPECTED = "expected a name in .jsonl, .csv, .tsv or .parquet, the text formats maybe with .gz or .zst"
 PACKED: dict[str, Any] = {"": "uncompressed", ".gz": "gzip", ".zst": "zstd"}

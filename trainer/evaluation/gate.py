@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model.gate import DataChange, GateScores, ScoreName, best_constant, suspicions
 from model.manifest import AllScores, Name, Scores, Strict, Task
-from trainer.config import GateConfig
+from trainer.config.settings import GateConfig
 
 FIELDS: dict[ScoreName, str] = {
     "micro-f1": "micro_f1",

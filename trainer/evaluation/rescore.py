@@ -10,10 +10,10 @@ from typing import Any
 from model.artifact import fetch, read_manifest
 from model.classifier import Classifier
 from model.manifest import Architecture, Manifest, Scores
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
 from trainer.data.reading import read_aligned
+from trainer.evaluation.diagnosis import compare, intervals
 from trainer.evaluation.evaluate import answer, evaluate, milliseconds_per_text
-from trainer.report.diagnosis import compare, intervals
 from trainer.split.divide import few_texts
 
 log = logging.getLogger(__name__)

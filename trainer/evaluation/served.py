@@ -10,58 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact import PARTS, SERVED, ArtifactRejected, fetch, read_file, read_manifest, read_published
+from model.artifact import PARTS, SERVED, ArtifactRejected, fetch, read_file, read_manifest
 from model.classifier import Classifier
 from model.gate import LONGEST_NAME, NAMES_SHOWN, DataChange, LabelFall, label_has_fallen
 from model.manifest import LabelScores, Manifest
-from model.storage import ObjectMissing, ObjectStore, StorageRejected, open_store
+from model.storage import ObjectMissing, ObjectStore
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import answer
 from trainer.evaluation.gate import ServedScores
 from trainer.evaluation.scores import score
-from trainer.split.provenance import SeenTexts
-
-UNREADABLE = "the served version cannot be read, and nothing is compared with it: "  # and why
-SILENT = (
-    "the served version {} does not say which texts it was trained on: some of them may be in the test part, and its score "
-    "there flattered"
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What the served version says of the texts that it has seen: nothing, if it cannot be read or is of an older release.
-
-    sha256: of what it says. note: why it says nothing, in a sentence. readable: whether it can be compared at all.
-    """
-
-    version: str = ""
-    texts: SeenTexts | None = None
-    sha256: str | None = None
-    note: str = ""
-    readable: bool = True
-
-
-def read_seen(uri: str, *, manifest_sha256: str | None = None) -> Seen:
-    """The served version's word on its texts. Raises StorageRejected, StorageUnavailable.
-
-    manifest_sha256: what its manifest has to be; with another one it cannot be read.
-    """
-    try:
-        return _read_seen(open_store(uri), manifest_sha256)
-    except StorageRejected as error:
-        raise StorageRejected(f"gate.served_uri: {error}") from error
-    except (ObjectMissing, ArtifactRejected) as error:
-        return Seen(note=f"{UNREADABLE}{error}", readable=False)
-
-
-def _read_seen(store: ObjectStore, manifest_sha256: str | None) -> Seen:
-    manifest = read_published(store, manifest_sha256=manifest_sha256).manifest
-    expected = manifest.files.get(PARTS)
-    if expected is None:
-        return Seen(note=SILENT.format(manifest.version))
-    content = read_file(store, manifest, PARTS)
-    return Seen(manifest.version, SeenTexts.parse(content, where=store.uri + manifest.stored(PARTS)), expected.sha256)
+from trainer.split.provenance import UNREADABLE, TextProvenance
 
 
 @dataclass(frozen=True)
@@ -113,7 +71,7 @@ def _different_texts(folder: Path, manifest: Manifest) -> int | None:
     """How many different texts with a label its dataset had; none: it does not say. Raises ArtifactRejected."""
     if PARTS not in manifest.files:
         return None
-    seen = SeenTexts.parse((folder / manifest.stored(PARTS)).read_bytes(), where=PARTS)
+    seen = TextProvenance.parse((folder / manifest.stored(PARTS)).read_bytes(), where=PARTS)
     return len(seen.trained) + (0 if manifest.dataset.test else len(seen.tested))
 
 

@@ -1,0 +1,1 @@
+"""Words of texts as features: the tokenizer, and TF-IDF. Knows no model."""

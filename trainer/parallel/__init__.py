@@ -1,0 +1,1 @@
+"""Code that is compiled, and work on threads."""

@@ -1,7 +1,7 @@
 """The report of a version: one HTML file that stands alone, for the person who decides whether to serve it.
 
-What the test part shows is computed in `trainer.report.diagnosis`, drawn in `trainer.report.plots` and laid out in `report.html.jinja`.
-Same version, same test part, same bytes.
+What the test part shows is computed in `trainer.evaluation.diagnosis`, drawn in `plots` and laid out in `report.html.jinja`. Same
+version, same test part, same bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from scipy.sparse import csr_matrix
 
 from model.manifest import BaselineScores, Manifest, Task
 from trainer.data.summary import NOTHING_READ, ReadingSummary
-from trainer.report import plots, trade_off
-from trainer.report.diagnosis import (
+from trainer.evaluation.diagnosis import (
     Counts,
     Decisions,
     Floats,
@@ -32,6 +31,7 @@ from trainer.report.diagnosis import (
     reliability,
     thinned,
 )
+from trainer.report import plots, trade_off
 
 TEMPLATE = "report.html.jinja"
 ENOUGH_TEXTS = 10  # a label with fewer has a curve that is mostly chance

@@ -1,0 +1,1 @@
+"""One run and its attempts: identity, checkpoints, processes, signals, cost, logs."""

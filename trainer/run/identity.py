@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from model.artifact import PublishedVersion, read_published
 from model.manifest import Sha256, Strict
 from model.storage import ObjectExists, ObjectMissing, ObjectStore, open_store
-from trainer.config import Config, ConfigRejected
-from trainer.errors import DatasetRejected
+from trainer.config.settings import Config
+from trainer.errors import ConfigRejected, DatasetRejected
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
-class Terminated(BaseException):
-    """The process was asked to stop. Not an Exception, so that nothing takes it for a failure of its own and goes on."""
+from trainer.errors import Terminated
 
 
 class Interruption:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trainer.config import ConfigRejected
+from trainer.errors import ConfigRejected
 
 PORT = 29400
 GRACE = 60.0  # seconds in which the processes of a node may end once one of them has failed

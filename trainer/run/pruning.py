@@ -9,7 +9,7 @@ import logging
 
 from model.artifact import MANIFEST, ArtifactRejected, is_of_a_version, read_published
 from model.storage import ObjectMissing, ObjectStore, open_store
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.run.identity import open_run, version_store
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.data.tables import counted
-from trainer.evaluation.served import Seen, read_seen
 from trainer.split import near_duplicates
-from trainer.split.provenance import Hashes, SeenTexts, Standing
+from trainer.split.provenance import Hashes, ServedHistory, Standing, TextProvenance, read_served_history
 from trainer.split.split import Parts, split
 
 FEW_TEXTS = 20
@@ -22,8 +21,8 @@ class Divided:
     """The parts, the texts of each for the next version to read, and what the served version says of those it has seen."""
 
     parts: Parts
-    seen: SeenTexts
-    served: Seen
+    seen: TextProvenance
+    served: ServedHistory
     notes: tuple[str, ...]
 
 
@@ -34,7 +33,7 @@ def divide(examples: Examples, config: Config, *, given: Examples | None) -> Div
     """
     uri = config.gate.served_uri
     vouched = config.gate.served_manifest_sha256
-    served = read_seen(uri, manifest_sha256=vouched) if uri and given is None else Seen()
+    served = read_served_history(uri, manifest_sha256=vouched) if uri and given is None else ServedHistory()
     groups, hashes = near_duplicates.groups_and_hashes(examples, config.split.near_duplicates)
     standings = served.texts.standings(hashes, groups) if served.texts else None
     parts = split(examples, groups, config.split, seed=config.training.seed, with_test=given is None, standings=standings)
@@ -55,12 +54,12 @@ def few_texts(test: Examples, name: str = "the test part") -> str:
     return f"{name} has {counted(len(test), 'text')}: its scores are mostly chance; {remedy}"
 
 
-def _seen(examples: Examples, parts: Parts, hashes: Hashes, given: Examples | None) -> SeenTexts:
+def _seen(examples: Examples, parts: Parts, hashes: Hashes, given: Examples | None) -> TextProvenance:
     """What there is to say of this version's own texts."""
     if parts.test is None:
-        return SeenTexts.of(hashes, near_duplicates.text_hashes(given) if given is not None else hashes[:0])
+        return TextProvenance.of(hashes, near_duplicates.text_hashes(given) if given is not None else hashes[:0])
     tested = np.isin(examples.rows, parts.test.rows)
-    return SeenTexts.of(hashes[~tested], hashes[tested])
+    return TextProvenance.of(hashes[~tested], hashes[tested])
 
 
 def _notes(version: str, parts: Parts, *, known: bool) -> list[str]:

@@ -13,11 +13,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.artifact import ArtifactRejected
+from model.artifact import PARTS, ArtifactRejected, read_file, read_published
+from model.storage import ObjectMissing, ObjectStore, StorageRejected, open_store
 
 KIND = b"LWPARTS1"
 HEADER = len(KIND) + 16
 ONE = np.dtype("<u8")
+
+UNREADABLE = "the served version cannot be read, and nothing is compared with it: "  # and why
+SILENT = (
+    "the served version {} does not say which texts it was trained on: some of them may be in the test part, and its score "
+    "there flattered"
+)
 
 Hashes = NDArray[np.uint64]
 
@@ -31,7 +38,7 @@ class Standing(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class SeenTexts:
+class TextProvenance:
     """Hashes of the texts of a version's train and validation parts, and of its test part; both ascending, none twice."""
 
     trained: Hashes
@@ -67,3 +74,41 @@ class SeenTexts:
         found[groups[np.isin(hashes, self.tested)]] = Standing.TESTED
         found[groups[np.isin(hashes, self.trained)]] = Standing.TRAINED
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class ServedHistory:
+    """Texts that the served version has seen: none, if it cannot be read or is of an older release.
+
+    sha256: of the list of texts. note: why there is none, in a sentence. readable: whether the version can be compared at all.
+    """
+
+    version: str = ""
+    texts: TextProvenance | None = None
+    sha256: str | None = None
+    note: str = ""
+    readable: bool = True
+
+
+def read_served_history(uri: str, *, manifest_sha256: str | None = None) -> ServedHistory:
+    """Read which texts the served version has seen.
+
+    manifest_sha256: what its manifest has to be; with another one it cannot be read. Raises StorageRejected, StorageUnavailable.
+    """
+    try:
+        return _read(open_store(uri), manifest_sha256)
+    except StorageRejected as error:
+        raise StorageRejected(f"gate.served_uri: {error}") from error
+    except (ObjectMissing, ArtifactRejected) as error:
+        return ServedHistory(note=f"{UNREADABLE}{error}", readable=False)
+
+
+def _read(store: ObjectStore, manifest_sha256: str | None) -> ServedHistory:
+    manifest = read_published(store, manifest_sha256=manifest_sha256).manifest
+    expected = manifest.files.get(PARTS)
+    if expected is None:
+        return ServedHistory(note=SILENT.format(manifest.version))
+    content = read_file(store, manifest, PARTS)
+    return ServedHistory(
+        manifest.version, TextProvenance.parse(content, where=store.uri + manifest.stored(PARTS)), expected.sha256
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from trainer.config import SplitConfig
+from trainer.config.settings import SplitConfig
 from trainer.data.examples import Examples
 from trainer.errors import DatasetRejected
 from trainer.split.provenance import Standing

@@ -1,0 +1,1 @@
+"""Record runs in MLflow, and tell Prometheus how a training proceeds."""

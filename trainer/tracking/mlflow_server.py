@@ -1,4 +1,4 @@
-"""The one door to MLflow: what a tracker does there, each thing safe to repeat, with errors as `trainer.tracking.outbox` sorts them."""
+"""The one door to MLflow: what a tracker does there, each thing safe to repeat, with errors as `outbox` sorts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from trainer.config import MLFLOW, add_to_environment, environment, remove_from_environment
+from trainer.config.loading import add_to_environment, environment, remove_from_environment
+from trainer.config.settings import MLFLOW
 from trainer.tracking.outbox import Refused
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 from model.artifact import MANIFEST, REPORT, to_json
 from model.gate import GateScores
 from model.manifest import Dataset, Manifest, Scores
-from trainer.config import Config, ConfigRejected, TrackingConfig
+from trainer.config.settings import Config, TrackingConfig
+from trainer.errors import ConfigRejected, Terminated
 from trainer.evaluation.gate import shortcomings
-from trainer.run.interruption import Terminated
 from trainer.tracking.mlflow_server import DatasetFacts, MlflowServer, Point, Resume, RunFacts, without_credentials
 from trainer.tracking.outbox import Outbox, Refused
 

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from trainer.config import ConfigRejected
+from trainer.errors import ConfigRejected
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 MANIFEST = Path("k8s/manifests/controller/00-crds.yaml")
 CHART = Path("charts/labelwright/templates/crds")
-HEAD = "# Made by `make crds` from the types in k8s/controller/resources: change those."
+HEAD = "# Made by `make crds` from the types in k8s/controller/api/v1alpha1: change those."
 
 
 @dataclass(frozen=True)

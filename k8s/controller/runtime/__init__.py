@@ -1,0 +1,1 @@
+"""What keeps passes going: the work queue, its workers, leader election, metrics and logs."""

@@ -1,0 +1,1 @@
+"""One linear model per label over TF-IDF features, as one ONNX graph."""

@@ -19,7 +19,7 @@ from trainer.architectures.linear import svm
 from trainer.architectures.linear.calibration import calibrate
 from trainer.architectures.linear.onnx_graph import Scorer, quantise, to_onnx
 from trainer.balance.imbalance import rarity
-from trainer.config import Config, LinearConfig
+from trainer.config.settings import Config, LinearConfig
 from trainer.data.examples import Examples
 from trainer.features.tfidf import FIRST_WORD, Features, choose, renumber, tf_idf
 from trainer.features.vocabulary import encode, encode_texts, train_tokenizer, word_tokenizer, words_of

@@ -1,0 +1,1 @@
+"""A pre-trained encoder, fine-tuned, exported to ONNX and quantized."""

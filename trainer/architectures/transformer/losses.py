@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from model.manifest import Task
 from trainer.balance.imbalance import rarity
-from trainer.config import BalanceConfig
+from trainer.config.settings import BalanceConfig
 
 Loss = Callable[..., Tensor]
 

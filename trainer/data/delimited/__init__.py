@@ -1,0 +1,1 @@
+"""CSV and TSV files: how they are written, and their records."""

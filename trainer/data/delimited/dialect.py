@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Self
 
+from trainer.config.settings import DatasetConfig
 from trainer.data.delimited.records import Fields, Quoting
 from trainer.data.encodings import UTF8
 from trainer.errors import DatasetRejected
@@ -25,6 +27,11 @@ class DelimitedOptions:
     quoting: str = "auto"
     encoding: str = "auto"
     header: bool | str = "auto"
+
+    @classmethod
+    def of(cls, config: DatasetConfig) -> Self:
+        """Return what the settings of a dataset say."""
+        return cls(config.separator, config.quoting, config.encoding, config.header)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""From cells of a label column to labels."""

@@ -20,7 +20,7 @@ from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
 from tests.support.kubernetes import specs
 from tests.support.kubernetes.sights import IMAGES, classifier, run
-from trainer.config import load
+from trainer.config.loading import load
 
 MANIFESTS = Path("k8s/manifests")
 

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from model.manifest import Task
 from trainer.analysis.disagreements import SHOWN, Kind, disagreements
 from trainer.analysis.held_out import ENOUGH_TEXTS, held_out_probabilities, scope
-from trainer.config import Config, DatasetConfig
+from trainer.config.settings import Config, DatasetConfig
 from trainer.data import docstrings
 from trainer.data.examples import Examples
 from trainer.data.reading import read_examples

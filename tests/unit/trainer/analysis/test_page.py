@@ -17,7 +17,8 @@ from trainer.analysis.findings import Findings, analyse
 from trainer.analysis.page import render
 from trainer.analysis.suggestions import suggest
 from trainer.analysis.words import Lengths, excerpt, excerpts, measure
-from trainer.config import Config, load
+from trainer.config.loading import load
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 
 VOID = {"meta", "br"}

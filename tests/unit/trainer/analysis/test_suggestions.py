@@ -19,7 +19,8 @@ from trainer.analysis.duplicates import Conflict, Repetition
 from trainer.analysis.names import guessed_separator
 from trainer.analysis.suggestions import Suggestion, as_yaml, percent
 from trainer.balance.imbalance import Imbalance
-from trainer.config import BalanceConfig, Config, DatasetConfig, SplitConfig, TrainingConfig, load
+from trainer.config.loading import load
+from trainer.config.settings import BalanceConfig, Config, DatasetConfig, SplitConfig, TrainingConfig
 from trainer.data.labels.columns import read_labels
 from trainer.data.labels.names import same_names, spelling
 

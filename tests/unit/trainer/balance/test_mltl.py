@@ -15,7 +15,7 @@ from model.manifest import Task
 from trainer.balance import mltl
 from trainer.balance.mltl import NOBODY, label_distances, links, neighbours, threshold
 from trainer.balance.strategies import balance
-from trainer.config import BalanceConfig
+from trainer.config.settings import BalanceConfig
 from trainer.data.examples import Examples
 
 FILLER = [f"alpha{i} beta{i} gamma{i} delta{i}" for i in range(40)]

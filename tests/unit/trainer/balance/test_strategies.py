@@ -16,7 +16,7 @@ from trainer.balance.imbalance import label_counts, label_ratios, mean_ratio, me
 from trainer.balance.oversampling import ml_ros
 from trainer.balance.strategies import balance, describe
 from trainer.balance.undersampling import TOLERANCE, any_label, joint, least_counts, median_count
-from trainer.config import BalanceConfig
+from trainer.config.settings import BalanceConfig
 from trainer.data.examples import Examples
 
 BY_LABELS_ALONE = ("none", "undersample", "undersample-any", "oversample")

@@ -70,7 +70,7 @@ def test_without_a_folder_for_temporary_files_a_setting_is_wrong(tmp_path: Path,
 
 
 def test_an_error_is_shown_on_one_line_and_acts_on_no_terminal() -> None:
-    from trainer.config import ConfigRejected
+    from trainer.errors import ConfigRejected
 
     with pytest.raises(click.ClickException) as failed, failures():
         raise ConfigRejected("the label \x1b[2Jnothing\nError: the version was published")

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from model.run_result import RunResult
 from model.storage import FileStore, open_store
 from trainer.commands.fingerprint import fingerprint
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
 from trainer.data.reading import read_examples
 
 FILES = {

@@ -10,8 +10,8 @@ import pytest
 
 from model.storage import StorageUnavailable
 from tests.support.reading import labels_of, read
-from trainer.config import ConfigRejected
 from trainer.data.reading import DatasetRejected
+from trainer.errors import ConfigRejected
 
 ROWS = [{"title": f"t{n}", "abstract": f"a{n}", "categories": label} for n in range(3) for label in ("x", "y")]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)

@@ -12,7 +12,7 @@ import pytest
 
 from model.manifest import Task
 from tests.support.reading import labels_of, read
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
 from trainer.data.labels.columns import read_labels
 from trainer.data.reading import DatasetRejected, read_examples, read_test_examples
 

@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 from model.manifest import Task
 from model.storage import StorageRejected, StorageUnavailable, open_store
 from tests.support.reading import labels_of, read
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
 from trainer.data.download import fingerprint
 from trainer.data.reading import DatasetRejected, read_aligned, read_examples, read_test_examples
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from model.storage import StorageUnavailable
 from tests.support.reading import read
 from trainer.commands.balance import mltl, oversample, undersample
-from trainer.config import DatasetConfig
+from trainer.config.settings import DatasetConfig
 from trainer.data.download import SourceFile, fetch, unchanged
 from trainer.data.formats import Format, scan
 from trainer.data.reading import read_examples, read_test_examples

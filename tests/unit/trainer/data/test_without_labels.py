@@ -12,12 +12,13 @@ import pytest
 
 from model.manifest import Task
 from tests.support.reading import labels_of, read
-from trainer.config import ConfigRejected, DatasetConfig, load
+from trainer.config.loading import load
+from trainer.config.settings import DatasetConfig
 from trainer.data.download import fetch
 from trainer.data.labels.columns import Labelled, read_labels
 from trainer.data.reading import Loaded, read_aligned, read_test_examples
 from trainer.data.tables import read_table
-from trainer.errors import DatasetRejected
+from trainer.errors import ConfigRejected, DatasetRejected
 
 MARKS = ("toxic", "rude")
 

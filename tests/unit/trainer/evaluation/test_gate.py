@@ -7,7 +7,7 @@ import pytest
 from model.gate import ScoreName
 from model.manifest import AllScores, Task
 from tests.support.versions import make_manifest
-from trainer.config import GateConfig
+from trainer.config.settings import GateConfig
 from trainer.evaluation.gate import ServedScores, judge, remarks, shortcomings
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from tests.support.versions import make_version
 from trainer.__main__ import evaluate
-from trainer.report.diagnosis import compare, intervals
+from trainer.evaluation.diagnosis import compare, intervals
 
 TEXTS, LABELS = ["cs.LG of it", "math.CO", "nothing"], ["cs.LG", "math.CO", "stat.ML"]
 

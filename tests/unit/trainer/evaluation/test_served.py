@@ -14,13 +14,13 @@ from model.artifact import MANIFEST, PARTS, describe, file_entry, read_manifest,
 from model.manifest import Task
 from model.storage import StorageRejected, open_store
 from tests.support.versions import make_version
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.evaluation.gate import ServedScores
-from trainer.evaluation.served import Used, read_seen, score_served
+from trainer.evaluation.served import Used, score_served
 from trainer.split import near_duplicates
 from trainer.split.divide import divide
-from trainer.split.provenance import SeenTexts
+from trainer.split.provenance import TextProvenance, read_served_history
 
 
 def examples_of(file: Path, texts: list[str], labels: dict[str, list[int]]) -> Examples:
@@ -42,7 +42,7 @@ def with_parts(folder: Path, trained: Examples, tested: Examples) -> Path:
     """A version that has seen these."""
     make_version(folder, labels=("a", "b"))
     hashes = (near_duplicates.text_hashes(each) for each in (trained, tested))
-    (folder / PARTS).write_bytes(SeenTexts.of(*hashes).to_bytes())
+    (folder / PARTS).write_bytes(TextProvenance.of(*hashes).to_bytes())
     manifest = read_manifest(folder).model_copy(update={"files": describe(folder)})
     (folder / MANIFEST).write_bytes(to_json(manifest))
     return folder
@@ -81,7 +81,7 @@ def test_a_served_version_that_always_gives_a_label_is_wrong_on_texts_without_on
 @pytest.mark.parametrize("place", ["file", "s3"])
 def test_what_is_no_version_is_told_in_a_sentence(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     uri = str(tmp_path / "nothing") if place == "file" else f"{request.getfixturevalue('s3_bucket')}pets/v1/"
-    seen = read_seen(uri)
+    seen = read_served_history(uri)
     assert (seen.texts, seen.readable) == (None, False)
     assert seen.note.startswith("the served version cannot be read, and nothing is compared with it: ")
     assert score_served(uri, numbered(tmp_path / "t", 0, 4)) != ""
@@ -101,14 +101,17 @@ def test_with_another_manifest_than_the_expected_one_nothing_is_compared(
         publish_as_it_is(version, uri)
     before = score_served(uri, numbered(test, 0, 4), manifest_sha256=published)
     assert isinstance(before, ServedScores)
-    assert read_seen(uri, manifest_sha256=published).texts is not None
+    assert read_served_history(uri, manifest_sha256=published).texts is not None
     lower = read_manifest(version).model_copy(update={"thresholds": (0.01, 0.01)})  # every text gets every label
     (version / MANIFEST).write_bytes(to_json(lower))
     altered = file_entry(version / MANIFEST).sha256
     if place == "s3":
         publish_as_it_is(version, uri)
 
-    seen, found = read_seen(uri, manifest_sha256=published), score_served(uri, numbered(test, 0, 4), manifest_sha256=published)
+    seen, found = (
+        read_served_history(uri, manifest_sha256=published),
+        score_served(uri, numbered(test, 0, 4), manifest_sha256=published),
+    )
 
     assert (seen.readable, seen.texts) == (False, None)
     for said in (seen.note, found):
@@ -128,7 +131,7 @@ def publish_as_it_is(folder: Path, uri: str) -> None:
 
 def test_an_address_of_no_storage_names_the_setting() -> None:
     with pytest.raises(StorageRejected, match=r"gate\.served_uri: 'ftp://x/'"):
-        read_seen("ftp://x/")
+        read_served_history("ftp://x/")
 
 
 def test_a_version_that_says_nothing_of_its_texts_is_split_around_in_no_way(tmp_path: Path) -> None:

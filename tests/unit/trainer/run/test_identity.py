@@ -10,8 +10,8 @@ from model.artifact import describe, publish, read_manifest
 from model.manifest import Dataset, Manifest
 from model.storage import ObjectExists, open_store
 from tests.support.versions import make_version
-from trainer.config import Config, ConfigRejected
-from trainer.errors import DatasetRejected
+from trainer.config.settings import Config
+from trainer.errors import ConfigRejected, DatasetRejected
 from trainer.run.checkpoints import Checkpoints
 from trainer.run.identity import RECORD, Run, begin, find_published, result_settings, settings_sha256
 

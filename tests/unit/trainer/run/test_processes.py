@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import ConfigRejected
+from trainer.errors import ConfigRejected
 from trainer.run.processes import read_processes
 
 ROOT = Path(__file__).parents[4]

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from trainer.attempt import Attempt
-from trainer.config import Config, load
+from trainer.config.loading import load
+from trainer.config.settings import Config
 from trainer.pipeline import prepare
 
 WARNING = "its scores are mostly chance; add texts, or give a test set"

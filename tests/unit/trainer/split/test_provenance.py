@@ -14,10 +14,10 @@ from scipy.sparse import csr_matrix
 from model.artifact import ArtifactRejected
 from model.manifest import Task
 from tests.support.targets import examples_with, random_targets
-from trainer.config import SplitConfig
+from trainer.config.settings import SplitConfig
 from trainer.data.examples import Examples
 from trainer.split import near_duplicates
-from trainer.split.provenance import SeenTexts, Standing
+from trainer.split.provenance import Standing, TextProvenance
 from trainer.split.split import Parts, split
 
 hashes = st.lists(st.integers(0, 2**64 - 1), max_size=30).map(lambda found: np.array(found, np.uint64))
@@ -25,9 +25,9 @@ hashes = st.lists(st.integers(0, 2**64 - 1), max_size=30).map(lambda found: np.a
 
 @given(hashes, hashes)
 def test_what_was_written_is_read(trained: np.ndarray, tested: np.ndarray) -> None:
-    seen = SeenTexts.of(trained, tested)
+    seen = TextProvenance.of(trained, tested)
     content = seen.to_bytes()
-    read = SeenTexts.parse(content, where="parts.bin")
+    read = TextProvenance.parse(content, where="parts.bin")
     assert len(content) == 24 + 8 * (len(set(trained.tolist())) + len(set(tested.tolist())))
     assert read.trained.tolist() == sorted(set(trained.tolist()))
     assert read.tested.tolist() == sorted(set(tested.tolist()))
@@ -39,13 +39,13 @@ def test_what_was_written_is_read(trained: np.ndarray, tested: np.ndarray) -> No
         pytest.param(b"", id="empty"),
         pytest.param(b"LWPARTS1" + bytes(15), id="cut-in-the-header"),
         pytest.param(b"LWPARTS2" + bytes(16), id="of-a-later-release"),
-        pytest.param(SeenTexts.of(np.arange(3, dtype=np.uint64), np.zeros(0, np.uint64)).to_bytes()[:-1], id="cut"),
+        pytest.param(TextProvenance.of(np.arange(3, dtype=np.uint64), np.zeros(0, np.uint64)).to_bytes()[:-1], id="cut"),
         pytest.param(b"LWPARTS1" + b"\xff" * 16, id="counts-of-nothing"),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused_by_its_address(content: bytes) -> None:
     with pytest.raises(ArtifactRejected, match=r"s3://m/v1/parts\.bin"):
-        SeenTexts.parse(content, where="s3://m/v1/parts.bin")
+        TextProvenance.parse(content, where="s3://m/v1/parts.bin")
 
 
 def test_texts_that_differ_in_case_and_punctuation_are_one(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_hashes_come_with_the_groups(similarity: float, tmp_path: Path) -> None:
 
 
 def test_a_group_with_one_text_that_was_trained_on_counts_as_trained() -> None:
-    seen = SeenTexts.of(np.array([1, 2], np.uint64), np.array([3, 4, 5], np.uint64))
+    seen = TextProvenance.of(np.array([1, 2], np.uint64), np.array([3, 4, 5], np.uint64))
     found = seen.standings(np.array([3, 1, 4, 9, 8], np.uint64), np.array([0, 0, 1, 1, 2]))
     assert found.tolist() == [Standing.TRAINED, Standing.TESTED, Standing.NEW]
 
@@ -90,9 +90,9 @@ class Grown:
         self.first = self.split(before, seed=seed, seen=None)
         tested = self.rows(self.first.test)
         trained = np.setdiff1d(np.arange(before), tested)
-        self.seen = SeenTexts.of(self.texts[trained], self.texts[tested])
+        self.seen = TextProvenance.of(self.texts[trained], self.texts[tested])
 
-    def split(self, rows: int, *, seed: int, seen: SeenTexts | None) -> Parts:
+    def split(self, rows: int, *, seed: int, seen: TextProvenance | None) -> Parts:
         _, groups = np.unique(self.crowd[:rows], return_inverse=True)
         standings = seen.standings(self.texts[:rows], groups) if seen else None
         examples = examples_with(self.targets[:rows])
@@ -159,13 +159,13 @@ def test_a_dataset_that_grows_by_little_each_time_has_a_test_part_that_grows() -
     seen = data.seen
     for rows in range(304, data.count + 1, 4):
         tested = data.rows(data.split(rows, seed=rows, seen=seen).test)
-        seen = SeenTexts.of(data.texts[np.setdiff1d(np.arange(rows), tested)], data.texts[tested])
+        seen = TextProvenance.of(data.texts[np.setdiff1d(np.arange(rows), tested)], data.texts[tested])
     assert len(tested) == pytest.approx(0.1 * data.count, abs=8)
 
 
 def test_of_new_texts_at_most_half_make_up_for_a_test_part_that_is_gone() -> None:
     data = Grown(5, before=500, more=100, labels=3, crowd=50.0)
-    all_trained = SeenTexts.of(data.texts[:500], data.texts[:0])
+    all_trained = TextProvenance.of(data.texts[:500], data.texts[:0])
     again = data.split(data.count, seed=1, seen=all_trained)
     assert 25 <= len(data.rows(again.test)) <= 55
     assert (data.rows(again.test) >= 500).all()
@@ -182,7 +182,7 @@ def test_a_rare_new_label_is_in_every_part() -> None:
 @pytest.mark.parametrize("tested", [0, 200], ids=["all-trained-on", "all-tested-on"])
 def test_where_nothing_is_left_for_a_part_the_split_is_plain_and_says_so(tested: int) -> None:
     data = Grown(9, before=200, more=0, labels=3, crowd=50.0)
-    again = data.split(200, seed=1, seen=SeenTexts.of(data.texts[tested:], data.texts[:tested]))
+    again = data.split(200, seed=1, seen=TextProvenance.of(data.texts[tested:], data.texts[:tested]))
     plain = data.split(200, seed=1, seen=None)
     assert data.rows(again.test).tolist() == data.rows(plain.test).tolist()
     assert "its score there is flattered" in again.notes[0]

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from model.manifest import Task
 from tests.support.targets import examples_with, random_targets
-from trainer.config import SplitConfig
+from trainer.config.settings import SplitConfig
 from trainer.data.examples import Examples
 from trainer.errors import DatasetRejected
 from trainer.split.provenance import Standing

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import model.manifest
 from model.manifest import Dataset
 from tests.support.versions import make_manifest
-from trainer.config import Config, GateConfig, TrackingConfig
+from trainer.config.settings import Config, GateConfig, TrackingConfig
 from trainer.evaluation.gate import judge
 from trainer.tracking.mlflow_server import without_credentials
 from trainer.tracking.tracker import Status, final_scores, open_tracker, parameters, tracked, version_tags

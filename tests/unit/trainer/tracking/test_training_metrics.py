@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from trainer.config import ConfigRejected
+from trainer.errors import ConfigRejected
 from trainer.tracking.training_metrics import Phase, TrainingMetrics
 
 

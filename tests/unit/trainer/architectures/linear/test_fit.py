@@ -18,7 +18,7 @@ from model.classifier import Encoder, Floats, Graph, to_probabilities
 from model.manifest import Architecture, Precision, Task
 from trainer.architectures.linear import fit as linear
 from trainer.architectures.linear.onnx_graph import Scorer, to_onnx
-from trainer.config import Config
+from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.features.tfidf import Features
 

@@ -12,7 +12,8 @@ from model.storage import StorageUnavailable, open_store
 from tests.support.encoders import VOCABULARY, write_tiny_bert
 from trainer.architectures.transformer import base_model
 from trainer.architectures.transformer.fit import base_of
-from trainer.config import Config, ConfigRejected
+from trainer.config.settings import Config
+from trainer.errors import ConfigRejected
 
 
 @pytest.fixture

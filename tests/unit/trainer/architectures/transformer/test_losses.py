@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.manifest import Task
 from trainer.architectures.transformer.losses import loss_function
-from trainer.config import BalanceConfig
+from trainer.config.settings import BalanceConfig
 
 TARGETS = csr_matrix(np.repeat(np.eye(3, dtype=np.uint8), [90, 9, 1], axis=0))
 TASKS = pytest.mark.parametrize("task", list(Task))

@@ -26,7 +26,8 @@ from trainer.architectures.transformer.network import PooledClassifier
 from trainer.architectures.transformer.sampler import Share, SimilarLengths
 from trainer.architectures.transformer.validation import micro_f1_at_best
 from trainer.attempt import Attempt
-from trainer.config import BalanceConfig, ConfigRejected
+from trainer.config.settings import BalanceConfig
+from trainer.errors import ConfigRejected
 
 
 def token_ids(*, task: Task = Task.SINGLE_LABEL) -> TokenIds:

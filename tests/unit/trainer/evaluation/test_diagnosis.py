@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score, confusion_matrix
 
-from trainer.report import diagnosis
+from trainer.evaluation import diagnosis
 
 
 def one_hot(labels: list[int], *, width: int) -> csr_matrix:
