@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2 as messages
 from kserve.errors import ModelNotFound, ServerNotReady
 
 from model.serving.predictor import Plane
-from model.serving.protocol import short
+from model.serving.requests import short
 
 WATCHERS = 1024  # streams at a time: each takes memory for as long as its client likes
 SERVING = messages.HealthCheckResponse.SERVING

@@ -14,7 +14,7 @@ from model.classifier import Floats, Tokens
 from model.manifest import Manifest
 from model.printable import printable_names
 from model.serving.drift import Baseline
-from model.serving.totals import Seen, Totals
+from model.serving.traffic import Seen, Totals
 
 # A short text takes less than a millisecond, a batch of long ones seconds.
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from model.serving.protocol import LARGE, SHOWN, no_count, no_text, short
+from model.serving.requests import LARGE, SHOWN, no_count, no_text, short
 
 # Fields that a request must have, and what they hold.
 WANTED = {

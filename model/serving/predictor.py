@@ -14,8 +14,8 @@ from kserve.protocol.dataplane import DataPlane
 from model.classifier import Decision, Floats, Prediction
 from model.manifest import Manifest
 from model.serving.batching import Batcher
-from model.serving.bodies import instances_of, require_light
-from model.serving.protocol import (
+from model.serving.codec import instances_of, require_light
+from model.serving.requests import (
     INPUT,
     LABELS,
     PROBABILITIES,

@@ -22,12 +22,12 @@ from model.manifest import Manifest
 from model.serving.arrivals import Arrivals
 from model.serving.batching import Batcher
 from model.serving.config import EVERY_ADDRESS, ServingConfig
-from model.serving.connection import bounded
+from model.serving.connections import bounded
+from model.serving.grpc import make_server
+from model.serving.http import Door, make_app
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
-from model.serving.protocol import Limits
-from model.serving.rest import Door, make_app
-from model.serving.rpc import make_server
+from model.serving.requests import Limits
 from model.serving.signals import STOPPING
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that it is they who close it

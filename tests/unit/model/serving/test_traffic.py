@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.classifier import Floats, Tokens
 from model.manifest import Task
-from model.serving.totals import CHUNK_TEXTS, WINDOW_TEXTS, Seen, Totals
+from model.serving.traffic import CHUNK_TEXTS, WINDOW_TEXTS, Seen, Totals
 from tests.support.versions import LABELS, make_manifest
 
 UNKNOWN = 3

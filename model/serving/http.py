@@ -24,8 +24,7 @@ from prometheus_client import CollectorRegistry, exposition
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.serving.bodies import Body, Inference, body_of, inference_of
-from model.serving.exchange import (
+from model.serving.asgi import (
     LARGEST_AT_ONCE,
     BodyTooLarge,
     ClientGone,
@@ -38,10 +37,11 @@ from model.serving.exchange import (
     respond,
     while_connected,
 )
+from model.serving.codec import Body, Inference, body_of, inference_of
+from model.serving.errors import EXPECTED, Outcome, outcome_of
 from model.serving.metrics import Metrics
-from model.serving.outcomes import EXPECTED, Outcome, outcome_of
 from model.serving.predictor import Plane, Predictor, Stopped
-from model.serving.protocol import Answer, short
+from model.serving.requests import Answer, short
 
 INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
 JSON_LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()

@@ -20,10 +20,10 @@ from starlette.types import Message
 from model.artifact import read_manifest
 from model.classifier import Classifier, Floats, Graph, Tokens
 from model.serving.batching import Batcher
+from model.serving.http import Door, make_app
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
-from model.serving.protocol import Limits
-from model.serving.rest import Door, make_app
+from model.serving.requests import Limits
 from tests.support.versions import make_version
 
 # The SDK's v1 route answers with a class that FastAPI has grown out of.

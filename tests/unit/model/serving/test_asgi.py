@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope
 
-from model.serving import exchange
-from model.serving.exchange import (
+from model.serving import asgi
+from model.serving.asgi import (
     BodyTooLarge,
     ClientGone,
     Intake,
@@ -127,7 +127,7 @@ def test_a_body_is_bounded_whatever_length_it_claims() -> None:
 
 @given(st.lists(st.integers(0, 300), max_size=8))
 def test_bodies_are_held_up_to_a_limit_and_given_back(sizes: list[int]) -> None:
-    free, limit = exchange.FREE_BYTES, 500
+    free, limit = asgi.FREE_BYTES, 500
     intake, held = Intake(limit), 0
     with ExitStack() as shares:
         for size in sizes:
@@ -146,8 +146,8 @@ def test_bodies_are_held_up_to_a_limit_and_given_back(sizes: list[int]) -> None:
 def test_small_bodies_find_room_however_much_is_held() -> None:
     intake = Intake(10)
     with intake.share() as large, intake.share() as small:
-        large.grow_to(exchange.FREE_BYTES + 10)
-        small.grow_to(exchange.FREE_BYTES)
+        large.grow_to(asgi.FREE_BYTES + 10)
+        small.grow_to(asgi.FREE_BYTES)
 
 
 def test_a_body_that_does_not_end_is_not_kept() -> None:
@@ -300,7 +300,7 @@ def test_whoever_is_refused_may_send_to_the_end_before_the_connection_closes() -
 
 
 def test_whoever_is_refused_and_goes_on_sending_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(asgi, "LINGER_SECONDS", 0.01)
 
     async def test() -> list[Message]:
         client = Client(*parts(b"x", b"y")[:1])

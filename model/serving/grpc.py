@@ -31,15 +31,15 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
-from model.serving.exchange import LARGEST_AT_ONCE, Intake, TooMuchAtOnce
-from model.serving.grpc_fields import request_of
+from model.serving.asgi import LARGEST_AT_ONCE, Intake, TooMuchAtOnce
+from model.serving.errors import outcome_of
+from model.serving.grpc_messages import request_of
 from model.serving.health import Health
 from model.serving.metrics import Metrics
-from model.serving.outcomes import outcome_of
 from model.serving.predictor import Plane
-from model.serving.protocol import INPUT, LARGE, Limits, TextsTooLarge, characters_of, count_of, require_bytes, short
 from model.serving.reflection import NAMES as REFLECTION
 from model.serving.reflection import Reflection
+from model.serving.requests import INPUT, LARGE, Limits, TextsTooLarge, characters_of, count_of, require_bytes, short
 from model.serving.wire import parts
 
 INFER = "ModelInfer"  # the only method whose requests may be large

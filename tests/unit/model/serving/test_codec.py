@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kserve.errors import InvalidInput
 
-from model.serving.bodies import Inference, inference_of, instances_of, require_light
-from model.serving.protocol import Limits, Question
+from model.serving.codec import Inference, inference_of, instances_of, require_light
+from model.serving.requests import Limits, Question
 
 LIMITS = Limits(texts=1024, characters=1_000_000, request_characters=8_000_000)
 TENSOR: dict[str, Any] = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}

@@ -14,7 +14,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from kserve import InferRequest
 from kserve.errors import InvalidInput
 
-from model.serving.protocol import (
+from model.serving.requests import (
     INPUT_PARAMETERS,
     OUTPUT_PARAMETERS,
     require_few_outputs,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from kserve.errors import InvalidInput
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 
-from model.serving.bodies import inference_of
-from model.serving.grpc_fields import request_of
-from model.serving.protocol import Limits, Question, question_of
+from model.serving.codec import inference_of
+from model.serving.grpc_messages import request_of
+from model.serving.requests import Limits, Question, question_of
 
 LIMITS = Limits(texts=10, characters=100, request_characters=1000)
 

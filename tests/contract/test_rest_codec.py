@@ -22,10 +22,10 @@ from starlette.types import ASGIApp
 from model.artifact import read_manifest
 from model.classifier import Classifier, Encoder, Floats, Graph, Tokens
 from model.serving.batching import Batcher
+from model.serving.http import make_app
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane, Predictor
-from model.serving.protocol import Limits
-from model.serving.rest import make_app
+from model.serving.requests import Limits
 from tests.support.versions import make_version
 
 LABELS = ('quoted "label"', "größe/数学", "back\\slash\n\x7f")

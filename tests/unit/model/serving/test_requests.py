@@ -15,7 +15,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.infer_type import InferResponse, RequestedOutput
 
 from model.classifier import Prediction
-from model.serving.protocol import Answer, Limits, choices_of, predictions_of, question_of, response_to, timeout_of
+from model.serving.requests import Answer, Limits, choices_of, predictions_of, question_of, response_to, timeout_of
 
 LABELS = ("a", "b", "c")
 LIMITS = Limits(texts=1024, characters=1_000_000, request_characters=8_000_000)

@@ -1,6 +1,6 @@
 """REST bodies to questions, answers to REST bodies.
 
-JSON is read once and written once, to the byte as the SDK's own v2 route would answer (`tests/contract/test_bodies.py`)
+JSON is read once and written once, to the byte as the SDK's own v2 route would answer (`tests/contract/test_rest_codec.py`)
 at a fraction of its cost: that validates every element twice. Binary tensors go through the SDK's types. What a client
 got wrong is InvalidInput with a sentence, where the SDK answers 422 or 500.
 
@@ -26,7 +26,7 @@ from kserve.protocol.infer_type import RequestedOutput
 
 from model.classifier import Floats
 from model.serving.misfits import UNREADABLE, WANTED, sentence_of
-from model.serving.protocol import (
+from model.serving.requests import (
     COUNTED_AT_ONCE,
     LABELS,
     LARGE,
@@ -310,7 +310,7 @@ def _data(tensor: _Tensor) -> list[str] | None:
 
 
 def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
-    """The binary contents, one for each input; None if there are none. `protocol` wants exactly one input, so does this."""
+    """The binary contents, one for each input; None if there are none. `requests` wants exactly one input, so does this."""
     sizes = [(each.parameters or {}).get("binary_data_size") for each in inputs]
     if not any(size is not None for size in sizes):
         for at, each in enumerate(inputs):

@@ -8,10 +8,10 @@ from http import HTTPStatus
 from grpc import StatusCode
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 
+from model.serving.asgi import BodyTooLarge, TooMuchAtOnce
 from model.serving.batching import QueueFull
-from model.serving.exchange import BodyTooLarge, TooMuchAtOnce
 from model.serving.predictor import TimedOut
-from model.serving.protocol import TextsTooLarge
+from model.serving.requests import TextsTooLarge
 
 # Every kind that REST must be told of; anything else that is raised is a fault of ours.
 EXPECTED = (InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, QueueFull, TextsTooLarge, TimedOut)

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from model.serving.arrivals import Arrivals
 
-COUNTED_BYTES = 64 * 1024  # of an unfinished request; what a body has more is counted by `exchange.Intake`
+COUNTED_BYTES = 64 * 1024  # of an unfinished request; what a body has more is counted by `asgi.Intake`
 HEAD_BYTES = 64 * 1024  # of a request's line and headers
 HEAD_SECONDS = 60  # for them to arrive
 BODY_SECONDS = 60  # for a whole body to arrive

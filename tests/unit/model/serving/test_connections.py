@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from model.serving import connection
+from model.serving import connections
 from model.serving.arrivals import Arrivals
-from model.serving.connection import HEAD_BYTES, Connection, bounded
+from model.serving.connections import HEAD_BYTES, Connection, bounded
 from tests.support.raw_http import Answer, answers, check_refusal
 
 PATIENCE = 30.0
@@ -171,7 +171,7 @@ def test_a_body_is_as_long_as_it_is(size: int) -> None:
     ],
 )
 def test_what_does_not_end_in_time_is_408(monkeypatch: pytest.MonkeyPatch, bound: str, sent: list[bytes]) -> None:
-    monkeypatch.setattr(connection, bound, 0.01)
+    monkeypatch.setattr(connections, bound, 0.01)
 
     async def test() -> list[Answer]:
         made, wire = connect()
@@ -186,7 +186,7 @@ def test_what_does_not_end_in_time_is_408(monkeypatch: pytest.MonkeyPatch, bound
 
 
 def test_a_body_that_nobody_waits_for_does_not_hold_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.05)
 
     async def test() -> list[Answer]:
         made, wire = connect(application=not_found)
@@ -198,8 +198,8 @@ def test_a_body_that_nobody_waits_for_does_not_hold_the_connection(monkeypatch: 
 
 
 def test_what_ends_in_time_has_no_deadline_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
-    monkeypatch.setattr(connection, "BODY_SECONDS", 0.15)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.15)
 
     async def test() -> list[Answer]:
         made, wire = connect()
@@ -408,7 +408,7 @@ def test_a_stalled_client_that_has_not_read_its_last_answer_is_cut_off() -> None
 
 
 def test_a_client_that_does_not_read_why_it_was_refused_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.serving.connection.CLOSING_SECONDS", 0.01)
+    monkeypatch.setattr("model.serving.connections.CLOSING_SECONDS", 0.01)
 
     async def test() -> None:
         made, wire = connect()

@@ -1,6 +1,6 @@
 """What is asked and what is answered, whichever protocol carries it; and the SDK's types to these and back.
 
-`InferRequest` and `InferResponse` come with gRPC; REST has `bodies`. Knows no transport and no model. Whatever a client
+`InferRequest` and `InferResponse` come with gRPC; REST has `codec`. Knows no transport and no model. Whatever a client
 got wrong is InvalidInput, one sentence that names field, value and expectation.
 """
 
