@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from model.artifact import GRAPH
-from model.manifest import Architecture, Precision
+from model.manifest import ArchitectureName, Precision
 from trainer import pipeline
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
@@ -127,7 +127,7 @@ def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
     quantize(scratch / Precision.FP32 / GRAPH, scratch / Precision.INT8 / GRAPH)
     for precision, version in ((Precision.FP32, to.fp32), (Precision.INT8, to.int8)):
         exported = Exported(
-            scratch / precision, Architecture.TRANSFORMER, precision, base.max_length, base.name, done.epochs, seconds=0.0
+            scratch / precision, ArchitectureName.TRANSFORMER, precision, base.max_length, base.name, done.epochs, seconds=0.0
         )
         _publish(config.model_copy(update={"version": version.name}), data, baseline, exported, version)
     _write_for_peers(base.network, data.train.labels, to)

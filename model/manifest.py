@@ -51,8 +51,8 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
-class Architecture(StrEnum):
-    """What was fitted."""
+class ArchitectureName(StrEnum):
+    """Names of what can be fitted, as settings and manifests write them."""
 
     LINEAR = "linear"
     TRANSFORMER = "transformer"
@@ -111,7 +111,7 @@ class Dataset(Strict):
 class Candidate(Strict):
     """One architecture that was tried, and what it cost."""
 
-    architecture: Architecture
+    architecture: ArchitectureName
     precision: Precision
     validation_micro_f1: Share
     milliseconds_per_text: float = Field(ge=0)
@@ -129,7 +129,7 @@ class Candidate(Strict):
 class Training(Strict):
     """How a version came to be."""
 
-    architecture: Architecture
+    architecture: ArchitectureName
     base_model: str | None
     seed: int
     epochs: float = Field(ge=0, description="passes over the training part")
@@ -183,7 +183,7 @@ class Scores(Strict):
 class BaselineScores(Strict):
     """What the cheapest architecture reaches on the same texts."""
 
-    architecture: Architecture
+    architecture: ArchitectureName
     validation: Scores
     test: Scores
 

@@ -27,7 +27,7 @@ from model.artifact import (
 )
 from model.classifier import Classifier, Decision, Encoder, Graph
 from model.gate import GateScores
-from model.manifest import AllScores, Architecture, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
+from model.manifest import AllScores, ArchitectureName, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
 from model.storage import ObjectExists, StorageRejected, open_store
 from trainer.architectures.base import Exported
 from trainer.architectures.linear import fit as linear
@@ -298,7 +298,7 @@ def write_down(
     config: Config, data: Data, tried: list[Tried], chosen: Tried, answers: Answers, *, cost: Cost, now: datetime
 ) -> Manifest:
     """Everything about the version, but its files."""
-    baseline = next(each for each in tried if each.exported.architecture is Architecture.LINEAR)
+    baseline = next(each for each in tried if each.exported.architecture is ArchitectureName.LINEAR)
     test = evaluate(chosen.classifier, data.test, answers)
     baseline_test = test if baseline is chosen else _score_test(baseline, data.test)
     return Manifest(
@@ -318,7 +318,7 @@ def write_down(
         scores=AllScores(
             validation=chosen.validation,
             test=test,
-            baseline=BaselineScores(architecture=Architecture.LINEAR, validation=baseline.validation, test=baseline_test),
+            baseline=BaselineScores(architecture=ArchitectureName.LINEAR, validation=baseline.validation, test=baseline_test),
             milliseconds_per_text=chosen.milliseconds_per_text,
         ),
         reference=reference(chosen.classifier, answers, max_length=chosen.exported.max_length),

@@ -16,7 +16,7 @@ import click
 from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, fetch, read_manifest
-from model.manifest import Architecture, Manifest
+from model.manifest import ArchitectureName, Manifest
 from model.printable import TextLines
 from model.serving.config import ServingConfig
 from model.serving.signals import end_at_once
@@ -79,7 +79,7 @@ def _load(config: ServingConfig) -> tuple[Classifier, Manifest]:
             folder = fetch(config.version, Path(scratch.name), manifest_sha256=config.manifest_sha256)
             manifest = read_manifest(folder, sha256=config.manifest_sha256)
             # A transformer's long text takes milliseconds that several cores can share; for a linear one they never pay.
-            alone = config.threads if manifest.training.architecture is Architecture.TRANSFORMER else 1
+            alone = config.threads if manifest.training.architecture is ArchitectureName.TRANSFORMER else 1
             return Classifier.assemble(folder, manifest, threads_alone=alone), manifest
         except (ArtifactRejected, StorageError) as error:
             raise click.ClickException(str(error)) from error

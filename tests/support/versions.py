@@ -19,7 +19,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, describe, to_json
 from model.manifest import (
     AllScores,
-    Architecture,
+    ArchitectureName,
     BaselineScores,
     Dataset,
     LabelScores,
@@ -126,7 +126,7 @@ def make_manifest(
         scores=AllScores(
             validation=scores,
             test=scores,
-            baseline=BaselineScores(architecture=Architecture.LINEAR, validation=scores, test=scores),
+            baseline=BaselineScores(architecture=ArchitectureName.LINEAR, validation=scores, test=scores),
             milliseconds_per_text=0.1,
         ),
         reference=Reference(
@@ -141,7 +141,7 @@ def make_manifest(
 
 def _training() -> Training:
     return Training(
-        architecture=Architecture.LINEAR,
+        architecture=ArchitectureName.LINEAR,
         base_model=None,
         seed=1,
         epochs=1.0,

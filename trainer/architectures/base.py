@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.manifest import Architecture, Precision
+from model.manifest import ArchitectureName, Precision
 
 
 class ExportFailed(Exception):
@@ -28,7 +28,7 @@ class Exported:
     """
 
     folder: Path
-    architecture: Architecture
+    architecture: ArchitectureName
     precision: Precision
     max_length: int
     base_model: str | None

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Encoder, Graph
-from model.manifest import Architecture, Precision
+from model.manifest import ArchitectureName, Precision
 from trainer.architectures.base import Exported, ExportFailed
 from trainer.architectures.linear import svm
 from trainer.architectures.linear.calibration import calibrate
@@ -61,7 +61,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     log.info("fitted and exported in %.1f s", seconds)
     return Exported(
         folder=folder,
-        architecture=Architecture.LINEAR,
+        architecture=ArchitectureName.LINEAR,
         precision=Precision.INT8,
         max_length=settings.max_length,
         base_model=None,

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from model.artifact import TOKENIZER
 from model.classifier import Encoder
-from model.manifest import Architecture, Task
+from model.manifest import ArchitectureName, Task
 from trainer.architectures.base import Exported
 from trainer.architectures.transformer import base_model, devices, distributed
 from trainer.architectures.transformer.base_model import BaseModel
@@ -46,7 +46,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, 
     base, done = train_and_export(train, validation, config, folder=folder, attempt=attempt)
     precision = quantize_if_harmless(folder, base.text_encoder(), validation, threads=devices.use_all_cpus())
     return Exported(
-        folder, Architecture.TRANSFORMER, precision, base.max_length, base.name, done.epochs, cost.seconds,
+        folder, ArchitectureName.TRANSFORMER, precision, base.max_length, base.name, done.epochs, cost.seconds,
         cost.cpu_seconds, cost.gpu_seconds, cost.peak_memory_bytes, done.best_step,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 
 from model.manifest import (
     AllScores,
-    Architecture,
+    ArchitectureName,
     BaselineScores,
     Candidate,
     Dataset,
@@ -131,7 +131,7 @@ def manifest_of(test: Part, labels: tuple[str, ...] | None = None, **changes: An
         files={},
         dataset=Dataset(uri="s3://bucket/tickets/", sha256="ab" * 32, rows=12345, columns=("title", "text")),
         training=Training(
-            architecture=Architecture.TRANSFORMER,
+            architecture=ArchitectureName.TRANSFORMER,
             base_model="encoder-of-choice",
             seed=77,
             epochs=3,
@@ -143,7 +143,7 @@ def manifest_of(test: Part, labels: tuple[str, ...] | None = None, **changes: An
             examples={"train": 8000, "validation": 1000, "test": 1000},
             candidates=(
                 Candidate(
-                    architecture=Architecture.LINEAR,
+                    architecture=ArchitectureName.LINEAR,
                     precision=Precision.FP32,
                     validation_micro_f1=0.5,
                     milliseconds_per_text=0.21,
@@ -155,7 +155,7 @@ def manifest_of(test: Part, labels: tuple[str, ...] | None = None, **changes: An
         scores=AllScores(
             validation=scores,
             test=scores,
-            baseline=BaselineScores(architecture=Architecture.LINEAR, validation=worse, test=worse),
+            baseline=BaselineScores(architecture=ArchitectureName.LINEAR, validation=worse, test=worse),
             milliseconds_per_text=6.44,
         ),
         reference=Reference(
@@ -281,7 +281,9 @@ def test_the_same_input_gives_the_same_bytes(case: Case, tmp_path: Path, monkeyp
     assert matplotlib.rcParams["font.size"] == 30.0
 
 
-def baseline(test: Part, manifest: Manifest, *, micro_f1: float, architecture: Architecture = Architecture.LINEAR) -> AllScores:
+def baseline(
+    test: Part, manifest: Manifest, *, micro_f1: float, architecture: ArchitectureName = ArchitectureName.LINEAR
+) -> AllScores:
     scores = manifest.scores.test.model_copy(update={"micro_f1": micro_f1})
     baseline = BaselineScores(architecture=architecture, validation=scores, test=scores)
     return manifest.scores.model_copy(update={"baseline": baseline})
@@ -298,7 +300,7 @@ def baseline(test: Part, manifest: Manifest, *, micro_f1: float, architecture: A
 )
 def test_the_verdict_compares_with_the_baseline(gain: float, architecture: str, verdict: str, tmp_path: Path) -> None:
     manifest, test = texts_longer_than_the_limit()
-    scores = baseline(test, manifest, micro_f1=manifest.scores.test.micro_f1 - gain, architecture=Architecture(architecture))
+    scores = baseline(test, manifest, micro_f1=manifest.scores.test.micro_f1 - gain, architecture=ArchitectureName(architecture))
     page = Page(written(tmp_path, manifest.model_copy(update={"scores": scores}), test))
     assert verdict in page.text
     assert ("Gain" in page.text) is (architecture == "linear")  # nothing is compared with itself
@@ -324,7 +326,7 @@ def test_what_a_model_cost_stands_beside_its_score(tmp_path: Path) -> None:
     manifest, test = two_labels_one_text()
     (linear,) = manifest.training.candidates
     cost = {"cpu_seconds": 80.0, "gpu_seconds": 0.0, "peak_memory_bytes": 2**30}
-    others = {"architecture": Architecture.TRANSFORMER, "chosen": True, "gpu_seconds": 512.0, "cpu_seconds": 9400.0}
+    others = {"architecture": ArchitectureName.TRANSFORMER, "chosen": True, "gpu_seconds": 512.0, "cpu_seconds": 9400.0}
     tried = (linear.model_copy(update=cost), linear.model_copy(update=cost | others))
     training = manifest.training.model_copy(update={"candidates": tried, "gpu_seconds": 512.0})
 

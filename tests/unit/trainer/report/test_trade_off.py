@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.manifest import Architecture, Candidate, Precision
+from model.manifest import ArchitectureName, Candidate, Precision
 from trainer.report.trade_off import reading, score_against_cost
 
 
@@ -91,7 +91,7 @@ costs = st.just(0.0) | st.floats(1e-3, 1e7)
     st.lists(
         st.builds(
             tried,
-            st.sampled_from(Architecture),
+            st.sampled_from(ArchitectureName),
             st.floats(0, 1),
             costs,
             cpu_seconds=costs,

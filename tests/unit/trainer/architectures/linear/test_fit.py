@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Encoder, Floats, Graph, to_probabilities
-from model.manifest import Architecture, Precision, Task
+from model.manifest import ArchitectureName, Precision, Task
 from trainer.architectures.linear import fit as linear
 from trainer.architectures.linear.onnx_graph import Scorer, to_onnx
 from trainer.config.settings import Config
@@ -73,7 +73,7 @@ def test_it_learns_what_the_texts_are_about(tmp_path: Path, task: Task) -> None:
     assert (given == truth).mean() > 0.95
     # And the probabilities mean what they say: where it is unsure it is wrong, where it is sure it is not.
     assert np.abs(probabilities.mean(axis=0) - truth.mean(axis=0)).max() < 0.1
-    assert exported.architecture is Architecture.LINEAR
+    assert exported.architecture is ArchitectureName.LINEAR
     assert exported.precision is Precision.INT8
     assert exported.base_model is None
     assert exported.epochs == Config().linear.passes

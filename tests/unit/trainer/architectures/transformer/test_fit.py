@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Classifier, Decision, Encoder, Graph
-from model.manifest import Architecture, Precision, Task
+from model.manifest import ArchitectureName, Precision, Task
 from tests.support.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures.base import Exported
 from trainer.architectures.transformer import fit as transformer
@@ -75,7 +75,7 @@ def test_texts_without_a_label_are_learned_and_given_none(tmp_path: Path) -> Non
 
 def test_the_export_says_how_it_was_made(fitted: tuple[Exported, Examples]) -> None:
     exported, _ = fitted
-    assert exported.architecture is Architecture.TRANSFORMER
+    assert exported.architecture is ArchitectureName.TRANSFORMER
     assert exported.max_length == 32
     assert 0 < exported.epochs <= 8
     assert exported.seconds > 0
