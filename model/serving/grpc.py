@@ -1,4 +1,4 @@
-"""gRPC: the SDK's servicer, with versions, and errors that keep the protocol.
+"""gRPC: the SDK's inference service with versions and with errors that keep the protocol; health checks; reflection.
 
 Labels in order: the SDK's ModelMetadataResponse has no field for them. They come with the `probabilities` output, as
 its parameter `labels`, a JSON list.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from time import perf_counter
 from typing import Any, NoReturn
 
@@ -26,26 +26,29 @@ from grpc import (
 )
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from kserve.errors import InvalidInput
+from grpc_reflection.v1alpha._async import ReflectionServicer
+from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
 from model.serving.asgi import LARGEST_AT_ONCE, Intake, TooMuchAtOnce
 from model.serving.errors import outcome_of
-from model.serving.grpc_messages import request_of
-from model.serving.health import Health
+from model.serving.grpc_messages import parts, request_of
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane
-from model.serving.reflection import NAMES as REFLECTION
-from model.serving.reflection import Reflection
 from model.serving.requests import INPUT, LARGE, Limits, TextsTooLarge, characters_of, count_of, require_bytes, short
-from model.serving.wire import parts
 
 INFER = "ModelInfer"  # the only method whose requests may be large
 STREAMS = 1024  # of one connection at a time; its client keeps what is beyond
 IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed; clients connect again
 KEEPALIVE_MILLISECONDS = 60_000
+WATCHERS = 1024  # streams at a time: each takes memory for as long as its client likes
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+# The messages of both are the same; the second is what newer clients ask for first.
+REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 
 logger = logging.getLogger(__name__)
 
@@ -247,3 +250,86 @@ def _readable(received: _Received) -> Any:
 async def _all_readable(requests: AsyncIterator[_Received]) -> AsyncIterator[Any]:
     async for each in requests:
         yield _readable(each)
+
+
+class ServiceNotFound(ModelNotFound):  # type: ignore[misc]
+    """The health of something else is asked for."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(name)
+        self.reason = f'Service {short(name)} is not known: expected "", {" or ".join(short(each) for each in known)}.'
+
+
+class TooManyWatchers(ServerNotReady):  # type: ignore[misc]
+    """As many clients watch as may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not the SDK's sentence, that the server is not ready.
+        self.error_msg = f"{WATCHERS} clients watch already, as many as may. Ask by Check."
+
+
+class Health:
+    """Answers for "" (the server), for the names of its services and for the model that it serves."""
+
+    def __init__(self, plane: Plane, model: str, services: tuple[str, ...], stopping: asyncio.Event) -> None:
+        self._plane = plane
+        self._known = (model, *services)
+        self._stopping = stopping
+        self._watchers = 0
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802, the protocol's name
+        """The status now. Raises ServiceNotFound."""
+        if not self._knows(request.service):
+            raise ServiceNotFound(request.service, self._known)
+        return health_pb2.HealthCheckResponse(status=await self._status())
+
+    async def Watch(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802, the protocol's name
+        """The status now, and once more when the server stops; then the stream ends. Raises TooManyWatchers."""
+        if self._watchers >= WATCHERS:
+            raise TooManyWatchers
+        self._watchers += 1
+        try:
+            known = self._knows(request.service)
+            yield health_pb2.HealthCheckResponse(status=await self._status() if known else SERVICE_UNKNOWN)
+            if not self._stopping.is_set():
+                await self._stopping.wait()
+                if known:
+                    yield health_pb2.HealthCheckResponse(status=NOT_SERVING)
+        finally:
+            self._watchers -= 1
+
+    def _knows(self, service: str) -> bool:
+        return not service or service in self._known
+
+    async def _status(self) -> Any:
+        return SERVING if await self._plane.ready() else NOT_SERVING
+
+
+class Reflection(ReflectionServicer):  # type: ignore[misc]
+    """The package's servicer, whose streams end when the server stops: it would wait for them."""
+
+    def __init__(self, services: Sequence[str], stopping: asyncio.Event) -> None:
+        super().__init__((*services, REFLECTION[0]))
+        self._stopping = stopping
+
+    async def answers(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """An answer to each request, until the client or the server stops."""
+        async for answer in super().ServerReflectionInfo(self._until_stopping(requests), None):
+            yield answer
+
+    async def _until_stopping(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        waited_for: set[asyncio.Future[Any]] = {stopped}
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(requests, None))
+                waited_for = {coming, stopped}
+                await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+                request = coming.result() if coming.done() else None
+                if request is None:
+                    return
+                yield request
+        finally:
+            for each in waited_for:
+                each.cancel()

@@ -19,10 +19,9 @@ from prometheus_client import REGISTRY
 
 from model.classifier import Classifier
 from model.manifest import Manifest
-from model.serving.arrivals import Arrivals
 from model.serving.batching import Batcher
 from model.serving.config import EVERY_ADDRESS, ServingConfig
-from model.serving.connections import bounded
+from model.serving.connections import Arrivals, bounded
 from model.serving.grpc import make_server
 from model.serving.http import Door, make_app
 from model.serving.metrics import Metrics
