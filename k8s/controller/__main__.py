@@ -18,7 +18,7 @@ from k8s.controller.clients.prometheus import GATEWAY, Prometheus
 from k8s.controller.decisions.tenancy import Policy
 from k8s.controller.manager import Controller
 from k8s.controller.runtime import logs
-from k8s.controller.runtime.leader import Candidate, Lease, lead
+from k8s.controller.runtime.leader import LeaderCandidate, Lease, lead
 from model.printable import PrintableErrors
 
 LEASE = "labelwright-controller"
@@ -111,7 +111,9 @@ def main(
             if leader_election_namespace is None:
                 return controller.work(namespaces, stop)
             # Connections of its own: one call that hangs may not use up the lease's deadline.
-            candidate = Candidate(from_environment(threads=2, time_limit=3.0), Lease(leader_election_namespace, LEASE, _holder()))
+            candidate = LeaderCandidate(
+                from_environment(threads=2, time_limit=3.0), Lease(leader_election_namespace, LEASE, _holder())
+            )
             lead(candidate, on_started=lambda: controller.work(namespaces, stop), on_lost=lambda: os._exit(1), stop=stop)
     except (ClusterError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error

@@ -11,7 +11,7 @@ import kopf
 
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.reconcile.apply_cache import Applied
+from k8s.controller.reconcile.apply_cache import ApplyCache
 from k8s.controller.runtime.queue import Key, WorkQueue
 
 Saw = Callable[[Document], None]  # is told of every state, before anything is done because of it
@@ -25,13 +25,13 @@ INFERENCE_SERVICES = (SERVING, "v1beta1", "inferenceservices")
 SERVING_RUNTIMES = (SERVING, "v1alpha1", "servingruntimes")
 
 
-def listen(queue: WorkQueue, applied: Applied, saw: Saw, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+def listen(queue: WorkQueue, apply_cache: ApplyCache, saw: Saw, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:
     """Let kopf watch these namespaces, or all, until it is told to stop.
 
     Not in the main thread: there kopf would take the signals, and hang on a second one.
     """
     registry = kopf.OperatorRegistry()
-    register(registry, queue, applied, saw)
+    register(registry, queue, apply_cache, saw)
     kopf.run(
         registry=registry,
         settings=settings(),
@@ -53,7 +53,7 @@ def settings() -> kopf.OperatorSettings:
     return found
 
 
-def register(registry: kopf.OperatorRegistry, queue: WorkQueue, applied: Applied, saw: Saw) -> None:
+def register(registry: kopf.OperatorRegistry, queue: WorkQueue, apply_cache: ApplyCache, saw: Saw) -> None:
     """Listen to what a user writes, and to everything that is made of it."""
 
     @kopf.on.login(registry=registry)
@@ -79,7 +79,7 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue, applied: Applied
     @kopf.on.event(*INFERENCE_SERVICES, registry=registry)
     @kopf.on.event(*SERVING_RUNTIMES, registry=registry)
     async def applied_before(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 - kopf's word
-        if applied.changed(dict(body), deleted=type == "DELETED"):
+        if apply_cache.changed(dict(body), deleted=type == "DELETED"):
             queue.add_all(keys_of_made(dict(body)))
 
 

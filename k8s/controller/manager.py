@@ -16,10 +16,10 @@ from k8s.controller.clients.kubernetes import KubernetesCluster
 from k8s.controller.clients.probe import HttpProbe
 from k8s.controller.clients.prometheus import Measurements
 from k8s.controller.decisions.tenancy import Policy
-from k8s.controller.reconcile.apply_cache import Applied
+from k8s.controller.reconcile.apply_cache import ApplyCache
 from k8s.controller.reconcile.observe import Observer
 from k8s.controller.reconcile.reconciler import Reconciler
-from k8s.controller.runtime.metrics import Metrics, serve
+from k8s.controller.runtime.metrics import ControllerMetrics, serve
 from k8s.controller.runtime.queue import WorkQueue
 from k8s.controller.runtime.recorder import Recorder
 from k8s.controller.runtime.workers import Workers
@@ -34,12 +34,19 @@ class Controller:
         self, cluster: KubernetesCluster, images: Images, policy: Policy, *, measurements: Measurements | None, threads: int
     ) -> None:
         self._cluster = cluster
-        self._queue, self._applied, self._registry = WorkQueue(threads=threads), Applied(), CollectorRegistry()
-        metrics = Metrics(self._registry, waiting=lambda: len(self._queue))
+        self._queue, self._apply_cache, self._registry = WorkQueue(threads=threads), ApplyCache(), CollectorRegistry()
+        metrics = ControllerMetrics(self._registry, waiting=lambda: len(self._queue))
         observer = Observer(cluster, HttpProbe(), measurements)
         self._recorder = Recorder(cluster)
         reconciler = Reconciler(
-            cluster, observer, images, metrics, self._applied, now=lambda: datetime.now(UTC), record=self._recorder, policy=policy
+            cluster,
+            observer,
+            images,
+            metrics,
+            self._apply_cache,
+            now=lambda: datetime.now(UTC),
+            record=self._recorder,
+            policy=policy,
         )
         self._workers = Workers(self._queue, reconciler.reconcile, metrics, threads=threads)
 
@@ -66,6 +73,6 @@ class Controller:
     def _watch(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
         """If it ends by itself, so does the process: what does not watch any more would look well."""
         try:
-            handlers.listen(self._queue, self._applied, self._cluster.saw, namespaces=namespaces, stop=stop)
+            handlers.listen(self._queue, self._apply_cache, self._cluster.saw, namespaces=namespaces, stop=stop)
         finally:
             stop.set()

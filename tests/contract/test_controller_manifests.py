@@ -31,7 +31,7 @@ from k8s.controller.api.v1alpha1.fields import Spec
 from k8s.controller.builders.training_job import Images, training_job
 from k8s.controller.builders.training_run import asked_for
 from k8s.controller.objects.kinds import Document
-from k8s.controller.runtime.metrics import Metrics
+from k8s.controller.runtime.metrics import ControllerMetrics
 from trainer.config.loading import load
 from trainer.config.settings import Config
 from trainer.run.processes import read_processes
@@ -130,7 +130,7 @@ def test_the_trainer_takes_what_the_controller_makes_of_it(file: Path) -> None:
 
 def test_the_series_in_the_document_are_those_of_the_controller() -> None:
     registry = CollectorRegistry()
-    Metrics(registry)
+    ControllerMetrics(registry)
     declared = {f"{each.name}_total" if each.type == "counter" else each.name for each in registry.collect()}
     lines = re.findall(r"^\| (`labelwright_.*?) \|", (ROOT / "docs" / "controller.md").read_text(), re.MULTILINE)
     assert set(re.findall(r"labelwright_\w+", " ".join(lines))) == declared

@@ -12,8 +12,8 @@ import yaml
 from k8s.controller import handlers
 from k8s.controller.__main__ import LEASE as LEASE_NAME
 from k8s.controller.objects.kinds import KINDS
-from k8s.controller.reconcile.apply_cache import Applied
-from k8s.controller.runtime.leader import Candidate, Lease
+from k8s.controller.reconcile.apply_cache import ApplyCache
+from k8s.controller.runtime.leader import LeaderCandidate, Lease
 from k8s.controller.runtime.queue import WorkQueue
 from tests.support.fakes import Counting, FakeClock, FakeCluster
 from tests.support.kubernetes.simulation import Simulation
@@ -63,7 +63,7 @@ def needed(calls: Iterable[tuple[str, str]]) -> set[Right]:
 def watched() -> set[Right]:
     """By kopf, which lists what it begins to watch."""
     registry = kopf.OperatorRegistry()
-    handlers.register(registry, WorkQueue(), Applied(), lambda _: None)
+    handlers.register(registry, WorkQueue(), ApplyCache(), lambda _: None)
     heard = [each.selector for each in registry._watching.get_all_handlers() if each.selector]
     return {(str(each.group), str(each.plural or each.any_name), verb) for each in heard for verb in ("list", "watch")}
 
@@ -97,7 +97,7 @@ def test_the_role_has_each_right_that_is_used_and_no_other() -> None:
 def test_the_role_of_leader_election_too_and_for_no_other_lease() -> None:
     cluster, clock = Counting(FakeCluster(clock=FakeClock())), FakeClock()
     first, second = (
-        Candidate(cluster, Lease("home", LEASE_NAME, holder), clock=lambda: clock().timestamp()) for holder in ("a", "b")
+        LeaderCandidate(cluster, Lease("home", LEASE_NAME, holder), clock=lambda: clock().timestamp()) for holder in ("a", "b")
     )
     assert first.attempt()
     assert first.attempt()

@@ -21,7 +21,7 @@ from k8s.controller.objects.documents import (
     unpulled,
 )
 from k8s.controller.objects.kinds import JOB, Document
-from k8s.controller.observed.classifier import Seen, SmallJob
+from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
 from k8s.controller.observed.wording import of_small_jobs
 
 
@@ -34,46 +34,46 @@ class Checked:
     again: float | None = None
 
 
-def check(seen: Seen, images: Images) -> Checked:
+def check(observed: ObservedClassifier, images: Images) -> Checked:
     """Read what the last check said, put it away once that is noted, and begin the next when its time has come."""
-    triggers = seen.spec.triggers
-    jobs = [each for each in seen.jobs if _component(each) == "dataset-check"]
+    triggers = observed.spec.triggers
+    jobs = [each for each in observed.jobs if _component(each) == "dataset-check"]
     if not triggers.dataset_change:
         return Checked(None, tuple(Delete(JOB, each.job) for each in jobs))
-    note = _still_true(seen, dict(seen.status.get("dataset") or {}))
+    note = _still_true(observed, dict(observed.status.get("dataset") or {}))
     going = [each for each in jobs if ended(each.job) is None]
-    if going and (unmade := _without_image(seen, going, images, note)):
+    if going and (unmade := _without_image(observed, going, images, note)):
         return unmade
     if going:
         problem = trouble([pod for each in going for pod in each.pods])
-        return Checked({**note, "message": of_small_jobs(problem, seen.spec)} if problem else note or None, again=15.0)
-    told = [_told(each, seen.spec) for each in jobs]
+        return Checked({**note, "message": of_small_jobs(problem, observed.spec)} if problem else note or None, again=15.0)
+    told = [_told(each, observed.spec) for each in jobs]
     newer = [each for each in told if each["checkedAt"] > str(note.get("checkedAt", ""))]
     if newer:
         latest = max(newer, key=lambda each: str(each["checkedAt"]))
         kept: Document = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
-        return Checked(_still_true(seen, {**kept, **latest}), again=0.0)  # the Job goes once this is written down
-    return _next(seen, images, note, tuple(Delete(JOB, each.job) for each in jobs))
+        return Checked(_still_true(observed, {**kept, **latest}), again=0.0)  # the Job goes once this is written down
+    return _next(observed, images, note, tuple(Delete(JOB, each.job) for each in jobs))
 
 
-def _without_image(seen: Seen, going: list[SmallJob], images: Images, note: Document) -> Checked | None:
+def _without_image(observed: ObservedClassifier, going: list[MaintenanceJob], images: Images, note: Document) -> Checked | None:
     """Looks whose image cannot be pulled: with another image they begin anew, with the same the next comes when it is due."""
-    waits = [(each, unpulled(each.pods, now=seen.now)) for each in going]
+    waits = [(each, unpulled(each.pods, now=observed.now)) for each in going]
     old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
     late = [each for each, waited in waits if waited is not None and waited >= PULLING and each not in old]
     steps = tuple(Delete(JOB, each.job) for each in (*old, *late))
     if late:
-        problem = of_small_jobs(trouble(late[0].pods) or "its image cannot be pulled", seen.spec)
-        return Checked({**note, "checkedAt": format_time(seen.now), "message": problem}, steps, again=15.0)
+        problem = of_small_jobs(trouble(late[0].pods) or "its image cannot be pulled", observed.spec)
+        return Checked({**note, "checkedAt": format_time(observed.now), "message": problem}, steps, again=15.0)
     return Checked(note or None, steps, again=1.0) if old else None
 
 
-def _still_true(seen: Seen, note: Document) -> Document:
+def _still_true(observed: ObservedClassifier, note: Document) -> Document:
     """Without the message, if a training has read the dataset since, or it was another dataset that could not be read."""
     at = parse_time(note["checkedAt"]) if "checkedAt" in note else None
-    since = [run for run in seen.runs if at is None or run.created > at]
-    before = seen.runs[-len(since) - 1] if len(since) < len(seen.runs) else None
-    is_another = before is not None and _addresses(before.document) != _addresses(seen.classifier)
+    since = [run for run in observed.runs if at is None or run.created > at]
+    before = observed.runs[-len(since) - 1] if len(since) < len(observed.runs) else None
+    is_another = before is not None and _addresses(before.document) != _addresses(observed.classifier)
     if at is None or is_another or any("datasetSha256" in run.status for run in since):
         note.pop("message", None)
     return note
@@ -85,22 +85,24 @@ def _addresses(document: Document) -> tuple[str | None, ...]:
     return dataset.get("uri"), dataset.get("testUri")
 
 
-def _next(seen: Seen, images: Images, note: Document, steps: tuple[Step, ...]) -> Checked:
-    interval = parse_duration(seen.spec.triggers.dataset_check_interval)
+def _next(observed: ObservedClassifier, images: Images, note: Document, steps: tuple[Step, ...]) -> Checked:
+    interval = parse_duration(observed.spec.triggers.dataset_check_interval)
     looked = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
-    if seen.newest is not None:
-        looked.append(seen.newest.created)  # it has read the dataset itself
-    idle = seen.spec.suspend or seen.active or not looked
+    if observed.newest is not None:
+        looked.append(observed.newest.created)  # it has read the dataset itself
+    idle = observed.spec.suspend or observed.active or not looked
     if idle:
         return Checked(note or None, steps)
     at = max(looked) + timedelta(seconds=interval)
-    if at > seen.now:
-        return Checked(note or None, steps, again=(at - seen.now).total_seconds())
-    slot = int(seen.now.timestamp() // interval)
-    return Checked(note or None, (*steps, Create(dataset_check(seen.classifier, seen.spec, images, slot=slot))), again=15.0)
+    if at > observed.now:
+        return Checked(note or None, steps, again=(at - observed.now).total_seconds())
+    slot = int(observed.now.timestamp() // interval)
+    return Checked(
+        note or None, (*steps, Create(dataset_check(observed.classifier, observed.spec, images, slot=slot))), again=15.0
+    )
 
 
-def _told(small: SmallJob, spec: TextClassifierSpec) -> Document:
+def _told(small: MaintenanceJob, spec: TextClassifierSpec) -> Document:
     """What a check that is over found, as it is noted; of the time when it began, as it may have read the dataset then."""
     at = small.job["metadata"]["creationTimestamp"]
     said = next(iter(results(small.pods)), None)
@@ -113,6 +115,6 @@ def _told(small: SmallJob, spec: TextClassifierSpec) -> Document:
     return {"checkedAt": at, "message": failed or "its Pod is gone, and what it said with it"}
 
 
-def _component(small: SmallJob) -> str | None:
+def _component(small: MaintenanceJob) -> str | None:
     found: str | None = (small.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
     return found

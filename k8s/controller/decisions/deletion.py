@@ -9,7 +9,7 @@ from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition, conditioned, ended, ended_at, parse_time
 from k8s.controller.objects.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.observed.classifier import Seen
+from k8s.controller.observed.classifier import ObservedClassifier
 
 LOOK_AGAIN = 5.0  # seconds
 PAUSE = 60.0  # seconds after a Job that could not delete them, before the next
@@ -18,49 +18,51 @@ PAUSE = 60.0  # seconds after a Job that could not delete them, before the next
 GOING = "being terminated"  # what the API server says of a namespace in which nothing can be made any more
 
 
-def let_go(seen: Seen, images: Images) -> Plan:
+def let_go(observed: ObservedClassifier, images: Images) -> Plan:
     """Stop what writes and reads versions, delete these, let go. The rest goes by its owner references."""
-    if names.FINALIZER not in (seen.classifier["metadata"].get("finalizers") or ()):
+    if names.FINALIZER not in (observed.classifier["metadata"].get("finalizers") or ()):
         return Plan()
-    last = released(seen.classifier)
-    if seen.spec.storage.deletion_policy != "Delete":
+    last = released(observed.classifier)
+    if observed.spec.storage.deletion_policy != "Delete":
         return Plan((last,))
-    users: list[Step] = [Delete(TRAINING_RUN, run.document) for run in seen.runs]
-    if seen.service is not None:
-        users.append(Delete(INFERENCE_SERVICE, seen.service))
-    if users or seen.busy:
-        return Plan(tuple(users), _waiting(seen, "waits for what trains and serves to stop"), again=LOOK_AGAIN)
-    return _prune(seen, images) or Plan((last,))
+    users: list[Step] = [Delete(TRAINING_RUN, run.document) for run in observed.runs]
+    if observed.service is not None:
+        users.append(Delete(INFERENCE_SERVICE, observed.service))
+    if users or observed.busy:
+        return Plan(tuple(users), _waiting(observed, "waits for what trains and serves to stop"), again=LOOK_AGAIN)
+    return _prune(observed, images) or Plan((last,))
 
 
-def _prune(seen: Seen, images: Images) -> Plan | None:
+def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
     """What the deletion of its versions needs; none: that is done."""
-    name = names.prune_name(seen.name, ())
-    found = next((each for each in seen.jobs if each.job["metadata"]["name"] == name), None)
+    name = names.prune_name(observed.name, ())
+    found = next((each for each in observed.jobs if each.job["metadata"]["name"] == name), None)
     if found is None:
-        return Plan((Create(prune(seen.classifier, seen.spec, images, versions=())),), _deleting(seen, None), again=LOOK_AGAIN)
+        return Plan(
+            (Create(prune(observed.classifier, observed.spec, images, versions=())),), _deleting(observed, None), again=LOOK_AGAIN
+        )
     how = ended(found.job)
     if how == "Complete":
         return None
-    if begins_again(found, images, seen):
+    if begins_again(found, images, observed):
         return Plan((Delete(JOB, found.job),), again=1.0)
-    status = _deleting(seen, why_not(found, seen))
+    status = _deleting(observed, why_not(found, observed))
     if how is None:
         return Plan(status=status, again=LOOK_AGAIN)
     ended_then = parse_time(ended_at(found.job) or found.job["metadata"]["creationTimestamp"])
-    left = PAUSE - (seen.now - ended_then).total_seconds()
+    left = PAUSE - (observed.now - ended_then).total_seconds()
     return Plan(() if left > 0 else (Delete(JOB, found.job),), status, again=max(left, LOOK_AGAIN))
 
 
-def _deleting(seen: Seen, problem: str | None) -> Document | None:
+def _deleting(observed: ObservedClassifier, problem: str | None) -> Document | None:
     """The status while its versions are deleted. What hindered an attempt is said until one succeeds, and it is gone."""
-    was = [condition(seen.classifier, each).get("reason") for each in ("Progressing", "Degraded")]
+    was = [condition(observed.classifier, each).get("reason") for each in ("Progressing", "Degraded")]
     if problem is None and was == ["Deleting", "VersionsNotDeleted"]:
         return None
-    return _waiting(seen, "its versions are being deleted", problem)
+    return _waiting(observed, "its versions are being deleted", problem)
 
 
-def _waiting(seen: Seen, what: str, problem: str | None = None) -> Document:
+def _waiting(observed: ObservedClassifier, what: str, problem: str | None = None) -> Document:
     """The status of one that is being deleted. Nothing answers any more, and nothing else counts that was said to be wrong."""
     going = f"is being deleted: {what}"
     message = f"its versions cannot be deleted: {problem}" if problem else going
@@ -71,10 +73,10 @@ def _waiting(seen: Seen, what: str, problem: str | None = None) -> Document:
         "Progressing": ("True", "Deleting", going),
         "Degraded": degraded,
     }
-    others = [each for each in seen.status.get("conditions") or () if each["type"] not in told]
-    now = [conditioned(seen.classifier, kind, *facts, now=seen.now) for kind, facts in told.items()]
-    found = {"state": "Failed" if problem else "Deleting", "message": message, "observedGeneration": seen.generation}
-    return {**seen.status, **found, "conditions": [*others, *now]}
+    others = [each for each in observed.status.get("conditions") or () if each["type"] not in told]
+    now = [conditioned(observed.classifier, kind, *facts, now=observed.now) for kind, facts in told.items()]
+    found = {"state": "Failed" if problem else "Deleting", "message": message, "observedGeneration": observed.generation}
+    return {**observed.status, **found, "conditions": [*others, *now]}
 
 
 def released(classifier: Document) -> Merge:

@@ -10,7 +10,8 @@ from k8s.controller.decisions.steps import Create, Delete, Merge, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition, ended, image_of, no_pod, results, trouble, unpulled
 from k8s.controller.objects.kinds import JOB, TRAINING_RUN
-from k8s.controller.observed.classifier import Run, Seen, SmallJob
+from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
+from k8s.controller.observed.run import TrainingRunSummary
 from k8s.controller.observed.wording import of_small_jobs
 
 PATIENT = 3  # times history.runs, of runs whose checkpoints cannot be deleted
@@ -28,14 +29,14 @@ class Kept:
     again: float | None = None
 
 
-def keep(seen: Seen, images: Images, *, in_use: set[str]) -> Kept:
+def keep(observed: ObservedClassifier, images: Images, *, in_use: set[str]) -> Kept:
     """Delete what is older than the newest so many. in_use: versions that stay, whatever their age."""
-    if seen.active or seen.spec.suspend:
+    if observed.active or observed.spec.suspend:
         return Kept()
-    steps = _old_runs(seen, in_use)
-    surplus = _old_versions(seen, in_use)
-    jobs = {each.job["metadata"]["name"]: each for each in seen.jobs if _is_prune(each)}
-    wanted = names.prune_name(seen.name, surplus) if surplus else None
+    steps = _old_runs(observed, in_use)
+    surplus = _old_versions(observed, in_use)
+    jobs = {each.job["metadata"]["name"]: each for each in observed.jobs if _is_prune(each)}
+    wanted = names.prune_name(observed.name, surplus) if surplus else None
     leftover = [each.job for name, each in jobs.items() if name != wanted and ended(each.job)]
     steps += tuple(Delete(JOB, job) for job in leftover)
     if wanted is None:
@@ -43,78 +44,80 @@ def keep(seen: Seen, images: Images, *, in_use: set[str]) -> Kept:
     if any(ended(each.job) is None for name, each in jobs.items() if name != wanted):
         return Kept(steps, again=LOOK_AGAIN)  # one after the other
     if wanted not in jobs:
-        return Kept((*steps, Create(prune(seen.classifier, seen.spec, images, versions=surplus))), again=LOOK_AGAIN)
+        return Kept((*steps, Create(prune(observed.classifier, observed.spec, images, versions=surplus))), again=LOOK_AGAIN)
     how = ended(jobs[wanted].job)
     if how == "Complete":
-        return Kept((*steps, *(_files_are_gone(seen, version) for version in surplus)))
-    if begins_again(jobs[wanted], images, seen):
+        return Kept((*steps, *(_files_are_gone(observed, version) for version in surplus)))
+    if begins_again(jobs[wanted], images, observed):
         steps += (Delete(JOB, jobs[wanted].job),)
-    return Kept(steps, why_not(jobs[wanted], seen), again=None if how else LOOK_AGAIN)
+    return Kept(steps, why_not(jobs[wanted], observed), again=None if how else LOOK_AGAIN)
 
 
-def begins_again(small: SmallJob, images: Images, seen: Seen) -> bool:
+def begins_again(small: MaintenanceJob, images: Images, observed: ObservedClassifier) -> bool:
     """Whether a Job waits for an image that is not the trainer's any more."""
     is_another = image_of(small.job) not in (None, images.trainer)
-    return ended(small.job) is None and is_another and unpulled(small.pods, now=seen.now) is not None
+    return ended(small.job) is None and is_another and unpulled(small.pods, now=observed.now) is not None
 
 
-def why_not(small: SmallJob, seen: Seen) -> str | None:
+def why_not(small: MaintenanceJob, observed: ObservedClassifier) -> str | None:
     """What went wrong in a Job, or keeps it from its work."""
     if ended(small.job):
         said = next((each.message for each in results(small.pods) if each.message), None)
         failed = str(condition(small.job, "Failed").get("message", "its Job failed"))
-        return of_small_jobs(said, seen.spec) if said else failed  # of its own deadline the spec knows nothing
-    problem = trouble(small.pods) or no_pod(small.job, small.pods, perhaps=WITHOUT_ACCOUNT, fields=RESOURCES, now=seen.now)
-    return of_small_jobs(problem, seen.spec) if problem else None
+        return of_small_jobs(said, observed.spec) if said else failed  # of its own deadline the spec knows nothing
+    problem = trouble(small.pods) or no_pod(small.job, small.pods, perhaps=WITHOUT_ACCOUNT, fields=RESOURCES, now=observed.now)
+    return of_small_jobs(problem, observed.spec) if problem else None
 
 
-def _old_runs(seen: Seen, in_use: set[str]) -> tuple[Step, ...]:
+def _old_runs(observed: ObservedClassifier, in_use: set[str]) -> tuple[Step, ...]:
     """Of runs that are over, without files that somebody would have to find again, and not the newest."""
     return tuple(
         Delete(TRAINING_RUN, run.document)
-        for run in _surplus(seen)
-        if run.is_over and not _has_to_be_pruned(seen, run) and run.name not in in_use and not _is_for_drift(seen, run)
+        for run in _surplus(observed)
+        if run.is_over and not _has_to_be_pruned(observed, run) and run.name not in in_use and not _is_for_drift(observed, run)
     )
 
 
-def _has_to_be_pruned(seen: Seen, run: Run) -> bool:
+def _has_to_be_pruned(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
     """Before it goes. For checkpoints not for ever: where the storage is away, there may be many runs that failed."""
-    may_wait = run.has_files or run in seen.runs[-PATIENT * seen.spec.history.runs :]
-    return run.has_left and _is_here(seen, run) and may_wait
+    may_wait = run.has_files or run in observed.runs[-PATIENT * observed.spec.history.runs :]
+    return run.has_left and _is_here(observed, run) and may_wait
 
 
-def _is_for_drift(seen: Seen, run: Run) -> bool:
+def _is_for_drift(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
     """Whether it is by this run that the drift of what is served is known to have been answered."""
-    return (run.trigger.get("reason"), run.trigger.get("token")) == ("Drift", seen.served.get("version"))
+    return (run.trigger.get("reason"), run.trigger.get("token")) == ("Drift", observed.served.get("version"))
 
 
-def _surplus(seen: Seen) -> tuple[Run, ...]:
-    return seen.runs[: -seen.spec.history.runs]
+def _surplus(observed: ObservedClassifier) -> tuple[TrainingRunSummary, ...]:
+    return observed.runs[: -observed.spec.history.runs]
 
 
-def _old_versions(seen: Seen, in_use: set[str]) -> tuple[str, ...]:
-    history = seen.spec.history
+def _old_versions(observed: ObservedClassifier, in_use: set[str]) -> tuple[str, ...]:
+    history = observed.spec.history
     # What lies in a storage of before stays: its credentials may be gone.
-    published = [run for run in seen.runs if run.has_files and _is_here(seen, run)]
+    published = [run for run in observed.runs if run.has_files and _is_here(observed, run)]
     kept = min(history.versions, history.runs)
     # One that was stopped may have published at the last moment, or has left checkpoints. So may one that failed, from which
     # somebody may want to go on: not before the run goes.
-    going = [run for run in seen.runs if run.state == "Superseded" or (run.state == "Failed" and run in _surplus(seen))]
-    left = [run for run in going if run.has_left and _is_here(seen, run)]
+    going = [run for run in observed.runs if run.state == "Superseded" or (run.state == "Failed" and run in _surplus(observed))]
+    left = [run for run in going if run.has_left and _is_here(observed, run)]
     return tuple(run.name for run in (*published[:-kept], *left) if run.name not in in_use)
 
 
-def _is_here(seen: Seen, run: Run) -> bool:
+def _is_here(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
     """Whether what it has left lies where a version of it would lie now, and not in another folder of the bucket."""
-    left: str = run.status.get("artifactUri") or names.version_uri(run.document["spec"]["storage"]["uri"], seen.name, run.name)
-    return left == names.version_uri(seen.spec.storage.uri, seen.name, run.name)
+    left: str = run.status.get("artifactUri") or names.version_uri(
+        run.document["spec"]["storage"]["uri"], observed.name, run.name
+    )
+    return left == names.version_uri(observed.spec.storage.uri, observed.name, run.name)
 
 
-def _files_are_gone(seen: Seen, version: str) -> Step:
-    run = seen.run_of(version)
+def _files_are_gone(observed: ObservedClassifier, version: str) -> Step:
+    run = observed.run_of(version)
     assert run is not None  # noqa: S101 - surplus versions are runs'
     return Merge(TRAINING_RUN, run.document, {"metadata": {"annotations": {names.FILES: "deleted"}}})
 
 
-def _is_prune(small: SmallJob) -> bool:
+def _is_prune(small: MaintenanceJob) -> bool:
     return (small.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == "prune"

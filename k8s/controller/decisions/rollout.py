@@ -10,7 +10,7 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import format_time, parse_time
 from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.classifier import (
-    Seen,
+    ObservedClassifier,
     answered_instead,
     answers_about,
     is_unheard,
@@ -53,44 +53,44 @@ class Version:
     manifest_sha256: str | None = None
 
 
-def roll_out(seen: Seen) -> RollOut:
+def roll_out(observed: ObservedClassifier) -> RollOut:
     """What to serve now. A version that did not become ready in its time is given up for the one before."""
-    failed = tuple(seen.status.get("failedRollouts") or ())
-    wanted = _wanted(seen, failed)
+    failed = tuple(observed.status.get("failedRollouts") or ())
+    wanted = _wanted(observed, failed)
     if wanted is None:
         return RollOut(failed=failed)
-    state = _towards(seen, wanted, failed)
-    if seen.unserved or seen.taken:  # nothing can be asked for: its time begins when something can
+    state = _towards(observed, wanted, failed)
+    if observed.unserved or observed.taken:  # nothing can be asked for: its time begins when something can
         return replace(state, going=None, again=LATE)
-    if state.going is None or _age(seen, state.going["startedAt"]) <= _deadline(seen):
+    if state.going is None or _age(observed, state.going["startedAt"]) <= _deadline(observed):
         return state
-    return _late(seen, wanted, state)
+    return _late(observed, wanted, state)
 
 
-def _late(seen: Seen, wanted: Version, state: RollOut) -> RollOut:
+def _late(observed: ObservedClassifier, wanted: Version, state: RollOut) -> RollOut:
     """Its time is over: the one before, unless that is no reason to think ill of this one, or nothing is won."""
-    message, going = _why_late(seen, wanted), state.going or {}
-    late = replace(state, problem=f"{_called(seen, wanted) or wanted.name}: {message}", again=LATE)
-    if seen.fits_nowhere or is_unheard(seen, wanted.uri):
-        return replace(late, going={**going, "excusedAt": _excused_at(seen, going)})
-    if "excusedAt" in going and _age(seen, going["excusedAt"]) <= _deadline(seen):
+    message, going = _why_late(observed, wanted), state.going or {}
+    late = replace(state, problem=f"{_called(observed, wanted) or wanted.name}: {message}", again=LATE)
+    if observed.fits_nowhere or is_unheard(observed, wanted.uri):
+        return replace(late, going={**going, "excusedAt": _excused_at(observed, going)})
+    if "excusedAt" in going and _age(observed, going["excusedAt"]) <= _deadline(observed):
         return late  # what it was excused for is mended, perhaps: it has its time anew
-    given_up = {"version": wanted.name, "generation": seen.generation, "time": format_time(seen.now), "message": message}
+    given_up = {"version": wanted.name, "generation": observed.generation, "time": format_time(observed.now), "message": message}
     given_up |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
-    failed = _remembered(seen, (*_without(wanted, state.failed), given_up))
-    back = _wanted(seen, failed)
+    failed = _remembered(observed, (*_without(wanted, state.failed), given_up))
+    back = _wanted(observed, failed)
     if back is None or _is_about(given_up, back):  # perhaps it still comes
         return late
     if wanted.manifest_sha256 and back.manifest_sha256 is None and back.name == wanted.name:
         return late  # a digest is never taken away: then altered files would be served
-    return _towards(seen, back, failed)
+    return _towards(observed, back, failed)
 
 
-def _why_late(seen: Seen, wanted: Version) -> str:
-    within = f"within spec.serving.rollout.deadline {seen.spec.serving.rollout.deadline}"
-    if instead := answered_instead(seen, wanted.name, wanted.uri):
+def _why_late(observed: ObservedClassifier, wanted: Version) -> str:
+    within = f"within spec.serving.rollout.deadline {observed.spec.serving.rollout.deadline}"
+    if instead := answered_instead(observed, wanted.name, wanted.uri):
         return f"not seen to be served {within}: {instead}"
-    return f"not ready {within}: {why_not(seen) or 'its Pods did not become ready'}"
+    return f"not ready {within}: {why_not(observed) or 'its Pods did not become ready'}"
 
 
 def _without(version: Version, failed: tuple[Document, ...]) -> tuple[Document, ...]:
@@ -102,180 +102,180 @@ def _is_about(note: Document, version: Version) -> bool:
     return note.get("version") == version.name and note.get("manifestSha256", version.manifest_sha256) == version.manifest_sha256
 
 
-def _remembered(seen: Seen, failed: tuple[Document, ...]) -> tuple[Document, ...]:
+def _remembered(observed: ObservedClassifier, failed: tuple[Document, ...]) -> tuple[Document, ...]:
     """The latest, and all of this spec that may be chosen: no version is tried again while there are others."""
-    choices = list(_choices(seen))
-    needed = [each["generation"] == seen.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
+    choices = list(_choices(observed))
+    needed = [each["generation"] == observed.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
     old = len(failed) - REMEMBERED
     return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MOST:]
 
 
-def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
-    return replace(_step_towards(seen, wanted, failed), manifest_sha256=wanted.manifest_sha256)
+def _towards(observed: ObservedClassifier, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
+    return replace(_step_towards(observed, wanted, failed), manifest_sha256=wanted.manifest_sha256)
 
 
-def _step_towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
-    if _answers(seen, wanted):
+def _step_towards(observed: ObservedClassifier, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
+    if _answers(observed, wanted):
         failed = _without(wanted, failed)  # it has come after all
-        return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, _given_up(seen, failed))
-    problem, served = _given_up(seen, failed), seen.served or None
-    is_settled = seen.uri in (wanted.uri, None) and served_uri(seen.deployment) in (wanted.uri, None)
-    if served and served["uri"] == wanted.uri and is_settled and not seen.status.get("rollout"):
-        if wanted.manifest_sha256 and served_manifest(seen.deployment) == wanted.manifest_sha256:
+        return RollOut(wanted.name, wanted.uri, _served(observed, wanted), None, failed, _given_up(observed, failed))
+    problem, served = _given_up(observed, failed), observed.served or None
+    is_settled = observed.uri in (wanted.uri, None) and served_uri(observed.deployment) in (wanted.uri, None)
+    if served and served["uri"] == wanted.uri and is_settled and not observed.status.get("rollout"):
+        if wanted.manifest_sha256 and served_manifest(observed.deployment) == wanted.manifest_sha256:
             served = {**served, "manifestSha256": wanted.manifest_sha256}
-        if served.get("manifestSha256") == wanted.manifest_sha256 or seen.keeps_service(wanted.uri):
+        if served.get("manifestSha256") == wanted.manifest_sha256 or observed.keeps_service(wanted.uri):
             return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
-    going = _going(seen, wanted)
-    return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(seen, wanted, going))
+    going = _going(observed, wanted)
+    return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(observed, wanted, going))
 
 
-def _going(seen: Seen, wanted: Version) -> Document:
+def _going(observed: ObservedClassifier, wanted: Version) -> Document:
     """Since when its time runs: anew with another spec, and while the API server does not let in what asks for it."""
-    noted, anew = seen.status.get("rollout") or {}, {"version": wanted.name, "startedAt": format_time(seen.now)}
+    noted, anew = observed.status.get("rollout") or {}, {"version": wanted.name, "startedAt": format_time(observed.now)}
     anew |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
-    if not _is_about(noted, wanted) or seen.status.get("observedGeneration") != seen.generation:
+    if not _is_about(noted, wanted) or observed.status.get("observedGeneration") != observed.generation:
         return anew
-    return anew if not _is_asked_for(seen, wanted) and _is_old(seen, noted["startedAt"]) else dict(noted)
+    return anew if not _is_asked_for(observed, wanted) and _is_old(observed, noted["startedAt"]) else dict(noted)
 
 
-def _is_asked_for(seen: Seen, wanted: Version) -> bool:
+def _is_asked_for(observed: ObservedClassifier, wanted: Version) -> bool:
     """Whether the InferenceService names this version, with this digest."""
-    same = seen.asked_manifest == wanted.manifest_sha256 or seen.keeps_service(wanted.uri)
-    return seen.uri == wanted.uri and same
+    same = observed.asked_manifest == wanted.manifest_sha256 or observed.keeps_service(wanted.uri)
+    return observed.uri == wanted.uri and same
 
 
-def _excused_at(seen: Seen, going: Document) -> str:
+def _excused_at(observed: ObservedClassifier, going: Document) -> str:
     """When there was last a reason to wait for it that is not its own."""
     noted: str | None = going.get("excusedAt")
-    return format_time(seen.now) if noted is None or _is_old(seen, noted) else noted
+    return format_time(observed.now) if noted is None or _is_old(observed, noted) else noted
 
 
-def _is_old(seen: Seen, time: str) -> bool:
+def _is_old(observed: ObservedClassifier, time: str) -> bool:
     """Whether to note it anew. Not every time: a status that is another one each time is looked at each time."""
-    return _age(seen, time) > _deadline(seen) / 10
+    return _age(observed, time) > _deadline(observed) / 10
 
 
-def _wanted(seen: Seen, failed: tuple[Document, ...]) -> Version | None:
+def _wanted(observed: ObservedClassifier, failed: tuple[Document, ...]) -> Version | None:
     """The pinned version, or the newest that has passed the gate; without those that were given up since the spec changed."""
-    given_up = [each for each in failed if each["generation"] == seen.generation]
-    choices = list(_choices(seen))
+    given_up = [each for each in failed if each["generation"] == observed.generation]
+    choices = list(_choices(observed))
     left = (each for each in choices if not any(_is_about(note, each) for note in given_up))
     return next(left, choices[0] if choices else None)
 
 
-def _choices(seen: Seen) -> Iterator[Version]:
+def _choices(observed: ObservedClassifier) -> Iterator[Version]:
     """In the order of preference: after the first, what was served last, since it is known to work."""
-    pinned = seen.spec.serving.version
+    pinned = observed.spec.serving.version
     passed = [
-        _version(seen, run.name, run.status["artifactUri"], run.status.get("score"))
-        for run in reversed(seen.runs)
+        _version(observed, run.name, run.status["artifactUri"], run.status.get("score"))
+        for run in reversed(observed.runs)
         if run.may_be_served
     ]
     if pinned:
-        yield _pinned(seen, pinned)
-    elif passed and not (seen.spec.suspend and seen.served) and not _is_before_what_is_served(seen, passed[0].name):
+        yield _pinned(observed, pinned)
+    elif passed and not (observed.spec.suspend and observed.served) and not _is_before_what_is_served(observed, passed[0].name):
         yield passed[0]
-    if seen.served:
-        before = _version(seen, seen.served["version"], seen.served["uri"], seen.served.get("score"))
-        yield replace(before, manifest_sha256=seen.served.get("manifestSha256") or before.manifest_sha256)
+    if observed.served:
+        before = _version(observed, observed.served["version"], observed.served["uri"], observed.served.get("score"))
+        yield replace(before, manifest_sha256=observed.served.get("manifestSha256") or before.manifest_sha256)
     yield from passed
 
 
-def _is_before_what_is_served(seen: Seen, version: str) -> bool:
+def _is_before_what_is_served(observed: ObservedClassifier, version: str) -> bool:
     """Whether it is older than the served version, whose run was deleted by hand."""
-    run = seen.run_of(version)
-    if not seen.served or run is None or seen.run_of(seen.served["version"]) is not None:
+    run = observed.run_of(version)
+    if not observed.served or run is None or observed.run_of(observed.served["version"]) is not None:
         return False
-    return run.created <= parse_time(seen.served["since"])
+    return run.created <= parse_time(observed.served["since"])
 
 
-def _pinned(seen: Seen, version: str) -> Version:
-    run = seen.run_of(version)
-    uri = names.version_uri(seen.spec.storage.uri, seen.name, version)
+def _pinned(observed: ObservedClassifier, version: str) -> Version:
+    run = observed.run_of(version)
+    uri = names.version_uri(observed.spec.storage.uri, observed.name, version)
     if run is not None:
         uri = run.status.get("artifactUri", uri)
-    found = _version(seen, version, uri, run.status.get("score") if run is not None else None)
-    return replace(found, manifest_sha256=seen.spec.serving.manifest_sha256 or found.manifest_sha256)
+    found = _version(observed, version, uri, run.status.get("score") if run is not None else None)
+    return replace(found, manifest_sha256=observed.spec.serving.manifest_sha256 or found.manifest_sha256)
 
 
-def _version(seen: Seen, name: str, uri: str, score: float | None) -> Version:
-    return Version(name, uri, score, known_digest(seen, name, uri))
+def _version(observed: ObservedClassifier, name: str, uri: str, score: float | None) -> Version:
+    return Version(name, uri, score, known_digest(observed, name, uri))
 
 
-def known_digest(seen: Seen, version: str, uri: str) -> str | None:
+def known_digest(observed: ObservedClassifier, version: str, uri: str) -> str | None:
     """The SHA-256 of the manifest of the version at this address, as its run told it or as it was served; none: of before."""
-    run = seen.run_of(version)
+    run = observed.run_of(version)
     if run is not None and run.status.get("artifactUri") == uri and run.status.get("manifestSha256"):
         return str(run.status["manifestSha256"])
-    if (seen.served.get("version"), seen.served.get("uri")) == (version, uri):
-        found: str | None = seen.served.get("manifestSha256")
+    if (observed.served.get("version"), observed.served.get("uri")) == (version, uri):
+        found: str | None = observed.served.get("manifestSha256")
         return found
     return None
 
 
-def _given_up(seen: Seen, failed: tuple[Document, ...]) -> str | None:
+def _given_up(observed: ObservedClassifier, failed: tuple[Document, ...]) -> str | None:
     """Why what is preferred is not served."""
-    first = next(_choices(seen), None)
+    first = next(_choices(observed), None)
     if first is None:
         return None
-    now = [each for each in failed if _is_about(each, first) and each["generation"] == seen.generation]
-    field = "spec.serving.version " if seen.spec.serving.version else ""
-    return f"{_called(seen, first) or field + first.name} was given up: {now[-1]['message']}" if now else None
+    now = [each for each in failed if _is_about(each, first) and each["generation"] == observed.generation]
+    field = "spec.serving.version " if observed.spec.serving.version else ""
+    return f"{_called(observed, first) or field + first.name} was given up: {now[-1]['message']}" if now else None
 
 
-def _called(seen: Seen, version: Version) -> str | None:
+def _called(observed: ObservedClassifier, version: Version) -> str | None:
     """The field that asks for another digest of the served version; none: that is not what is asked for."""
-    digest = seen.spec.serving.manifest_sha256
-    if digest is None or digest != version.manifest_sha256 or not _is_served(seen, version):
+    digest = observed.spec.serving.manifest_sha256
+    if digest is None or digest != version.manifest_sha256 or not _is_served(observed, version):
         return None
     return f"spec.serving.manifestSha256 {digest} of {version.name}"
 
 
-def _is_served(seen: Seen, version: Version) -> bool:
-    return (seen.served.get("version"), seen.served.get("uri")) == (version.name, version.uri)
+def _is_served(observed: ObservedClassifier, version: Version) -> bool:
+    return (observed.served.get("version"), observed.served.get("uri")) == (version.name, version.uri)
 
 
-def _answers(seen: Seen, wanted: Version) -> bool:
+def _answers(observed: ObservedClassifier, wanted: Version) -> bool:
     """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself.
 
     Pods of the served version may be of before it was given its digest, and answer the same.
     """
-    if _is_served(seen, wanted) and not _is_exchanged(seen, wanted):
+    if _is_served(observed, wanted) and not _is_exchanged(observed, wanted):
         return False
-    return set(answers_about(seen, wanted.uri)) == {wanted.name}
+    return set(answers_about(observed, wanted.uri)) == {wanted.name}
 
 
-def _is_exchanged(seen: Seen, wanted: Version) -> bool:
+def _is_exchanged(observed: ObservedClassifier, wanted: Version) -> bool:
     """Whether all Pods have found the manifest with the digest that is wanted, if they are to be told one."""
-    is_told = wanted.manifest_sha256 is not None and not seen.keeps_service(wanted.uri)
-    return not is_told or served_manifest(seen.deployment) == wanted.manifest_sha256
+    is_told = wanted.manifest_sha256 is not None and not observed.keeps_service(wanted.uri)
+    return not is_told or served_manifest(observed.deployment) == wanted.manifest_sha256
 
 
-def _served(seen: Seen, wanted: Version) -> Document:
-    told = wanted.manifest_sha256 if served_manifest(seen.deployment) == wanted.manifest_sha256 else None
+def _served(observed: ObservedClassifier, wanted: Version) -> Document:
+    told = wanted.manifest_sha256 if served_manifest(observed.deployment) == wanted.manifest_sha256 else None
     vouched = {"manifestSha256": told} if told else {}
-    if _is_served(seen, wanted):
-        return {**seen.served, **vouched}
-    since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now), **vouched}
+    if _is_served(observed, wanted):
+        return {**observed.served, **vouched}
+    since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(observed.now), **vouched}
     return since if wanted.score is None else {**since, "score": wanted.score}
 
 
-def _again(seen: Seen, wanted: Version, going: Document) -> float:
+def _again(observed: ObservedClassifier, wanted: Version, going: Document) -> float:
     """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
-    if seen.uri == wanted.uri == served_uri(seen.deployment):
+    if observed.uri == wanted.uri == served_uri(observed.deployment):
         return LOOK_AGAIN
-    return min(max(_deadline(seen) - _age(seen, going["startedAt"]), 0.0) + 1.0, LATE)
+    return min(max(_deadline(observed) - _age(observed, going["startedAt"]), 0.0) + 1.0, LATE)
 
 
-def _deadline(seen: Seen) -> float:
-    return parse_duration(seen.spec.serving.rollout.deadline)
+def _deadline(observed: ObservedClassifier) -> float:
+    return parse_duration(observed.spec.serving.rollout.deadline)
 
 
-def _age(seen: Seen, time: str) -> float:
-    return (seen.now - parse_time(time)).total_seconds()
+def _age(observed: ObservedClassifier, time: str) -> float:
+    return (observed.now - parse_time(time)).total_seconds()
 
 
-def must_ask(seen: Seen) -> bool:
+def must_ask(observed: ObservedClassifier) -> bool:
     """Whether the Pods have to say which version they serve: once all are of one that is not known to answer."""
-    uri = served_uri(seen.deployment)
-    return uri is not None and (uri != seen.served.get("uri") or bool(seen.status.get("rollout")))
+    uri = served_uri(observed.deployment)
+    return uri is not None and (uri != observed.served.get("uri") or bool(observed.status.get("rollout")))

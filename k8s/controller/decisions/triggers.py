@@ -11,40 +11,41 @@ from k8s.controller.decisions.schedules import Schedule, parse
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import format_time, parse_time
 from k8s.controller.objects.kinds import Document
-from k8s.controller.observed.classifier import Run, Seen, fingerprint, what_is_trained
+from k8s.controller.observed.classifier import ObservedClassifier
+from k8s.controller.observed.run import TrainingRunSummary, fingerprint, what_is_trained
 
 
-def due(seen: Seen, image: str) -> Document | None:
+def due(observed: ObservedClassifier, image: str) -> Document | None:
     """The trigger of the run that is to be made; none: nothing asks for one. image: the trainer's, as it is now.
 
     Its token stands for the occasion: one occasion makes one run, however often it is seen.
     """
-    if seen.newest is None:
-        new = "no training of it is left" if seen.served else "the classifier is new"
-        return _trigger("NewSpec", _asked(seen), new)
-    if seen.standing is None:
-        return _trigger("NewSpec", _asked(seen), "the spec asks for another training")
+    if observed.newest is None:
+        new = "no training of it is left" if observed.served else "the classifier is new"
+        return _trigger("NewSpec", _asked(observed), new)
+    if observed.standing is None:
+        return _trigger("NewSpec", _asked(observed), "the spec asks for another training")
     for reason in REASONS:
-        trigger = reason(seen, seen.standing)
+        trigger = reason(observed, observed.standing)
         if trigger:
             return trigger
-    if seen.standing.state == "Failed" and seen.standing.status.get("image", image) != image:
-        message = f"the trainer's image is another than {seen.standing.name}'s, which could not be pulled"
+    if observed.standing.state == "Failed" and observed.standing.status.get("image", image) != image:
+        message = f"the trainer's image is another than {observed.standing.name}'s, which could not be pulled"
         return _trigger("NewSpec", names.digest(image), message)
     return None
 
 
-def _spec_has_changed(seen: Seen, newest: Run) -> Document | None:
-    if not newest.asks_for_the_same(asked_for(seen.classifier)):
-        return _trigger("NewSpec", _asked(seen), "the spec asks for another training")
+def _spec_has_changed(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+    if not newest.asks_for_the_same(asked_for(observed.classifier)):
+        return _trigger("NewSpec", _asked(observed), "the spec asks for another training")
     return None
 
 
-def _schedule_has_come(seen: Seen, newest: Run) -> Document | None:
-    schedule = schedule_of(seen)
+def _schedule_has_come(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+    schedule = schedule_of(observed)
     if schedule is None:
         return None
-    time = schedule.last(after=max(newest.created, since(seen)), until=seen.now)
+    time = schedule.last(after=max(newest.created, since(observed)), until=observed.now)
     token = format_time(time) if time else ""
     # That run may be older than its own time, by the API server's clock.
     if not token or (newest.trigger.get("reason"), newest.trigger.get("token")) == ("Schedule", token):
@@ -52,36 +53,36 @@ def _schedule_has_come(seen: Seen, newest: Run) -> Document | None:
     return _trigger("Schedule", token, f"scheduled for {token}")
 
 
-def _dataset_has_changed(seen: Seen, newest: Run) -> Document | None:
-    found, looked = dataset_seen(seen), (seen.status.get("dataset") or {}).get("checkedAt")
-    known = newest.data or next((run.data for run in reversed(seen.runs) if run.data), None)
-    if not seen.spec.triggers.dataset_change or found is None or found == known:
+def _dataset_has_changed(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+    found, looked = dataset_seen(observed), (observed.status.get("dataset") or {}).get("checkedAt")
+    known = newest.data or next((run.data for run in reversed(observed.runs) if run.data), None)
+    if not observed.spec.triggers.dataset_change or found is None or found == known:
         return None
     if looked and parse_time(looked) <= newest.created:
         return None  # that run has read it later, and perhaps another one
     return _trigger("DatasetChange", found, f"the dataset's content has changed, its SHA-256 is {found[:12]}…")
 
 
-def _was_corrected(seen: Seen, newest: Run) -> Document | None:
-    feedback, corrections = seen.spec.triggers.feedback, seen.measured.corrections
+def _was_corrected(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+    feedback, corrections = observed.spec.triggers.feedback, observed.measured.corrections
     if feedback is None or corrections is None or corrections < feedback.corrections:
         return None
     return _trigger("Feedback", newest.name, f"{corrections} corrections since {newest.name}")
 
 
-def _has_drifted(seen: Seen, newest: Run) -> Document | None:
+def _has_drifted(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
     """Once a version: if training anew did not help, doing it again will not either."""
-    drift, index, version = seen.spec.triggers.drift, seen.measured.drift, seen.served.get("version")
+    drift, index, version = observed.spec.triggers.drift, observed.measured.drift, observed.served.get("version")
     if drift is None or index is None or index < drift.index or not version:
         return None
-    if any(run.trigger.get("reason") == "Drift" and run.trigger.get("token") == version for run in seen.runs):
+    if any(run.trigger.get("reason") == "Drift" and run.trigger.get("token") == version for run in observed.runs):
         return None
     if newest.name != version and newest.state == "Published":
         return None  # its successor is on its way
     return _trigger("Drift", version, f"drift index of {version} is {index:.2f}, spec.triggers.drift.index is {drift.index:g}")
 
 
-REASONS: tuple[Callable[[Seen, Run], Document | None], ...] = (
+REASONS: tuple[Callable[[ObservedClassifier, TrainingRunSummary], Document | None], ...] = (
     _spec_has_changed,
     _schedule_has_come,
     _dataset_has_changed,
@@ -90,39 +91,39 @@ REASONS: tuple[Callable[[Seen, Run], Document | None], ...] = (
 )
 
 
-def schedule_of(seen: Seen) -> Schedule | None:
+def schedule_of(observed: ObservedClassifier) -> Schedule | None:
     """The schedule, if there is one. Raises ScheduleRejected."""
-    triggers = seen.spec.triggers
+    triggers = observed.spec.triggers
     return parse(triggers.schedule, triggers.time_zone) if triggers.schedule else None
 
 
-def since(seen: Seen) -> datetime:
+def since(observed: ObservedClassifier) -> datetime:
     """Since when the schedule holds: one that is new does not ask for what it would have asked for before."""
-    noted = noted_schedule(seen)
-    return parse_time(noted["since"]) if noted else seen.created
+    noted = noted_schedule(observed)
+    return parse_time(noted["since"]) if noted else observed.created
 
 
-def noted_schedule(seen: Seen) -> dict[str, Any] | None:
+def noted_schedule(observed: ObservedClassifier) -> dict[str, Any] | None:
     """The status's note on the schedule, made in the first pass that saw it."""
-    triggers = seen.spec.triggers
+    triggers = observed.spec.triggers
     if not triggers.schedule:
         return None
     expression = f"{triggers.schedule} {triggers.time_zone}"
-    noted = seen.status.get("schedule") or {}
+    noted = observed.status.get("schedule") or {}
     if noted.get("expression") == expression:
         return dict(noted)
-    began = seen.created if not seen.runs else seen.now
+    began = observed.created if not observed.runs else observed.now
     return {"expression": expression, "since": format_time(began)}
 
 
-def dataset_seen(seen: Seen) -> str | None:
+def dataset_seen(observed: ObservedClassifier) -> str | None:
     """What the last check of the dataset found."""
-    found = seen.status.get("dataset") or {}
+    found = observed.status.get("dataset") or {}
     return fingerprint({"datasetSha256": found.get("sha256"), "testSha256": found.get("testSha256")})
 
 
-def _asked(seen: Seen) -> str:
-    return names.digest(what_is_trained(asked_for(seen.classifier)))
+def _asked(observed: ObservedClassifier) -> str:
+    return names.digest(what_is_trained(asked_for(observed.classifier)))
 
 
 def _trigger(reason: str, token: str, message: str) -> Document:

@@ -11,11 +11,11 @@ from k8s.controller.clients.kubernetes import Cluster
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
 
-REMEMBERED = 900.0  # seconds
+REMEMBERED_SECONDS = 900.0  # seconds
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
+class _Applied:
     """wanted: a digest of what was applied. state: of the object, afterwards."""
 
     wanted: str
@@ -23,7 +23,7 @@ class _Known:
     since: float
 
 
-class Applied:
+class ApplyCache:
     """Remembers what each document was, and which state of the object it led to. Any thread may call.
 
     It is told of every event on these objects: one that tells of another state than ours means that somebody else changed the
@@ -33,7 +33,7 @@ class Applied:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: dict[tuple[str, str, str], _Known] = {}
+        self._known: dict[tuple[str, str, str], _Applied] = {}
         self._lock = Lock()
 
     def apply(self, cluster: Cluster, document: Document) -> None:
@@ -41,14 +41,14 @@ class Applied:
         key, wanted = _key(document), names.digest(document)
         with self._lock:
             known = self._known.get(key)
-            if known and known.wanted == wanted and self._clock() - known.since < REMEMBERED:
+            if known and known.wanted == wanted and self._clock() - known.since < REMEMBERED_SECONDS:
                 return
             # Not known until it is answered; an event that comes meanwhile may be of somebody else, and takes this away.
-            asked = self._known[key] = _Known("", "", self._clock())
+            asked = self._known[key] = _Applied("", "", self._clock())
         result = cluster.apply(document)
         with self._lock:
             if self._known.get(key) is asked:
-                self._known[key] = _Known(wanted, _state(result), asked.since)
+                self._known[key] = _Applied(wanted, _state(result), asked.since)
 
     def changed(self, document: Document, *, deleted: bool) -> bool:
         """An event on that object: whether it is news, and has to be looked at."""

@@ -12,7 +12,6 @@ from k8s.controller.clients.kubernetes import Cluster, Refused
 from k8s.controller.clients.probe import Probe
 from k8s.controller.clients.prometheus import Measurements, MeasurementsUnavailable
 from k8s.controller.decisions.rollout import must_ask
-from k8s.controller.decisions.run import SeenRun, belongs_to_a_classifier
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import is_true, owned_by, parse_time
 from k8s.controller.objects.kinds import (
@@ -26,7 +25,8 @@ from k8s.controller.objects.kinds import (
     TRAINING_RUN,
     Document,
 )
-from k8s.controller.observed.classifier import FINAL, Measured, Run, Seen, SmallJob, ordered, served_uri
+from k8s.controller.observed.classifier import MaintenanceJob, MeasuredTraffic, ObservedClassifier, served_uri
+from k8s.controller.observed.run import FINAL_STATES, ObservedRun, TrainingRunSummary, belongs_to_a_classifier, runs_of
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 SCRAPED = 300.0  # seconds in which a Prometheus has seen Pods that are new
@@ -42,12 +42,12 @@ class Observer:
     measurements: Measurements | None = None
     clock: Callable[[], float] = time.monotonic
 
-    def run(self, document: Document, now: datetime) -> SeenRun:
+    def run(self, document: Document, now: datetime) -> ObservedRun:
         """A TrainingRun and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_training_run(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         state = (document.get("status") or {}).get("state")
-        over = state in FINAL
+        over = state in FINAL_STATES
         # What a Job said is noted once it is over; of one that was stopped, the Job goes.
         job = self.cluster.get(JOB, namespace, name) if not over or state == "Superseded" else None
         taken = job is not None and not owned_by(job, metadata["uid"])
@@ -55,15 +55,15 @@ class Observer:
         waits = job is None and not over and (spec.dataset is None or belongs_to_a_classifier(document))
         classifier = self.cluster.get(TEXT_CLASSIFIER, namespace, spec.classifier) if waits else None
         pods = self._pods(job) if job and not over else []
-        return SeenRun(document, spec, classifier, job, pods, now, taken)
+        return ObservedRun(document, spec, classifier, job, pods, now, taken)
 
-    def classifier(self, document: Document, now: datetime) -> Seen:
+    def classifier(self, document: Document, now: datetime) -> ObservedClassifier:
         """A TextClassifier and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_text_classifier(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        runs = ordered(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"])
+        runs = runs_of(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"])
         service, taken, unserved = self._service(document)
-        seen = Seen(
+        observed = ObservedClassifier(
             classifier=document,
             spec=spec,
             runs=runs,
@@ -75,8 +75,8 @@ class Observer:
             unserved=unserved,
             busy="deletionTimestamp" in metadata and self._trains(namespace, name),
         )
-        seen = replace(seen, pods=tuple(self._serving(seen)), measured=self._measured(seen, spec))
-        return replace(seen, answers=self._answers(seen))
+        observed = replace(observed, pods=tuple(self._serving(observed)), measured=self._measured(observed, spec))
+        return replace(observed, answers=self._answers(observed))
 
     def _service(self, classifier: Document) -> tuple[Document | None, str | None, str | None]:
         """The InferenceService, what there is of its name that is somebody else's, and why none can be asked for.
@@ -94,23 +94,23 @@ class Observer:
                 return None, what, None
         return service, None, None
 
-    def _serving(self, seen: Seen) -> list[Document]:
+    def _serving(self, observed: ObservedClassifier) -> list[Document]:
         """The Pods that serve or should, where that is not settled: those of the Deployment, whoever else has their label."""
-        if seen.deployment is None or (served_uri(seen.deployment) is not None and not must_ask(seen)):
+        if observed.deployment is None or (served_uri(observed.deployment) is not None and not must_ask(observed)):
             return []
-        namespace, label = seen.classifier["metadata"]["namespace"], {names.SERVED_BY: seen.name}
-        uid = seen.deployment["metadata"].get("uid")
+        namespace, label = observed.classifier["metadata"]["namespace"], {names.SERVED_BY: observed.name}
+        uid = observed.deployment["metadata"].get("uid")
         sets = self.cluster.list(REPLICA_SET, namespace, labels=label)
         owners = {uid, *(each["metadata"]["uid"] for each in sets if owned_by(each, uid))}
         pods = self.cluster.list(POD, namespace, labels=label)
         return [pod for pod in pods if any(owned_by(pod, owner) for owner in owners)]
 
-    def _small_jobs(self, classifier: Document) -> tuple[SmallJob, ...]:
+    def _small_jobs(self, classifier: Document) -> tuple[MaintenanceJob, ...]:
         """Of the training Jobs only their runs know; those here are the classifier's own."""
         metadata = classifier["metadata"]
         jobs = self.cluster.list(JOB, metadata["namespace"], labels=names.made_for(metadata["name"]))
         own = [each for each in jobs if owned_by(each, metadata["uid"]) and "deletionTimestamp" not in each["metadata"]]
-        return tuple(SmallJob(each, self._pods(each)) for each in own)
+        return tuple(MaintenanceJob(each, self._pods(each)) for each in own)
 
     def _pods(self, job: Document) -> list[Document]:
         """Its own: those of another Job, which had the name before, may still be there."""
@@ -123,39 +123,41 @@ class Observer:
         pods = self.cluster.list(POD, namespace, labels=names.labels("trainer", classifier=classifier))
         return any((pod.get("status") or {}).get("phase") in ("Pending", "Running") for pod in pods)
 
-    def _answers(self, seen: Seen) -> dict[str, str | None]:
+    def _answers(self, observed: ObservedClassifier) -> dict[str, str | None]:
         """What each Pod that is ready says it serves, if that has to be known."""
-        if not must_ask(seen):
+        if not must_ask(observed):
             return {}
-        ready = [pod for pod in seen.pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
+        ready = [pod for pod in observed.pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
         end = self.clock() + ASKING
-        return {pod["metadata"]["name"]: self.probe.version(pod, seen.name) if self.clock() < end else None for pod in ready}
+        return {pod["metadata"]["name"]: self.probe.version(pod, observed.name) if self.clock() < end else None for pod in ready}
 
-    def _measured(self, seen: Seen, spec: TextClassifierSpec) -> Measured:
-        namespace, version, newest = seen.classifier["metadata"]["namespace"], seen.served.get("version"), seen.newest
+    def _measured(self, observed: ObservedClassifier, spec: TextClassifierSpec) -> MeasuredTraffic:
+        namespace, version, newest = observed.classifier["metadata"]["namespace"], observed.served.get("version"), observed.newest
         triggers = spec.triggers
-        if newest is None or "deletionTimestamp" in seen.classifier["metadata"] or not (triggers.drift or triggers.feedback):
-            return Measured()
+        if newest is None or "deletionTimestamp" in observed.classifier["metadata"] or not (triggers.drift or triggers.feedback):
+            return MeasuredTraffic()
         if self.measurements is None:
-            return Measured(problem="spec.triggers.drift and spec.triggers.feedback need a Prometheus, and none is configured")
+            return MeasuredTraffic(
+                problem="spec.triggers.drift and spec.triggers.feedback need a Prometheus, and none is configured"
+            )
         try:
-            drift = self.measurements.drift(namespace, seen.name, version) if triggers.drift and version else None
-            corrections = self.measurements.corrections(namespace, seen.name, newest.created) if triggers.feedback else None
-            problem = self._unseen(seen) if drift is None and triggers.drift else None
+            drift = self.measurements.drift(namespace, observed.name, version) if triggers.drift and version else None
+            corrections = self.measurements.corrections(namespace, observed.name, newest.created) if triggers.feedback else None
+            problem = self._unseen(observed) if drift is None and triggers.drift else None
         except MeasurementsUnavailable as error:
-            return Measured(problem=str(error))
-        return Measured(drift, corrections, problem)
+            return MeasuredTraffic(problem=str(error))
+        return MeasuredTraffic(drift, corrections, problem)
 
-    def _unseen(self, seen: Seen) -> str | None:
+    def _unseen(self, observed: ObservedClassifier) -> str | None:
         """Why the drift of what is served cannot be known; not said of Pods that are so new that nobody has scraped them."""
-        version, since = seen.served.get("version"), seen.served.get("since")
-        is_new = since is None or (seen.now - parse_time(since)).total_seconds() < SCRAPED
-        if self.measurements is None or version is None or is_new or not seen.is_available:
+        version, since = observed.served.get("version"), observed.served.get("since")
+        is_new = since is None or (observed.now - parse_time(since)).total_seconds() < SCRAPED
+        if self.measurements is None or version is None or is_new or not observed.is_available:
             return None
-        return self.measurements.unseen(seen.classifier["metadata"]["namespace"], seen.name, version)
+        return self.measurements.unseen(observed.classifier["metadata"]["namespace"], observed.name, version)
 
 
-def _has_small_jobs(classifier: Document, spec: TextClassifierSpec, runs: tuple[Run, ...]) -> bool:
+def _has_small_jobs(classifier: Document, spec: TextClassifierSpec, runs: tuple[TrainingRunSummary, ...]) -> bool:
     """Whether the dataset is looked at, or versions may have to be deleted."""
     looks = spec.triggers.dataset_change or "dataset" in (classifier.get("status") or {})
     stopped = any(run.state == "Superseded" for run in runs)

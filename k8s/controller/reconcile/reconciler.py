@@ -15,17 +15,18 @@ from k8s.controller.builders.training_job import Images
 from k8s.controller.clients.kubernetes import Cluster, Refused, Unavailable
 from k8s.controller.decisions.classifier import decide
 from k8s.controller.decisions.deletion import GOING, let_go, released
-from k8s.controller.decisions.run import SeenRun, decide_run
+from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.tenancy import Policy
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document, kind_of
-from k8s.controller.observed.classifier import Seen, predictor_image, served_uri
-from k8s.controller.reconcile.apply_cache import Applied
+from k8s.controller.observed.classifier import ObservedClassifier, predictor_image, served_uri
+from k8s.controller.observed.run import ObservedRun
+from k8s.controller.reconcile.apply_cache import ApplyCache
 from k8s.controller.reconcile.events import events
-from k8s.controller.reconcile.image_turns import Turns
+from k8s.controller.reconcile.image_updates import ImageUpdateSlots
 from k8s.controller.reconcile.observe import Observer
 from k8s.controller.reconcile.status import not_allowed, refused, rejected, tell
-from k8s.controller.runtime.metrics import Metrics
+from k8s.controller.runtime.metrics import ControllerMetrics
 from k8s.controller.runtime.queue import Key
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ class Reconciler:
     cluster: Cluster
     observer: Observer
     images: Images
-    metrics: Metrics
-    applied: Applied
+    metrics: ControllerMetrics
+    apply_cache: ApplyCache
     now: Callable[[], datetime]
     record: Callable[[Document], None] | None = None
     policy: Policy = field(default_factory=Policy)
-    turns: Turns = field(default_factory=Turns)
+    image_updates: ImageUpdateSlots = field(default_factory=ImageUpdateSlots)
 
     def reconcile(self, key: Key) -> float | None:
         """Look at the object and do what it needs. After how many seconds to look again, if nothing happens before.
@@ -55,7 +56,7 @@ class Reconciler:
         if document is None:
             if kind is TEXT_CLASSIFIER:
                 self.metrics.forget(key.namespace, key.name)
-                self.turns.give_back((key.namespace, key.name))
+                self.image_updates.release((key.namespace, key.name))
             return None
         try:
             plan = self._plan(document)
@@ -87,29 +88,29 @@ class Reconciler:
         try:
             if document["kind"] == TRAINING_RUN.kind:
                 return self._plan_run(self.observer.run(document, self.now()))
-            seen = self.observer.classifier(document, self.now())
+            observed = self.observer.classifier(document, self.now())
         except SpecRejected as error:
             return Plan(status=rejected(document, str(error), self.now()))
         goes = "deletionTimestamp" in document["metadata"]
-        uses = not goes or seen.spec.storage.deletion_policy == "Delete"
-        if uses and (why := self.policy.refuses(seen.spec)):
+        uses = not goes or observed.spec.storage.deletion_policy == "Delete"
+        if uses and (why := self.policy.refuses(observed.spec)):
             return Plan(status=not_allowed(document, why, self.now()))
-        return let_go(seen, self.images) if goes else decide(replace(seen, waits=self._waits(seen)), self.images)
+        return let_go(observed, self.images) if goes else decide(replace(observed, waits=self._waits(observed)), self.images)
 
-    def _plan_run(self, seen: SeenRun) -> Plan:
+    def _plan_run(self, observed: ObservedRun) -> Plan:
         """What has begun goes on, though it would not be allowed any more."""
-        why = self.policy.refuses(seen.spec)
-        if why and seen.job is None and "startedAt" not in seen.status and not seen.is_going:
-            return Plan(status=not_allowed(seen.run, why, self.now()))
-        return decide_run(seen, self.images)
+        why = self.policy.refuses(observed.spec)
+        if why and observed.job is None and "startedAt" not in observed.status and not observed.is_going:
+            return Plan(status=not_allowed(observed.run, why, self.now()))
+        return decide_run(observed, self.images)
 
-    def _waits(self, seen: Seen) -> bool:
+    def _waits(self, observed: ObservedClassifier) -> bool:
         """Whether another image of the predictor is not for this classifier yet."""
-        key, image = (seen.classifier["metadata"]["namespace"], seen.name), predictor_image(seen.deployment)
+        key, image = (observed.classifier["metadata"]["namespace"], observed.name), predictor_image(observed.deployment)
         if image is not None and image != self.images.predictor:
-            return not self.turns.take(key)
-        if image is None or served_uri(seen.deployment) is not None:
-            self.turns.give_back(key)
+            return not self.image_updates.acquire(key)
+        if image is None or served_uri(observed.deployment) is not None:
+            self.image_updates.release(key)
         return False
 
     def _do(self, step: Step) -> None:
@@ -118,7 +119,7 @@ class Reconciler:
                 if self.cluster.create(document) is not None:
                     log.info("made %s %s", document["kind"], _name(document))
             case Apply(document):
-                self.applied.apply(self.cluster, document)
+                self.apply_cache.apply(self.cluster, document)
             case Merge(kind, document, change):
                 metadata = document["metadata"]
                 self.cluster.merge(

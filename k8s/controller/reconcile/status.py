@@ -7,9 +7,9 @@ from datetime import datetime
 
 from k8s.controller.objects.documents import LONGEST, conditioned, is_true
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document, Kind
-from k8s.controller.observed.classifier import FINAL
+from k8s.controller.observed.run import FINAL_STATES
 from k8s.controller.observed.wording import in_the_users_terms, of_serving
-from k8s.controller.runtime.metrics import Facts, Metrics
+from k8s.controller.runtime.metrics import ClassifierGauges, ControllerMetrics
 
 FOR_GOOD = {"SpecRejected", "NotAllowed"}  # until the spec is another
 SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # that which was refused
@@ -38,7 +38,7 @@ def refused(document: Document, message: str, now: datetime, *, planned: Documen
 def _degraded(document: Document, status: Document, *, reason: str, message: str, now: datetime) -> Document:
     generation = document["metadata"].get("generation")
     if document["kind"] != TEXT_CLASSIFIER.kind:
-        if status.get("state") in FINAL:
+        if status.get("state") in FINAL_STATES:
             return status  # what came of it stays
         state = "Failed" if reason in FOR_GOOD else status.get("state", "Pending")
         found = {"state": state, "message": message, "trouble": message, "observedGeneration": generation}
@@ -50,7 +50,7 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
     return {**status, **read, "state": state, "message": message[:LONGEST], "conditions": [*others, found]}
 
 
-def tell(metrics: Metrics, kind: Kind, document: Document, before: Document) -> None:
+def tell(metrics: ControllerMetrics, kind: Kind, document: Document, before: Document) -> None:
     """Of a classifier what it is like now; of a run that has just ended, how."""
     status, metadata = document["status"], document["metadata"]
     if kind is TEXT_CLASSIFIER:
@@ -58,7 +58,7 @@ def tell(metrics: Metrics, kind: Kind, document: Document, before: Document) -> 
         metrics.seen(
             metadata["namespace"],
             metadata["name"],
-            Facts(
+            ClassifierGauges(
                 version=served.get("version"),
                 served_score=served.get("score"),
                 run_score=status.get("runScore"),
@@ -68,5 +68,5 @@ def tell(metrics: Metrics, kind: Kind, document: Document, before: Document) -> 
                 ready=is_true(document, "Ready"),
             ),
         )
-    elif status.get("state") in FINAL and before.get("state") not in FINAL:
+    elif status.get("state") in FINAL_STATES and before.get("state") not in FINAL_STATES:
         metrics.ended(metadata["namespace"], document["spec"]["classifier"], state=status["state"], seconds=status.get("seconds"))

@@ -47,7 +47,7 @@ class Lease:
             )
 
 
-class Candidate:
+class LeaderCandidate:
     """One that competes. Its methods are called by one thread at a time, but for `seconds_left`.
 
     clock: in seconds, never back; now: the time of day, for people.
@@ -135,7 +135,9 @@ class Candidate:
         return self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def lead(candidate: Candidate, *, on_started: Callable[[], None], on_lost: Callable[[], None], stop: Event | None = None) -> bool:
+def lead(
+    candidate: LeaderCandidate, *, on_started: Callable[[], None], on_lost: Callable[[], None], stop: Event | None = None
+) -> bool:
     """Wait to lead, work, release; whether it came to that.
 
     on_started: the work; it returns when that has ended, and must then have. on_lost: called by another thread if the lease
@@ -164,12 +166,12 @@ def lead(candidate: Candidate, *, on_started: Callable[[], None], on_lost: Calla
     return True
 
 
-def _renew(candidate: Candidate, ended: Event) -> None:
+def _renew(candidate: LeaderCandidate, ended: Event) -> None:
     while not ended.wait(candidate.lease.period):
         _try(candidate)
 
 
-def _watch(candidate: Candidate, ended: Event, on_lost: Callable[[], None]) -> None:
+def _watch(candidate: LeaderCandidate, ended: Event, on_lost: Callable[[], None]) -> None:
     """Apart from the renewal, which may hang."""
     while left := candidate.seconds_left():
         if ended.wait(left):
@@ -180,7 +182,7 @@ def _watch(candidate: Candidate, ended: Event, on_lost: Callable[[], None]) -> N
     on_lost()
 
 
-def _try(candidate: Candidate) -> bool:
+def _try(candidate: LeaderCandidate) -> bool:
     try:
         return candidate.attempt()
     except ClusterError as error:
@@ -188,7 +190,7 @@ def _try(candidate: Candidate) -> bool:
         return False
 
 
-def _release(candidate: Candidate) -> None:
+def _release(candidate: LeaderCandidate) -> None:
     try:
         candidate.release()
     except ClusterError as error:  # it runs out by itself

@@ -18,18 +18,18 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+PASS_SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 DAY = 86_400.0
-RUN_SECONDS = (10.0, 30.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 3 * 3_600.0, 6 * 3_600.0, DAY / 2, DAY, 2 * DAY, 3 * DAY)
+RUN_SECONDS_BUCKETS = (10.0, 30.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 3 * 3_600.0, 6 * 3_600.0, DAY / 2, DAY, 2 * DAY, 3 * DAY)
 Reason = Literal["conflict", "refused", "unavailable", "fault"]
-IDLE = 10.0  # seconds until a client that says nothing is hung up on
+IDLE_SECONDS = 10.0  # seconds until a client that says nothing is hung up on
 WHOSE = ("namespace", "classifier")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Facts:
+class ClassifierGauges:
     """What a classifier's status said last. What is None has no series."""
 
     ready: bool = False
@@ -41,7 +41,7 @@ class Facts:
     drift_index: float | None = None
 
 
-class Metrics:
+class ControllerMetrics:
     """What the controller counts. Labels: kind (of object), reason (`Reason`), namespace, classifier, state (of a run).
 
     waiting: how many keys wait in the queue. Any thread may call.
@@ -52,7 +52,7 @@ class Metrics:
             "labelwright_controller_reconcile_seconds",
             "Seconds that a pass over an object took.",
             ["kind"],
-            buckets=SECONDS,
+            buckets=PASS_SECONDS_BUCKETS,
             registry=registry,
         )
         self._errors = Counter(
@@ -68,10 +68,10 @@ class Metrics:
             "labelwright_training_run_seconds",
             "Seconds from a training's start to its end.",
             WHOSE,
-            buckets=RUN_SECONDS,
+            buckets=RUN_SECONDS_BUCKETS,
             registry=registry,
         )
-        self._classifiers = _Classifiers()
+        self._classifiers = _ClassifierSeries()
         registry.register(self._classifiers)
 
     def passed(self, kind: str, seconds: float) -> None:
@@ -88,7 +88,7 @@ class Metrics:
         if seconds is not None:
             self._run_seconds.labels(namespace, classifier).observe(seconds)
 
-    def seen(self, namespace: str, classifier: str, facts: Facts) -> None:
+    def seen(self, namespace: str, classifier: str, facts: ClassifierGauges) -> None:
         """Show these facts from now on."""
         self._classifiers.see(namespace, classifier, facts)
 
@@ -100,7 +100,7 @@ class Metrics:
         self._run_seconds.remove_by_labels(whose)
 
 
-class _Classifiers(Collector):
+class _ClassifierSeries(Collector):
     """The series of each classifier as it was last seen."""
 
     GAUGES = (
@@ -114,9 +114,9 @@ class _Classifiers(Collector):
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._facts: dict[tuple[str, str], Facts] = {}
+        self._facts: dict[tuple[str, str], ClassifierGauges] = {}
 
-    def see(self, namespace: str, classifier: str, facts: Facts) -> None:
+    def see(self, namespace: str, classifier: str, facts: ClassifierGauges) -> None:
         with self._lock:
             self._facts[namespace, classifier] = facts
 
@@ -143,10 +143,10 @@ class _Classifiers(Collector):
         yield info
 
 
-class Endpoint:
+class MetricsEndpoint:
     """A port with /metrics and /healthz. `serve` opens it."""
 
-    def __init__(self, server: _Server) -> None:
+    def __init__(self, server: _MetricsServer) -> None:
         self.port: int = server.server_port
         self._server = server
         self._thread = Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
@@ -159,7 +159,7 @@ class Endpoint:
         self._server.server_close()
 
 
-def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]) -> Endpoint:
+def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]) -> MetricsEndpoint:
     """Answer on this port (0: a free one), of every address, in threads. Raises OSError if the port is taken.
 
     /metrics: the registry's series; /healthz: 200, or 503 where it is not `healthy`; anything else: 404.
@@ -175,9 +175,9 @@ def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]
                 return _say(start_response, *(("200 OK", "well") if healthy() else ("503 Service Unavailable", "not well")))
         return _say(start_response, "404 Not Found", "there are /metrics and /healthz")
 
-    server = _Server(port)
+    server = _MetricsServer(port)
     server.set_app(answer)
-    return Endpoint(server)
+    return MetricsEndpoint(server)
 
 
 def _say(start_response: StartResponse, status: str, text: str) -> list[bytes]:
@@ -185,7 +185,7 @@ def _say(start_response: StartResponse, status: str, text: str) -> list[bytes]:
     return [f"{text}\n".encode()]
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _MetricsServer(ThreadingMixIn, WSGIServer):
     """Of IPv4 and IPv6, where there is both. It asks no name server who it is: that may take long."""
 
     daemon_threads = True
@@ -193,7 +193,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     def __init__(self, port: int) -> None:
         both = socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if both else socket.AF_INET
-        super().__init__(("::" if both else "", port), _Handler)
+        super().__init__(("::" if both else "", port), _MetricsHandler)
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:
@@ -207,8 +207,8 @@ class _Server(ThreadingMixIn, WSGIServer):
         logger.debug("%s was not answered", client_address, exc_info=True)
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = IDLE
+class _MetricsHandler(WSGIRequestHandler):
+    timeout = IDLE_SECONDS
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Probes and scrapes come all the time: none is worth a line."""

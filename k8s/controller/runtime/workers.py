@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import Thread
 
 from k8s.controller.clients.kubernetes import Conflict, Refused, Unavailable
-from k8s.controller.runtime.metrics import Metrics, Reason
+from k8s.controller.runtime.metrics import ControllerMetrics, Reason
 from k8s.controller.runtime.queue import Key, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,9 @@ WAIT = 1.0  # seconds for a key, before it is asked again whether to stop
 class Workers:
     """So many passes at once, never two of one object."""
 
-    def __init__(self, queue: WorkQueue, reconcile: Callable[[Key], float | None], metrics: Metrics, *, threads: int) -> None:
+    def __init__(
+        self, queue: WorkQueue, reconcile: Callable[[Key], float | None], metrics: ControllerMetrics, *, threads: int
+    ) -> None:
         self._queue = queue
         self._reconcile = reconcile
         self._metrics = metrics

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from k8s.controller.clients.kubernetes import from_environment
-from k8s.controller.runtime.leader import Candidate, Lease, lead
+from k8s.controller.runtime.leader import LeaderCandidate, Lease, lead
 
 
 def main(namespace: str, holder: str) -> None:
@@ -21,7 +21,7 @@ def main(namespace: str, holder: str) -> None:
         say("ended")
 
     with from_environment() as cluster:
-        lead(Candidate(cluster, Lease(namespace, "test", holder)), on_started=work, on_lost=lambda: os._exit(1), stop=stop)
+        lead(LeaderCandidate(cluster, Lease(namespace, "test", holder)), on_started=work, on_lost=lambda: os._exit(1), stop=stop)
 
 
 def say(text: str) -> None:

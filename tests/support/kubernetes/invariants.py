@@ -86,9 +86,9 @@ def nothing_is_written(simulation: Simulation) -> None:
         counting.append(Counting(cluster))  # type: ignore[arg-type]
         return counting[0]
 
-    applied = simulation.applied
+    cache = simulation.apply_cache
     simulation.restart(counted)
-    simulation.reconciler = type(simulation.reconciler)(**{**simulation.reconciler.__dict__, "applied": applied})
+    simulation.reconciler = type(simulation.reconciler)(**{**simulation.reconciler.__dict__, "apply_cache": cache})
     before = simulation.cluster.everything()
     for key in simulation.every_key():
         simulation.work_on(key)

@@ -7,11 +7,11 @@ from typing import Any
 
 from k8s.controller.api.v1alpha1 import read_text_classifier, read_training_run
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.run import SeenRun
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import format_time, owner
 from k8s.controller.objects.kinds import Document
-from k8s.controller.observed.classifier import Run, Seen, SmallJob
+from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
+from k8s.controller.observed.run import ObservedRun, TrainingRunSummary
 from model.gate import GateScores
 from model.run_result import RunResult
 from tests.support.kubernetes.server_side_apply import merge_patched
@@ -55,7 +55,7 @@ def run(
     superseded: bool = False,
     spec: Document | None = None,
     **status: Any,
-) -> Run:
+) -> TrainingRunSummary:
     """A TrainingRun of a classifier. status: of the run; passed or not, it has a version if it says so."""
     whose = of or classifier()
     if "passed" in status:
@@ -69,7 +69,7 @@ def run(
         "ownerReferences": [owner(whose)],
     }  # fmt: skip
     found = {"classifier": "papers", **taken, **(spec or {})}
-    return Run({"apiVersion": API, "kind": "TrainingRun", "metadata": metadata, "spec": found, "status": status})
+    return TrainingRunSummary({"apiVersion": API, "kind": "TrainingRun", "metadata": metadata, "spec": found, "status": status})
 
 
 def service(version: str) -> Document:
@@ -88,17 +88,17 @@ def served(version: str, **more: Any) -> Document:
     return {"version": version, "uri": uri(version), "score": 0.9, "since": ago(1800), **more}
 
 
-def seen(document: Document, *runs: Run, **more: Any) -> Seen:
+def seen(document: Document, *runs: TrainingRunSummary, **more: Any) -> ObservedClassifier:
     """A classifier's; nothing is served unless `more` says so."""
     found: dict[str, Any] = {"jobs": (), "service": None, "deployment": None, "now": NOW, **more}
-    return Seen(classifier=document, spec=read_text_classifier(document), runs=runs, **found)
+    return ObservedClassifier(classifier=document, spec=read_text_classifier(document), runs=runs, **found)
 
 
 def seen_run(
-    found: Run, *, of: Document | None = None, job: Document | None = None, pods: list[Document] | None = None
-) -> SeenRun:
+    found: TrainingRunSummary, *, of: Document | None = None, job: Document | None = None, pods: list[Document] | None = None
+) -> ObservedRun:
     """A run's."""
-    return SeenRun(found.document, read_training_run(found.document), of, job, pods or [], NOW)
+    return ObservedRun(found.document, read_training_run(found.document), of, job, pods or [], NOW)
 
 
 def job(name: str = "papers-1-aaaaaa", *, how: str | None = None, component: str = "trainer", **more: Any) -> Document:
@@ -133,8 +133,8 @@ def pod(said: RunResult | str | None = None, *, phase: str = "Succeeded", index:
     }
 
 
-def checking(*, how: str | None, age: float, said: RunResult | None = None, name: str = "papers-dataset-1") -> SmallJob:
+def checking(*, how: str | None, age: float, said: RunResult | None = None, name: str = "papers-dataset-1") -> MaintenanceJob:
     """A Job that looks at the dataset, or has."""
     found = job(name, how=how, component="dataset-check")
     found["metadata"]["creationTimestamp"] = ago(age)
-    return SmallJob(found, [pod(said)] if said else [])
+    return MaintenanceJob(found, [pod(said)] if said else [])

@@ -46,10 +46,10 @@ from k8s.controller.objects.kinds import (
     Kind,
     kind_of,
 )
-from k8s.controller.reconcile.apply_cache import Applied
+from k8s.controller.reconcile.apply_cache import ApplyCache
 from k8s.controller.reconcile.observe import Observer
 from k8s.controller.reconcile.reconciler import Reconciler
-from k8s.controller.runtime.metrics import Metrics
+from k8s.controller.runtime.metrics import ControllerMetrics
 from k8s.controller.runtime.queue import Key, WorkQueue
 from model.gate import GateScores
 from model.run_result import RunResult
@@ -142,11 +142,11 @@ class Simulation:
     def restart(self, wrap: Callable[[FakeCluster], Cluster] = lambda cluster: cluster) -> None:
         """The controller's process begins anew: it is told of every object, and remembers none."""
         self.queue = WorkQueue(clock=lambda: self.clock().timestamp(), draw=lambda: 0.0)
-        self.applied = Applied(clock=lambda: self.clock().timestamp())
+        self.apply_cache = ApplyCache(clock=lambda: self.clock().timestamp())
         through = wrap(self.cluster)
         self.saw: Callable[[Document], None] = getattr(through, "saw", lambda _: None)
         self.reconciler = Reconciler(
-            through, Observer(through, self.world), IMAGES, Metrics(CollectorRegistry()), self.applied, self.clock
+            through, Observer(through, self.world), IMAGES, ControllerMetrics(CollectorRegistry()), self.apply_cache, self.clock
         )
         if self.late is not None:
             self.late.clear()
@@ -323,7 +323,7 @@ class Simulation:
         elif kind == TRAINING_RUN:
             self.queue.add_all(handlers.keys_of_run(document))
         elif made and (
-            kind in (JOB, DEPLOYMENT) or (kind in APPLIED and self.applied.changed(document, deleted=event == "DELETED"))
+            kind in (JOB, DEPLOYMENT) or (kind in APPLIED and self.apply_cache.changed(document, deleted=event == "DELETED"))
         ):
             self.queue.add_all(handlers.keys_of_made(document))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from k8s.controller.api import crds
 from k8s.controller.clients.kubernetes import Refused
 from k8s.controller.objects.kinds import DEPLOYMENT, INFERENCE_SERVICE, SERVING_RUNTIME, TEXT_CLASSIFIER, Document
-from k8s.controller.observed.classifier import PLACEMENT
+from k8s.controller.observed.run import PLACEMENT_FIELDS
 from tests.support.fakes import copied
 from tests.support.kubernetes import specs
 from tests.support.kubernetes.invariants import Invariants, at_rest
@@ -127,7 +127,7 @@ def consequences(simulation: Simulation) -> Any:
     kinds = (INFERENCE_SERVICE, SERVING_RUNTIME, DEPLOYMENT)
     documents = [simulation.cluster.get(kind, SPACE, f"{NAME}-predictor" if kind is DEPLOYMENT else NAME) for kind in kinds]
     newest = simulation.runs()[-1]["spec"]
-    training = {name: value for name, value in newest["training"].items() if name not in PLACEMENT}
+    training = {name: value for name, value in newest["training"].items() if name not in PLACEMENT_FIELDS}
     found = {
         "made": [(each or {}).get("spec") for each in documents],
         "annotations": [(each or {"metadata": {}})["metadata"].get("annotations") for each in documents],

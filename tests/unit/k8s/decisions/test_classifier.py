@@ -11,7 +11,8 @@ from k8s.controller.decisions.steps import Merge, Plan
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition
 from k8s.controller.objects.kinds import Document
-from k8s.controller.observed.classifier import Measured, Run
+from k8s.controller.observed.classifier import MeasuredTraffic
+from k8s.controller.observed.run import TrainingRunSummary
 from tests.support.kubernetes.sights import IMAGES, ago, classifier, deployment, job, run, seen, served, service
 
 V1, V2 = run("v1", age=7200, passed=True), run("v2", sequence=2, passed=True)
@@ -19,7 +20,7 @@ SERVED: dict[str, Any] = {"service": service("v1"), "deployment": deployment("v1
 STATUS = {"served": served("v1")}
 
 
-def decided(*runs: Run, status: Document | None = None, there: dict[str, Any] | None = None, **spec: Any) -> Plan:
+def decided(*runs: TrainingRunSummary, status: Document | None = None, there: dict[str, Any] | None = None, **spec: Any) -> Plan:
     return decide(seen(classifier(status=status, **spec), *runs, **(there or {})), IMAGES)
 
 
@@ -150,13 +151,15 @@ WORDS = [
     pytest.param([V1], STATUS, SERVED, {"suspend": True}, "Suspended", id="suspended"),
     pytest.param([V1], STATUS, SERVED, {"triggers": {"schedule": "x y z 1 1"}}, "Invalid", id="a-schedule-that-is-none"),
     pytest.param(
-        [V1], STATUS, SERVED | {"measured": Measured(problem="no Prometheus")}, {}, "Degraded", id="it-cannot-be-measured"
+        [V1], STATUS, SERVED | {"measured": MeasuredTraffic(problem="no Prometheus")}, {}, "Degraded", id="it-cannot-be-measured"
     ),
 ]
 
 
 @pytest.mark.parametrize(("runs", "before", "there", "spec", "word"), WORDS)
-def test_the_word_for_it(runs: list[Run], before: Document, there: dict[str, Any], spec: Document, word: str) -> None:
+def test_the_word_for_it(
+    runs: list[TrainingRunSummary], before: Document, there: dict[str, Any], spec: Document, word: str
+) -> None:
     assert status(decided(*runs, status=before, there=there, **spec))["state"] == word
 
 
@@ -188,7 +191,9 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("runs", "before", "there", "kind", "value", "reason"), CONDITIONS)
-def test_conditions(runs: list[Run], before: Document, there: dict[str, Any], kind: str, value: str, reason: str) -> None:
+def test_conditions(
+    runs: list[TrainingRunSummary], before: Document, there: dict[str, Any], kind: str, value: str, reason: str
+) -> None:
     found = condition({"status": status(decided(*runs, status=before, there=there))}, kind)
     assert (found["status"], found["reason"]) == (value, reason)
     assert found["message"]

@@ -13,7 +13,7 @@ from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, S
 from k8s.controller.decisions.triggers import due
 from k8s.controller.objects.kinds import Document
 from k8s.controller.objects.names import FINALIZER, prune_name
-from k8s.controller.observed.classifier import SmallJob
+from k8s.controller.observed.classifier import MaintenanceJob
 from tests.support.kubernetes.sights import IMAGES, SHA, ago, classifier, deployment, job, run, seen, seen_run, served, service
 
 SERVED: dict[str, Any] = {"service": service("v1"), "deployment": deployment("v1")}
@@ -86,4 +86,4 @@ def test_deleting_versions_is_tried_again_after_a_pause(age: float, deleted: int
     document["metadata"] |= {"finalizers": [FINALIZER], "deletionTimestamp": ago(300)}
     failed = job(prune_name("papers", ()), how="Failed", component="prune")
     failed["status"]["conditions"][0]["lastTransitionTime"] = ago(age)
-    assert len(steps(let_go(seen(document, jobs=(SmallJob(failed),)), IMAGES), Delete)) == deleted
+    assert len(steps(let_go(seen(document, jobs=(MaintenanceJob(failed),)), IMAGES), Delete)) == deleted

@@ -10,7 +10,7 @@ from k8s.controller.decisions.classifier import decide
 from k8s.controller.decisions.rollout import LATE, RollOut, must_ask, roll_out
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
-from k8s.controller.observed.classifier import Run
+from k8s.controller.observed.run import TrainingRunSummary
 from tests.support.kubernetes.sights import IMAGES, NOW, ago, classifier, deployment, run, seen, served, service, uri
 
 V1, V2, REFUSED = (
@@ -28,12 +28,14 @@ def going(version: str, *, since: float = 60) -> Document:
     return {"version": version, "startedAt": ago(since)}
 
 
-def rolled(*runs: Run, status: Document | None = None, spec: Document | None = None, generation: int = 1, **more: Any) -> RollOut:
+def rolled(
+    *runs: TrainingRunSummary, status: Document | None = None, spec: Document | None = None, generation: int = 1, **more: Any
+) -> RollOut:
     noted = {"observedGeneration": 1, **(status or {})}
     return roll_out(seen(classifier(status=noted, generation=generation, **(spec or {})), *runs, **more))
 
 
-def conditions(*runs: Run, status: Document, **more: Any) -> dict[str, tuple[str, str]]:
+def conditions(*runs: TrainingRunSummary, status: Document, **more: Any) -> dict[str, tuple[str, str]]:
     """Reason and message of each."""
     plan = decide(seen(classifier(status={"observedGeneration": 1, **status}), *runs, **more), IMAGES)
     assert plan.status is not None
@@ -97,7 +99,9 @@ def unscheduled(version: str) -> Document:
         ),
     ],
 )
-def test_the_version_that_is_wanted(runs: list[Run], status: Document, spec: Document, expected: str | None) -> None:
+def test_the_version_that_is_wanted(
+    runs: list[TrainingRunSummary], status: Document, spec: Document, expected: str | None
+) -> None:
     assert rolled(*runs, status=status, spec=spec).version == expected
 
 
@@ -357,7 +361,7 @@ DIGEST, ANOTHER = "d" * 64, "e" * 64
     ],
 )
 def test_a_version_is_asked_for_with_the_digest_of_its_manifest(
-    runs: list[Run], status: Document, spec: Document, expected: str | None
+    runs: list[TrainingRunSummary], status: Document, spec: Document, expected: str | None
 ) -> None:
     assert rolled(*runs, status=status, spec={"serving": spec}).manifest_sha256 == expected
 

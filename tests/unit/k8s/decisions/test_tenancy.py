@@ -10,7 +10,7 @@ from k8s.controller.api.v1alpha1 import read_text_classifier, read_training_run
 from k8s.controller.decisions.tenancy import Policy
 from k8s.controller.objects.documents import condition
 from k8s.controller.objects.kinds import DEPLOYMENT, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.reconcile.image_turns import LONGEST, Turns
+from k8s.controller.reconcile.image_updates import MAX_SLOT_SECONDS, ImageUpdateSlots
 from tests.support.kubernetes.sights import classifier, run
 from tests.support.kubernetes.simulation import IMAGES, Simulation
 
@@ -104,28 +104,28 @@ def image(simulation: Simulation) -> str:
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def with_image(simulation: Simulation, predictor: str, turns: Turns) -> None:
+def with_image(simulation: Simulation, predictor: str, slots: ImageUpdateSlots) -> None:
     images = dataclasses.replace(IMAGES, predictor=predictor)
-    simulation.reconciler = dataclasses.replace(simulation.reconciler, images=images, turns=turns)
-    simulation.applied.__init__(clock=lambda: simulation.clock().timestamp())  # type: ignore[misc]
+    simulation.reconciler = dataclasses.replace(simulation.reconciler, images=images, image_updates=slots)
+    simulation.apply_cache.__init__(clock=lambda: simulation.clock().timestamp())  # type: ignore[misc]
     simulation.hear_all()
 
 
 def test_another_image_waits_for_its_turn_and_a_version_does_not() -> None:
-    simulation, turns = Simulation(), Turns(at_once=1, clock=lambda: 0.0)
+    simulation, slots = Simulation(), ImageUpdateSlots(at_once=1, clock=lambda: 0.0)
     simulation.add()
     simulation.settle()
-    assert turns.take("somebody")
-    with_image(simulation, "predictor:2", turns)
+    assert slots.acquire("somebody")
+    with_image(simulation, "predictor:2", slots)
     simulation.settle(120)
     assert image(simulation) == IMAGES.predictor
 
-    turns.give_back("somebody")
+    slots.release("somebody")
     simulation.settle(120)
     assert image(simulation) == "predictor:2"
-    assert turns.take("somebody"), "it gives its turn back once its Pods are ready"
+    assert slots.acquire("somebody"), "it gives its slot back once its Pods are ready"
 
-    with_image(simulation, "predictor:3", turns)
+    with_image(simulation, "predictor:3", slots)
     simulation.edit({"training": {"seed": 1}})
     simulation.settle()
     assert (image(simulation), simulation.status["state"]) == ("predictor:3", "Ready")
@@ -133,12 +133,12 @@ def test_another_image_waits_for_its_turn_and_a_version_does_not() -> None:
 
 def test_so_many_have_a_turn_at_once_and_no_longer_than_a_while() -> None:
     now = [0.0]
-    turns = Turns(at_once=2, clock=lambda: now[0])
-    assert [turns.take(each) for each in "aabc"] == [True, True, True, False]
-    turns.give_back("a")
-    assert turns.take("c")
-    now[0] = LONGEST + 1
-    assert [turns.take(each) for each in "bdef"] == [True, True, True, False]
+    slots = ImageUpdateSlots(at_once=2, clock=lambda: now[0])
+    assert [slots.acquire(each) for each in "aabc"] == [True, True, True, False]
+    slots.release("a")
+    assert slots.acquire("c")
+    now[0] = MAX_SLOT_SECONDS + 1
+    assert [slots.acquire(each) for each in "bdef"] == [True, True, True, False]
 
 
 # An image of the trainer that cannot be pulled.

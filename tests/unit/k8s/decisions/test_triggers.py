@@ -11,7 +11,7 @@ import pytest
 from k8s.controller.decisions.triggers import due
 from k8s.controller.objects.documents import parse_time
 from k8s.controller.objects.kinds import Document
-from k8s.controller.observed.classifier import Measured
+from k8s.controller.observed.classifier import MeasuredTraffic
 from tests.support.kubernetes.sights import NOW, SHA, ago, classifier, run, seen, served
 
 HOURLY = {"schedule": "@hourly"}
@@ -132,7 +132,7 @@ def test_a_training_for_a_change_that_failed_is_not_repeated() -> None:
 )
 def test_people_have_corrected_enough(corrections: int | None, expected: str | None) -> None:
     found = classifier(triggers={"feedback": {"corrections": 100}})
-    assert reason(found, run("papers-1-aaaaaa", passed=True), measured=Measured(corrections=corrections)) == expected
+    assert reason(found, run("papers-1-aaaaaa", passed=True), measured=MeasuredTraffic(corrections=corrections)) == expected
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_people_have_corrected_enough(corrections: int | None, expected: str | N
 )
 def test_texts_have_drifted(index: float | None, runs: list[Any], expected: str | None) -> None:
     found = classifier(triggers={"drift": {"index": 0.2}}, status={"served": served("v1")})
-    assert reason(found, *runs, measured=Measured(drift=index)) == expected
+    assert reason(found, *runs, measured=MeasuredTraffic(drift=index)) == expected
 
 
 def test_nothing_has_drifted_where_nothing_is_served() -> None:
     found = classifier(triggers={"drift": {"index": 0.2}})
-    assert reason(found, run("v1", passed=True), measured=Measured(drift=1.0)) is None
+    assert reason(found, run("v1", passed=True), measured=MeasuredTraffic(drift=1.0)) is None
 
 
 def test_the_token_tells_one_occasion_from_the_next() -> None:

@@ -13,7 +13,7 @@ from k8s.controller.decisions.steps import Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition
 from k8s.controller.objects.kinds import Document
-from k8s.controller.observed.classifier import SmallJob
+from k8s.controller.observed.classifier import MaintenanceJob
 from model.run_result import RunResult
 from tests.support.kubernetes.sights import IMAGES, SHA, ago, checking, classifier, job, pod, run, seen, served, service
 
@@ -79,7 +79,7 @@ def test_what_a_look_found_is_noted_before_its_job_goes() -> None:
         pytest.param(checking(how="Complete", age=30), "its Pod is gone, and what it said with it", id="its-pod-is-gone"),
     ],
 )
-def test_a_look_that_failed_keeps_what_was_known(looked: SmallJob, message: str) -> None:
+def test_a_look_that_failed_keeps_what_was_known(looked: MaintenanceJob, message: str) -> None:
     assert checked(OLD, note=NOTE, jobs=(looked,)).note == {"sha256": SHA["a"], "checkedAt": ago(30), "message": message}
 
 
@@ -140,7 +140,7 @@ def runs(number: int, **of_the_oldest: Any) -> list[Any]:
     return [run("v1", age=7200, **(of_the_oldest or {"passed": True})), *made]
 
 
-def kept(*of: Any, in_use: set[str] | None = None, jobs: tuple[SmallJob, ...] = (), **spec: Any) -> Kept:
+def kept(*of: Any, in_use: set[str] | None = None, jobs: tuple[MaintenanceJob, ...] = (), **spec: Any) -> Kept:
     return keep(seen(classifier(**spec), *of, jobs=jobs), IMAGES, in_use=in_use or set())
 
 
@@ -220,9 +220,9 @@ def test_the_run_by_which_a_drift_is_known_to_have_been_answered_stays() -> None
         assert said(keep(seen(document, answered, *newer), IMAGES, in_use=set()).steps) == expected
 
 
-def pruning(how: str | None, *versions: str, words: str | None = None) -> SmallJob:
+def pruning(how: str | None, *versions: str, words: str | None = None) -> MaintenanceJob:
     found = job(names.prune_name("papers", versions), how=how, component="prune")
-    return SmallJob(found, [pod(RunResult(exit_code=75, message=words), phase="Failed")] if words else [])
+    return MaintenanceJob(found, [pod(RunResult(exit_code=75, message=words), phase="Failed")] if words else [])
 
 
 def test_that_versions_are_deleted_is_noted_once_it_is_done() -> None:
@@ -242,8 +242,8 @@ SECRET = 'spec.storage.secretName: CreateContainerConfigError: secret "s3" not f
 NO_POD = "no Pod was made: `kubectl describe job {}` tells why, such as a ServiceAccount that is not there"
 
 
-def stuck(*versions: str) -> SmallJob:
-    return SmallJob(pruning(None, *versions).job, [pod(phase="Pending", containerStatuses=[STUCK])])
+def stuck(*versions: str) -> MaintenanceJob:
+    return MaintenanceJob(pruning(None, *versions).job, [pod(phase="Pending", containerStatuses=[STUCK])])
 
 
 def test_that_versions_are_not_deleted_is_told_while_their_job_waits() -> None:
@@ -343,7 +343,7 @@ def test_what_hinders_its_deletion_is_degraded_and_nothing_answers_any_more() ->
 def test_what_hindered_its_deletion_is_told_until_the_next_attempt_has_succeeded() -> None:
     failed = leaving(status=BEFORE, jobs=(pruning("Failed", words="no right"),)).status
     assert leaving(status=failed).status is None
-    running = SmallJob(pruning(None).job, [pod(phase="Running")])
+    running = MaintenanceJob(pruning(None).job, [pod(phase="Running")])
     assert leaving(status=failed, jobs=(running,)).status is None
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8s.controller.clients.kubernetes import LEASE, Cluster, Kind, Unavailable
-from k8s.controller.runtime.leader import Candidate, Lease, lead
+from k8s.controller.runtime.leader import LeaderCandidate, Lease, lead
 from tests.support.fakes import FakeCluster, Wrapped
 
 PATIENCE = 30.0
@@ -44,10 +44,10 @@ def cluster() -> FakeCluster:
 
 
 @pytest.fixture
-def candidate(cluster: FakeCluster, seconds: Seconds) -> Callable[[str], Candidate]:
-    def make(holder: str) -> Candidate:
+def candidate(cluster: FakeCluster, seconds: Seconds) -> Callable[[str], LeaderCandidate]:
+    def make(holder: str) -> LeaderCandidate:
         lease = Lease("team", "labelwright", holder)
-        return Candidate(cluster, lease, clock=seconds, now=lambda: NOW + timedelta(seconds=seconds.now - START))
+        return LeaderCandidate(cluster, lease, clock=seconds, now=lambda: NOW + timedelta(seconds=seconds.now - START))
 
     return make
 
@@ -62,7 +62,7 @@ def lease_of(cluster: FakeCluster) -> dict[str, Any]:
 # --- One candidate after another ------------------------------------------------------------------------------------
 
 
-def test_the_first_to_come_takes_the_lease_and_says_so(cluster: FakeCluster, candidate: Callable[[str], Candidate]) -> None:
+def test_the_first_to_come_takes_the_lease_and_says_so(cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate]) -> None:
     a = candidate("a")
 
     assert a.attempt()
@@ -76,7 +76,7 @@ def test_the_first_to_come_takes_the_lease_and_says_so(cluster: FakeCluster, can
     }
 
 
-def test_another_waits_as_long_as_the_lease_is_renewed(candidate: Callable[[str], Candidate], seconds: Seconds) -> None:
+def test_another_waits_as_long_as_the_lease_is_renewed(candidate: Callable[[str], LeaderCandidate], seconds: Seconds) -> None:
     a, b = candidate("a"), candidate("b")
     for _ in range(30):
         assert a.attempt()
@@ -87,7 +87,7 @@ def test_another_waits_as_long_as_the_lease_is_renewed(candidate: Callable[[str]
 
 
 def test_another_takes_the_lease_after_its_whole_duration_without_a_renewal(
-    cluster: FakeCluster, candidate: Callable[[str], Candidate], seconds: Seconds
+    cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate], seconds: Seconds
 ) -> None:
     a, b = candidate("a"), candidate("b")
     a.attempt()
@@ -105,8 +105,8 @@ def test_another_takes_the_lease_after_its_whole_duration_without_a_renewal(
 
 
 def test_the_duration_that_the_holder_wrote_is_kept_if_it_is_longer(cluster: FakeCluster, seconds: Seconds) -> None:
-    a = Candidate(cluster, Lease("team", "labelwright", "a", duration=60, deadline=50), clock=seconds)
-    b = Candidate(cluster, Lease("team", "labelwright", "b"), clock=seconds)
+    a = LeaderCandidate(cluster, Lease("team", "labelwright", "a", duration=60, deadline=50), clock=seconds)
+    b = LeaderCandidate(cluster, Lease("team", "labelwright", "b"), clock=seconds)
     a.attempt()
     b.attempt()
     seconds.now += 59
@@ -116,7 +116,7 @@ def test_the_duration_that_the_holder_wrote_is_kept_if_it_is_longer(cluster: Fak
     assert b.attempt()
 
 
-def test_a_released_lease_is_taken_at_once(cluster: FakeCluster, candidate: Callable[[str], Candidate]) -> None:
+def test_a_released_lease_is_taken_at_once(cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate]) -> None:
     a, b = candidate("a"), candidate("b")
     a.attempt()
     a.release()
@@ -126,7 +126,7 @@ def test_a_released_lease_is_taken_at_once(cluster: FakeCluster, candidate: Call
     assert b.attempt()
 
 
-def test_nobody_releases_what_another_holds(cluster: FakeCluster, candidate: Callable[[str], Candidate]) -> None:
+def test_nobody_releases_what_another_holds(cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate]) -> None:
     candidate("a").attempt()
     candidate("b").release()
 
@@ -134,7 +134,7 @@ def test_nobody_releases_what_another_holds(cluster: FakeCluster, candidate: Cal
 
 
 def test_a_leader_that_sees_another_in_the_lease_leads_no_more(
-    cluster: FakeCluster, candidate: Callable[[str], Candidate]
+    cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate]
 ) -> None:
     a = candidate("a")
     a.attempt()
@@ -144,7 +144,7 @@ def test_a_leader_that_sees_another_in_the_lease_leads_no_more(
     assert a.seconds_left() == 0
 
 
-def test_a_lease_without_a_word_in_it_is_free(cluster: FakeCluster, candidate: Callable[[str], Candidate]) -> None:
+def test_a_lease_without_a_word_in_it_is_free(cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate]) -> None:
     cluster.create({"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": {"namespace": "team", "name": "labelwright"}})
 
     assert candidate("a").attempt()
@@ -201,7 +201,7 @@ class Replica(Wrapped):
         self.starts += 1
         self.holder = f"{self.name}-{self.starts}"
         lease = Lease("team", "labelwright", self.holder)
-        self.candidate = Candidate(self, lease, clock=lambda: 1000 + self.world.now * self.rate)
+        self.candidate = LeaderCandidate(self, lease, clock=lambda: 1000 + self.world.now * self.rate)
         self.next_try = self.world.now
 
     def act(self) -> None:
@@ -267,8 +267,8 @@ class Gate(Wrapped):
         return call()
 
 
-def quick(cluster: Cluster, holder: str = "a") -> Candidate:
-    return Candidate(cluster, Lease("team", "labelwright", holder, duration=1, deadline=0.5, period=0.05))
+def quick(cluster: Cluster, holder: str = "a") -> LeaderCandidate:
+    return LeaderCandidate(cluster, Lease("team", "labelwright", holder, duration=1, deadline=0.5, period=0.05))
 
 
 def unexpected() -> None:

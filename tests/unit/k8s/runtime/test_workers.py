@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from k8s.controller.clients.kubernetes import Conflict, Refused, Unavailable
-from k8s.controller.runtime.metrics import Metrics
+from k8s.controller.runtime.metrics import ControllerMetrics
 from k8s.controller.runtime.queue import Key, WorkQueue
 from k8s.controller.runtime.workers import Workers
 
@@ -52,7 +52,7 @@ def working(registry: CollectorRegistry) -> Iterator[Callable[..., tuple[WorkQue
 
     def begin(reconcile: Callable[[Key], float | None], *, threads: int = 1) -> tuple[WorkQueue, Workers]:
         queue = WorkQueue(draw=lambda: 0.0)
-        made.append(Workers(queue, reconcile, Metrics(registry), threads=threads))
+        made.append(Workers(queue, reconcile, ControllerMetrics(registry), threads=threads))
         made[-1].start()
         return queue, made[-1]
 

@@ -1,0 +1,193 @@
+"""Facts about a TrainingRun: what its own pass acts on, and what its classifier sees of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from k8s.controller.api.v1alpha1 import TrainingRunSpec
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import owned_by, parse_time
+from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document
+
+FINAL_STATES = {"Published", "Held", "Rejected", "Failed", "Superseded"}
+# Where and with what a training runs: a change of it is no reason to repeat one that has succeeded.
+PLACEMENT_FIELDS = {"nodes", "resources", "nodeSelector", "tolerations", "timeout", "tracking"}
+
+
+@dataclass(frozen=True)
+class TrainingRunSummary:
+    """A TrainingRun, as its classifier sees it."""
+
+    document: Document
+
+    @property
+    def name(self) -> str:
+        """Its version's name, too."""
+        return str(self.document["metadata"]["name"])
+
+    @property
+    def created(self) -> datetime:
+        """To the second."""
+        return parse_time(self.document["metadata"]["creationTimestamp"])
+
+    @property
+    def sequence(self) -> int:
+        """The how-manieth it is; 0 of one that was made by hand, and where somebody has written something else there."""
+        said = str((self.document["metadata"].get("annotations") or {}).get(names.SEQUENCE, ""))
+        return int(said) if re.fullmatch(r"[0-9]{1,9}", said) else 0
+
+    @property
+    def status(self) -> Document:
+        """As its own passes have written it."""
+        status: Document = self.document.get("status") or {}
+        return status
+
+    @property
+    def state(self) -> str:
+        """Pending before its first pass."""
+        return str(self.status.get("state", "Pending"))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will do no more."""
+        return self.state in FINAL_STATES
+
+    @property
+    def was_superseded(self) -> bool:
+        """Whether it was stopped for another spec, and not by hand: then it answers for nothing."""
+        return self.state == "Superseded" and names.SUPERSEDED in (self.document["metadata"].get("annotations") or {})
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether it published a version that is not served: another gate may let it pass."""
+        return self.state in ("Held", "Rejected")
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether someone has stopped it by hand."""
+        return self.state == "Superseded" and not self.was_superseded
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its Job was made."""
+        return "startedAt" in self.status
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a version of it."""
+        return bool(self.status.get("artifactUri")) and not self.files_deleted
+
+    @property
+    def has_left(self) -> bool:
+        """Whether something of it may lie in the storage: a version, or checkpoints of what did not come to its end."""
+        unfinished = self.state in ("Superseded", "Failed") and self.has_begun
+        return (self.has_files or unfinished) and not self.files_deleted
+
+    @property
+    def files_deleted(self) -> bool:
+        """Whether its version was deleted, by history.versions."""
+        return (self.document["metadata"].get("annotations") or {}).get(names.FILES) == "deleted"
+
+    @property
+    def may_be_served(self) -> bool:
+        """Whether its version is there and has passed the gate."""
+        return self.has_files and bool(self.status.get("passed"))
+
+    @property
+    def trigger(self) -> Document:
+        """Why it was made."""
+        trigger: Document = self.document["spec"].get("trigger") or {}
+        return trigger
+
+    @property
+    def data(self) -> str | None:
+        """A hash of the texts that it was made from or for, if that is known."""
+        meant = str(self.trigger["token"]) if self.trigger.get("reason") == "DatasetChange" else None
+        return fingerprint(self.status) or meant  # it may have changed again before it was read
+
+    @property
+    def score_compared(self) -> str:
+        """By its gate."""
+        return str((self.document["spec"].get("gate") or {}).get("score", "micro-f1"))
+
+    def asks_for_the_same(self, asked: Document) -> bool:
+        """Whether it is the training that is asked for now. What has succeeded need not be repeated elsewhere.
+
+        Of the gate, only which score it compares: by that the trainer chooses among architectures, and measures no other.
+        """
+        if self.score_compared != (asked.get("gate") or {}).get("score", self.score_compared):
+            return False
+        ours, theirs = what_is_trained(self.document["spec"]), what_is_trained(asked)
+        if self.state in ("Published", "Held", "Rejected"):
+            return _what_matters(ours) == _what_matters(theirs)
+        return ours == theirs
+
+
+def what_is_trained(asked: Document) -> Document:
+    """Of a spec; what becomes of versions when the classifier is deleted is no matter of a training."""
+    storage = {name: value for name, value in (asked.get("storage") or {}).items() if name != "deletionPolicy"}
+    return {"dataset": asked.get("dataset"), "training": asked.get("training"), "storage": storage}
+
+
+def _what_matters(asked: Document) -> Document:
+    training = {name: value for name, value in (asked["training"] or {}).items() if name not in PLACEMENT_FIELDS}
+    return {"dataset": asked["dataset"], "training": training, "uri": (asked["storage"] or {}).get("uri")}
+
+
+def fingerprint(facts: Mapping[str, object]) -> str | None:
+    """Of a dataset and its test set, by the hashes in a status."""
+    hashes = [str(facts[name]) for name in ("datasetSha256", "testSha256") if facts.get(name)]
+    return "+".join(hashes) or None
+
+
+def runs_of(runs: list[Document], uid: str) -> tuple[TrainingRunSummary, ...]:
+    """Those of the classifier of that uid, the oldest first."""
+    own = [TrainingRunSummary(each) for each in runs if owned_by(each, uid) and "deletionTimestamp" not in each["metadata"]]
+    return tuple(sorted(own, key=lambda run: (run.created, run.sequence, run.name)))
+
+
+@dataclass(frozen=True)
+class ObservedRun:
+    """A run, and all that bears on it. classifier: whose it is or may become, if there is one of that name. taken: a Job of its
+    name is somebody else's.
+    """
+
+    run: Document
+    spec: TrainingRunSpec
+    classifier: Document | None
+    job: Document | None
+    pods: list[Document]
+    now: datetime
+    taken: bool = False
+
+    @property
+    def status(self) -> Document:
+        """As it was last written."""
+        status: Document = self.run.get("status") or {}
+        return status
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it is being deleted or is over: nothing is begun for it."""
+        return "deletionTimestamp" in self.run["metadata"] or self.status.get("state") in FINAL_STATES
+
+    @property
+    def belongs(self) -> bool:
+        """Whether it is one of a classifier's, and not a training of its own."""
+        return belongs_to_a_classifier(self.run)
+
+    @property
+    def is_its_turn(self) -> bool:
+        """One run of a classifier goes on at a time."""
+        if not self.belongs:
+            return True
+        active = ((self.classifier or {}).get("status") or {}).get("activeRun")
+        return bool(active == self.run["metadata"]["name"])
+
+
+def belongs_to_a_classifier(run: Document) -> bool:
+    """By its owner: a label may have come with a copy of another's manifest."""
+    return any(each["kind"] == TEXT_CLASSIFIER.kind for each in run["metadata"].get("ownerReferences") or ())
