@@ -27,7 +27,8 @@ from scipy.sparse import csr_matrix
 from transformers import PrinterCallback, TrainerCallback
 
 from model.manifest import Task
-from trainer.architectures.transformer import devices, fine_tuning
+from trainer.architectures import devices
+from trainer.architectures.transformer import fine_tuning
 from trainer.architectures.transformer import fit as transformer
 from trainer.architectures.transformer.cache import TokenCache
 from trainer.architectures.transformer.callbacks import StoreCheckpoints, TellProgress

@@ -11,8 +11,8 @@ from model.printable import PrintableErrors
 # Command -> where it is. The listing below is read without importing any of them.
 COMMANDS = {
     "demo": ("labelwright.demo:demo", "See it work: train on docstrings, serve, ask. A minute."),
-    "train": ("trainer.__main__:train", "Train a classifier and publish it as a version."),
-    "settings": ("trainer.__main__:settings", "Print every setting, to be edited and given to train --config."),
+    "train": ("trainer.commands.train:train", "Train a classifier and publish it as a version."),
+    "settings": ("trainer.commands.settings:settings", "Print every setting, to be edited and given to train --config."),
     "analyze": ("trainer.commands.analyze:analyze", "Write a page on what a dataset is like, before training."),
     "undersample": ("trainer.commands.balance:undersample", "Drop rows of frequent labels."),
     "oversample": ("trainer.commands.balance:oversample", "Repeat rows of rare labels."),
@@ -20,7 +20,7 @@ COMMANDS = {
     "fingerprint": ("trainer.commands.fingerprint:fingerprint", "Print the SHA-256 of what a dataset holds."),
     "prune": ("trainer.commands.prune:prune", "Delete published versions and their checkpoints."),
     "verify": ("model.verification:verify", "Say file by file whether a version is as it was published."),
-    "evaluate": ("trainer.__main__:evaluate", "Score a version on a dataset."),
+    "evaluate": ("trainer.commands.evaluate:evaluate", "Score a version on a dataset."),
     "predict": ("model.__main__:predict", "Label texts with a version."),
     "serve": ("model.serving.__main__:command", "Answer with a version over KServe's protocols."),
 }

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 import click
 
-from trainer.__main__ import print_scores
+from trainer.commands.evaluate import print_scores
 from trainer.commands.options import failures
 from trainer.config.loading import load
 from trainer.run import logs

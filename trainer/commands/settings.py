@@ -1,17 +1,24 @@
-"""Every setting with its default and its description, as the YAML file that `train --config` reads."""
+"""`labelwright settings`: every setting with its default and its description, as the YAML file that `train --config` reads."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 
+import click
 from pydantic import BaseModel
 
 from trainer.config.settings import Config
 
 
+@click.command(short_help="Print every setting, to be edited and given to train --config.")
+def settings() -> None:
+    """Print every setting of train with its default and what it does, as a YAML file for --config."""
+    click.echo(as_yaml(), nl=False)
+
+
 def as_yaml() -> str:
-    """A configuration of all defaults, commented."""
+    """Return a configuration of all defaults, commented."""
     return "\n".join(_lines(Config(), indent="")) + "\n"
 
 

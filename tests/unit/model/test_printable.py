@@ -22,7 +22,7 @@ from model.printable import TextLines, printable, printable_json, printable_name
 from model.serving.__main__ import command as serve
 from model.verification import verify
 from tests.support.versions import make_version
-from trainer.__main__ import train
+from trainer.commands.train import train
 
 HOSTILE = "cs.AI\x1b[2J\r\n12:00:00 the version was published\x9b31m\u202eslaf"
 

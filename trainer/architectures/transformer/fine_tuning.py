@@ -26,7 +26,8 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from model.cores import memory_limit
-from trainer.architectures.transformer import devices, distributed, memory
+from trainer.architectures import devices
+from trainer.architectures.transformer import distributed, memory
 from trainer.architectures.transformer.callbacks import EvaluationAbandoned, EvenlySpaced, StoreCheckpoints, TellProgress
 from trainer.architectures.transformer.dataset import TokenIds
 from trainer.architectures.transformer.losses import loss_function

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer
 from model.artifact import TOKENIZER
 from model.classifier import Encoder
 from model.manifest import ArchitectureName, Task
+from trainer.architectures import devices
 from trainer.architectures.base import Exported
-from trainer.architectures.transformer import base_model, devices, distributed
+from trainer.architectures.transformer import base_model, distributed
 from trainer.architectures.transformer.base_model import BaseModel
 from trainer.architectures.transformer.cache import TokenCache
 from trainer.architectures.transformer.export import compare, export_graph

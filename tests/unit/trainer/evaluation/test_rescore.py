@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.support.versions import make_version
-from trainer.__main__ import evaluate
+from trainer.commands.evaluate import evaluate
 from trainer.evaluation.diagnosis import compare, intervals
 
 TEXTS, LABELS = ["cs.LG of it", "math.CO", "nothing"], ["cs.LG", "math.CO", "stat.ML"]
