@@ -28,7 +28,7 @@ from data_rows import make_rows
 from linear import Answering, Parts, encoder_of, read, scores
 
 from model.artifact import GRAPH
-from model.classifier import Decision, Floats, Graph, to_probabilities
+from model.classifier import Floats, OnnxModel, PredictionRule, to_probabilities
 from trainer.balance.imbalance import measure as imbalance
 from trainer.balance.strategies import balance
 from trainer.config.settings import BalanceConfig, Config
@@ -111,7 +111,7 @@ def fit(parts: Parts, config: Config, folder: Path) -> Answering:
     from trainer.architectures.linear import fit as linear
 
     exported = linear.fit(parts.train, parts.validation, config, folder=folder / "linear")
-    tokenizer, graph = encoder_of(exported.folder, exported.max_length), Graph(exported.folder / GRAPH)
+    tokenizer, graph = encoder_of(exported.folder, exported.max_length), OnnxModel(exported.folder / GRAPH)
 
     def answer(texts: list[str]) -> Floats:
         found = [graph.logits(tokenizer.encode(texts[at : at + 512])) for at in range(0, len(texts), 512)]
@@ -123,7 +123,7 @@ def fit(parts: Parts, config: Config, folder: Path) -> Answering:
 def score(answering: Answering, parts: Parts) -> dict[str, float]:
     """Micro- and macro-F1 on the test part."""
     thresholds = choose_thresholds(answering(parts.validation.texts()), parts.validation.targets, parts.train.task)
-    return scores(answering, Decision(parts.train.task, parts.train.labels, thresholds), parts.test)
+    return scores(answering, PredictionRule(parts.train.task, parts.train.labels, thresholds), parts.test)
 
 
 def time_files(*, peer: bool) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Decision, Encoder, Floats, Graph, to_probabilities
+from model.classifier import Floats, OnnxModel, PredictionRule, TextTokenizer, to_probabilities
 from model.manifest import Task
 from trainer.config.settings import Config, DatasetConfig
 from trainer.data.examples import Examples
@@ -99,9 +99,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         thresholds = choose_thresholds(answering(parts.validation.texts()), parts.validation.targets, parts.train.task)
         spent = {"seconds": time.perf_counter() - began, "CPU seconds": time.process_time() - cpu}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        decision = Decision(parts.train.task, parts.train.labels, thresholds)
+        rule = PredictionRule(parts.train.task, parts.train.labels, thresholds)
         return {
-            **scores(answering, decision, parts.test),
+            **scores(answering, rule, parts.test),
             **spent,
             "peak GB": memory,
             "ms per text": timed(answering, parts.test),
@@ -114,7 +114,7 @@ def fit_linear(parts: Parts, scratch: Path) -> Answering:
 
     exported = linear.fit(parts.train, parts.validation, Config(), folder=scratch / "linear")
     tokenizer = encoder_of(exported.folder, exported.max_length)
-    graph = Graph(exported.folder / GRAPH)
+    graph = OnnxModel(exported.folder / GRAPH)
 
     def answer(texts: list[str]) -> Floats:
         found = [graph.logits(tokenizer.encode(texts[at : at + 512])) for at in range(0, len(texts), 512)]
@@ -123,11 +123,11 @@ def fit_linear(parts: Parts, scratch: Path) -> Answering:
     return answer
 
 
-def encoder_of(folder: Path, max_length: int) -> Encoder:
+def encoder_of(folder: Path, max_length: int) -> TextTokenizer:
     """The tokenizer that was written."""
     from tokenizers import Tokenizer
 
-    return Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
+    return TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
 
 
 def fit_sklearn(parts: Parts, _scratch: Path) -> Answering:
@@ -169,11 +169,11 @@ def read(arguments: argparse.Namespace, scratch: Path) -> Parts:
     return Parts(whole.select(np.sort(order[cut:])), whole.select(np.sort(order[:cut])), test)
 
 
-def scores(answering: Answering, decision: Decision, test: Examples) -> dict[str, float]:
+def scores(answering: Answering, rule: PredictionRule, test: Examples) -> dict[str, float]:
     """Micro- and macro-F1 on the test part; where a text has one label, micro-F1 is accuracy."""
-    given = decision.assigned(answering(test.texts()))
+    given = rule.assigned(answering(test.texts()))
     truth = test.targets.toarray().astype(np.bool_)
-    name = "accuracy" if decision.task is Task.SINGLE_LABEL else "micro-F1"
+    name = "accuracy" if rule.task is Task.SINGLE_LABEL else "micro-F1"
     macro = f1_score((given & truth).sum(0), given.sum(0), truth.sum(0))
     return {name: micro_f1(given, truth), "macro-F1": float(macro.mean())}
 

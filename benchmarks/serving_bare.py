@@ -22,7 +22,7 @@ from serving_processes import machine_cpu_seconds
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, read_manifest
-from model.classifier import SLOWER_FUSIONS, Encoder, to_probabilities
+from model.classifier import SLOWER_FUSIONS, TextTokenizer, to_probabilities
 from model.manifest import Task
 
 BATCH = 32
@@ -84,7 +84,7 @@ def measure(way: Way, spec: Spec) -> dict[str, Any]:
 
 def _call(version: Path, threads: int) -> Call:
     """A session of its own and what is done with it for a call, as the server does it."""
-    encoder = Encoder(Tokenizer.from_file(str(version / TOKENIZER)), read_manifest(version).max_length)
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(version / TOKENIZER)), read_manifest(version).max_length)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -94,7 +94,7 @@ def _call(version: Path, threads: int) -> Call:
     )
 
     def call(texts: Sequence[str]) -> None:
-        encodings = encoder.encode(texts)
+        encodings = tokenizer.encode(texts)
         longest = max(len(each.ids) for each in encodings)
         ids = np.zeros((len(texts), longest), np.int64)
         mask = np.zeros((len(texts), longest), np.int64)

@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Encoder, Graph
+from model.classifier import OnnxModel, TextTokenizer
 from model.manifest import Task
 from trainer.architectures.linear import fit as linear
 from trainer.architectures.transformer import fit as transformer
@@ -98,14 +98,14 @@ def halves(examples: Examples) -> tuple[Examples, Examples]:
 
 def report(what: str, folder: Path, graph: str, max_length: int, test: Examples, seconds: float) -> None:
     """One line of the table."""
-    encoder = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
-    session, texts = Graph(folder / graph), test.texts()
-    found = session.logits(encoder.encode(texts)).argmax(axis=1)
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
+    session, texts = OnnxModel(folder / graph), test.texts()
+    found = session.logits(tokenizer.encode(texts)).argmax(axis=1)
     accuracy = float((found == test.targets.toarray().argmax(axis=1)).mean())
     times = []
     for text in texts[:TIMED_TEXTS]:
         began = time.perf_counter()
-        session.logits(encoder.encode([text]))
+        session.logits(tokenizer.encode([text]))
         times.append((time.perf_counter() - began) * 1000)
     print(f"{what:12}  {accuracy:8.4f}  {median(times):7.2f}  {seconds:7.0f} s")
 

@@ -25,7 +25,7 @@ from model.artifact import (
     read_published,
     require_writable,
 )
-from model.classifier import Classifier, Decision, Encoder, Graph
+from model.classifier import Classifier, OnnxModel, PredictionRule, TextTokenizer
 from model.gate import GateScores
 from model.manifest import AllScores, ArchitectureName, BaselineScores, Candidate, Dataset, Manifest, Scores, TestSet, Training
 from model.storage import ObjectExists, StorageRejected, open_store
@@ -270,13 +270,13 @@ def fit(config: Config, data: Data, attempt: Attempt, scratch: Path) -> Iterator
 def measure(exported: Exported, data: Data, attempt: Attempt) -> Tried:
     """Choose thresholds on validation and score it, on the exported file."""
     attempt.metrics.phase(Phase.EVALUATING)
-    encoder = Encoder(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
-    graph, labels, task = Graph(exported.folder / GRAPH), data.train.labels, data.train.task
-    decision = Decision(task, labels, np.zeros(len(labels), np.float32), data.train.label_required)
-    unset = Classifier(encoder, graph, decision)
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
+    graph, labels, task = OnnxModel(exported.folder / GRAPH), data.train.labels, data.train.task
+    rule = PredictionRule(task, labels, np.zeros(len(labels), np.float32), data.train.label_required)
+    unset = Classifier(tokenizer, graph, rule)
     answers = answer(unset, data.validation, f"scoring {exported.architecture} on validation")
     thresholds = choose_thresholds(answers.probabilities, data.validation.targets, task)
-    classifier = Classifier(encoder, graph, replace(decision, thresholds=thresholds))
+    classifier = Classifier(tokenizer, graph, replace(rule, thresholds=thresholds))
     scores = evaluate(classifier, data.validation, answers)
     tried = Tried(exported, classifier, scores, milliseconds_per_text(classifier, data.validation))
     log.info(
@@ -309,7 +309,7 @@ def write_down(
         task=data.train.task,
         labels=data.train.labels,
         label_required=data.train.label_required,
-        thresholds=tuple(map(float, chosen.classifier.decision.thresholds)),
+        thresholds=tuple(map(float, chosen.classifier.rule.thresholds)),
         max_length=chosen.exported.max_length,
         precision=chosen.exported.precision,
         files={},
@@ -329,11 +329,11 @@ def hand_over(
     config: Config, data: Data, chosen: Tried, answers: Answers, manifest: Manifest, *, served: ServedScores | str | None = None
 ) -> Published:
     """Write the report beside the graph and publish the folder, unless another attempt at the same run was faster."""
-    folder, decision = chosen.exported.folder, chosen.classifier.decision
+    folder, rule = chosen.exported.folder, chosen.classifier.rule
     gate = judge(config.gate, manifest.scores, manifest.task, served)
     if compared := comparison(gate, len(data.test)):
         log.info("%s", compared)
-    part = Part(data.test.targets, answers.probabilities, decision.assigned(answers.probabilities), answers.token_lengths)
+    part = Part(data.test.targets, answers.probabilities, rule.assigned(answers.probabilities), answers.token_lengths)
     interval = write_report(
         folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes, comparison=compared, reading=data.reading
     )

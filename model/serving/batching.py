@@ -148,17 +148,17 @@ class Batcher:
             thread.start()
 
     async def compute(self, texts: Sequence[str], finish: Finish[T]) -> T:
-        """What `finish` makes of the texts' predictions, as `Decision.predictions` gives them, in one of the threads.
+        """What `finish` makes of the texts' predictions, as `PredictionRule.predictions` gives them, in one of the threads.
 
         If the caller is cancelled, what waits of its texts is not computed. Raises QueueFull, what `finish` raises, and
         what the classifier raises for one of these texts.
         """
         if not texts:
-            return finish([], np.zeros((0, self._classifier.graph.label_count), np.float32))
+            return finish([], np.zeros((0, self._classifier.onnx_model.label_count), np.float32))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         characters = sum(map(len, texts))
         has_many = characters > MANY_CHARACTERS
-        sizes = [self._classifier.encoder.size(text) for text in texts]
+        sizes = [self._classifier.tokenizer.tokenized_characters(text) for text in texts]
         request = _Request(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
@@ -201,10 +201,10 @@ class Batcher:
         characters = sum(request.sizes[at] for request, at in batch.texts)
         every_core = batch.alone and self._alone.choose(characters)
         started = self._clock()
-        tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch.texts])
-        logits = self._classifier.graph.logits(tokens, alone=every_core)
-        probabilities = to_probabilities(logits, self._classifier.decision.task)
-        predictions = self._classifier.decision.predictions(probabilities)  # of all at once: it takes as long for one
+        tokens = self._classifier.tokenizer.encode([request.texts[at] for request, at in batch.texts])
+        logits = self._classifier.onnx_model.logits(tokens, alone=every_core)
+        probabilities = to_probabilities(logits, self._classifier.rule.task)
+        predictions = self._classifier.rule.predictions(probabilities)  # of all at once: it takes as long for one
         seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
         if batch.alone:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from model.classifier import Floats, Tokens
+from model.classifier import Floats, TokenizedText
 from model.manifest import Manifest
 from model.printable import printable_names
 from model.serving.drift import Baseline
@@ -75,7 +75,7 @@ class Metrics:
         """Note how long a request stood in the queue until its first text was taken up."""
         self._queue.observe(seconds)
 
-    def computed(self, tokens: Sequence[Tokens], probabilities: Floats, seconds: float) -> None:
+    def computed(self, tokens: Sequence[TokenizedText], probabilities: Floats, seconds: float) -> None:
         """Count one batch that was computed.
 
         probabilities: [texts, labels], not to be written to afterwards; seconds: tokenizer included.

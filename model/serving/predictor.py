@@ -11,7 +11,7 @@ from kserve import InferRequest, InferResponse, Model, ModelRepository
 from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
 from kserve.protocol.dataplane import DataPlane
 
-from model.classifier import Decision, Floats, Prediction
+from model.classifier import Floats, Prediction, PredictionRule
 from model.manifest import Manifest
 from model.serving.batching import Batcher
 from model.serving.codec import instances_of, require_light
@@ -58,12 +58,12 @@ class TimedOut(Exception):
 class Predictor(Model):  # type: ignore[misc]
     """One loaded version under one name; ready from the start, since loading included the first answers."""
 
-    def __init__(self, name: str, manifest: Manifest, decision: Decision, batcher: Batcher, limits: Limits) -> None:
+    def __init__(self, name: str, manifest: Manifest, rule: PredictionRule, batcher: Batcher, limits: Limits) -> None:
         super().__init__(name)
         self.manifest = manifest
         self.ready = True
         self.unanswered = 0  # requests that wait or are computed
-        self._decision = decision
+        self._rule = rule
         self._batcher = batcher
         self.limits = limits
 
@@ -80,7 +80,7 @@ class Predictor(Model):  # type: ignore[misc]
 
         def finish(predictions: Sequence[Prediction], probabilities: Floats) -> T:
             if question.top_k is not None or question.threshold is not None:
-                predictions = self._decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
+                predictions = self._rule.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
             return told(Answer(predictions, probabilities))
 
         self.unanswered += 1

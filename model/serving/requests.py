@@ -88,7 +88,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Question:
-    """Texts, and how their labels are chosen (`Decision.predictions` says what None means)."""
+    """Texts, and how their labels are chosen (`PredictionRule.predictions` says what None means)."""
 
     texts: Sequence[str]
     top_k: int | None = None

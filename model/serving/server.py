@@ -47,12 +47,12 @@ class CannotListen(Exception):
 def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> None:
     """Answer until SIGTERM or SIGINT, then finish what was begun. Raises CannotListen."""
     # The process's registry: the SDK's own series are on it, and one process serves one version.
-    metrics = Metrics(manifest, REGISTRY, unknown_id=classifier.encoder.unknown_id)
+    metrics = Metrics(manifest, REGISTRY, unknown_id=classifier.tokenizer.unknown_id)
     batcher = Batcher(
         classifier, metrics, threads=config.threads, capacity=config.queue_texts, characters=config.max_request_characters
     )
     limits = Limits(texts=config.max_texts, characters=config.max_characters, request_characters=config.max_request_characters)
-    predictor = Predictor(config.name or manifest.classifier, manifest, classifier.decision, batcher, limits)
+    predictor = Predictor(config.name or manifest.classifier, manifest, classifier.rule, batcher, limits)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(predictor, metrics, config))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.classifier import Decision, Floats, Tokens
+from model.classifier import Floats, PredictionRule, TokenizedText
 from model.manifest import Manifest
 
 CHUNK_TEXTS = 250  # counted together, and forgotten together
@@ -50,7 +50,7 @@ class Totals:
     """Counts of the texts that one version classified. Any thread may add and read."""
 
     def __init__(self, manifest: Manifest, *, unknown_id: int | None) -> None:
-        self._decision = Decision.of(manifest)
+        self._rule = PredictionRule.from_manifest(manifest)
         self._edges = np.array(manifest.reference.token_length_edges, np.int64)
         self._unknown_id = -1 if unknown_id is None else unknown_id  # no token has it
         self._lock = Lock()
@@ -59,7 +59,7 @@ class Totals:
         self._total = Seen(np.zeros(len(manifest.labels), np.int64), np.zeros(len(self._edges) + 1, np.int64))
         self._before = deque([self._total])  # totals at the ends of chunks, from the window's beginning on
 
-    def add(self, tokens: Sequence[Tokens], probabilities: Floats) -> None:
+    def add(self, tokens: Sequence[TokenizedText], probabilities: Floats) -> None:
         """Count a batch. `probabilities` [texts, labels] is kept for a while, and must not be written to."""
         unknown = self._unknown_id
         noted = [(len(each.ids), each.ids.count(unknown), each.truncated) for each in tokens]
@@ -87,10 +87,10 @@ class Totals:
             self._before.popleft()
 
     def _seen(self, noted: Counts, probabilities: Floats) -> Seen:
-        assigned = self._decision.assigned(probabilities)
+        assigned = self._rule.assigned(probabilities)
         tokens, unknown, truncated = noted.sum(axis=0).tolist()
         bins = np.searchsorted(self._edges, noted[:, 0], side="left")
         # 0 when single-label: thresholds are 0.
-        below = int(np.count_nonzero(~(probabilities >= self._decision.thresholds).any(axis=1)))
+        below = int(np.count_nonzero(~(probabilities >= self._rule.thresholds).any(axis=1)))
         lengths = np.bincount(bins, minlength=len(self._edges) + 1)
         return Seen(assigned.sum(axis=0), lengths, len(noted), tokens, unknown, truncated, below)

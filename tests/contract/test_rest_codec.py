@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from model.artifact import read_manifest
-from model.classifier import Classifier, Encoder, Floats, Graph, Tokens
+from model.classifier import Classifier, Floats, OnnxModel, TextTokenizer, TokenizedText
 from model.serving.batching import Batcher
 from model.serving.http import make_app
 from model.serving.metrics import Metrics
@@ -33,7 +33,7 @@ JSON_LENGTH = "inference-header-content-length"
 GENERATED = re.compile(rb'"id":"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"')
 
 
-class Bytes(Encoder):
+class Bytes(TextTokenizer):
     """A token for each byte, so that every text has its own."""
 
     max_length = 10_000
@@ -41,17 +41,17 @@ class Bytes(Encoder):
     def __init__(self) -> None:
         self.max_length = 1024  # longer than any text here
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        return [Tokens(list(text.encode()), truncated=False) for text in texts]
+    def encode(self, texts: Sequence[str]) -> list[TokenizedText]:
+        return [TokenizedText(list(text.encode()), truncated=False) for text in texts]
 
 
-class Magnitudes(Graph):
+class Magnitudes(OnnxModel):
     """Gives every text probabilities of its own, from 1 down to what a float32 can hardly hold."""
 
     def __init__(self) -> None:
         self.label_count = len(LABELS)
 
-    def logits(self, tokens: Sequence[Tokens], **_: object) -> Floats:
+    def logits(self, tokens: Sequence[TokenizedText], **_: object) -> Floats:
         rows = [np.random.default_rng(each.ids).uniform(-80, 20, len(LABELS)) for each in tokens]
         return np.asarray(rows, np.float32)
 
@@ -70,10 +70,10 @@ class Routes:
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder)
         metrics = Metrics(manifest, CollectorRegistry())
-        classifier = Classifier(Bytes(), Magnitudes(), Classifier.load(folder).decision)
+        classifier = Classifier(Bytes(), Magnitudes(), Classifier.load(folder).rule)
         self._batcher = Batcher(classifier, metrics, threads=2, capacity=100)
         limits = Limits(texts=100, characters=1000, request_characters=50_000)
-        plane = Plane(Predictor("papers", manifest, classifier.decision, self._batcher, limits))
+        plane = Plane(Predictor("papers", manifest, classifier.rule, self._batcher, limits))
         self._theirs = FastAPI()
         register_v2_endpoints(self._theirs, plane, None)
         self._ours = make_app(plane, metrics, CollectorRegistry(), max_body_bytes=2**20)

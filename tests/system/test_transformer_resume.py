@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Encoder, Floats, Graph
+from model.classifier import Floats, OnnxModel, TextTokenizer
 from model.manifest import Task
 from model.storage import FileStore, StorageUnavailable
 from tests.support.encoders import pet_examples, training, write_tiny_bert
@@ -90,8 +90,8 @@ def fit(folder: Path, checkpoints: Checkpoints | None, **settings: object) -> Ex
 
 
 def logits_of(exported: Exported, examples: Examples) -> Floats:
-    encoder = Encoder(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
-    return Graph(exported.folder / GRAPH).logits(encoder.encode(examples.texts()))
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
+    return OnnxModel(exported.folder / GRAPH).logits(tokenizer.encode(examples.texts()))
 
 
 def test_a_training_that_was_killed_goes_on_from_its_last_whole_checkpoint(

@@ -36,15 +36,15 @@ class Answers:
 
 def answer(classifier: Classifier, examples: Examples, what: str) -> Answers:
     """Ask for every text; `what` names the work in the progress."""
-    probabilities = np.empty((len(examples), len(classifier.decision.labels)), np.float32)
+    probabilities = np.empty((len(examples), len(classifier.rule.labels)), np.float32)
     lengths = np.empty(len(examples), np.int64)
-    unknown_id = classifier.encoder.unknown_id
+    unknown_id = classifier.tokenizer.unknown_id
     unknown, start = 0, 0
     batches = examples.batches(BATCH_TEXTS)
     for texts in track(batches, total=-(-len(examples) // BATCH_TEXTS), what=what):
-        tokens = classifier.encoder.encode(texts)
+        tokens = classifier.tokenizer.encode(texts)
         here = slice(start, start + len(texts))
-        probabilities[here] = to_probabilities(classifier.graph.logits(tokens), classifier.decision.task)
+        probabilities[here] = to_probabilities(classifier.onnx_model.logits(tokens), classifier.rule.task)
         lengths[here] = [len(each.ids) for each in tokens]
         if unknown_id is not None:
             unknown += sum(each.ids.count(unknown_id) for each in tokens)
@@ -54,7 +54,7 @@ def answer(classifier: Classifier, examples: Examples, what: str) -> Answers:
 
 def evaluate(classifier: Classifier, examples: Examples, answers: Answers) -> Scores:
     """Scores of the labels that the classifier gives, with its own thresholds."""
-    assigned = classifier.decision.assigned(answers.probabilities)
+    assigned = classifier.rule.assigned(answers.probabilities)
     return score(answers.probabilities, assigned, examples.targets, examples.labels, label_required=examples.label_required)
 
 
@@ -70,8 +70,8 @@ def reference(classifier: Classifier, answers: Answers, *, max_length: int) -> R
     edges = tuple(each for each in LENGTH_EDGES if each < max_length)
     bins = np.searchsorted(np.array(edges), answers.token_lengths, side="left")
     texts, tokens = max(1, len(answers.token_lengths)), max(1, int(answers.token_lengths.sum()))
-    assigned = classifier.decision.assigned(answers.probabilities)
-    without = None if classifier.decision.label_required else int((~assigned.any(axis=1)).sum()) / texts
+    assigned = classifier.rule.assigned(answers.probabilities)
+    without = None if classifier.rule.label_required else int((~assigned.any(axis=1)).sum()) / texts
     return Reference(
         label_rates=tuple(assigned.sum(axis=0) / texts),
         without_label=without,

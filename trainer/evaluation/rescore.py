@@ -56,7 +56,7 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> Rescored:
     classifier = Classifier.assemble(folder, manifest)
     answers = answer(classifier, loaded.examples, "scoring")
     scores = evaluate(classifier, loaded.examples, answers)
-    decisions = compare(loaded.examples.targets, classifier.decision.assigned(answers.probabilities))
+    decisions = compare(loaded.examples.targets, classifier.rule.assigned(answers.probabilities))
     result = {
         "classifier": manifest.classifier,
         "version": manifest.version,

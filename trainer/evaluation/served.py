@@ -49,7 +49,7 @@ def score_served(uri: str, test: Examples, used: Used | None = None, *, manifest
         except (ObjectMissing, ArtifactRejected) as error:
             return f"{UNREADABLE}{error}"
         answers = answer(classifier, test, f"scoring the served version {manifest.version} on the test part")
-    assigned = classifier.decision.assigned(answers.probabilities)
+    assigned = classifier.rule.assigned(answers.probabilities)
     aligned = [_aligned(each, manifest.labels, test.labels) for each in (answers.probabilities, assigned)]
     scores = score(aligned[0], aligned[1], test.targets, test.labels, label_required=test.label_required)
     change = _change(manifest, test, aligned[1], assigned)

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Encoder, Graph
+from model.classifier import OnnxModel, TextTokenizer
 from model.manifest import ArchitectureName, Precision
 from trainer.architectures.base import Exported, ExportFailed
 from trainer.architectures.linear import svm
@@ -98,8 +98,8 @@ def _compare(
     """Raise ExportFailed where the files in `folder`, read as a server reads them, differ from their Python form."""
     texts = ["", *validation.select(np.arange(min(COMPARED, len(validation)))).texts()]
     expected = scorer.logits(tf_idf(encode_texts(tokenizer, texts, max_length=max_length), features))
-    served = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
-    found = Graph(folder / GRAPH).logits(served.encode(texts))
+    served = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
+    found = OnnxModel(folder / GRAPH).logits(served.encode(texts))
     difference = _largest_difference(found, expected)
     if not difference <= AGREEMENT:
         raise ExportFailed(f"the graph's logits differ from their Python form by {difference:.2g}, more than {AGREEMENT}")

@@ -19,7 +19,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from model.classifier import Encoder
+from model.classifier import TextTokenizer
 from model.storage import StorageRejected, StorageUnavailable, local_path, open_store
 from trainer.errors import ConfigRejected
 
@@ -42,9 +42,9 @@ class BaseModel:
     tokenizer: Tokenizer
     max_length: int
 
-    def text_encoder(self) -> Encoder:
+    def text_tokenizer(self) -> TextTokenizer:
         """Texts to ids exactly as the server will encode them, with a tokenizer of its own."""
-        return Encoder(Tokenizer.from_str(self.tokenizer.to_str()), self.max_length)
+        return TextTokenizer(Tokenizer.from_str(self.tokenizer.to_str()), self.max_length)
 
 
 def load(name: str, *, max_length: int, scratch: Path, dropout: float | None = None) -> BaseModel:

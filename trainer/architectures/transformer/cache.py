@@ -56,7 +56,7 @@ class TokenCache:
     def encode(self, examples: Examples, tokenizer: Tokenizer, *, max_length: int) -> TokenIds:
         """The examples' texts as ids, in order, cut at `max_length` tokens: mapped from the cache, which has them from then on.
 
-        The ids are those of `model.classifier.Encoder`.
+        The ids are those of `model.classifier.TextTokenizer`.
         """
         tokenizer = cutting(tokenizer, max_length)
         path = self._folder / f"{key(examples, tokenizer, max_length=max_length)}{ENDING}"

@@ -84,7 +84,7 @@ class TokenIds(Dataset[int]):
 
 
 def cutting(tokenizer: Tokenizer, max_length: int) -> Tokenizer:
-    """A tokenizer of its own that cuts at `max_length` tokens and does not pad, as the server's `Encoder` does."""
+    """A tokenizer of its own that cuts at `max_length` tokens and does not pad, as the server's `TextTokenizer` does."""
     own = Tokenizer.from_str(tokenizer.to_str())
     own.no_padding()
     own.enable_truncation(max_length)

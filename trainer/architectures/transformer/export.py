@@ -15,7 +15,7 @@ from optimum.exporters.tasks import TasksManager
 from optimum.utils import NormalizedTextConfig
 
 from model.artifact import GRAPH
-from model.classifier import Encoder, Floats, Graph
+from model.classifier import Floats, OnnxModel, TextTokenizer
 from trainer.architectures.base import ExportFailed
 from trainer.architectures.transformer.network import PooledClassifier
 
@@ -33,11 +33,11 @@ def export_graph(network: PooledClassifier, folder: Path, *, max_length: int) ->
         export(network, _export_config(network), folder / GRAPH, input_shapes=traced)
 
 
-def compare(network: PooledClassifier, folder: Path, encoder: Encoder, texts: Sequence[str]) -> float:
+def compare(network: PooledClassifier, folder: Path, tokenizer: TextTokenizer, texts: Sequence[str]) -> float:
     """The largest difference between the logits of the network and of the graph in `folder`. Raises ExportFailed."""
-    expected = _logits(network, encoder, texts)
-    graph = Graph(folder / GRAPH)
-    found = graph.logits(encoder.encode(texts))
+    expected = _logits(network, tokenizer, texts)
+    graph = OnnxModel(folder / GRAPH)
+    found = graph.logits(tokenizer.encode(texts))
     if found.shape != expected.shape or graph.label_count != expected.shape[1]:
         raise ExportFailed(f"{GRAPH} gives logits of shape {found.shape}, expected {expected.shape}")
     difference = float(np.abs(found - expected).max())
@@ -62,8 +62,8 @@ def _export_config(network: PooledClassifier) -> OnnxConfig:
     return two_inputs(network.config, task="text-classification")
 
 
-def _logits(network: PooledClassifier, encoder: Encoder, texts: Sequence[str]) -> Floats:
+def _logits(network: PooledClassifier, tokenizer: TextTokenizer, texts: Sequence[str]) -> Floats:
     """The network's logits, a text at a time: without padding, so that the graph's treatment of it is compared too."""
     with torch.no_grad():
-        rows = [torch.tensor([each.ids]) for each in encoder.encode(texts)]
+        rows = [torch.tensor([each.ids]) for each in tokenizer.encode(texts)]
         return np.concatenate([network(each, torch.ones_like(each)).logits.numpy() for each in rows])

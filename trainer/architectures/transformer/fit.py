@@ -12,7 +12,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from model.artifact import TOKENIZER
-from model.classifier import Encoder
+from model.classifier import TextTokenizer
 from model.manifest import ArchitectureName, Task
 from trainer.architectures import devices
 from trainer.architectures.base import Exported
@@ -45,7 +45,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, 
     """
     cost = Cost(gpus=devices.count_gpus() and distributed.count())
     base, done = train_and_export(train, validation, config, folder=folder, attempt=attempt)
-    precision = quantize_if_harmless(folder, base.text_encoder(), validation, threads=devices.use_all_cpus())
+    precision = quantize_if_harmless(folder, base.text_tokenizer(), validation, threads=devices.use_all_cpus())
     return Exported(
         folder, ArchitectureName.TRANSFORMER, precision, base.max_length, base.name, done.epochs, cost.seconds,
         cost.cpu_seconds, cost.gpu_seconds, cost.peak_memory_bytes, done.best_step,
@@ -148,6 +148,6 @@ def export(network: PooledClassifier, base: BaseModel, validation: Examples, fol
     base.tokenizer.save(str(folder / TOKENIZER))
     export_graph(network, folder, max_length=base.max_length)
     texts = validation.select(np.arange(min(COMPARED_TEXTS, len(validation)))).texts()
-    written = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), base.max_length)
+    written = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), base.max_length)
     difference = compare(network, folder, written, texts)
     log.info("the exported graph's logits are within %.1e of the network's", difference)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model.artifact import GRAPH
-from model.classifier import ONE_TEXT_A_CALL, Encoder, Graph
+from model.classifier import ONE_TEXT_PER_CALL, OnnxModel, TextTokenizer
 from model.manifest import Precision
 from trainer.architectures.transformer.validation import micro_f1_of
 from trainer.data.examples import Examples
@@ -24,11 +24,11 @@ TOLERANCE = 0.005  # micro-F1 on validation that int8 may cost
 QUANTIZED = "model.int8.onnx"
 
 
-def quantize_if_harmless(folder: Path, encoder: Encoder, validation: Examples, *, threads: int) -> Precision:
+def quantize_if_harmless(folder: Path, tokenizer: TextTokenizer, validation: Examples, *, threads: int) -> Precision:
     """Replace `model.onnx` by its int8 version unless that costs more than 0.005 micro-F1 on validation."""
     quantize(folder / GRAPH, folder / QUANTIZED)
-    full = micro_f1_of(Graph(folder / GRAPH, threads=threads), encoder, validation)
-    cheap = micro_f1_of(Graph(folder / QUANTIZED, threads=threads), encoder, validation)
+    full = micro_f1_of(OnnxModel(folder / GRAPH, threads=threads), tokenizer, validation)
+    cheap = micro_f1_of(OnnxModel(folder / QUANTIZED, threads=threads), tokenizer, validation)
     keep = cheap >= full - TOLERANCE
     log.info("validation micro-F1: fp32 %.4f, int8 %.4f; %s is kept", full, cheap, "int8" if keep else "fp32")
     if not keep:
@@ -47,7 +47,7 @@ def quantize(graph: Path, to: Path) -> None:
         quantize_dynamic(graph, to, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
     quantized = onnx.load(to)
     _halve_embeddings(quantized.graph)
-    onnx.helper.set_model_props(quantized, {ONE_TEXT_A_CALL: "true"})
+    onnx.helper.set_model_props(quantized, {ONE_TEXT_PER_CALL: "true"})
     onnx.save(quantized, to)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.artifact import read_manifest
-from model.classifier import Classifier, Encoder, Floats, Graph, Prediction, Tokens
+from model.classifier import Classifier, Floats, OnnxModel, Prediction, TextTokenizer, TokenizedText
 from model.serving.batching import LONG, TRY_EVERY, Batcher, QueueFull, _Alone
 from model.serving.metrics import Metrics
 from tests.support.versions import LABELS, make_version
@@ -30,7 +30,7 @@ class Panic(BaseException):
     """What a library in Rust raises: no Exception."""
 
 
-class Bytes(Encoder):
+class Bytes(TextTokenizer):
     """A token for each byte, so that the graph sees which texts it gets."""
 
     max_length = 10_000
@@ -38,11 +38,11 @@ class Bytes(Encoder):
     def __init__(self) -> None:
         """Nothing to load."""
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        return [Tokens(list(text.encode()), truncated=False) for text in texts]
+    def encode(self, texts: Sequence[str]) -> list[TokenizedText]:
+        return [TokenizedText(list(text.encode()), truncated=False) for text in texts]
 
 
-class Held(Graph):
+class Held(OnnxModel):
     """Computes a batch when it is let, and keeps which texts came together. A text's first logit tells its length."""
 
     def __init__(self, *, harm: BaseException | None = None) -> None:
@@ -55,7 +55,7 @@ class Held(Graph):
         self._began: Queue[list[str]] = Queue()
         self._let = threading.Event()
 
-    def logits(self, tokens: Sequence[Tokens], *, alone: bool = False) -> Floats:
+    def logits(self, tokens: Sequence[TokenizedText], *, alone: bool = False) -> Floats:
         texts = [bytes(each.ids).decode() for each in tokens]
         self.batches.append(texts)
         self.alone.append(alone)
@@ -113,7 +113,7 @@ def start(version: Path, tiny: Classifier) -> Iterator[Start]:
 
     def start(graph: Held, *, threads: int = 1, capacity: int = 1000) -> Batcher:
         metrics = Metrics(read_manifest(version), CollectorRegistry())
-        classifier = Classifier(Bytes(), graph, tiny.decision)
+        classifier = Classifier(Bytes(), graph, tiny.rule)
         batcher = Batcher(classifier, metrics, threads=threads, capacity=capacity, clock=lambda: graph.now)
         started.append((graph, batcher))
         return batcher

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
 from model.artifact import read_manifest
-from model.classifier import Classifier, Floats, Graph, Tokens
+from model.classifier import Classifier, Floats, OnnxModel, TokenizedText
 from model.serving.batching import Batcher
 from model.serving.http import Door, make_app
 from model.serving.metrics import Metrics
@@ -41,13 +41,13 @@ def body_of(*texts: str) -> dict[str, Any]:
 BODY = body_of("a")
 
 
-class BrokenGraph(Graph):
+class BrokenGraph(OnnxModel):
     """Has run out of luck."""
 
     def __init__(self) -> None:
         self.label_count = 3
 
-    def logits(self, tokens: Sequence[Tokens], **_: object) -> Floats:
+    def logits(self, tokens: Sequence[TokenizedText], **_: object) -> Floats:
         raise MemoryError("allocate 7 GiB at 0x7fff: a secret of ours")
 
 
@@ -59,7 +59,7 @@ class HeldGraph(BrokenGraph):
         self.began = threading.Event()
         self.let = threading.Event()
 
-    def logits(self, tokens: Sequence[Tokens], **_: object) -> Floats:
+    def logits(self, tokens: Sequence[TokenizedText], **_: object) -> Floats:
         self.began.set()
         assert self.let.wait(PATIENCE)
         return np.zeros((len(tokens), self.label_count), np.float32)
@@ -68,14 +68,14 @@ class HeldGraph(BrokenGraph):
 class App:
     """The application, and what a test looks at behind it."""
 
-    def __init__(self, folder: Path, graph: Graph | None = None) -> None:
+    def __init__(self, folder: Path, graph: OnnxModel | None = None) -> None:
         classifier, manifest = Classifier.load(make_version(folder)), read_manifest(folder)
-        classifier = Classifier(classifier.encoder, graph or classifier.graph, classifier.decision)
+        classifier = Classifier(classifier.tokenizer, graph or classifier.onnx_model, classifier.rule)
         registry = CollectorRegistry()
         metrics = Metrics(manifest, registry)
         self.batcher = Batcher(classifier, metrics, threads=1, capacity=4)
         limits = Limits(texts=3, characters=10, request_characters=25)
-        self.predictor = Predictor("papers", manifest, classifier.decision, self.batcher, limits)
+        self.predictor = Predictor("papers", manifest, classifier.rule, self.batcher, limits)
         self.door: Door = make_app(Plane(self.predictor), metrics, registry, max_body_bytes=1024)
 
     async def call(self, method: str, path: str, body: object = None) -> httpx.Response:

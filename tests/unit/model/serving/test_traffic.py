@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.classifier import Floats, Tokens
+from model.classifier import Floats, TokenizedText
 from model.manifest import Task
 from model.serving.traffic import CHUNK_TEXTS, WINDOW_TEXTS, Seen, Totals
 from tests.support.versions import LABELS, make_manifest
@@ -20,7 +20,7 @@ SURE_OF_THE_FIRST = np.array([[0.9, 0.1, 0.2]], np.float32)
 SURE_OF_THE_LAST = SURE_OF_THE_FIRST[:, ::-1]
 
 TEXT = st.tuples(
-    st.builds(Tokens, st.lists(st.integers(0, 5), max_size=20), st.booleans()),
+    st.builds(TokenizedText, st.lists(st.integers(0, 5), max_size=20), st.booleans()),
     st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]), min_size=len(LABELS), max_size=len(LABELS)),
 )
 BATCHES = st.lists(st.lists(TEXT, min_size=1, max_size=8), max_size=8)
@@ -32,7 +32,7 @@ def started(task: Task = Task.MULTI_LABEL, *, unknown_id: int | None = UNKNOWN) 
 
 def flood(counted: Totals, probabilities: Floats, *, texts: int, batch: int = 1) -> None:
     for _ in range(texts // batch):
-        counted.add([Tokens([1, 2], truncated=False)] * batch, np.repeat(probabilities, batch, axis=0))
+        counted.add([TokenizedText([1, 2], truncated=False)] * batch, np.repeat(probabilities, batch, axis=0))
 
 
 def plain(seen: Seen) -> list[object]:
@@ -40,7 +40,7 @@ def plain(seen: Seen) -> list[object]:
 
 
 @given(batches=BATCHES, task=st.sampled_from(Task))
-def test_counts_add_up_however_texts_are_batched(batches: list[list[tuple[Tokens, list[float]]]], task: Task) -> None:
+def test_counts_add_up_however_texts_are_batched(batches: list[list[tuple[TokenizedText, list[float]]]], task: Task) -> None:
     counted = started(task)
     for batch in batches:
         counted.add([tokens for tokens, _ in batch], np.array([row for _, row in batch], np.float32))
@@ -68,7 +68,9 @@ def test_counts_add_up_however_texts_are_batched(batches: list[list[tuple[Tokens
 
 def test_labels_are_those_that_the_versions_thresholds_give() -> None:
     counted = started()
-    counted.add([Tokens([1], truncated=False)] * 3, np.array([[0.5, 0.9, 0.1], [0.1, 0.2, 0.3], [0.6, 0.4, 0.4]], np.float32))
+    counted.add(
+        [TokenizedText([1], truncated=False)] * 3, np.array([[0.5, 0.9, 0.1], [0.1, 0.2, 0.3], [0.6, 0.4, 0.4]], np.float32)
+    )
 
     total, _ = counted.read()
 
@@ -78,7 +80,7 @@ def test_labels_are_those_that_the_versions_thresholds_give() -> None:
 
 def test_without_an_unknown_token_none_is_counted() -> None:
     counted = started(unknown_id=None)
-    counted.add([Tokens([0, 1, UNKNOWN], truncated=False)], SURE_OF_THE_FIRST)
+    counted.add([TokenizedText([0, 1, UNKNOWN], truncated=False)], SURE_OF_THE_FIRST)
 
     assert counted.read()[0].unknown_tokens == 0
 

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Encoder, Floats, Graph, to_probabilities
+from model.classifier import Floats, OnnxModel, TextTokenizer, to_probabilities
 from model.manifest import ArchitectureName, Precision, Task
 from trainer.architectures.linear import fit as linear
 from trainer.architectures.linear.onnx_graph import Scorer, to_onnx
@@ -48,8 +48,8 @@ def examples(folder: Path, *, count: int, task: Task, seed: int = 0, labels: tup
 
 def answers(folder: Path, texts: list[str]) -> Floats:
     """Logits as the server gets them."""
-    encoder = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), 512)
-    return Graph(folder / GRAPH).logits(encoder.encode(texts))
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), 512)
+    return OnnxModel(folder / GRAPH).logits(tokenizer.encode(texts))
 
 
 def digest(folder: Path) -> list[str]:

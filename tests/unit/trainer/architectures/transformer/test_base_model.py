@@ -49,7 +49,7 @@ def test_a_name_of_the_hub_is_left_to_the_hub(tmp_path: Path) -> None:
 
 
 def test_the_encoder_cuts_and_does_not_pad(bert: Path, tmp_path: Path) -> None:
-    encodings = load(str(bert), tmp_path, max_length=8).text_encoder().encode(["purr", "purr " * 20])
+    encodings = load(str(bert), tmp_path, max_length=8).text_tokenizer().encode(["purr", "purr " * 20])
     assert [len(each.ids) for each in encodings] == [3, 8]
 
 

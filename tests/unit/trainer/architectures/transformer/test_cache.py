@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from model.classifier import Encoder
+from model.classifier import TextTokenizer
 from model.manifest import Task
 from trainer.architectures.transformer import dataset
 from trainer.architectures.transformer.cache import ENDING, PART_PREFIX, PART_SECONDS, TokenCache, key
@@ -58,7 +58,7 @@ def ids_of(tokens: TokenIds) -> list[list[int]]:
 
 def served(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> list[list[int]]:
     """The ids that the server computes."""
-    return [each.ids for each in Encoder(Tokenizer.from_str(tokenizer.to_str()), max_length).encode(texts)]
+    return [each.ids for each in TextTokenizer(Tokenizer.from_str(tokenizer.to_str()), max_length).encode(texts)]
 
 
 def entries(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Classifier, Decision, Encoder, Graph
+from model.classifier import Classifier, OnnxModel, PredictionRule, TextTokenizer
 from model.manifest import ArchitectureName, Precision, Task
 from tests.support.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures.base import Exported
@@ -43,9 +43,9 @@ def fitted(task: Task, tmp_path_factory: pytest.TempPathFactory) -> tuple[Export
     return exported, validation
 
 
-def served(exported: Exported) -> tuple[Graph, Encoder]:
+def served(exported: Exported) -> tuple[OnnxModel, TextTokenizer]:
     tokenizer = Tokenizer.from_file(str(exported.folder / TOKENIZER))
-    return Graph(exported.folder / GRAPH), Encoder(tokenizer, exported.max_length)
+    return OnnxModel(exported.folder / GRAPH), TextTokenizer(tokenizer, exported.max_length)
 
 
 def test_what_is_exported_has_learned_the_labels(fitted: tuple[Exported, Examples]) -> None:
@@ -61,16 +61,16 @@ def test_texts_without_a_label_are_learned_and_given_none(tmp_path: Path) -> Non
     exported = transformer.fit(
         train, validation, training(write_tiny_bert(tmp_path / "bert"), num_epochs=8), folder=tmp_path / "f", attempt=Attempt()
     )
-    graph, encoder = served(exported)
-    decision = Decision(Task.MULTI_LABEL, train.labels, np.full(3, 0.5, np.float32), label_required=False)
+    graph, tokenizer = served(exported)
+    rule = PredictionRule(Task.MULTI_LABEL, train.labels, np.full(3, 0.5, np.float32), label_required=False)
 
-    answers = answer(Classifier(encoder, graph, decision), validation, "scoring")
+    answers = answer(Classifier(tokenizer, graph, rule), validation, "scoring")
 
-    given, without = decision.assigned(answers.probabilities).any(axis=1), validation.without_label()
+    given, without = rule.assigned(answers.probabilities).any(axis=1), validation.without_label()
     assert without.sum() >= 10
     assert given[without].mean() < 0.1
     assert given[~without].mean() > 0.9
-    assert micro_f1_of(graph, encoder, validation) > 0.9
+    assert micro_f1_of(graph, tokenizer, validation) > 0.9
 
 
 def test_the_export_says_how_it_was_made(fitted: tuple[Exported, Examples]) -> None:
@@ -94,8 +94,8 @@ def test_the_graph_knows_its_label_count(fitted: tuple[Exported, Examples]) -> N
 
 def test_padding_does_not_change_a_text_s_logits(fitted: tuple[Exported, Examples]) -> None:
     exported, validation = fitted
-    graph, encoder = served(exported)
-    encodings = encoder.encode(validation.texts()[:20])
+    graph, tokenizer = served(exported)
+    encodings = tokenizer.encode(validation.texts()[:20])
     alone = np.concatenate([graph.logits([each]) for each in encodings])
     tolerance = 1e-4 if exported.precision is Precision.FP32 else 0  # int8 scales a call's activations together: one a call
     np.testing.assert_allclose(graph.logits(encodings), alone, atol=tolerance)
@@ -121,8 +121,8 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
     logits = []
     for attempt in ("first", "second"):
         exported = transformer.fit(examples, examples, config, folder=tmp_path / attempt, attempt=Attempt())
-        graph, encoder = served(exported)
-        logits.append(graph.logits(encoder.encode(examples.texts())))
+        graph, tokenizer = served(exported)
+        logits.append(graph.logits(tokenizer.encode(examples.texts())))
     np.testing.assert_array_equal(logits[0], logits[1])
 
 

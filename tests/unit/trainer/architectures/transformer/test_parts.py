@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
 
-from model.classifier import Encoder, Graph, Tokens
+from model.classifier import OnnxModel, TextTokenizer, TokenizedText
 from model.manifest import Precision, Task
 from tests.support.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures.transformer import base_model, export, quantization
@@ -215,10 +215,10 @@ def test_encoders_of_many_kinds_are_exported_with_two_inputs(kind: str, tmp_path
     encoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | KINDS[kind]))  # type: ignore[no-untyped-call]
     network = PooledClassifier(encoder, torch.zeros(5), dropout=0.1)
     export.export_graph(network, tmp_path, max_length=32)
-    texts = Encoder(Tokenizer.from_file(str(write_tiny_bert(tmp_path / "bert") / "tokenizer.json")), 32)
+    texts = TextTokenizer(Tokenizer.from_file(str(write_tiny_bert(tmp_path / "bert") / "tokenizer.json")), 32)
     difference = export.compare(network, tmp_path, texts, ["purr the", "swim " * 9, "a", "purr " * 40])
     assert difference < 1e-5
-    assert Graph(tmp_path / "model.onnx").label_count == 5
+    assert OnnxModel(tmp_path / "model.onnx").label_count == 5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,8 +227,8 @@ def test_encoders_of_many_kinds_are_quantized_with_embeddings_of_16_bits(kind: s
     encoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | KINDS[kind]))  # type: ignore[no-untyped-call]
     export.export_graph(PooledClassifier(encoder, torch.zeros(5), dropout=0.1), tmp_path, max_length=32)
     quantization.quantize(tmp_path / "model.onnx", tmp_path / "int8.onnx")
-    texts = [Tokens([2, 9, 10, 3], truncated=False), Tokens([2, *range(5, 25), 3], truncated=False)]
-    full, cheap = (Graph(tmp_path / name).logits(texts) for name in ("model.onnx", "int8.onnx"))
+    texts = [TokenizedText([2, 9, 10, 3], truncated=False), TokenizedText([2, *range(5, 25), 3], truncated=False)]
+    full, cheap = (OnnxModel(tmp_path / name).logits(texts) for name in ("model.onnx", "int8.onnx"))
     weights = onnx.load(tmp_path / "int8.onnx").graph.initializer
     words = {each.data_type for each in weights if len(each.dims) == 2 and each.dims[0] == SIZES["vocab_size"]}
 
