@@ -59,7 +59,7 @@ def _job(classifier: Document, spec: TextClassifierSpec, container: Document, *,
             "activeDeadlineSeconds": TIMEOUT,
             "ttlSecondsAfterFinished": KEPT,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": pods.fail_at_once()},
+            "podFailurePolicy": {"rules": pods.pod_failure_policy_rules()},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),

@@ -87,7 +87,7 @@ def pod(container: Document, *, storage: StorageSpec, scratch: str, **more: Any)
     }
 
 
-def fail_at_once() -> list[Document]:
+def pod_failure_policy_rules() -> list[Document]:
     """64: a setting is wrong; 65: the dataset is wrong. Trying again cannot help. A lost node is nobody's failure."""
     return [
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [64, 65]}},

@@ -13,9 +13,9 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import Document
 
-PORT = 29400  # where the Pods of one training meet
-METRICS = 8080
-KEPT = 7 * 24 * 3600  # seconds that an ended Job and its Pods are kept
+RENDEZVOUS_PORT = 29400  # where the Pods of one training meet
+METRICS_PORT = 8080
+KEPT_SECONDS = 7 * 24 * 3600  # seconds that an ended Job and its Pods are kept
 SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
 
@@ -49,10 +49,10 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
         env=[*pods.variables(_settings(name, spec)), *(_peers(name, training) if training.nodes > 1 else [])],
         storage=spec.storage,
         imagePullPolicy=images.pull_policy,
-        ports=[{"name": "metrics", "containerPort": METRICS}],
+        ports=[{"name": "metrics", "containerPort": METRICS_PORT}],
         resources=pods.requested(training.resources) or pods.requested(images.training_resources),
     )
-    scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS), "prometheus.io/path": "/metrics"}
+    scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT), "prometheus.io/path": "/metrics"}
     place: Document = {
         **pods.place(training.node_selector, training.tolerations),
         # For a last checkpoint, which is uploaded before it ends.
@@ -67,9 +67,9 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
         "spec": {
             **_number_of_pods(training.nodes),
             "activeDeadlineSeconds": round(parse_duration(training.timeout)),
-            "ttlSecondsAfterFinished": KEPT,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": pods.fail_at_once()},
+            "podFailurePolicy": {"rules": pods.pod_failure_policy_rules()},
             "template": {
                 "metadata": {"labels": labels, "annotations": scrape},
                 "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),
@@ -78,7 +78,7 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
     }
 
 
-def meeting_point(run: Document, spec: TrainingRunSpec) -> Document:
+def headless_service(run: Document, spec: TrainingRunSpec) -> Document:
     """The headless Service that gives each Pod of a training on several nodes a name."""
     name = run["metadata"]["name"]
     labels = names.labels("trainer", classifier=spec.classifier)
@@ -94,7 +94,7 @@ def meeting_point(run: Document, spec: TrainingRunSpec) -> Document:
     }
 
 
-def rendezvous_policy(run: Document, spec: TrainingRunSpec) -> Document:
+def peer_network_policy(run: Document, spec: TrainingRunSpec) -> Document:
     """NetworkPolicy of a training on several nodes: peers trust each other, so only Pods of the same Job may connect.
 
     All ports, since gloo and NCCL listen on ports that the kernel chooses. Prometheus keeps the metrics port.
@@ -109,7 +109,7 @@ def rendezvous_policy(run: Document, spec: TrainingRunSpec) -> Document:
         "spec": {
             "podSelector": pods_of_the_job,
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"podSelector": pods_of_the_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS}]}],
+            "ingress": [{"from": [{"podSelector": pods_of_the_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS_PORT}]}],
         },
     }
 
@@ -143,7 +143,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         "name": spec.classifier,
         "version": name,
         "output_dir": storage.uri,
-        "progress.metrics_port": METRICS,
+        "progress.metrics_port": METRICS_PORT,
         **dataset_settings(spec),
         "dataset.label_columns": columns,
         "dataset.label_separator": dataset.label_separator,
@@ -190,5 +190,5 @@ def _peers(name: str, training: TrainingSpec) -> list[Document]:
     return [
         *pods.variables({"PET_NNODES": str(training.nodes), "PET_NPROC_PER_NODE": gpus}),
         {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": index}}},
-        *pods.variables({"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(PORT)}),
+        *pods.variables({"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(RENDEZVOUS_PORT)}),
     ]

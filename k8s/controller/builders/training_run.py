@@ -7,7 +7,7 @@ from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import Document
 
 # Of a classifier's spec, what a run is made of. What decides only how a result is judged or served is not in it.
-TAKEN = ("dataset", "training", "storage", "gate")
+RUN_FIELDS = ("dataset", "training", "storage", "gate")
 
 
 def training_run(classifier: Document, *, sequence: int, previous: str, trigger: Document, served: Document | None) -> Document:
@@ -25,16 +25,12 @@ def training_run(classifier: Document, *, sequence: int, previous: str, trigger:
         "apiVersion": classifier["apiVersion"],
         "kind": "TrainingRun",
         "metadata": {"name": name, "namespace": metadata["namespace"], **belonging(classifier, sequence=sequence)},
-        "spec": {"classifier": metadata["name"], **asked_for(classifier), "trigger": trigger, **_served(served)},
-    }
-
-
-def adopted(classifier: Document, *, sequence: int) -> Document:
-    """The change that makes a run that was made by hand one of the classifier's."""
-    trigger = {"reason": "Manual", "token": "", "message": "made by hand"}
-    return {
-        "metadata": belonging(classifier, sequence=sequence),
-        "spec": {**asked_for(classifier), "trigger": trigger},
+        "spec": {
+            "classifier": metadata["name"],
+            **asked_for(classifier),
+            "trigger": trigger,
+            **({"served": served} if served else {}),
+        },
     }
 
 
@@ -50,15 +46,4 @@ def belonging(classifier: Document, *, sequence: int) -> Document:
 def asked_for(classifier: Document) -> Document:
     """The part of the spec that a training is made of."""
     spec = classifier["spec"]
-    return {field: spec[field] for field in TAKEN if field in spec}
-
-
-def comparable(served: Document | None, storage: str) -> Document | None:
-    """The served version, if the run's storage has it: of another one it may not have the keys."""
-    if not served or not names.lies_in(served["uri"], storage):
-        return None
-    return {field: served[field] for field in ("version", "uri", "manifestSha256") if served.get(field)}
-
-
-def _served(served: Document | None) -> Document:
-    return {"served": served} if served else {}
+    return {field: spec[field] for field in RUN_FIELDS if field in spec}

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 from k8s.controller.builders.serving import inference_service, serving_runtime
 from k8s.controller.builders.training_job import Images
-from k8s.controller.builders.training_run import asked_for, comparable, training_run
+from k8s.controller.builders.training_run import asked_for, training_run
 from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import ConditionFacts, conditions, state, summary
-from k8s.controller.decisions.dataset import Checked, check
-from k8s.controller.decisions.history import Kept, keep
+from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
+from k8s.controller.decisions.gate import comparable
+from k8s.controller.decisions.history import HistoryDecision, enforce_history
 from k8s.controller.decisions.problems import problems
 from k8s.controller.decisions.rollout import LATE, RollOut, known_digest, roll_out
 from k8s.controller.decisions.schedules import ScheduleRejected
@@ -34,15 +35,15 @@ def decide(observed: ObservedClassifier, images: Images) -> Plan:
     rejected = _rejected(observed)
     canary = observed.spec.serving.rollout.strategy == "canary"
     rollout = _as_it_is(observed) if canary and not observed.status.get("rollout") else roll_out(observed)
-    checked = Checked(observed.status.get("dataset")) if rejected else check(observed, images)
+    checked = DatasetCheck(observed.status.get("dataset")) if rejected else check_dataset(observed, images)
     steps, active = ((), _active(observed)) if rejected else _train(observed, rollout, images)
-    kept = keep(observed, images, in_use=_in_use(observed, rollout))
+    kept = enforce_history(observed, images, in_use=_in_use(observed, rollout))
     facts = ConditionFacts(
         observed, rollout, active, problems(observed, rejected, rollout, checked, active=active, pruning=kept.problem)
     )
     status = _status(facts, checked, next((each for each in steps if isinstance(each, Create)), None))
     serving = _serve(observed, rollout, images)
-    return Plan((*serving, *steps, *checked.steps, *kept.steps), status, _again(observed, rollout, checked, kept))
+    return Plan((*serving, *steps, *checked.steps, *kept.steps), status, _requeue_after(observed, rollout, checked, kept))
 
 
 def _rejected(observed: ObservedClassifier) -> tuple[str, ...]:
@@ -80,12 +81,12 @@ def _finalizers(observed: ObservedClassifier) -> list[str] | None:
 
 
 def _serve(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tuple[Step, ...]:
-    if rollout.uri is None or observed.taken or observed.unserved:
+    if rollout.uri is None or observed.name_conflict or observed.serving_unavailable:
         return ()
     is_asked_for = (observed.uri, observed.asked_manifest) == (rollout.uri, rollout.manifest_sha256) or observed.keeps_service(
         rollout.uri
     )
-    if observed.waits and is_asked_for and observed.status.get("observedGeneration") == observed.generation:
+    if observed.image_update_pending and is_asked_for and observed.status.get("observedGeneration") == observed.generation:
         return ()  # others get the new image first
     runtime = Apply(serving_runtime(observed.classifier, images))
     if observed.keeps_service(rollout.uri):
@@ -110,16 +111,14 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
         stop = {"metadata": {"annotations": {names.SUPERSEDED: "true"}}, "spec": {"cancelled": True}}
         judged_by_this = [step for run in observed.active if run not in stale for step in _judge_by_this(observed, run)]
         return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
-    judged_anew = tuple(step for run in _to_be_judged_again(observed, asked) for step in _judge_by_this(observed, run))
+    judged_anew = tuple(step for run in _to_be_judged_requeue_after(observed, asked) for step in _judge_by_this(observed, run))
     trigger = None if observed.spec.suspend else triggers.due(observed, images.trainer)
-    if trigger is None or (observed.taken and not observed.served):  # what could not be served is not trained
+    if trigger is None or (observed.name_conflict and not observed.served):  # what could not be served is not trained
         return judged_anew, None
-    going = (
-        {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256} if rollout.version else None
-    )
-    served = comparable(going, observed.spec.storage.uri)
-    if going and served is None:
-        trigger = {**trigger, "message": f"{trigger['message']}; {_not_compared(going)}"}
+    wanted = {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256}
+    served = comparable(wanted, observed.spec.storage.uri) if rollout.version else None
+    if rollout.version and served is None:
+        trigger = {**trigger, "message": f"{trigger['message']}; {_not_compared(rollout)}"}
     run = training_run(
         observed.classifier,
         sequence=max((each.sequence for each in observed.runs), default=0) + 1,
@@ -131,7 +130,7 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
     return (*judged_anew, Create(run)), None
 
 
-def _to_be_judged_again(observed: ObservedClassifier, asked: Document) -> list[TrainingRunSummary]:
+def _to_be_judged_requeue_after(observed: ObservedClassifier, asked: Document) -> list[TrainingRunSummary]:
     """Refused runs that the gate of now may let pass: the newest, if the spec still asks for it, and one that is approved."""
     refused = [observed.newest] if observed.newest is not None and observed.newest.asks_for_the_same(asked) else []
     approved = observed.run_of(observed.spec.gate.approve) if observed.spec.gate.approve else None
@@ -140,8 +139,8 @@ def _to_be_judged_again(observed: ObservedClassifier, asked: Document) -> list[T
     return [run for run in refused if run.was_refused]
 
 
-def _not_compared(going: Document) -> str:
-    return f"it is not compared with {going['version']}, which is served: that lies in another storage, {going['uri']}"
+def _not_compared(rollout: RollOut) -> str:
+    return f"it is not compared with {rollout.version}, which is served: that lies in another storage, {rollout.uri}"
 
 
 def _judge_by_this(observed: ObservedClassifier, run: TrainingRunSummary) -> tuple[Step, ...]:
@@ -161,17 +160,17 @@ def _cleared(run: TrainingRunSummary) -> dict[str, None]:
 
 def _in_use(observed: ObservedClassifier, rollout: RollOut) -> set[str]:
     """Versions that are served, or may have to be."""
-    going = rollout.going or {}
-    named = {rollout.version, observed.served.get("version"), going.get("version"), observed.spec.serving.version}
+    coming = (rollout.in_progress or {}).get("version")
+    named = {rollout.version, observed.served.get("version"), coming, observed.spec.serving.version}
     newest = [run.name for run in reversed(observed.runs) if run.may_be_served][:1]
     return {each for each in named if each} | set(newest)
 
 
-def _status(facts: ConditionFacts, checked: Checked, created: Create | None) -> Document:
+def _status(facts: ConditionFacts, checked: DatasetCheck, created: Create | None) -> Document:
     observed, rollout, newest = facts.observed, facts.rollout, facts.observed.newest
     made = created.document["metadata"]["name"] if created and created.document["kind"] == "TrainingRun" else None
     served = rollout.served or {}
-    word = state(facts) if made is None or rollout.going else "Training"
+    word = state(facts) if made is None or rollout.in_progress else "Training"
     found = {
         "observedGeneration": observed.generation,
         "state": word,
@@ -186,7 +185,7 @@ def _status(facts: ConditionFacts, checked: Checked, created: Create | None) -> 
         "dataset": checked.note,
         "schedule": triggers.noted_schedule(observed),
         "nextSchedule": _next_schedule(observed, facts),
-        "rollout": rollout.going,
+        "rollout": rollout.in_progress,
         "failedRollouts": list(rollout.failed) or None,
         "corrections": observed.measured.corrections,
         "driftIndex": observed.measured.drift,
@@ -205,23 +204,23 @@ def _next_schedule(observed: ObservedClassifier, facts: ConditionFacts) -> str |
     return format_time(schedule.next(observed.now)) if schedule else None
 
 
-def _again(observed: ObservedClassifier, rollout: RollOut, checked: Checked, kept: Kept) -> float:
+def _requeue_after(observed: ObservedClassifier, rollout: RollOut, checked: DatasetCheck, kept: HistoryDecision) -> float:
     """When the time alone may have changed what is to be done."""
-    waits = [LOOK_AGAIN]
-    waits += [each for each in (rollout.again, checked.again, kept.again) if each is not None]
-    if observed.waits:
-        waits.append(WAITS)
-    if observed.taken:  # of its going nobody tells
-        waits.append(LATE)
+    delays = [LOOK_AGAIN]
+    delays += [each for each in (rollout.requeue_after, checked.requeue_after, kept.requeue_after) if each is not None]
+    if observed.image_update_pending:
+        delays.append(WAITS)
+    if observed.name_conflict:  # of its going nobody tells
+        delays.append(LATE)
     if observed.pods:  # of what becomes of them nobody tells
-        waits.append(LATE)
+        delays.append(LATE)
     wanted = observed.spec.triggers
     if (wanted.feedback or wanted.drift) and not observed.spec.suspend:
-        waits.append(MEASURE)
+        delays.append(MEASURE)
     try:
         schedule = None if observed.spec.suspend else triggers.schedule_of(observed)
     except ScheduleRejected:
         schedule = None
     if schedule is not None:
-        waits.append((schedule.next(observed.now) - observed.now + timedelta(seconds=1)).total_seconds())
-    return min(waits)
+        delays.append((schedule.next(observed.now) - observed.now + timedelta(seconds=1)).total_seconds())
+    return min(delays)

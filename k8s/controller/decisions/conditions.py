@@ -51,7 +51,7 @@ def state(facts: ConditionFacts) -> str:
     served = facts.rollout.served is not None
     words = (
         ("Invalid", "SpecRejected" in reasons),
-        ("RollingOut", facts.rollout.going is not None),
+        ("RollingOut", facts.rollout.in_progress is not None),
         ("Stuck", facts.active is not None and bool(facts.active.status.get("trouble"))),
         ("Training", facts.active is not None),
         ("Degraded", bool(reasons) and served),
@@ -77,14 +77,19 @@ def summary(facts: ConditionFacts, word: str) -> str:
     ready, last = _ready(facts).message, facts.observed.judged
     if facts.observed.spec.suspend:
         ready = f"{ready}; spec.suspend is true"
-    if facts.rollout.served is None or last is None or last.status.get("passed") or last is not facts.observed.standing:
+    if (
+        facts.rollout.served is None
+        or last is None
+        or last.status.get("passed")
+        or last is not facts.observed.latest_effective_run
+    ):
         return ready
     return f"{ready}; {last.name} is not served: {last.status.get('message', '')}"
 
 
 def _cancelled(facts: ConditionFacts) -> str | None:
     """What to say where the latest run was stopped by hand and no version was published before."""
-    last, observed = facts.observed.standing, facts.observed
+    last, observed = facts.observed.latest_effective_run, facts.observed
     if facts.rollout.served is not None or last is None or not last.was_cancelled or observed.judged is not None:
         return None
     return f"{last.name} was cancelled by its spec.cancelled, and no version is served: create a TrainingRun to train again"
@@ -95,13 +100,15 @@ def _ready(facts: ConditionFacts) -> ConditionValue:
     if served is None:
         worst = next((f"{reason}: {message}" for reason, message in facts.problems), None)
         last = (
-            observed.standing.status.get("message") if observed.standing is not None and observed.standing.was_refused else None
+            observed.latest_effective_run.status.get("message")
+            if observed.latest_effective_run is not None and observed.latest_effective_run.was_refused
+            else None
         )
         message = worst or last or _cancelled(facts) or "no version has been served yet"
         return ConditionValue("Ready", NO, "NothingServed", message)
     if not observed.is_available:
         return ConditionValue("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
-    if facts.rollout.going is not None and is_unheard(observed, facts.rollout.uri):
+    if facts.rollout.in_progress is not None and is_unheard(observed, facts.rollout.uri):
         either = " or ".join(dict.fromkeys((served["version"], str(facts.rollout.version))))
         message = f"Pods are ready, but none has told the controller whether it answers with {either}"
         return ConditionValue("Ready", YES, "Answers", message)
@@ -135,7 +142,7 @@ def _served(facts: ConditionFacts) -> ConditionValue:
     hindered = next((each for each in facts.problems if each[0] in NOT_SERVABLE), None)
     if hindered is not None:
         return ConditionValue("Served", NO, *hindered)
-    if rollout.going is not None:
+    if rollout.in_progress is not None:
         why = rollout.problem or facts.observed.trouble or answered_instead(facts.observed, rollout.version, rollout.uri)
         return ConditionValue("Served", NO, "RollingOut", why or f"{rollout.version} is not served by every Pod yet")
     if rollout.problem:
@@ -151,7 +158,7 @@ def _progressing(facts: ConditionFacts) -> ConditionValue:
         run, why = facts.active, facts.active.trigger.get("message", "made by hand")
         message = f"{run.name} ({why}): {run.status.get('message', 'begins')}"
         return ConditionValue("Progressing", YES, "Training", message)
-    if facts.rollout.going is not None:
+    if facts.rollout.in_progress is not None:
         return ConditionValue("Progressing", YES, "RollingOut", f"{facts.rollout.version} is being rolled out")
     return ConditionValue("Progressing", NO, "Suspended" if facts.observed.spec.suspend else "Idle", "nothing is under way")
 

@@ -22,50 +22,56 @@ from k8s.controller.objects.documents import (
 )
 from k8s.controller.objects.kinds import JOB, Document
 from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
-from k8s.controller.observed.wording import of_small_jobs
+from k8s.controller.observed.wording import of_maintenance_jobs
 
 
 @dataclass(frozen=True)
-class Checked:
+class DatasetCheck:
     """note: for status.dataset. again: seconds until the next look is due; none: nobody wants one."""
 
     note: Document | None
     steps: tuple[Step, ...] = ()
-    again: float | None = None
+    requeue_after: float | None = None
 
 
-def check(observed: ObservedClassifier, images: Images) -> Checked:
+def check_dataset(observed: ObservedClassifier, images: Images) -> DatasetCheck:
     """Read what the last check said, put it away once that is noted, and begin the next when its time has come."""
     triggers = observed.spec.triggers
     jobs = [each for each in observed.jobs if _component(each) == "dataset-check"]
     if not triggers.dataset_change:
-        return Checked(None, tuple(Delete(JOB, each.job) for each in jobs))
+        return DatasetCheck(None, tuple(Delete(JOB, each.job) for each in jobs))
     note = _still_true(observed, dict(observed.status.get("dataset") or {}))
     going = [each for each in jobs if ended(each.job) is None]
     if going and (unmade := _without_image(observed, going, images, note)):
         return unmade
     if going:
         problem = trouble([pod for each in going for pod in each.pods])
-        return Checked({**note, "message": of_small_jobs(problem, observed.spec)} if problem else note or None, again=15.0)
+        return DatasetCheck(
+            {**note, "message": of_maintenance_jobs(problem, observed.spec)} if problem else note or None, requeue_after=15.0
+        )
     told = [_told(each, observed.spec) for each in jobs]
     newer = [each for each in told if each["checkedAt"] > str(note.get("checkedAt", ""))]
     if newer:
         latest = max(newer, key=lambda each: str(each["checkedAt"]))
         kept: Document = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
-        return Checked(_still_true(observed, {**kept, **latest}), again=0.0)  # the Job goes once this is written down
+        return DatasetCheck(
+            _still_true(observed, {**kept, **latest}), requeue_after=0.0
+        )  # the Job goes once this is written down
     return _next(observed, images, note, tuple(Delete(JOB, each.job) for each in jobs))
 
 
-def _without_image(observed: ObservedClassifier, going: list[MaintenanceJob], images: Images, note: Document) -> Checked | None:
+def _without_image(
+    observed: ObservedClassifier, going: list[MaintenanceJob], images: Images, note: Document
+) -> DatasetCheck | None:
     """Looks whose image cannot be pulled: with another image they begin anew, with the same the next comes when it is due."""
     waits = [(each, unpulled(each.pods, now=observed.now)) for each in going]
     old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
     late = [each for each, waited in waits if waited is not None and waited >= PULLING and each not in old]
     steps = tuple(Delete(JOB, each.job) for each in (*old, *late))
     if late:
-        problem = of_small_jobs(trouble(late[0].pods) or "its image cannot be pulled", observed.spec)
-        return Checked({**note, "checkedAt": format_time(observed.now), "message": problem}, steps, again=15.0)
-    return Checked(note or None, steps, again=1.0) if old else None
+        problem = of_maintenance_jobs(trouble(late[0].pods) or "its image cannot be pulled", observed.spec)
+        return DatasetCheck({**note, "checkedAt": format_time(observed.now), "message": problem}, steps, requeue_after=15.0)
+    return DatasetCheck(note or None, steps, requeue_after=1.0) if old else None
 
 
 def _still_true(observed: ObservedClassifier, note: Document) -> Document:
@@ -85,36 +91,36 @@ def _addresses(document: Document) -> tuple[str | None, ...]:
     return dataset.get("uri"), dataset.get("testUri")
 
 
-def _next(observed: ObservedClassifier, images: Images, note: Document, steps: tuple[Step, ...]) -> Checked:
+def _next(observed: ObservedClassifier, images: Images, note: Document, steps: tuple[Step, ...]) -> DatasetCheck:
     interval = parse_duration(observed.spec.triggers.dataset_check_interval)
     looked = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
     if observed.newest is not None:
         looked.append(observed.newest.created)  # it has read the dataset itself
     idle = observed.spec.suspend or observed.active or not looked
     if idle:
-        return Checked(note or None, steps)
+        return DatasetCheck(note or None, steps)
     at = max(looked) + timedelta(seconds=interval)
     if at > observed.now:
-        return Checked(note or None, steps, again=(at - observed.now).total_seconds())
+        return DatasetCheck(note or None, steps, requeue_after=(at - observed.now).total_seconds())
     slot = int(observed.now.timestamp() // interval)
-    return Checked(
-        note or None, (*steps, Create(dataset_check(observed.classifier, observed.spec, images, slot=slot))), again=15.0
+    return DatasetCheck(
+        note or None, (*steps, Create(dataset_check(observed.classifier, observed.spec, images, slot=slot))), requeue_after=15.0
     )
 
 
-def _told(small: MaintenanceJob, spec: TextClassifierSpec) -> Document:
+def _told(maintenance: MaintenanceJob, spec: TextClassifierSpec) -> Document:
     """What a check that is over found, as it is noted; of the time when it began, as it may have read the dataset then."""
-    at = small.job["metadata"]["creationTimestamp"]
-    said = next(iter(results(small.pods)), None)
-    if ended(small.job) == "Complete" and said is not None and said.dataset_sha256:
+    at = maintenance.job["metadata"]["creationTimestamp"]
+    said = next(iter(results(maintenance.pods)), None)
+    if ended(maintenance.job) == "Complete" and said is not None and said.dataset_sha256:
         found = {"sha256": said.dataset_sha256, "testSha256": said.test_sha256, "checkedAt": at}
         return {name: value for name, value in found.items() if value is not None}
     if said is not None and said.message:
-        return {"checkedAt": at, "message": of_small_jobs(said.message, spec)}
-    failed = condition(small.job, "Failed").get("message")  # of its own deadline the spec knows nothing
+        return {"checkedAt": at, "message": of_maintenance_jobs(said.message, spec)}
+    failed = condition(maintenance.job, "Failed").get("message")  # of its own deadline the spec knows nothing
     return {"checkedAt": at, "message": failed or "its Pod is gone, and what it said with it"}
 
 
-def _component(small: MaintenanceJob) -> str | None:
-    found: str | None = (small.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
+def _component(maintenance: MaintenanceJob) -> str | None:
+    found: str | None = (maintenance.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
     return found

@@ -28,8 +28,8 @@ def let_go(observed: ObservedClassifier, images: Images) -> Plan:
     users: list[Step] = [Delete(TRAINING_RUN, run.document) for run in observed.runs]
     if observed.service is not None:
         users.append(Delete(INFERENCE_SERVICE, observed.service))
-    if users or observed.busy:
-        return Plan(tuple(users), _waiting(observed, "waits for what trains and serves to stop"), again=LOOK_AGAIN)
+    if users or observed.training_pods_left:
+        return Plan(tuple(users), _waiting(observed, "waits for what trains and serves to stop"), requeue_after=LOOK_AGAIN)
     return _prune(observed, images) or Plan((last,))
 
 
@@ -39,19 +39,21 @@ def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
     found = next((each for each in observed.jobs if each.job["metadata"]["name"] == name), None)
     if found is None:
         return Plan(
-            (Create(prune(observed.classifier, observed.spec, images, versions=())),), _deleting(observed, None), again=LOOK_AGAIN
+            (Create(prune(observed.classifier, observed.spec, images, versions=())),),
+            _deleting(observed, None),
+            requeue_after=LOOK_AGAIN,
         )
     how = ended(found.job)
     if how == "Complete":
         return None
     if begins_again(found, images, observed):
-        return Plan((Delete(JOB, found.job),), again=1.0)
+        return Plan((Delete(JOB, found.job),), requeue_after=1.0)
     status = _deleting(observed, why_not(found, observed))
     if how is None:
-        return Plan(status=status, again=LOOK_AGAIN)
+        return Plan(status=status, requeue_after=LOOK_AGAIN)
     ended_then = parse_time(ended_at(found.job) or found.job["metadata"]["creationTimestamp"])
     left = PAUSE - (observed.now - ended_then).total_seconds()
-    return Plan(() if left > 0 else (Delete(JOB, found.job),), status, again=max(left, LOOK_AGAIN))
+    return Plan(() if left > 0 else (Delete(JOB, found.job),), status, requeue_after=max(left, LOOK_AGAIN))
 
 
 def _deleting(observed: ObservedClassifier, problem: str | None) -> Document | None:

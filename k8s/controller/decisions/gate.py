@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from k8s.controller.api.v1alpha1 import GateSpec
+from k8s.controller.objects import names
+from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.wording import in_the_users_terms
 from model.gate import GateScores, suspicions
 
@@ -21,6 +23,16 @@ class Verdict:
     def passed(self) -> bool:
         """Whether it may be served."""
         return self.state == "Published"
+
+
+def comparable(served: Document | None, storage: str) -> Document | None:
+    """Return version, uri and digest of the served version, if it lies in the run's storage.
+
+    A run may have no credentials for another storage.
+    """
+    if not served or not names.lies_in(served["uri"], storage):
+        return None
+    return {field: served[field] for field in ("version", "uri", "manifestSha256") if served.get(field)}
 
 
 def judge(measured: GateScores, gate: GateSpec, *, version: str = "", served: str | None = None) -> Verdict:

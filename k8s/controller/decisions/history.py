@@ -12,27 +12,27 @@ from k8s.controller.objects.documents import condition, ended, image_of, no_pod,
 from k8s.controller.objects.kinds import JOB, TRAINING_RUN
 from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
 from k8s.controller.observed.run import TrainingRunSummary
-from k8s.controller.observed.wording import of_small_jobs
+from k8s.controller.observed.wording import of_maintenance_jobs
 
-PATIENT = 3  # times history.runs, of runs whose checkpoints cannot be deleted
+CHECKPOINT_RETRIES_FACTOR = 3  # times history.runs, of runs whose checkpoints cannot be deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that is not there (spec.storage.serviceAccountName), "
 RESOURCES = "resources.jobs of the controller's chart"
 LOOK_AGAIN = 15.0  # seconds, at a Job that goes on: of what hinders its Pod nobody tells
 
 
 @dataclass(frozen=True)
-class Kept:
+class HistoryDecision:
     """problem: why versions could not be deleted, or are not. again: seconds until that may be another."""
 
     steps: tuple[Step, ...] = ()
     problem: str | None = None
-    again: float | None = None
+    requeue_after: float | None = None
 
 
-def keep(observed: ObservedClassifier, images: Images, *, in_use: set[str]) -> Kept:
+def enforce_history(observed: ObservedClassifier, images: Images, *, in_use: set[str]) -> HistoryDecision:
     """Delete what is older than the newest so many. in_use: versions that stay, whatever their age."""
     if observed.active or observed.spec.suspend:
-        return Kept()
+        return HistoryDecision()
     steps = _old_runs(observed, in_use)
     surplus = _old_versions(observed, in_use)
     jobs = {each.job["metadata"]["name"]: each for each in observed.jobs if _is_prune(each)}
@@ -40,33 +40,37 @@ def keep(observed: ObservedClassifier, images: Images, *, in_use: set[str]) -> K
     leftover = [each.job for name, each in jobs.items() if name != wanted and ended(each.job)]
     steps += tuple(Delete(JOB, job) for job in leftover)
     if wanted is None:
-        return Kept(steps)
+        return HistoryDecision(steps)
     if any(ended(each.job) is None for name, each in jobs.items() if name != wanted):
-        return Kept(steps, again=LOOK_AGAIN)  # one after the other
+        return HistoryDecision(steps, requeue_after=LOOK_AGAIN)  # one after the other
     if wanted not in jobs:
-        return Kept((*steps, Create(prune(observed.classifier, observed.spec, images, versions=surplus))), again=LOOK_AGAIN)
+        return HistoryDecision(
+            (*steps, Create(prune(observed.classifier, observed.spec, images, versions=surplus))), requeue_after=LOOK_AGAIN
+        )
     how = ended(jobs[wanted].job)
     if how == "Complete":
-        return Kept((*steps, *(_files_are_gone(observed, version) for version in surplus)))
+        return HistoryDecision((*steps, *(_files_are_gone(observed, version) for version in surplus)))
     if begins_again(jobs[wanted], images, observed):
         steps += (Delete(JOB, jobs[wanted].job),)
-    return Kept(steps, why_not(jobs[wanted], observed), again=None if how else LOOK_AGAIN)
+    return HistoryDecision(steps, why_not(jobs[wanted], observed), requeue_after=None if how else LOOK_AGAIN)
 
 
-def begins_again(small: MaintenanceJob, images: Images, observed: ObservedClassifier) -> bool:
+def begins_again(maintenance: MaintenanceJob, images: Images, observed: ObservedClassifier) -> bool:
     """Whether a Job waits for an image that is not the trainer's any more."""
-    is_another = image_of(small.job) not in (None, images.trainer)
-    return ended(small.job) is None and is_another and unpulled(small.pods, now=observed.now) is not None
+    is_another = image_of(maintenance.job) not in (None, images.trainer)
+    return ended(maintenance.job) is None and is_another and unpulled(maintenance.pods, now=observed.now) is not None
 
 
-def why_not(small: MaintenanceJob, observed: ObservedClassifier) -> str | None:
+def why_not(maintenance: MaintenanceJob, observed: ObservedClassifier) -> str | None:
     """What went wrong in a Job, or keeps it from its work."""
-    if ended(small.job):
-        said = next((each.message for each in results(small.pods) if each.message), None)
-        failed = str(condition(small.job, "Failed").get("message", "its Job failed"))
-        return of_small_jobs(said, observed.spec) if said else failed  # of its own deadline the spec knows nothing
-    problem = trouble(small.pods) or no_pod(small.job, small.pods, perhaps=WITHOUT_ACCOUNT, fields=RESOURCES, now=observed.now)
-    return of_small_jobs(problem, observed.spec) if problem else None
+    if ended(maintenance.job):
+        said = next((each.message for each in results(maintenance.pods) if each.message), None)
+        failed = str(condition(maintenance.job, "Failed").get("message", "its Job failed"))
+        return of_maintenance_jobs(said, observed.spec) if said else failed  # of its own deadline the spec knows nothing
+    problem = trouble(maintenance.pods) or no_pod(
+        maintenance.job, maintenance.pods, perhaps=WITHOUT_ACCOUNT, fields=RESOURCES, now=observed.now
+    )
+    return of_maintenance_jobs(problem, observed.spec) if problem else None
 
 
 def _old_runs(observed: ObservedClassifier, in_use: set[str]) -> tuple[Step, ...]:
@@ -80,7 +84,7 @@ def _old_runs(observed: ObservedClassifier, in_use: set[str]) -> tuple[Step, ...
 
 def _has_to_be_pruned(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
     """Before it goes. For checkpoints not for ever: where the storage is away, there may be many runs that failed."""
-    may_wait = run.has_files or run in observed.runs[-PATIENT * observed.spec.history.runs :]
+    may_wait = run.has_files or run in observed.runs[-CHECKPOINT_RETRIES_FACTOR * observed.spec.history.runs :]
     return run.has_left and _is_here(observed, run) and may_wait
 
 
@@ -119,5 +123,5 @@ def _files_are_gone(observed: ObservedClassifier, version: str) -> Step:
     return Merge(TRAINING_RUN, run.document, {"metadata": {"annotations": {names.FILES: "deleted"}}})
 
 
-def _is_prune(small: MaintenanceJob) -> bool:
-    return (small.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == "prune"
+def _is_prune(maintenance: MaintenanceJob) -> bool:
+    return (maintenance.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == "prune"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from k8s.controller.decisions.dataset import Checked
+from k8s.controller.decisions.dataset import DatasetCheck
 from k8s.controller.decisions.rollout import RollOut
 from k8s.controller.observed.classifier import ObservedClassifier
 from k8s.controller.observed.run import TrainingRunSummary
@@ -16,7 +16,7 @@ def problems(
     observed: ObservedClassifier,
     rejected: tuple[str, ...],
     rollout: RollOut,
-    checked: Checked,
+    checked: DatasetCheck,
     *,
     active: TrainingRunSummary | None,
     pruning: str | None,
@@ -39,19 +39,22 @@ def _of_training(observed: ObservedClassifier, active: TrainingRunSummary | None
     judged = observed.judged
     if judged is not None and judged.state == "Held" and judged.name != observed.served.get("version"):
         yield "DatasetSuspicious", f"{judged.name}: {judged.status.get('message', '')}"
-    last = observed.standing
+    last = observed.latest_effective_run
     if last is not None and last.state == "Failed":
         yield "TrainingFailed", f"{last.name}: {last.status.get('message', '')}"
 
 
 def _of_serving(observed: ObservedClassifier, rollout: RollOut) -> Iterator[Problem]:
-    if observed.unserved:
-        yield "NotServable", observed.unserved
-    if observed.taken:
-        yield "NameTaken", f"there is {observed.taken} {observed.name} that was not made for this: delete it or rename this"
+    if observed.serving_unavailable:
+        yield "NotServable", observed.serving_unavailable
+    if observed.name_conflict:
+        yield (
+            "NameTaken",
+            f"there is {observed.name_conflict} {observed.name} that was not made for this: delete it or rename this",
+        )
     if rollout.problem:
         yield "RollOutFailed", rollout.problem
     if observed.trouble:
         yield "PodsStuck", observed.trouble
-    if observed.served and not observed.is_available and rollout.going is None:
+    if observed.served and not observed.is_available and rollout.in_progress is None:
         yield "NoPodReady", "no Pod of the served version is ready"

@@ -29,17 +29,18 @@ MOST = 100  # that a status has room for
 class RollOut:
     """uri: what the InferenceService is to serve; none: nothing yet. served: the version that is known to answer.
 
-    going: the note on a roll-out that goes on. failed: roll-outs that were given up. problem: why what is wanted is not served.
+    in_progress: status.rollout, while a roll-out goes on. failed: roll-outs that were given up. problem: why what is wanted is
+    not served. requeue_after: seconds.
     manifest_sha256: that of the version's manifest; none: nothing is known that vouches for it.
     """
 
     version: str | None = None
     uri: str | None = None
     served: Document | None = None
-    going: Document | None = None
+    in_progress: Document | None = None
     failed: tuple[Document, ...] = ()
     problem: str | None = None
-    again: float | None = None
+    requeue_after: float | None = None
     manifest_sha256: str | None = None
 
 
@@ -60,21 +61,21 @@ def roll_out(observed: ObservedClassifier) -> RollOut:
     if wanted is None:
         return RollOut(failed=failed)
     state = _towards(observed, wanted, failed)
-    if observed.unserved or observed.taken:  # nothing can be asked for: its time begins when something can
-        return replace(state, going=None, again=LATE)
-    if state.going is None or _age(observed, state.going["startedAt"]) <= _deadline(observed):
+    if observed.serving_unavailable or observed.name_conflict:  # nothing can be asked for: its time begins when something can
+        return replace(state, in_progress=None, requeue_after=LATE)
+    if state.in_progress is None or _age(observed, state.in_progress["startedAt"]) <= _deadline(observed):
         return state
     return _late(observed, wanted, state)
 
 
 def _late(observed: ObservedClassifier, wanted: Version, state: RollOut) -> RollOut:
     """Its time is over: the one before, unless that is no reason to think ill of this one, or nothing is won."""
-    message, going = _why_late(observed, wanted), state.going or {}
-    late = replace(state, problem=f"{_called(observed, wanted) or wanted.name}: {message}", again=LATE)
+    message, in_progress = _why_late(observed, wanted), state.in_progress or {}
+    late = replace(state, problem=f"{_called(observed, wanted) or wanted.name}: {message}", requeue_after=LATE)
     if observed.fits_nowhere or is_unheard(observed, wanted.uri):
-        return replace(late, going={**going, "excusedAt": _excused_at(observed, going)})
-    if "excusedAt" in going and _age(observed, going["excusedAt"]) <= _deadline(observed):
-        return late  # what it was excused for is mended, perhaps: it has its time anew
+        return replace(late, in_progress={**in_progress, "deadlinePausedAt": _deadline_paused_at(observed, in_progress)})
+    if "deadlinePausedAt" in in_progress and _age(observed, in_progress["deadlinePausedAt"]) <= _deadline(observed):
+        return late  # the deadline starts over after a pause
     given_up = {"version": wanted.name, "generation": observed.generation, "time": format_time(observed.now), "message": message}
     given_up |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
     failed = _remembered(observed, (*_without(wanted, state.failed), given_up))
@@ -125,17 +126,27 @@ def _step_towards(observed: ObservedClassifier, wanted: Version, failed: tuple[D
             served = {**served, "manifestSha256": wanted.manifest_sha256}
         if served.get("manifestSha256") == wanted.manifest_sha256 or observed.keeps_service(wanted.uri):
             return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
-    going = _going(observed, wanted)
-    return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(observed, wanted, going))
+    in_progress = _in_progress(observed, wanted)
+    return RollOut(
+        wanted.name, wanted.uri, served, in_progress, failed, problem, requeue_after=_requeue_after(observed, wanted, in_progress)
+    )
 
 
-def _going(observed: ObservedClassifier, wanted: Version) -> Document:
+def _in_progress(observed: ObservedClassifier, wanted: Version) -> Document:
     """Since when its time runs: anew with another spec, and while the API server does not let in what asks for it."""
-    noted, anew = observed.status.get("rollout") or {}, {"version": wanted.name, "startedAt": format_time(observed.now)}
+    noted, anew = _noted(observed), {"version": wanted.name, "startedAt": format_time(observed.now)}
     anew |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
     if not _is_about(noted, wanted) or observed.status.get("observedGeneration") != observed.generation:
         return anew
-    return anew if not _is_asked_for(observed, wanted) and _is_old(observed, noted["startedAt"]) else dict(noted)
+    return anew if not _is_asked_for(observed, wanted) and _is_old(observed, noted["startedAt"]) else noted
+
+
+def _noted(observed: ObservedClassifier) -> Document:
+    """Return status.rollout, in which an earlier controller may have written `excusedAt` for `deadlinePausedAt`."""
+    noted = dict(observed.status.get("rollout") or {})
+    if former := noted.pop("excusedAt", None):
+        noted.setdefault("deadlinePausedAt", former)
+    return noted
 
 
 def _is_asked_for(observed: ObservedClassifier, wanted: Version) -> bool:
@@ -144,9 +155,9 @@ def _is_asked_for(observed: ObservedClassifier, wanted: Version) -> bool:
     return observed.uri == wanted.uri and same
 
 
-def _excused_at(observed: ObservedClassifier, going: Document) -> str:
+def _deadline_paused_at(observed: ObservedClassifier, in_progress: Document) -> str:
     """When there was last a reason to wait for it that is not its own."""
-    noted: str | None = going.get("excusedAt")
+    noted: str | None = in_progress.get("deadlinePausedAt")
     return format_time(observed.now) if noted is None or _is_old(observed, noted) else noted
 
 
@@ -260,11 +271,11 @@ def _served(observed: ObservedClassifier, wanted: Version) -> Document:
     return since if wanted.score is None else {**since, "score": wanted.score}
 
 
-def _again(observed: ObservedClassifier, wanted: Version, going: Document) -> float:
+def _requeue_after(observed: ObservedClassifier, wanted: Version, in_progress: Document) -> float:
     """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
     if observed.uri == wanted.uri == served_uri(observed.deployment):
         return LOOK_AGAIN
-    return min(max(_deadline(observed) - _age(observed, going["startedAt"]), 0.0) + 1.0, LATE)
+    return min(max(_deadline(observed) - _age(observed, in_progress["startedAt"]), 0.0) + 1.0, LATE)
 
 
 def _deadline(observed: ObservedClassifier) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from k8s.controller.api.v1alpha1 import GateSpec, TrainingSpec
-from k8s.controller.builders.training_job import Images, meeting_point, rendezvous_policy, training_job
-from k8s.controller.builders.training_run import adopted, comparable
-from k8s.controller.decisions.gate import judge
+from k8s.controller.builders.training_job import Images, headless_service, peer_network_policy, training_job
+from k8s.controller.builders.training_run import asked_for, belonging
+from k8s.controller.decisions.gate import comparable, judge
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import (
@@ -67,7 +67,7 @@ def _without_image(observed: ObservedRun, images: Images) -> Plan | None:
     steps: tuple[Step, ...] = (Delete(JOB, observed.job),)
     if image not in (None, images.trainer):
         message = f"begins again with {images.trainer}: {image} could not be pulled"
-        return _status(observed, steps=steps, state="Pending", message=message, again=1.0)
+        return _status(observed, steps=steps, state="Pending", message=message, requeue_after=1.0)
     if waited < PULLING:
         return None
     said = in_the_users_terms(trouble(observed.pods) or "its image cannot be pulled", observed.spec)
@@ -84,8 +84,12 @@ def _adopt(observed: ObservedRun) -> Plan:
             "from; expected one, or spec.dataset and spec.storage"
         )
         return _status(observed, state="Failed", message=message, finishedAt=format_time(observed.now))
-    # Behind all that the controller has made: its place among runs of the same second does not matter.
-    return Plan((Merge(TRAINING_RUN, observed.run, adopted(observed.classifier, sequence=0)),))
+    change = {
+        # Sequence 0: the order among runs made by hand in one second does not matter.
+        "metadata": belonging(observed.classifier, sequence=0),
+        "spec": {**asked_for(observed.classifier), "trigger": {"reason": "Manual", "token": "", "message": "made by hand"}},
+    }
+    return Plan((Merge(TRAINING_RUN, observed.run, change),))
 
 
 def _after(observed: ObservedRun) -> Plan:
@@ -112,32 +116,36 @@ def _supersede(observed: ObservedRun) -> Plan:
     if observed.job is not None and ended(observed.job) is None:
         began = observed.job.get("status", {}).get("startTime") or observed.job["metadata"]["creationTimestamp"]
         steps = (Delete(JOB, observed.job),) if "startedAt" in observed.status else ()
-        return _status(observed, steps=steps, message="is being stopped", startedAt=began, again=LOOK_AGAIN if steps else 0.0)
+        return _status(
+            observed, steps=steps, message="is being stopped", startedAt=began, requeue_after=LOOK_AGAIN if steps else 0.0
+        )
     if observed.job is not None and ended(observed.job) == "Complete" and results(observed.pods):
         return _complete(observed)  # it was faster
     superseded = names.SUPERSEDED in (observed.run["metadata"].get("annotations") or {})
     message = "stopped: its classifier asks for another training" if superseded else "stopped: spec.cancelled was set"
-    again = None if observed.job is None else 0.0  # a Job that is over goes once this is written down
-    return _status(observed, state="Superseded", message=message, finishedAt=format_time(observed.now), again=again)
+    requeue_after = None if observed.job is None else 0.0  # a Job that is over goes once this is written down
+    return _status(
+        observed, state="Superseded", message=message, finishedAt=format_time(observed.now), requeue_after=requeue_after
+    )
 
 
 def _start(observed: ObservedRun, images: Images) -> Plan:
     if not observed.is_its_turn:
         return _wait(observed)
-    if observed.taken:
+    if observed.name_conflict:
         message = "there is a Job of this name that was not made for this: delete it, or give this another name"
-        return _status(observed, state="Pending", message=message, again=LOOK_AGAIN)
+        return _status(observed, state="Pending", message=message, requeue_after=LOOK_AGAIN)
     if compared := _what_is_served_now(observed):
         return Plan((Merge(TRAINING_RUN, observed.run, {"spec": {"served": compared}}),))
     steps: tuple[Step, ...] = (Create(training_job(observed.run, observed.spec, images)),)
     if (observed.spec.training or TrainingSpec()).nodes > 1:
         # The policy before the Pods: the first one listens as soon as it starts.
         steps = (
-            Create(rendezvous_policy(observed.run, observed.spec)),
-            Create(meeting_point(observed.run, observed.spec)),
+            Create(peer_network_policy(observed.run, observed.spec)),
+            Create(headless_service(observed.run, observed.spec)),
             *steps,
         )
-    return _status(observed, steps=steps, state="Pending", message="its Pod starts", again=LOOK_AGAIN)
+    return _status(observed, steps=steps, state="Pending", message="its Pod starts", requeue_after=LOOK_AGAIN)
 
 
 def _what_is_served_now(observed: ObservedRun) -> Document | None:
@@ -170,10 +178,10 @@ def _running(observed: ObservedRun) -> Plan:
     problem = trouble(observed.pods) or _no_pod(observed, observed.job)
     if problem:
         said = in_the_users_terms(problem, observed.spec)
-        return _status(observed, state="Pending", message=said, trouble=said, startedAt=started, again=LOOK_AGAIN)
+        return _status(observed, state="Pending", message=said, trouble=said, startedAt=started, requeue_after=LOOK_AGAIN)
     if not {"Running", "Succeeded"}.intersection(phases):
         return _status(
-            observed, state="Pending", message=f"its Pod starts{after}", trouble=bad, startedAt=started, again=LOOK_AGAIN
+            observed, state="Pending", message=f"its Pod starts{after}", trouble=bad, startedAt=started, requeue_after=LOOK_AGAIN
         )
     return _status(observed, state="Running", message=f"trains{after}", trouble=bad, startedAt=started)
 
@@ -202,7 +210,10 @@ def _complete(observed: ObservedRun) -> Plan:
         return _status(observed, **_times(observed.job), state="Failed", message=message)
     if told is None:
         return _status(
-            observed, steps=(Delete(JOB, observed.job),), message="its Pod is gone: the result is asked for again", again=1.0
+            observed,
+            steps=(Delete(JOB, observed.job),),
+            message="its Pod is gone: the result is asked for again",
+            requeue_after=1.0,
         )
     if problem := _is_of_another(observed, told):
         return _status(observed, **_times(observed.job), state="Failed", message=problem)
@@ -275,6 +286,6 @@ def _judged(observed: ObservedRun, scores: GateScores) -> Document:
     }
 
 
-def _status(observed: ObservedRun, *, steps: tuple[Step, ...] = (), again: float | None = None, **facts: object) -> Plan:
+def _status(observed: ObservedRun, *, steps: tuple[Step, ...] = (), requeue_after: float | None = None, **facts: object) -> Plan:
     known = {**observed.status, "trouble": None, "observedGeneration": observed.run["metadata"].get("generation"), **facts}
-    return Plan(steps, {field: value for field, value in known.items() if value is not None}, again)
+    return Plan(steps, {field: value for field, value in known.items() if value is not None}, requeue_after)

@@ -45,9 +45,10 @@ Step = Create | Apply | Merge | Delete
 class Plan:
     """The steps in their order, then the status that is written, if it differs from what is there.
 
-    status: none to leave it as it is. again: seconds after which the time alone may have changed what is to be done.
+    status: none to leave it as it is. requeue_after: seconds until the next pass, if no event comes before; None: only an
+    event starts one.
     """
 
     steps: tuple[Step, ...] = ()
     status: Document | None = None
-    again: float | None = None
+    requeue_after: float | None = None

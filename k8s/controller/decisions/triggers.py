@@ -23,14 +23,14 @@ def due(observed: ObservedClassifier, image: str) -> Document | None:
     if observed.newest is None:
         new = "no training of it is left" if observed.served else "the classifier is new"
         return _trigger("NewSpec", _asked(observed), new)
-    if observed.standing is None:
+    if observed.latest_effective_run is None:
         return _trigger("NewSpec", _asked(observed), "the spec asks for another training")
     for reason in REASONS:
-        trigger = reason(observed, observed.standing)
+        trigger = reason(observed, observed.latest_effective_run)
         if trigger:
             return trigger
-    if observed.standing.state == "Failed" and observed.standing.status.get("image", image) != image:
-        message = f"the trainer's image is another than {observed.standing.name}'s, which could not be pulled"
+    if observed.latest_effective_run.state == "Failed" and observed.latest_effective_run.status.get("image", image) != image:
+        message = f"the trainer's image is another than {observed.latest_effective_run.name}'s, which could not be pulled"
         return _trigger("NewSpec", names.digest(image), message)
     return None
 

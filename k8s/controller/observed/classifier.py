@@ -54,10 +54,10 @@ class ObservedClassifier:
     pods: tuple[Document, ...] = ()
     answers: Mapping[str, str | None] = field(default_factory=dict)
     measured: MeasuredTraffic = MeasuredTraffic()
-    taken: str | None = None
-    unserved: str | None = None
-    busy: bool = False
-    waits: bool = False
+    name_conflict: str | None = None
+    serving_unavailable: str | None = None
+    training_pods_left: bool = False
+    image_update_pending: bool = False
 
     @property
     def name(self) -> str:
@@ -92,7 +92,7 @@ class ObservedClassifier:
         return tuple(run for run in self.runs if not run.is_over)
 
     @property
-    def standing(self) -> TrainingRunSummary | None:
+    def latest_effective_run(self) -> TrainingRunSummary | None:
         """The newest run that answers for what was asked: none that was stopped for another spec."""
         return next((run for run in reversed(self.runs) if not run.was_superseded), None)
 

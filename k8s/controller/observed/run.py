@@ -161,7 +161,7 @@ class ObservedRun:
     job: Document | None
     pods: list[Document]
     now: datetime
-    taken: bool = False
+    name_conflict: bool = False
 
     @property
     def status(self) -> Document:
@@ -170,7 +170,7 @@ class ObservedRun:
         return status
 
     @property
-    def is_going(self) -> bool:
+    def is_ending(self) -> bool:
         """Whether it is being deleted or is over: nothing is begun for it."""
         return "deletionTimestamp" in self.run["metadata"] or self.status.get("state") in FINAL_STATES
 

@@ -57,7 +57,7 @@ def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec 
     return f"{', '.join(unsaid)}: {translated}" if unsaid else translated
 
 
-def of_small_jobs(message: str, spec: TextClassifierSpec) -> str:
+def of_maintenance_jobs(message: str, spec: TextClassifierSpec) -> str:
     """The same of a Job that looks at the dataset or deletes versions: what trainings need is no matter of it."""
     return OF_TRAINING.sub("", in_the_users_terms(message, spec))
 

@@ -67,13 +67,13 @@ class Observer:
             classifier=document,
             spec=spec,
             runs=runs,
-            jobs=self._small_jobs(document) if _has_small_jobs(document, spec, runs) else (),
+            jobs=self._maintenance_jobs(document) if _has_maintenance_jobs(document, spec, runs) else (),
             service=service,
             deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)) if service else None,
             now=now,
-            taken=taken,
-            unserved=unserved,
-            busy="deletionTimestamp" in metadata and self._trains(namespace, name),
+            name_conflict=taken,
+            serving_unavailable=unserved,
+            training_pods_left="deletionTimestamp" in metadata and self._trains(namespace, name),
         )
         observed = replace(observed, pods=tuple(self._serving(observed)), measured=self._measured(observed, spec))
         return replace(observed, answers=self._answers(observed))
@@ -105,7 +105,7 @@ class Observer:
         pods = self.cluster.list(POD, namespace, labels=label)
         return [pod for pod in pods if any(owned_by(pod, owner) for owner in owners)]
 
-    def _small_jobs(self, classifier: Document) -> tuple[MaintenanceJob, ...]:
+    def _maintenance_jobs(self, classifier: Document) -> tuple[MaintenanceJob, ...]:
         """Of the training Jobs only their runs know; those here are the classifier's own."""
         metadata = classifier["metadata"]
         jobs = self.cluster.list(JOB, metadata["namespace"], labels=names.made_for(metadata["name"]))
@@ -157,7 +157,7 @@ class Observer:
         return self.measurements.unseen(observed.classifier["metadata"]["namespace"], observed.name, version)
 
 
-def _has_small_jobs(classifier: Document, spec: TextClassifierSpec, runs: tuple[TrainingRunSummary, ...]) -> bool:
+def _has_maintenance_jobs(classifier: Document, spec: TextClassifierSpec, runs: tuple[TrainingRunSummary, ...]) -> bool:
     """Whether the dataset is looked at, or versions may have to be deleted."""
     looks = spec.triggers.dataset_change or "dataset" in (classifier.get("status") or {})
     stopped = any(run.state == "Superseded" for run in runs)

@@ -72,7 +72,7 @@ class Reconciler:
         self._write(document, plan.status)
         if failure is not None:
             raise failure
-        return plan.again
+        return plan.requeue_after
 
     def _do_all(self, steps: tuple[Step, ...]) -> Refused | Unavailable | None:
         """Each of them, whatever becomes of the others: what serves must not hinder what trains. The first failure."""
@@ -95,12 +95,16 @@ class Reconciler:
         uses = not goes or observed.spec.storage.deletion_policy == "Delete"
         if uses and (why := self.policy.refuses(observed.spec)):
             return Plan(status=not_allowed(document, why, self.now()))
-        return let_go(observed, self.images) if goes else decide(replace(observed, waits=self._waits(observed)), self.images)
+        return (
+            let_go(observed, self.images)
+            if goes
+            else decide(replace(observed, image_update_pending=self._waits(observed)), self.images)
+        )
 
     def _plan_run(self, observed: ObservedRun) -> Plan:
         """What has begun goes on, though it would not be allowed any more."""
         why = self.policy.refuses(observed.spec)
-        if why and observed.job is None and "startedAt" not in observed.status and not observed.is_going:
+        if why and observed.job is None and "startedAt" not in observed.status and not observed.is_ending:
             return Plan(status=not_allowed(observed.run, why, self.now()))
         return decide_run(observed, self.images)
 

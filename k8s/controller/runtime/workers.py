@@ -57,7 +57,7 @@ class Workers:
     def _pass(self, key: Key) -> None:
         started = time.monotonic()
         try:
-            again = self._reconcile(key)
+            requeue_after = self._reconcile(key)
         except Conflict as error:
             log.info("%s %s/%s: %s; it is read anew", *key, error)
             self._failed(key, "conflict")
@@ -69,8 +69,8 @@ class Workers:
             self._failed(key, "fault")
         else:
             self._queue.forget(key)
-            if again is not None:
-                self._queue.add_after(key, again)
+            if requeue_after is not None:
+                self._queue.add_after(key, requeue_after)
         self._metrics.passed(key.kind, time.monotonic() - started)
 
     def _failed(self, key: Key, reason: Reason) -> None:

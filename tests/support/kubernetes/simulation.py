@@ -175,14 +175,14 @@ class Simulation:
     def work_on(self, key: Key) -> None:
         """As a worker does it."""
         try:
-            again = self.reconciler.reconcile(key)
+            requeue_after = self.reconciler.reconcile(key)
         except ClusterError as error:
             self.log.append(f"  {type(error).__name__}: {error}")
             self.queue.retry(key)
         else:
             self.queue.forget(key)
-            if again is not None:
-                self.queue.add_after(key, again)
+            if requeue_after is not None:
+                self.queue.add_after(key, requeue_after)
         self.queue.done(key)
 
     def advance(self, seconds: float) -> None:

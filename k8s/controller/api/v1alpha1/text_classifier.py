@@ -182,7 +182,14 @@ class RolloutStatus(Status):
     version: VersionName = Field(description="Its name.")
     manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that its manifest.json has to have.")
     started_at: Time = Field(description="When it began to.")
-    excused_at: Time | None = Field(default=None, description="When it was last late for no reason of its own.")
+    deadline_paused_at: Time | None = Field(
+        default=None,
+        description="When the deadline was last paused because the delay was not this version's fault: no node had room for a "
+        "Pod, or no Pod could be reached. The deadline starts over at this time.",
+    )
+    excused_at: Time | None = Field(
+        default=None, description="Deprecated: the former name of deadlinePausedAt. The controller reads it once and removes it."
+    )
 
 
 class FailedRolloutStatus(Status):

@@ -14,8 +14,8 @@ import yaml
 from k8s.controller.api.v1alpha1 import ResourcesSpec, read_text_classifier, read_training_run
 from k8s.controller.builders.maintenance_jobs import dataset_check, prune
 from k8s.controller.builders.serving import inference_service, serving_runtime
-from k8s.controller.builders.training_job import METRICS, Images, meeting_point, rendezvous_policy, training_job
-from k8s.controller.builders.training_run import adopted, training_run
+from k8s.controller.builders.training_job import METRICS_PORT, Images, headless_service, peer_network_policy, training_job
+from k8s.controller.builders.training_run import training_run
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
 from tests.support.kubernetes import specs
@@ -131,7 +131,7 @@ def test_a_training_that_asks_for_nothing_gets_what_the_controller_is_told() -> 
     assert container(training_job(found, read_training_run(found), told))["resources"] == {"limits": {"cpu": "4"}}
 
 
-def test_small_jobs_have_limits_that_a_quota_may_ask_for_and_run_where_servers_do() -> None:
+def test_maintenance_jobs_have_limits_that_a_quota_may_ask_for_and_run_where_servers_do() -> None:
     serving = {"nodeSelector": {"pool": "serving"}, "tolerations": [{"key": "serving", "operator": "Exists"}]}
     document = classifier(serving=serving)
     spec = read_text_classifier(document)
@@ -156,7 +156,7 @@ def test_every_container_has_limits_of_cpu_but_a_training_which_may_be_given_som
 
 def test_the_pods_of_several_nodes_find_the_first() -> None:
     spec = specs.RUN | {"cancelled": False}
-    found, service = job(spec), meeting_point(*_read(spec))
+    found, service = job(spec), headless_service(*_read(spec))
     env = {each["name"]: each for each in container(found)["env"]}
     assert (found["spec"]["completionMode"], found["spec"]["completions"], found["spec"]["parallelism"]) == ("Indexed", 2, 2)
     assert env["PET_MASTER_ADDR"]["value"] == "papers-1-aaaaaa-0.papers-1-aaaaaa"
@@ -168,12 +168,12 @@ def test_the_pods_of_several_nodes_find_the_first() -> None:
 
 
 def test_only_pods_of_the_same_training_and_prometheus_reach_the_pods_of_several_nodes() -> None:
-    policy = rendezvous_policy(*_read(specs.RUN | {"cancelled": False}))["spec"]
+    policy = peer_network_policy(*_read(specs.RUN | {"cancelled": False}))["spec"]
     same_job = {"matchLabels": {"batch.kubernetes.io/job-name": "papers-1-aaaaaa"}}
     assert policy["podSelector"] == same_job
     assert policy["policyTypes"] == ["Ingress"]
     # Without a namespaceSelector a peer is of the policy's own namespace.
-    assert policy["ingress"] == [{"from": [{"podSelector": same_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS}]}]
+    assert policy["ingress"] == [{"from": [{"podSelector": same_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS_PORT}]}]
     example = manifest("training/01-several-nodes.yaml", "NetworkPolicy")["spec"]
     example_job = manifest("training/01-several-nodes.yaml", "Job")["metadata"]["name"]
     assert json.loads(json.dumps(example).replace(f'"{example_job}"', '"papers-1-aaaaaa"')) == policy
@@ -247,7 +247,7 @@ def test_another_version_is_another_address_and_nothing_else() -> None:
     assert json.dumps(first).replace("s3://1/", "s3://2/") == json.dumps(second)
 
 
-def test_small_jobs_say_what_they_are_for() -> None:
+def test_maintenance_jobs_say_what_they_are_for() -> None:
     document = classifier(dataset={"testUri": "s3://datasets/test/"})
     spec = read_text_classifier(document)
     looking, some, all_ = (
@@ -269,8 +269,8 @@ def made_run(**changed: Any) -> Document:
 
 EVERYTHING = [
     pytest.param(lambda: job(specs.RUN | {"cancelled": False}), id="training-job"),
-    pytest.param(lambda: meeting_point(*_read(specs.RUN | {"cancelled": False})), id="meeting-point"),
-    pytest.param(lambda: rendezvous_policy(*_read(specs.RUN | {"cancelled": False})), id="rendezvous-policy"),
+    pytest.param(lambda: headless_service(*_read(specs.RUN | {"cancelled": False})), id="meeting-point"),
+    pytest.param(lambda: peer_network_policy(*_read(specs.RUN | {"cancelled": False})), id="rendezvous-policy"),
     pytest.param(lambda: dataset_check(classifier(), read_text_classifier(classifier()), IMAGES, slot=1), id="dataset-check"),
     pytest.param(lambda: prune(classifier(), read_text_classifier(classifier()), IMAGES, versions=()), id="prune"),
     pytest.param(lambda: serving_runtime(classifier(), IMAGES), id="runtime"),
@@ -345,5 +345,3 @@ def test_a_run_is_named_after_its_occasion(changed: Document) -> None:
 
 def test_a_run_is_what_the_api_server_takes() -> None:
     read_training_run(made_run(served={"version": "v1", "uri": "s3://v1/"}))
-    change = adopted(classifier(), sequence=0)
-    read_training_run({"spec": {"classifier": "papers", **change["spec"]}})

@@ -19,7 +19,7 @@ from k8s.controller.api.v1alpha1 import SpecRejected, read_text_classifier, read
 from k8s.controller.builders.maintenance_jobs import dataset_check, prune
 from k8s.controller.builders.pods import arguments, variables
 from k8s.controller.builders.serving import inference_service, serving_runtime
-from k8s.controller.builders.training_job import meeting_point, training_job
+from k8s.controller.builders.training_job import headless_service, training_job
 from k8s.controller.objects.kinds import Document
 from tests.support.kubernetes import specs
 from tests.support.kubernetes.sights import IMAGES, classifier, run
@@ -78,7 +78,7 @@ def everything(said: str) -> list[Document]:
     of_run = with_text(read_training_run(specs.full("TrainingRun")), said)
     return [
         training_job(made, of_run, IMAGES),
-        meeting_point(made, of_run),
+        headless_service(made, of_run),
         dataset_check(document, spec, IMAGES, slot=1),
         prune(document, spec, IMAGES, versions=(said,)),
         prune(document, spec, IMAGES, versions=()),

@@ -221,7 +221,7 @@ def test_a_pass_that_sees_what_it_saw_says_what_it_said() -> None:
     ],
 )
 def test_when_to_look_again(spec: Document, there: dict[str, Any], expected: float) -> None:
-    assert decided(V1, status=STATUS, there={**SERVED, **there}, **spec).again == expected
+    assert decided(V1, status=STATUS, there={**SERVED, **there}, **spec).requeue_after == expected
 
 
 def test_versions_and_jobs_of_before_are_kept_in_order() -> None:
@@ -242,7 +242,7 @@ def test_a_first_run_that_was_cancelled_is_told_of() -> None:
 
 
 def test_nothing_is_trained_under_a_name_that_is_taken() -> None:
-    plan = decided(there={"taken": "an InferenceService"})
+    plan = decided(there={"name_conflict": "an InferenceService"})
     assert steps(plan) == []
     assert status(plan)["state"] == "Failed"
     assert "there is an InferenceService papers that was not made for this" in status(plan)["message"]

@@ -132,44 +132,44 @@ ALL = {"service": service("v2"), "deployment": deployment("v2"), "answers": {"a"
 )
 def test_a_roll_out_goes_on_until_every_pod_says_so_itself(missing: Document) -> None:
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2", since=20)}, **{**ALL, **missing})
-    assert found.going == going("v2", since=20)
+    assert found.in_progress == going("v2", since=20)
     assert found.served == served("v1")
-    assert found.again is not None
+    assert found.requeue_after is not None
 
 
 def test_a_roll_out_ends_when_every_pod_says_so() -> None:
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2")}, **ALL)
-    assert found.going is None
+    assert found.in_progress is None
     assert found.served == {"version": "v2", "uri": uri("v2"), "score": 0.95, "since": ago(0)}
 
 
 def test_pods_of_a_served_version_come_and_go() -> None:
     found = rolled(V1, status={"served": served("v1")}, service=service("v1"), deployment=deployment("v1", available=0))
-    assert (found.going, found.served) == (None, served("v1"))
+    assert (found.in_progress, found.served) == (None, served("v1"))
 
 
 def test_the_time_of_a_roll_out_begins_with_its_version() -> None:
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v1")})
-    assert found.going == {"version": "v2", "startedAt": ago(0)}
+    assert found.in_progress == {"version": "v2", "startedAt": ago(0)}
 
 
 def test_another_spec_gives_a_roll_out_its_time_anew() -> None:
     status = {"served": served("v1"), "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, generation=2, service=service("v2"), deployment=deployment("v2", updated=0))
-    assert (found.going, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
+    assert (found.in_progress, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
 
 
 @pytest.mark.parametrize("there", [None, service("v1")], ids=["none", "of-another"])
 def test_the_time_in_which_the_service_was_not_let_in_does_not_count(there: Document | None) -> None:
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2", since=700)}, service=there)
-    assert (found.going, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
+    assert (found.in_progress, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
     soon = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2", since=20)}, service=there)
-    assert soon.going == going("v2", since=20)  # a status that is another one each time would be looked at each time
+    assert soon.in_progress == going("v2", since=20)  # a status that is another one each time would be looked at each time
 
 
 UNSERVED = [
-    pytest.param({"unserved": "is KServe installed?"}, "NotServable", "is KServe installed?", id="there-is-no-kserve"),
-    pytest.param({"taken": "a ServingRuntime"}, "NameTaken", "there is a ServingRuntime papers", id="the-name-is-taken"),
+    pytest.param({"serving_unavailable": "is KServe installed?"}, "NotServable", "is KServe installed?", id="there-is-no-kserve"),
+    pytest.param({"name_conflict": "a ServingRuntime"}, "NameTaken", "there is a ServingRuntime papers", id="the-name-is-taken"),
 ]
 
 
@@ -178,7 +178,7 @@ UNSERVED = [
 def test_while_nothing_can_be_asked_for_no_time_runs(before: Document, there: Document, reason: str, message: str) -> None:
     status = {**before, "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, **there)
-    assert (found.version, found.going, found.failed, found.again) == ("v2", None, (), LATE)
+    assert (found.version, found.in_progress, found.failed, found.requeue_after) == ("v2", None, (), LATE)
     said = conditions(V1, V2, status=status, **there)
     assert said["Served"][0] == said["Degraded"][0] == reason
     assert message in said["Served"][1]
@@ -236,8 +236,8 @@ UNHEARD = (
 def test_a_version_whose_pods_are_ready_but_cannot_be_heard_stays(before: Document) -> None:
     status = {**before, "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, **SILENT)
-    noted = {**going("v2", since=700), "excusedAt": ago(0)}
-    assert (found.version, found.going, found.failed, found.again) == ("v2", noted, (), LATE)
+    noted = {**going("v2", since=700), "deadlinePausedAt": ago(0)}
+    assert (found.version, found.in_progress, found.failed, found.requeue_after) == ("v2", noted, (), LATE)
     assert found.problem == f"v2: not seen to be served within spec.serving.rollout.deadline 10m: {UNHEARD}"
 
 
@@ -250,12 +250,18 @@ def test_a_version_whose_pods_are_ready_but_cannot_be_heard_stays(before: Docume
 )
 def test_what_was_late_for_no_reason_of_its_own_has_its_time_anew(there: Document) -> None:
     for since, version in ((60, "v2"), (601, "v1")):
-        noted = {**going("v2", since=7000), "excusedAt": ago(since)}
+        noted = {**going("v2", since=7000), "deadlinePausedAt": ago(since)}
         found = rolled(V1, V2, status={"served": served("v1"), "rollout": noted}, **{**SILENT, **there})
         assert found.version == version
-    recently = {**going("v2", since=700), "excusedAt": ago(30)}
+    recently = {**going("v2", since=700), "deadlinePausedAt": ago(30)}
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": recently}, **SILENT)
-    assert found.going == recently  # a status that is another one each time would be looked at each time
+    assert found.in_progress == recently  # a status that is another one each time would be looked at each time
+
+
+def test_a_pause_that_was_noted_under_its_former_name_holds_after_an_upgrade() -> None:
+    noted = {**going("v2", since=7000), "excusedAt": ago(60)}
+    found = rolled(V1, V2, status={"served": served("v1"), "rollout": noted}, **{**SILENT, "answers": {"a": "v2", "b": None}})
+    assert (found.version, found.in_progress) == ("v2", {**going("v2", since=7000), "deadlinePausedAt": ago(60)})
 
 
 def test_that_the_pods_cannot_be_heard_is_told_before_it_is_late() -> None:
@@ -291,7 +297,7 @@ def test_without_another_version_there_is_no_way_back_and_no_haste() -> None:
     found = rolled(V1, status={"rollout": going("v1", since=700)}, service=service("v1"))
     assert (found.version, found.failed) == ("v1", ())
     assert "v1: not ready within" in (found.problem or "")
-    assert (found.again or 0) >= 15
+    assert (found.requeue_after or 0) >= 15
 
 
 @pytest.mark.parametrize("generation", [0, 1], ids=["of-another-spec", "of-versions-that-are-gone"])
@@ -318,7 +324,7 @@ def test_no_version_is_tried_again_before_each_other_was_tried() -> None:
 def test_a_version_that_comes_after_all_is_no_longer_among_those_that_did_not() -> None:
     status = {"rollout": going("v2"), "failedRollouts": [given_up("v2"), given_up("v1")]}
     found = rolled(V1, V2, status=status, **ALL)
-    assert (found.going, found.problem) == (None, None)
+    assert (found.in_progress, found.problem) == (None, None)
     assert found.failed == (given_up("v1"),)
 
 
@@ -384,7 +390,7 @@ def test_what_is_served_is_said_to_be_vouched_for(found: str | None, expected: s
 
     assert after.served is not None
     assert after.served.get("manifestSha256") == expected
-    assert (after.going is None) is (expected is not None)  # the Pods are exchanged for the sake of it
+    assert (after.in_progress is None) is (expected is not None)  # the Pods are exchanged for the sake of it
 
 
 def test_a_digest_that_no_pod_was_told_is_not_said_to_be_served() -> None:
@@ -449,9 +455,9 @@ def test_another_digest_for_the_served_version_is_rolled_out_with_a_deadline(bef
         deployment=vouched_for("v1", before.get("manifestSha256")),
     )
 
-    assert found.going == {"version": "v1", "manifestSha256": DIGEST, "startedAt": ago(0)}
+    assert found.in_progress == {"version": "v1", "manifestSha256": DIGEST, "startedAt": ago(0)}
     assert (found.served, found.manifest_sha256) == (served("v1", **before), DIGEST)
-    assert found.again is not None
+    assert found.requeue_after is not None
 
 
 def test_another_digest_is_served_once_every_pod_has_found_it_and_says_so() -> None:
@@ -461,8 +467,8 @@ def test_another_digest_is_served_once_every_pod_has_found_it_and_says_so() -> N
     before = rolled(status=status, spec=PINNED, deployment=vouched_for("v1", ANOTHER), **there)
     after = rolled(status=status, spec=PINNED, deployment=vouched_for("v1", DIGEST), **there)
 
-    assert (before.going, before.served) == (status["rollout"], status["served"])  # KServe has not told the Pods yet
-    assert (after.going, after.served) == (None, served("v1", manifestSha256=DIGEST))
+    assert (before.in_progress, before.served) == (status["rollout"], status["served"])  # KServe has not told the Pods yet
+    assert (after.in_progress, after.served) == (None, served("v1", manifestSha256=DIGEST))
 
 
 def test_a_digest_that_is_not_that_of_the_manifest_is_given_up_for_the_one_that_was_served() -> None:
@@ -475,7 +481,7 @@ def test_a_digest_that_is_not_that_of_the_manifest_is_given_up_for_the_one_that_
     found = rolled(status=status, spec=PINNED, **there)
 
     assert (found.version, found.manifest_sha256) == ("v1", ANOTHER)
-    assert found.going == {"version": "v1", "manifestSha256": ANOTHER, "startedAt": ago(0)}
+    assert found.in_progress == {"version": "v1", "manifestSha256": ANOTHER, "startedAt": ago(0)}
     assert [(each["version"], each["manifestSha256"]) for each in found.failed] == [("v1", DIGEST)]
     assert found.problem is not None
     assert found.problem.startswith(f"spec.serving.manifestSha256 {DIGEST} of v1 was given up: not ready within ")
@@ -493,10 +499,10 @@ def test_a_digest_that_was_given_up_stays_so_until_the_spec_changes() -> None:
     changed = rolled(status=status, spec=PINNED, generation=2, **there)
 
     for each in (back, settled):
-        assert (each.manifest_sha256, each.going, each.failed) == (ANOTHER, None, (failed,))
+        assert (each.manifest_sha256, each.in_progress, each.failed) == (ANOTHER, None, (failed,))
         assert each.problem == f"spec.serving.manifestSha256 {DIGEST} of v1 was given up: not ready"
     assert (changed.manifest_sha256, changed.problem) == (DIGEST, None)
-    assert changed.going is not None
+    assert changed.in_progress is not None
 
 
 def test_a_served_version_that_nothing_vouched_for_does_not_lose_the_digest_it_was_given() -> None:
@@ -510,7 +516,7 @@ def test_a_served_version_that_nothing_vouched_for_does_not_lose_the_digest_it_w
     said = {each["type"]: each["message"] for each in written["conditions"]}
 
     assert (found.version, found.manifest_sha256, found.failed) == ("v1", DIGEST, ())
-    assert found.going == status["rollout"]
+    assert found.in_progress == status["rollout"]
     for condition in ("Served", "Degraded"):
         assert f"spec.serving.manifestSha256 {DIGEST} of v1: not ready within" in said[condition]
         assert "manifest.json has SHA-256 1, expected 2" in said[condition]
@@ -524,4 +530,4 @@ def test_a_digest_that_cannot_reach_the_pods_starts_no_roll_out() -> None:
 
     found = rolled(before, status=status, spec=PINNED, service=asked)
 
-    assert found.going is None
+    assert found.in_progress is None

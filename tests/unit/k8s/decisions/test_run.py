@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from k8s.controller.api.v1alpha1 import read_training_run
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan
 from k8s.controller.objects.kinds import Document
@@ -84,6 +85,7 @@ def test_a_run_that_was_made_by_hand_takes_what_it_lacks() -> None:
     assert step.change["spec"]["dataset"]["uri"] == "s3://datasets/papers/"
     assert "served" not in step.change["spec"]  # it may have to wait, and another version be served by then
     assert step.change["metadata"]["ownerReferences"][0]["name"] == "papers"
+    read_training_run({"spec": {"classifier": "papers", **step.change["spec"]}})  # the API server takes it
 
 
 def test_a_run_that_was_made_by_hand_needs_a_classifier() -> None:
@@ -246,7 +248,7 @@ def test_a_cancelled_run_is_over_once_its_job_is_gone() -> None:
         decided(noted, job=job(), pods=[pod(phase="Running")]),
         decided(noted),
     )
-    assert (steps(before), before.again) == ([], 0.0)  # that it has begun, and may have left something, is noted first
+    assert (steps(before), before.requeue_after) == ([], 0.0)  # that it has begun, and may have left something, is noted first
     assert steps(first) == ["Delete Job"]
     assert first.status is not None
     assert first.status["message"] == "is being stopped"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.decisions.dataset import Checked, check
+from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
 from k8s.controller.decisions.deletion import let_go
-from k8s.controller.decisions.history import LOOK_AGAIN, Kept, keep
+from k8s.controller.decisions.history import LOOK_AGAIN, HistoryDecision, enforce_history
 from k8s.controller.decisions.steps import Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition
@@ -26,9 +26,9 @@ def said(steps: tuple[Step, ...]) -> list[str]:
     return [f"{type(step).__name__} {step.document['metadata']['name']}" for step in steps]
 
 
-def checked(*runs: Any, note: Document | None = None, spec: Document | None = None, **more: Any) -> Checked:
+def checked(*runs: Any, note: Document | None = None, spec: Document | None = None, **more: Any) -> DatasetCheck:
     status = {"dataset": note} if note else {}
-    return check(seen(classifier(status=status, **{**WATCHED, **(spec or {})}), *runs, **more), IMAGES)
+    return check_dataset(seen(classifier(status=status, **{**WATCHED, **(spec or {})}), *runs, **more), IMAGES)
 
 
 OLD = run("v1", age=7200, passed=True)
@@ -57,7 +57,7 @@ def test_a_look_begins(runs: list[Any], note: Document | None, spec: Document, b
 def test_a_look_that_goes_on_is_waited_for() -> None:
     found = checked(OLD, note=NOTE, jobs=(checking(how=None, age=10),))
     assert (found.note, found.steps) == (NOTE, ())
-    assert found.again is not None
+    assert found.requeue_after is not None
 
 
 def test_what_a_look_found_is_noted_before_its_job_goes() -> None:
@@ -140,11 +140,11 @@ def runs(number: int, **of_the_oldest: Any) -> list[Any]:
     return [run("v1", age=7200, **(of_the_oldest or {"passed": True})), *made]
 
 
-def kept(*of: Any, in_use: set[str] | None = None, jobs: tuple[MaintenanceJob, ...] = (), **spec: Any) -> Kept:
-    return keep(seen(classifier(**spec), *of, jobs=jobs), IMAGES, in_use=in_use or set())
+def kept(*of: Any, in_use: set[str] | None = None, jobs: tuple[MaintenanceJob, ...] = (), **spec: Any) -> HistoryDecision:
+    return enforce_history(seen(classifier(**spec), *of, jobs=jobs), IMAGES, in_use=in_use or set())
 
 
-def pruned(found: Kept) -> list[str]:
+def pruned(found: HistoryDecision) -> list[str]:
     """The versions that a Job is made to delete."""
     args = [step.document["spec"]["template"]["spec"]["containers"][0]["args"] for step in found.steps if "Create" in repr(step)]
     return [each for arg in args for each in arg[5:]]
@@ -209,7 +209,7 @@ def test_failed_runs_do_not_pile_up_where_the_storage_is_away() -> None:
 
 def test_versions_are_deleted_by_one_job_after_the_other() -> None:
     found = kept(*runs(4), jobs=(pruning(None, "v0"),), history={"versions": 3})
-    assert (found.steps, found.again) == ((), LOOK_AGAIN)
+    assert (found.steps, found.requeue_after) == ((), LOOK_AGAIN)
 
 
 def test_the_run_by_which_a_drift_is_known_to_have_been_answered_stays() -> None:
@@ -217,7 +217,7 @@ def test_the_run_by_which_a_drift_is_known_to_have_been_answered_stays() -> None
     newer = (run("v2", age=600, state="Failed"), run("v3", age=300, state="Failed"))
     for served_now, expected in (("v0", ["Delete v2"]), ("v3", ["Delete v1", "Delete v2"])):
         document = classifier(status={"served": served(served_now)}, history={"runs": 1})
-        assert said(keep(seen(document, answered, *newer), IMAGES, in_use=set()).steps) == expected
+        assert said(enforce_history(seen(document, answered, *newer), IMAGES, in_use=set()).steps) == expected
 
 
 def pruning(how: str | None, *versions: str, words: str | None = None) -> MaintenanceJob:
@@ -249,7 +249,7 @@ def stuck(*versions: str) -> MaintenanceJob:
 def test_that_versions_are_not_deleted_is_told_while_their_job_waits() -> None:
     found = kept(*runs(4), jobs=(stuck("v1"),), history={"versions": 3})
     assert (found.steps, found.problem) == ((), SECRET)
-    assert found.again is not None
+    assert found.requeue_after is not None
 
 
 @pytest.mark.parametrize(("age", "told"), [(10, False), (30, True)], ids=["it-has-just-begun", "for-long"])
@@ -278,7 +278,7 @@ ALL = names.prune_name("papers", ())
         pytest.param({"held": False}, [], id="nobody-holds-it"),
         pytest.param({"policy": "Keep"}, ["Merge papers"], id="versions-stay"),
         pytest.param({"policy": "Keep", "jobs": (stuck(),)}, ["Merge papers"], id="versions-stay-though-their-deletion-began"),
-        pytest.param({"policy": "Keep", "busy": True}, ["Merge papers"], id="versions-stay-whatever-goes-on"),
+        pytest.param({"policy": "Keep", "training_pods_left": True}, ["Merge papers"], id="versions-stay-whatever-goes-on"),
         pytest.param({"jobs": (pruning(None),)}, [], id="versions-are-being-deleted"),
         pytest.param({}, [f"Create {ALL}"], id="nothing-uses-them-any-more"),
         pytest.param({"jobs": (pruning("Complete"),)}, ["Merge papers"], id="versions-are-deleted"),
@@ -316,7 +316,9 @@ def said_of(plan: Any, kind: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("arguments", "state", "message"),
     [
-        pytest.param({"busy": True}, "Deleting", "waits for what trains and serves to stop", id="a-training-goes-on"),
+        pytest.param(
+            {"training_pods_left": True}, "Deleting", "waits for what trains and serves to stop", id="a-training-goes-on"
+        ),
         pytest.param({}, "Deleting", "its versions are being deleted", id="its-job-is-made"),
         pytest.param({"jobs": (pruning(None),)}, "Failed", "cannot be deleted: no Pod was made", id="its-job-has-no-pod"),
         pytest.param({"jobs": (stuck(),)}, "Failed", f"cannot be deleted: {SECRET}; {FREES}", id="its-pod-does-not-start"),

@@ -176,7 +176,7 @@ def test_a_name_is_taken_by_what_another_owns(kind: Kind, owner: str | None, tak
 
     observed = Observer(simulation.cluster, simulation.world).classifier(simulation.classifier, simulation.clock())
 
-    assert observed.taken == taken
+    assert observed.name_conflict == taken
     assert (observed.service is not None) == (kind == INFERENCE_SERVICE and taken is None)
 
 
