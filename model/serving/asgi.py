@@ -9,27 +9,13 @@ from typing import Self, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
+from model.serving.errors import BodyTooLarge, TooManyBytesInFlight
+
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]+")
 UNWATCHED_SECONDS = 0.05  # of waiting for an answer before it is worth its cost to see whether the client is still there
 FREE_BYTES = 64 * 1024  # of each body, which the intake does not count
 LINGER_SECONDS = 5  # for a client that is refused to stop sending; before, it would not read why
-
-
-class BodyTooLarge(Exception):
-    """A body has more bytes than are read."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The body is too large: expected at most {limit} bytes.")
-
-
-class TooMuchAtOnce(Exception):
-    """More bytes of bodies arrive, or wait for their answers, than are held at a time."""
-
-    retry_after = 1
-
-    def __init__(self) -> None:
-        super().__init__(f"Too much is being sent at once. Ask again in {self.retry_after} s.")
 
 
 class ClientGone(Exception):
@@ -54,9 +40,9 @@ class Intake:
         return Share(self)
 
     def take(self, size: int) -> None:
-        """Hold so many bytes more. Raises TooMuchAtOnce."""
+        """Hold so many bytes more. Raises TooManyBytesInFlight."""
         if self._held + size > self._limit:
-            raise TooMuchAtOnce
+            raise TooManyBytesInFlight
         self._held += size
 
     def give_back(self, size: int) -> None:
@@ -79,7 +65,7 @@ class Share:
             self._intake.give_back(self._held)
 
     def grow_to(self, size: int) -> None:
-        """Hold a body of so many bytes. Raises TooMuchAtOnce."""
+        """Hold a body of so many bytes. Raises TooManyBytesInFlight."""
         if size > FREE_BYTES:
             self._intake.take(size - FREE_BYTES - self._held)
             self._held = size - FREE_BYTES
@@ -133,7 +119,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int, share: Share) -> bytes:
-    """The whole body, of at most `limit` bytes. Raises BodyTooLarge, TooMuchAtOnce, ClientGone."""
+    """The whole body, of at most `limit` bytes. Raises BodyTooLarge, TooManyBytesInFlight, ClientGone."""
     declared = header(scope, b"content-length")
     if declared is not None and NUMBER.fullmatch(declared) and (len(declared) > 18 or int(declared) > limit):
         raise BodyTooLarge(limit)

@@ -21,6 +21,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from model.classifier import Classifier, Floats, Prediction, to_probabilities
+from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
 
 T = TypeVar("T")
@@ -35,14 +36,6 @@ TRY_EVERY = 16  # texts that are alone, of which one is computed the other way
 LOOK_AHEAD = 256  # requests that are searched for texts of similar length
 
 logger = logging.getLogger(__name__)
-
-
-class QueueFull(Exception):
-    """More texts, or longer ones, wait than are let in. `retry_after`: whole seconds until those will have been computed."""
-
-    def __init__(self, waiting: int, capacity: int, retry_after: int, *, what: str = "texts") -> None:
-        super().__init__(f"The queue is full: {waiting} {what} wait, of at most {capacity}. Ask again in {retry_after} s.")
-        self.retry_after = retry_after
 
 
 Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictions and probabilities [texts, labels]

@@ -25,7 +25,7 @@ from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import RequestedOutput
 
 from model.classifier import Floats
-from model.serving.misfits import UNREADABLE, WANTED, sentence_of
+from model.serving.errors import JSON_ERRORS, json_error_sentence, missing, not_a_string, shown
 from model.serving.requests import (
     COUNTED_AT_ONCE,
     LABELS,
@@ -39,7 +39,6 @@ from model.serving.requests import (
     choices_of,
     count_of,
     names_of,
-    no_text,
     outputs_of,
     question_of,
     require_bytes,
@@ -47,7 +46,6 @@ from model.serving.requests import (
     require_one,
     require_short_id,
     response_to,
-    short,
     timeout_of,
 )
 
@@ -147,8 +145,8 @@ def inference_of(body: bytes, json_length: str | None, *, model_name: str, limit
     _require_few_strings(head, limits)
     try:
         read = _read_inference(head)
-    except UNREADABLE as error:
-        raise InvalidInput(sentence_of(error, head)) from error
+    except JSON_ERRORS as error:
+        raise InvalidInput(json_error_sentence(error, head)) from error
     if _is_binary(read, tail):
         request = _sdk_request(read, tail, model_name)
         return Inference(request.id, question_of(request, limits), request)
@@ -177,8 +175,8 @@ def instances_of(payload: object) -> Question:
     """A v1 body: what the SDK read, or bytes where it did not take the content type for JSON. Raises InvalidInput."""
     try:
         body = _read_instances(payload) if isinstance(payload, bytes) else msgspec.convert(payload, _Instances)
-    except UNREADABLE as error:
-        raise InvalidInput(sentence_of(error, payload)) from error
+    except JSON_ERRORS as error:
+        raise InvalidInput(json_error_sentence(error, payload)) from error
     parameters = body.parameters or {}
     top_k, threshold = choices_of(parameters)
     texts = [each if isinstance(each, str) else each.text for each in body.instances]
@@ -193,7 +191,7 @@ def require_light(body: bytes, limits: Limits) -> None:
     _require_few_strings(body, limits, names=limits.texts)
     try:
         _read_event(body)
-    except UNREADABLE:
+    except JSON_ERRORS:
         instances_of(body)
 
 
@@ -227,7 +225,7 @@ def _texts(tensor: _Tensor) -> list[str]:
     require_bytes(tensor.name, tensor.datatype)
     count = count_of(tensor.shape.dimensions())
     if tensor.data is None:
-        raise InvalidInput(f"inputs[0].data is missing: expected {WANTED['data']}")
+        raise InvalidInput(missing("inputs[0].data"))
     require_count(len(tensor.data), count)
     return _flat(tensor)
 
@@ -241,7 +239,7 @@ def _flat(tensor: _Tensor) -> list[str]:
         elif tensor.shape.columns == 1:
             flat.append(each[0])
         else:
-            raise InvalidInput(no_text(at, short(list(each))))
+            raise InvalidInput(not_a_string(at, shown(list(each))))
     return flat
 
 
@@ -276,7 +274,7 @@ def _cut(body: bytes, json_length: str | None) -> tuple[bytes, bytes]:
         return body, b""
     if not re.fullmatch(r"[0-9]{1,12}", json_length) or int(json_length) > len(body):
         expected = f"a number of bytes up to the body's {len(body)}"
-        raise InvalidInput(f"header Inference-Header-Content-Length is {short(json_length)}: expected {expected}")
+        raise InvalidInput(f"header Inference-Header-Content-Length is {shown(json_length)}: expected {expected}")
     return body[: int(json_length)], body[int(json_length) :]
 
 
@@ -315,7 +313,7 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
     if not any(size is not None for size in sizes):
         for at, each in enumerate(inputs):
             if each.data is None:
-                raise InvalidInput(f"inputs[{at}].data is missing: expected {WANTED['data']}")
+                raise InvalidInput(missing(f"inputs[{at}].data"))
         if tail:
             raise InvalidInput(f"the body has {len(tail)} bytes behind its JSON: expected an input with binary_data_size")
         return None
@@ -323,5 +321,5 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
     require_bytes(inputs[0].name, inputs[0].datatype)
     if type(sizes[0]) is not int or sizes[0] != len(tail) or inputs[0].data is not None:
         expected = f"the {len(tail)} bytes behind the JSON and no data"
-        raise InvalidInput(f"inputs[0].parameters.binary_data_size is {short(sizes[0])}: expected {expected}")
+        raise InvalidInput(f"inputs[0].parameters.binary_data_size is {shown(sizes[0])}: expected {expected}")
     return [tail]

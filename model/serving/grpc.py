@@ -27,17 +27,17 @@ from grpc import (
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
-from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
+from kserve.errors import InvalidInput
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
-from model.serving.asgi import LARGEST_AT_ONCE, Intake, TooMuchAtOnce
-from model.serving.errors import outcome_of
+from model.serving.asgi import LARGEST_AT_ONCE, Intake
+from model.serving.errors import ServiceNotFound, TextsTooLarge, TooManyBytesInFlight, TooManyWatchers, error_response, shown
 from model.serving.grpc_messages import parts, request_of
 from model.serving.metrics import Metrics
 from model.serving.predictor import Plane
-from model.serving.requests import INPUT, LARGE, Limits, TextsTooLarge, characters_of, count_of, require_bytes, short
+from model.serving.requests import INPUT, LARGE, Limits, characters_of, count_of, require_bytes
 
 INFER = "ModelInfer"  # the only method whose requests may be large
 STREAMS = 1024  # of one connection at a time; its client keeps what is beyond
@@ -135,9 +135,9 @@ def _require_texts(tensor: Any, *, raw: bool) -> None:
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     for name in filled:
         if name != "bytes_contents":
-            raise InvalidInput(f"input {short(INPUT)} has {name}: expected bytes_contents and no other contents")
+            raise InvalidInput(f"input {shown(INPUT)} has {name}: expected bytes_contents and no other contents")
     if not (filled or raw) and count_of(tensor.shape) > 0:
-        raise InvalidInput(f"input {short(INPUT)} has no contents: expected bytes_contents or raw_input_contents")
+        raise InvalidInput(f"input {shown(INPUT)} has no contents: expected bytes_contents or raw_input_contents")
 
 
 class _Method:
@@ -175,7 +175,7 @@ class _Method:
                 self._intake.take(len(sent))
                 received.release = weakref.finalize(received, self._intake.give_back, len(sent))
             received.message = self._asked.FromString(sent)
-        except (InvalidInput, TextsTooLarge, TooMuchAtOnce) as refused:
+        except (InvalidInput, TextsTooLarge, TooManyBytesInFlight) as refused:
             received.refused = refused.with_traceback(None)  # a traceback would keep the bytes until garbage is collected
         except DecodeError:
             sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
@@ -198,8 +198,8 @@ class _Method:
             answer = await self._answer(_readable(request), context)
             status = StatusCode.OK
         except Exception as error:
-            outcome = outcome_of(error)
-            status, sentence = outcome.grpc, outcome.sentence
+            outcome = error_response(error)
+            status, sentence = outcome.grpc_code, outcome.sentence
             if status is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
         finally:
@@ -220,11 +220,11 @@ class _Method:
             async for answer in self._answer(requests):
                 yield answer
         except Exception as error:
-            outcome = outcome_of(error)
-            if outcome.grpc is StatusCode.INTERNAL:
+            outcome = error_response(error)
+            if outcome.grpc_code is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
         if outcome:
-            await context.abort(outcome.grpc, outcome.sentence)
+            await context.abort(outcome.grpc_code, outcome.sentence)
 
 
 class _Received:
@@ -241,7 +241,7 @@ class _Received:
 
 
 def _readable(received: _Received) -> Any:
-    """The request, if it was one. Raises InvalidInput, TextsTooLarge, TooMuchAtOnce."""
+    """The request, if it was one. Raises InvalidInput, TextsTooLarge, TooManyBytesInFlight."""
     if received.refused is not None:
         raise received.refused
     return received.message
@@ -250,23 +250,6 @@ def _readable(received: _Received) -> Any:
 async def _all_readable(requests: AsyncIterator[_Received]) -> AsyncIterator[Any]:
     async for each in requests:
         yield _readable(each)
-
-
-class ServiceNotFound(ModelNotFound):  # type: ignore[misc]
-    """The health of something else is asked for."""
-
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(name)
-        self.reason = f'Service {short(name)} is not known: expected "", {" or ".join(short(each) for each in known)}.'
-
-
-class TooManyWatchers(ServerNotReady):  # type: ignore[misc]
-    """As many clients watch as may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Not the SDK's sentence, that the server is not ready.
-        self.error_msg = f"{WATCHERS} clients watch already, as many as may. Ask by Check."
 
 
 class Health:
@@ -287,7 +270,7 @@ class Health:
     async def Watch(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802, the protocol's name
         """The status now, and once more when the server stops; then the stream ends. Raises TooManyWatchers."""
         if self._watchers >= WATCHERS:
-            raise TooManyWatchers
+            raise TooManyWatchers(WATCHERS)
         self._watchers += 1
         try:
             known = self._knows(request.service)

@@ -19,6 +19,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from kserve import InferRequest
 from kserve.errors import InvalidInput
 
+from model.serving.errors import shown
 from model.serving.requests import (
     INPUT_PARAMETERS,
     OUTPUT_PARAMETERS,
@@ -26,7 +27,6 @@ from model.serving.requests import (
     require_known,
     require_one,
     require_parameter,
-    short,
 )
 
 # How a field is written, as its tag says; groups, the two kinds left, are in no message here.
@@ -151,5 +151,5 @@ def _require_no_more(where: str, message: Any) -> None:
     """Raise InvalidInput if the message has a field that is not known, as a JSON object with one is refused."""
     unknown = UnknownFieldSet(message)
     if len(unknown):
-        expected = f"expected those of {short(message.DESCRIPTOR.full_name)} only"
+        expected = f"expected those of {shown(message.DESCRIPTOR.full_name)} only"
         raise InvalidInput(f"{where} has a field of number {unknown[0].field_number}: {expected}")

@@ -26,10 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.serving.asgi import (
     LARGEST_AT_ONCE,
-    BodyTooLarge,
     ClientGone,
     Intake,
-    TooMuchAtOnce,
     header,
     read_body,
     refuse,
@@ -38,10 +36,18 @@ from model.serving.asgi import (
     while_connected,
 )
 from model.serving.codec import Body, Inference, body_of, inference_of
-from model.serving.errors import EXPECTED, Outcome, outcome_of
+from model.serving.errors import (
+    STATUSES,
+    BodyTooLarge,
+    ErrorResponse,
+    ServerStopping,
+    TooManyBytesInFlight,
+    error_response,
+    shown,
+)
 from model.serving.metrics import Metrics
-from model.serving.predictor import Plane, Predictor, Stopped
-from model.serving.requests import Answer, short
+from model.serving.predictor import Plane, Predictor
+from model.serving.requests import Answer
 
 INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
 JSON_LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
@@ -62,7 +68,7 @@ def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry, *, max
     app.add_api_route("/metrics", _metrics_of(registry), methods=LOOK)
     app.include_router(_v1(plane))
     app.include_router(_v2(plane))
-    for kind in (*EXPECTED, Exception):
+    for kind in (*STATUSES, Exception):
         app.add_exception_handler(kind, _tell)
     app.add_exception_handler(HTTPException, _tell_http)
     return Door(app, plane, metrics, max_body_bytes=max_body_bytes)
@@ -156,7 +162,7 @@ class Door:
             if self._served_to_the_end is None:
                 raise
             if code == CLIENT_GONE:  # the grace period is over, and nothing was sent
-                await respond(noting, *_told(outcome_of(Stopped())))
+                await respond(noting, *_told(error_response(ServerStopping())))
         finally:
             seconds = (perf_counter() if code == CLIENT_GONE else ended) - started
             self._metrics.answered("v1" if asked[3] else "v2", code, seconds)
@@ -178,11 +184,11 @@ class Door:
                 await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
         except ClientGone:
             return
-        except (BodyTooLarge, TooMuchAtOnce) as error:
-            refusal = _told(outcome_of(error))
+        except (BodyTooLarge, TooManyBytesInFlight) as error:
+            refusal = _told(error_response(error))
         except Exception as error:
-            outcome = outcome_of(error)
-            if outcome.http is HTTPStatus.INTERNAL_SERVER_ERROR:
+            outcome = error_response(error)
+            if outcome.http_status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.exception("%s failed", scope["path"])
             await respond(send, *_told(outcome))
         if refusal:  # the rest of the body is still to come; what did come is forgotten with the error
@@ -223,7 +229,7 @@ async def _infer(predictor: Predictor, inference: Inference) -> Body:
 def _require_plain(encoding: str | None) -> None:
     """Raise InvalidInput for a body that must be unpacked first."""
     if encoding not in (None, "identity"):
-        raise InvalidInput(f"header Content-Encoding is {short(encoding)}: expected a body that is not compressed")
+        raise InvalidInput(f"header Content-Encoding is {shown(encoding)}: expected a body that is not compressed")
 
 
 def _headers(body: Body) -> dict[bytes, bytes]:
@@ -232,9 +238,9 @@ def _headers(body: Body) -> dict[bytes, bytes]:
     return {b"content-type": b"application/octet-stream", JSON_LENGTH: b"%d" % body.json_length}
 
 
-def _told(outcome: Outcome) -> tuple[int, bytes, dict[bytes, bytes]]:
+def _told(outcome: ErrorResponse) -> tuple[int, bytes, dict[bytes, bytes]]:
     later = {} if outcome.retry_after is None else {b"retry-after": b"%d" % outcome.retry_after}
-    return outcome.http, _error(outcome.sentence), {**JSON, **later}
+    return outcome.http_status, _error(outcome.sentence), {**JSON, **later}
 
 
 def _error(sentence: str) -> bytes:
@@ -263,7 +269,7 @@ async def _nowhere() -> Response:
 
 
 async def _tell(_: Request, error: Exception) -> Response:
-    status, content, headers = _told(outcome_of(error))
+    status, content, headers = _told(error_response(error))
     return Response(content, status, {key.decode(): value.decode() for key, value in headers.items()})
 
 

@@ -8,13 +8,14 @@ from importlib.metadata import version as version_of
 from typing import Any, TypeVar
 
 from kserve import InferRequest, InferResponse, Model, ModelRepository
-from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
+from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 
 from model.classifier import Floats, Prediction, PredictionRule
 from model.manifest import Manifest
 from model.serving.batching import Batcher
 from model.serving.codec import instances_of, require_light
+from model.serving.errors import RequestTimedOut, VersionNotFound, shown
 from model.serving.requests import (
     INPUT,
     LABELS,
@@ -26,33 +27,10 @@ from model.serving.requests import (
     predictions_of,
     question_of,
     response_to,
-    short,
 )
 
 T = TypeVar("T")
 NO_EVENT = "the ce- headers and the body are no CloudEvent: expected version 1.0, with JSON as its data"
-
-
-class VersionNotFound(ModelNotFound):  # type: ignore[misc]
-    """The model is served, but not in that version."""
-
-    def __init__(self, name: str, version: str, served: str) -> None:
-        super().__init__(name)
-        self.reason = f"Model {name} has no version {short(version)}: version {served} is served."
-
-
-class Stopped(ServerNotReady):  # type: ignore[misc]
-    """The server ends before it has answered."""
-
-    def __init__(self) -> None:
-        super().__init__("It stops, and had no time left for this request.")
-
-
-class TimedOut(Exception):
-    """The request was not answered within the time that it gave itself."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request was not answered within its timeout of {seconds * 1e6:.0f} microseconds.")
 
 
 class Predictor(Model):  # type: ignore[misc]
@@ -74,7 +52,7 @@ class Predictor(Model):  # type: ignore[misc]
     async def ask(self, question: Question, told: Callable[[Answer], T]) -> T:
         """What `told` makes of the answer, in a thread of the batcher.
 
-        Raises InvalidInput, TextsTooLarge, QueueFull, TimedOut.
+        Raises InvalidInput, TextsTooLarge, QueueFull, RequestTimedOut.
         """
         self.limits.check(question.texts)
 
@@ -90,7 +68,7 @@ class Predictor(Model):  # type: ignore[misc]
             async with asyncio.timeout(question.timeout_seconds):
                 return await self._batcher.compute(question.texts, finish)
         except TimeoutError as error:
-            raise TimedOut(question.timeout_seconds or 0.0) from error
+            raise RequestTimedOut(question.timeout_seconds or 0.0) from error
         finally:
             self.unanswered -= 1
 
@@ -129,7 +107,7 @@ class Plane(DataPlane):  # type: ignore[misc]
     def find(self, name: str, version: str | None) -> Predictor:
         """The predictor of that name and, if one is asked for, version. Raises ModelNotFound."""
         if name != self._predictor.name:
-            raise ModelNotFound(short(name))
+            raise ModelNotFound(shown(name))
         served = self._predictor.manifest.version
         if version and version != served:
             raise VersionNotFound(name, version, served)

@@ -21,6 +21,7 @@ from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 from numpy.typing import NDArray
 
 from model.classifier import Floats, Prediction
+from model.serving.errors import TextsTooLarge, not_a_string, shown, wrong_shape
 
 INPUT = "text"
 LABELS, SCORES, PROBABILITIES = "labels", "scores", "probabilities"
@@ -33,20 +34,12 @@ CONTENT_TYPES = ("str", "np", "pd")
 LONGEST_TIMEOUT_SECONDS = 86_400.0  # a longer one is as good as none, and no timer takes just any number
 INPUT_PARAMETERS, OUTPUT_PARAMETERS = ("binary_data_size", "content_type"), ("binary_data",)
 MOST_OUTPUTS = 16  # that one request may name: there are three, and some clients repeat themselves
-SHOWN = 40  # characters of a wrong value that its client is shown
 LARGE = 64 * 1024  # bytes of a request from which its parts are counted before it is read
 MARKUP = 2**20  # characters of a request besides its texts: more than any needs
 MOST_ID = 1024  # characters of a request's id, which is sent back
 COUNTED_AT_ONCE = 1 << 18  # bytes; what is made to count them takes twice as much memory
 SPARE = 256  # parts of a request besides its texts: more than there are parameters and outputs to name
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")  # as JSON writes it
-
-
-class TextsTooLarge(Exception):
-    """The texts of one request have more characters than are let in."""
-
-    def __init__(self, found: int | str, limit: int) -> None:
-        super().__init__(f"The request's texts have {found} characters: expected at most {limit} in all.")
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ class Limits:
     def check_count(self, count: int) -> None:
         """Raise InvalidInput where there are too many texts."""
         if count > self.texts:
-            raise InvalidInput(f"the request has {short(count)} texts: expected at most {self.texts}")
+            raise InvalidInput(f"the request has {shown(count)} texts: expected at most {self.texts}")
 
     def check_size(self, characters: int) -> None:
         """Raise TextsTooLarge where a request has so many characters that its texts must have too many, read or not."""
@@ -105,17 +98,6 @@ class Answer:
     probabilities: Floats
 
 
-def short(value: object) -> str:
-    """A wrong value as its client wrote it, cut where it is long."""
-    if isinstance(value, str):
-        value = value[:SHOWN]  # which is longer once it is in quotes: of what is cut here, the rest need not be written
-    try:
-        written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
-    except RecursionError:  # it was just not too deep to be read
-        return "..."
-    return written if len(written) <= SHOWN else f"{written[: SHOWN - 3]}..."
-
-
 def question_of(request: InferRequest, limits: Limits) -> Question:
     """What a v2 request asks; its texts are read only if they are not too many. Raises InvalidInput."""
     require_short_id(request.id)
@@ -147,9 +129,9 @@ def require_one(names: Sequence[str]) -> None:
     """Raise InvalidInput unless these are the names of one input, `text`."""
     for name in names:
         if name != INPUT:
-            raise InvalidInput(f"input {short(name)} is not known: expected one input, named {short(INPUT)}")
+            raise InvalidInput(f"input {shown(name)} is not known: expected one input, named {shown(INPUT)}")
     if len(names) != 1:
-        raise InvalidInput(f"inputs holds {len(names)} tensors: expected one, named {short(INPUT)}")
+        raise InvalidInput(f"inputs holds {len(names)} tensors: expected one, named {shown(INPUT)}")
 
 
 def outputs_of(names: Sequence[str]) -> Sequence[str]:
@@ -157,7 +139,7 @@ def outputs_of(names: Sequence[str]) -> Sequence[str]:
     require_few_outputs(len(names))
     for name in names:
         if name not in OUTPUTS:
-            raise InvalidInput(f"output {short(name)} is not known: expected labels, scores or probabilities")
+            raise InvalidInput(f"output {shown(name)} is not known: expected labels, scores or probabilities")
     return tuple(dict.fromkeys(names)) or (LABELS, SCORES)
 
 
@@ -178,7 +160,7 @@ def require_known(where: str, names: Iterable[str], known: Sequence[str]) -> Non
     for name in names:
         if name not in known:
             place = "top_k and threshold go in the request's own parameters"
-            raise InvalidInput(f"{where} has {short(name)}: expected {' or '.join(known)}; {place}")
+            raise InvalidInput(f"{where} has {shown(name)}: expected {' or '.join(known)}; {place}")
 
 
 def choices_of(parameters: Mapping[str, object]) -> tuple[int | None, float | None]:
@@ -191,7 +173,7 @@ def choices_of(parameters: Mapping[str, object]) -> tuple[int | None, float | No
     for name in SEQUENCE:
         if parameters.get(name):  # 0, false and "" say that there is no sequence
             raise InvalidInput(
-                f"parameter {name} is {short(parameters[name])}: expected none, for each text is answered by itself"
+                f"parameter {name} is {shown(parameters[name])}: expected none, for each text is answered by itself"
             )
     return _top_k(parameters.get("top_k")), _threshold(parameters.get("threshold"))
 
@@ -199,7 +181,7 @@ def choices_of(parameters: Mapping[str, object]) -> tuple[int | None, float | No
 def require_parameter(name: str) -> None:
     """Raise InvalidInput for a name that is no parameter of a request."""
     if name not in PARAMETERS:
-        raise InvalidInput(f"parameter {short(name)} is not known: expected top_k or threshold")
+        raise InvalidInput(f"parameter {shown(name)} is not known: expected top_k or threshold")
 
 
 def timeout_of(parameters: Mapping[str, object]) -> float | None:
@@ -208,7 +190,7 @@ def timeout_of(parameters: Mapping[str, object]) -> float | None:
     if value is None:
         return None
     if not _is_count(value):
-        raise InvalidInput(f"parameter timeout is {short(value)}: expected microseconds, an integer from 0 on; 0 is no timeout")
+        raise InvalidInput(f"parameter timeout is {shown(value)}: expected microseconds, an integer from 0 on; 0 is no timeout")
     seconds = min(value, LONGEST_TIMEOUT_SECONDS * 1e6) / 1e6
     return seconds if 0 < seconds < LONGEST_TIMEOUT_SECONDS else None
 
@@ -248,7 +230,7 @@ def predictions_of(answer: Answer) -> dict[str, list[dict[str, list[str] | list[
 def require_bytes(name: str, datatype: str) -> None:
     """Raise InvalidInput unless the datatype is that of texts."""
     if datatype != "BYTES":
-        raise InvalidInput(f"input {short(name)} has datatype {short(datatype)}: expected BYTES")
+        raise InvalidInput(f"input {shown(name)} has datatype {shown(datatype)}: expected BYTES")
 
 
 def _parameters(request: InferRequest) -> dict[str, object]:
@@ -265,7 +247,7 @@ def _parameters(request: InferRequest) -> dict[str, object]:
 def _top_k(value: object) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise InvalidInput(f"parameter top_k is {short(value)}: expected a positive integer")
+    raise InvalidInput(f"parameter top_k is {shown(value)}: expected a positive integer")
 
 
 def _threshold(value: object) -> float | None:
@@ -273,13 +255,13 @@ def _threshold(value: object) -> float | None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
-    raise InvalidInput(f"parameter threshold is {short(value)}: expected a number from 0 to 1")
+    raise InvalidInput(f"parameter threshold is {shown(value)}: expected a number from 0 to 1")
 
 
 def _priority(value: object) -> None:
     """Raise InvalidInput unless it is a priority. All requests have the same, as in Triton for a model without levels."""
     if value is not None and not _is_count(value):
-        raise InvalidInput(f"parameter priority is {short(value)}: expected an integer from 0 on")
+        raise InvalidInput(f"parameter priority is {shown(value)}: expected an integer from 0 on")
 
 
 def _is_count(value: object) -> TypeGuard[int]:
@@ -289,14 +271,14 @@ def _is_count(value: object) -> TypeGuard[int]:
 def _content_type(what: str, value: object) -> None:
     """Raise InvalidInput unless the elements are texts as they are."""
     if value is not None and value not in CONTENT_TYPES:
-        raise InvalidInput(f"{what} is {short(value)}: expected str, for every element is a text")
+        raise InvalidInput(f"{what} is {shown(value)}: expected str, for every element is a text")
 
 
 def _boolean(what: str, value: object) -> bool:
     """The value, if it is one of the two. Raises InvalidInput."""
     if isinstance(value, bool):
         return value
-    raise InvalidInput(f"{what} is {short(value)}: expected true or false")
+    raise InvalidInput(f"{what} is {shown(value)}: expected true or false")
 
 
 def _texts(tensor: InferInput, limits: Limits) -> list[str]:
@@ -321,31 +303,21 @@ def _unpacked(raw: bytes, count: int) -> list[bytes]:
         elements.append(raw[begin:at])
     if len(elements) != count or at != len(raw):
         expected = f"{_told(count)}, each after its length as four bytes, little-endian"
-        raise InvalidInput(f"input {short(INPUT)} has contents that end early or late: expected {expected}")
+        raise InvalidInput(f"input {shown(INPUT)} has contents that end early or late: expected {expected}")
     return elements
 
 
 def count_of(shape: Sequence[int]) -> int:
     """How many texts a shape speaks of: [n], or [n, 1] as batching clients write it. Raises InvalidInput."""
     if len(shape) not in {1, 2} or shape[0] < 0 or shape[1:] not in ((), [], (1,), [1]):
-        raise InvalidInput(no_count(short(shape)))
+        raise InvalidInput(wrong_shape(shown(shape)))
     return shape[0]
-
-
-def no_count(shape: str) -> str:
-    """What is said of a shape that is not a number of texts."""
-    return f"input {short(INPUT)} has shape {shape}: expected [n] or [n,1], n being the number of texts"
-
-
-def no_text(at: int, element: str) -> str:
-    """What is said of an element that is not a text."""
-    return f"input {short(INPUT)} holds {element} at {at}: expected a string"
 
 
 def require_count(found: int, expected: int) -> None:
     """Raise InvalidInput unless there are as many texts as the shape says."""
     if found != expected:
-        raise InvalidInput(f"input {short(INPUT)} has {_told(found)}: expected {short(expected)}, as its shape says")
+        raise InvalidInput(f"input {shown(INPUT)} has {_told(found)}: expected {shown(expected)}, as its shape says")
 
 
 def _told(count: int) -> str:
@@ -357,11 +329,11 @@ def text_of(at: int, element: object) -> str:
     if isinstance(element, str):
         return element
     if not isinstance(element, bytes):
-        raise InvalidInput(no_text(at, short(element)))
+        raise InvalidInput(not_a_string(at, shown(element)))
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"input {short(INPUT)} holds bytes at {at} that are no text: expected UTF-8") from error
+        raise InvalidInput(f"input {shown(INPUT)} holds bytes at {at} that are no text: expected UTF-8") from error
 
 
 def _tensors(answer: Answer) -> dict[str, tuple[str, NDArray[np.object_] | Floats]]:
@@ -391,5 +363,5 @@ def _encodings(request: InferRequest, question: Question) -> list[RequestedOutpu
     chosen = []
     for name in question.outputs:
         binary = own.get(name, {}).get("binary_data", request.use_binary_outputs)
-        chosen.append(RequestedOutput(name, {"binary_data": _boolean(f"output {short(name)}: parameter binary_data", binary)}))
+        chosen.append(RequestedOutput(name, {"binary_data": _boolean(f"output {shown(name)}: parameter binary_data", binary)}))
     return chosen

@@ -14,10 +14,8 @@ from starlette.types import Message, Receive, Scope
 
 from model.serving import asgi
 from model.serving.asgi import (
-    BodyTooLarge,
     ClientGone,
     Intake,
-    TooMuchAtOnce,
     header,
     read_body,
     refuse,
@@ -25,6 +23,7 @@ from model.serving.asgi import (
     respond,
     while_connected,
 )
+from model.serving.errors import BodyTooLarge, TooManyBytesInFlight
 
 PATIENCE = 30.0
 GONE: Message = {"type": "http.disconnect"}
@@ -137,7 +136,7 @@ def test_bodies_are_held_up_to_a_limit_and_given_back(sizes: list[int]) -> None:
                 share.grow_to(free + size)
                 held += size
             else:
-                with pytest.raises(TooMuchAtOnce):
+                with pytest.raises(TooManyBytesInFlight):
                     share.grow_to(free + size)
     with intake.share() as share:
         share.grow_to(free + limit)  # everything was given back

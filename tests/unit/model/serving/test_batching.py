@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from model.artifact import read_manifest
 from model.classifier import Classifier, Floats, OnnxModel, Prediction, TextTokenizer, TokenizedText
-from model.serving.batching import LONG, TRY_EVERY, Batcher, QueueFull, _Alone
+from model.serving.batching import LONG, TRY_EVERY, Batcher, _Alone
+from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
 from tests.support.versions import LABELS, make_version
 
