@@ -39,7 +39,6 @@ WRONG: Mapping[str, tuple[str, object, str]] = {
     "no-such-node": ("training.nodeSelector", {"pool": "moon"}, "spec.training.nodeSelector"),
     "no-room": ("training.resources", {"requests": {"memory": "900Ti"}}, "spec.training.resources"),
     "no-such-day": ("triggers.schedule", "0 0 30 2 *", "spec.triggers.schedule"),
-    "no-canaries": ("serving.rollout.strategy", "canary", "spec.serving.rollout.strategy"),
     "no-bucket-of-versions": ("storage.uri", "s3://nobodys-versions", "spec.storage.uri"),
     "no-secret": ("storage.secretName", "nobodys-secret", "spec.storage.secretName"),
     "no-account": ("storage", {"uri": "s3://models/trained", "serviceAccountName": "nobody"}, "spec.storage.serviceAccountName"),

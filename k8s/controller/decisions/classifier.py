@@ -13,7 +13,7 @@ from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
 from k8s.controller.decisions.gate import comparable
 from k8s.controller.decisions.history import HistoryDecision, enforce_history
 from k8s.controller.decisions.problems import problems
-from k8s.controller.decisions.rollout import LATE, RollOut, known_digest, roll_out
+from k8s.controller.decisions.rollout import LATE, RollOut, roll_out
 from k8s.controller.decisions.schedules import ScheduleRejected
 from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step
 from k8s.controller.objects import names
@@ -33,8 +33,7 @@ def decide(observed: ObservedClassifier, images: Images) -> Plan:
     if (finalizers := _finalizers(observed)) is not None:
         return Plan((Merge(TEXT_CLASSIFIER, observed.classifier, {"metadata": {"finalizers": finalizers}}),))
     rejected = _rejected(observed)
-    canary = observed.spec.serving.rollout.strategy == "canary"
-    rollout = _as_it_is(observed) if canary and not observed.status.get("rollout") else roll_out(observed)
+    rollout = roll_out(observed)
     checked = DatasetCheck(observed.status.get("dataset")) if rejected else check_dataset(observed, images)
     steps, active = ((), _active(observed)) if rejected else _train(observed, rollout, images)
     kept = enforce_history(observed, images, in_use=_in_use(observed, rollout))
@@ -48,27 +47,12 @@ def decide(observed: ObservedClassifier, images: Images) -> Plan:
 
 def _rejected(observed: ObservedClassifier) -> tuple[str, ...]:
     """What the API server cannot find wrong in a spec: nothing is done for such a one, and what is served stays."""
-    found = []
     try:
         triggers.schedule_of(observed)
     except ScheduleRejected as error:
         field = "timeZone" if "time zone" in str(error) else "schedule"
-        found.append(f"spec.triggers.{field}: {error}")
-    if observed.spec.serving.rollout.strategy == "canary":
-        found.append(
-            "spec.serving.rollout.strategy is 'canary': it takes spec.canary of KServe 0.21 and a Gateway API, not used "
-            "here; expected 'rolling'"
-        )
-    return tuple(found)
-
-
-def _as_it_is(observed: ObservedClassifier) -> RollOut:
-    served = observed.served or None
-    failed = tuple(observed.status.get("failedRollouts") or ())
-    if served is None:
-        return RollOut(failed=failed)
-    vouched = known_digest(observed, served["version"], served["uri"])
-    return RollOut(served["version"], served["uri"], served, failed=failed, manifest_sha256=vouched)
+        return (f"spec.triggers.{field}: {error}",)
+    return ()
 
 
 def _finalizers(observed: ObservedClassifier) -> list[str] | None:

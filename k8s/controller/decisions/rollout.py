@@ -210,10 +210,10 @@ def _pinned(observed: ObservedClassifier, version: str) -> Version:
 
 
 def _version(observed: ObservedClassifier, name: str, uri: str, score: float | None) -> Version:
-    return Version(name, uri, score, known_digest(observed, name, uri))
+    return Version(name, uri, score, _known_digest(observed, name, uri))
 
 
-def known_digest(observed: ObservedClassifier, version: str, uri: str) -> str | None:
+def _known_digest(observed: ObservedClassifier, version: str, uri: str) -> str | None:
     """The SHA-256 of the manifest of the version at this address, as its run told it or as it was served; none: of before."""
     run = observed.run_of(version)
     if run is not None and run.status.get("artifactUri") == uri and run.status.get("manifestSha256"):

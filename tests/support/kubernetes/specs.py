@@ -64,7 +64,7 @@ CLASSIFIER: Document = {
         "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "1Gi"}},
         "nodeSelector": {"pool": "serving"},
         "tolerations": [{"key": "serving", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60}],
-        "rollout": {"strategy": "canary", "deadline": "5m"},
+        "rollout": {"strategy": "rolling", "deadline": "5m"},
     },
     "storage": STORAGE,
     "history": {"runs": 3, "versions": 2},
@@ -164,8 +164,8 @@ _SERVING_WRONG: Document = {
     ".replicas.maximum": 1,
     **{f".resources{path}": value for path, value in _RESOURCES_WRONG.items()},
     **_PLACE_WRONG,
-    ".rollout": "canary",
-    ".rollout.strategy": "blue-green",
+    ".rollout": "rolling",
+    ".rollout.strategy": "canary",
     ".rollout.deadline": "0s",
 }
 _TRIGGERS_WRONG: Document = {

@@ -38,8 +38,6 @@ EDITS: tuple[dict[str, Any], ...] = (
     {"serving": {"version": None}},
     {"serving": {"replicas": {"minimum": 2}}},
     {"serving": {"replicas": {"minimum": 1}}},
-    {"serving": {"rollout": {"strategy": "canary"}}},
-    {"serving": {"rollout": {"strategy": "rolling"}}},
     {"serving": {"resources": {"limits": {"memory": "2Gi"}}}},
     {"suspend": True},
     {"suspend": False},

@@ -81,11 +81,7 @@ class ReplicasSpec(Spec):
 class RolloutSpec(Spec):
     """How another version takes the place of the served one."""
 
-    strategy: Literal["rolling", "canary"] = Field(
-        default="rolling",
-        description="rolling: Pod by Pod. canary: beside the served one first; refused "
-        "by a condition where KServe cannot, which is everywhere so far.",
-    )
+    strategy: Literal["rolling"] = Field(default="rolling", description="rolling: Pods are replaced one by one.")
     deadline: Duration = Field(default="10m", description="After so long without success, the version before is served again.")
 
 
