@@ -46,8 +46,8 @@ from trainer.report.page import Part, write_report
 from trainer.run.checkpoints import Checkpoints
 from trainer.run.cost import Cost
 from trainer.run.identity import begin, find_published, open_run, settings_sha256, version_store
-from trainer.split.divide import Divided, divide, few_texts
 from trainer.split.provenance import UNREADABLE, ServedHistory, TextProvenance
+from trainer.split.split import DatasetSplit, few_texts, split_dataset
 from trainer.tracking.tracker import tracked
 from trainer.tracking.training_metrics import Phase
 
@@ -225,7 +225,7 @@ def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
         found = TestSet(uri=given.facts.uri, sha256=given.facts.sha256, rows=given.facts.rows)
         facts = facts.model_copy(update={"test": found})
     attempt.metrics.phase(Phase.SPLITTING)
-    divided = divide(examples, config, given=test)
+    divided = split_dataset(examples, config, given=test)
     balanced = balance(divided.parts.train, config.balance, seed=config.training.seed)
     notes = (*notes, *divided.notes, *balanced.notes)
     for note in notes:
@@ -234,7 +234,7 @@ def prepare(config: Config, attempt: Attempt, scratch: Path) -> Data:
     return replace(data, reading=loaded.reading)
 
 
-def _data(config: Config, facts: Dataset, divided: Divided, balanced: Balanced, given: Examples | None) -> Data:
+def _data(config: Config, facts: Dataset, divided: DatasetSplit, balanced: Balanced, given: Examples | None) -> Data:
     parts = divided.parts
     test = given if given is not None else parts.test
     assert test is not None  # noqa: S101 - split makes one unless it was told that there is one

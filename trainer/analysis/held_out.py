@@ -22,7 +22,7 @@ from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.features.tfidf import choose, renumber, tf_idf
 from trainer.features.vocabulary import encode, train_tokenizer
-from trainer.split.stratify import deal
+from trainer.split.stratify import stratify
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +109,8 @@ def _folds(examples: Examples, groups: NDArray[np.int64], *, seed: int) -> NDArr
     """A fold for each example, every label in each where that can be."""
     numbers = np.unique(groups, return_inverse=True)[1].ravel()
     units = label_sums(examples.targets, numbers)
-    dealt = deal(units, np.bincount(numbers).astype(np.int64), np.full(FOLDS, 1 / FOLDS), seed=seed)
-    folds: NDArray[np.int64] = dealt[numbers]
+    assigned = stratify(units, np.bincount(numbers).astype(np.int64), np.full(FOLDS, 1 / FOLDS), seed=seed)
+    folds: NDArray[np.int64] = assigned[numbers]
     return folds
 
 

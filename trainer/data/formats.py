@@ -21,7 +21,7 @@ from trainer.data.download import SourceFile
 from trainer.data.encodings import UTF8, Transcoded
 from trainer.errors import DatasetRejected
 from trainer.messages import shown_names
-from trainer.parallel.threads import side_by_side
+from trainer.parallel.threads import thread_map
 
 # Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
 BLOCK_BYTES = 4 << 20
@@ -236,7 +236,7 @@ def _scan_lines(file: SourceFile, columns: tuple[str, ...], encoding: str) -> pl
         return _escaped_again(pl.read_ndjson(block, schema=schema), block)
 
     def frames(_: object, __: object, most_rows: int | None, ___: object) -> Iterator[pl.DataFrame]:
-        return _at_most(most_rows, side_by_side(frame_of, blocks(file, encoding)))
+        return _at_most(most_rows, thread_map(frame_of, blocks(file, encoding)))
 
     return register_io_source(frames, schema=schema)
 

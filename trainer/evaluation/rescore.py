@@ -14,7 +14,7 @@ from trainer.config.settings import DatasetConfig
 from trainer.data.reading import read_aligned
 from trainer.evaluation.diagnosis import compare, intervals
 from trainer.evaluation.evaluate import answer, evaluate, milliseconds_per_text
-from trainer.split.divide import few_texts
+from trainer.split.split import few_texts
 
 log = logging.getLogger(__name__)
 

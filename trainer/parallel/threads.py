@@ -1,4 +1,4 @@
-"""Work on many pieces at once, on threads, for what holds no interpreter lock: compiled functions, polars, tokenizers."""
+"""Map a function over pieces on threads: for functions that hold no interpreter lock, such as compiled ones or polars."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Piece = TypeVar("Piece")
 Done = TypeVar("Done")
 
 
-def side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
-    """What the work makes of each piece, in order; as many pieces in work, and in memory, as there are processors."""
+def thread_map(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
+    """Apply `work` to each piece on threads and yield the results in order; no more pieces are in work than there are cores."""
     threads = usable_cores()
     waiting: deque[Future[Done]] = deque()
     pool = ThreadPoolExecutor(threads)
@@ -26,5 +26,5 @@ def side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iter
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Not waited for: where the reader has enough, this may be tidied up on any thread, one of the pool's among them.
+        # Does not wait: if the reader stops early, this may run on any thread, even one of the pool.
         pool.shutdown(wait=False, cancel_futures=True)

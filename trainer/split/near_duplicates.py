@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from trainer.data.examples import WINDOW_ROWS, Examples
 from trainer.parallel.compiled import compiled
-from trainer.parallel.threads import side_by_side
+from trainer.parallel.threads import thread_map
 from trainer.split.minhash import BINS, FIRST, STEP, mixed, signatures, word_hashes
 
 # Share of the pairs exactly as similar as asked that become candidates; of more similar ones it is higher.
 RECALL = 0.98
-NOBODY = np.uint64(0xFFFFFFFFFFFFFFFF)
+EMPTY_SLOT = np.uint64(0xFFFFFFFFFFFFFFFF)
 # So many tell most texts apart, at a tenth of the work.
 FIRST_WORDS = 16
 ALL_WORDS = 2**62
@@ -72,7 +72,7 @@ def text_hashes(examples: Examples) -> NDArray[np.uint64]:
 
 def _hashed(examples: Examples, words: int) -> NDArray[np.uint64]:
     batches = examples.text_series(WINDOW_ROWS)
-    return np.concatenate(list(side_by_side(lambda texts: word_hashes(texts, words), batches)))
+    return np.concatenate(list(thread_map(lambda texts: word_hashes(texts, words), batches)))
 
 
 def _first_of_each(exact: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
@@ -91,7 +91,7 @@ def _signed(examples: Examples) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]
     """A hash of each text's words [examples] and its signature [examples, BINS]."""
     exact, signed = np.empty(len(examples), np.uint64), np.empty((len(examples), BINS), np.uint16)
     start = 0
-    for some_exact, some_signed in side_by_side(signatures, examples.text_series(WINDOW_ROWS)):
+    for some_exact, some_signed in thread_map(signatures, examples.text_series(WINDOW_ROWS)):
         end = start + len(some_exact)
         exact[start:end], signed[start:end] = some_exact, some_signed
         start = end
@@ -105,10 +105,10 @@ def _alike(signed: NDArray[np.uint16], texts: Numbers, similarity: float) -> Ite
 
     def of_band(start: int) -> tuple[Numbers, Numbers]:
         # At most half full, so that a search ends soon; a power of two, so that a place is a mask away.
-        table = np.full(1 << max(4, int(2 * len(texts) - 1).bit_length()), NOBODY, np.uint64)
+        table = np.full(1 << max(4, int(2 * len(texts) - 1).bit_length()), EMPTY_SLOT, np.uint64)
         return _pairs(signed, texts, start, width, least, table)
 
-    yield from side_by_side(of_band, range(0, BINS - width + 1, width))
+    yield from thread_map(of_band, range(0, BINS - width + 1, width))
 
 
 def _rows_per_band(similarity: float) -> int:
@@ -124,16 +124,16 @@ def _pairs(
     """Each text with the last one before it of the same band, if at least `least` places of their signatures agree.
 
     Only with that one: texts that are alike meet in a chain, and many of them cost no more than few.
-    table: NOBODY everywhere. An entry is a text's number in the lower half and half of its band's hash in the upper.
+    table: EMPTY_SLOT everywhere. An entry is a text's number in the lower half and half of its band's hash in the upper.
     """
     ones, twos, found = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64), 0
     mask = np.uint64(len(table) - 1)
     for text in texts:
         hashed = _band_hash(signed[text], start, width)
         upper, place = hashed >> np.uint64(32) << np.uint64(32), hashed & mask
-        while table[place] != NOBODY and table[place] >> np.uint64(32) << np.uint64(32) != upper:
+        while table[place] != EMPTY_SLOT and table[place] >> np.uint64(32) << np.uint64(32) != upper:
             place = (place + np.uint64(1)) & mask
-        if table[place] != NOBODY:
+        if table[place] != EMPTY_SLOT:
             other = np.int64(table[place] & np.uint64(0xFFFFFFFF))
             if _agreement(signed[other], signed[text]) >= least:
                 ones[found], twos[found] = other, text

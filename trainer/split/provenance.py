@@ -1,7 +1,7 @@
-"""Which texts a version was trained on and which it was tested on, as hashes: written beside it, read by the next training.
+"""Hashes of the texts that a version was trained and tested on: written beside it, read by the next training.
 
-`parts.bin`, numbers little-endian: `LWPARTS1`; how many hashes follow of train and validation, and how many of test, uint64
-each; those hashes, uint64, each set ascending and none twice. A hash is that of a text's words in lower case.
+`parts.bin`, numbers little-endian: `LWPARTS1`; the number of hashes of train and validation, and that of test, uint64 each;
+those hashes, uint64, each set ascending and without duplicates. A hash is that of a text's words in lower case.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SILENT = (
 Hashes = NDArray[np.uint64]
 
 
-class Standing(IntEnum):
-    """What a group of near-duplicates is to a version."""
+class EarlierUse(IntEnum):
+    """How an earlier version used a group of near-duplicates."""
 
     NEW = 0
     TRAINED = 1
@@ -39,19 +39,19 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class TextProvenance:
-    """Hashes of the texts of a version's train and validation parts, and of its test part; both ascending, none twice."""
+    """Hashes of the texts of a version's train and validation parts, and of its test part; ascending, no duplicates."""
 
     trained: Hashes
     tested: Hashes
 
     @classmethod
     def of(cls, trained: Hashes, tested: Hashes) -> Self:
-        """Those with these hashes, in any order."""
+        """Return the provenance with these hashes, given in any order."""
         return cls(np.unique(trained), np.unique(tested))
 
     @classmethod
     def parse(cls, content: bytes, *, where: str) -> Self:
-        """What `to_bytes` gave. Raises ArtifactRejected, naming `where`, for anything else."""
+        """Parse the bytes that `to_bytes` returns. Raises ArtifactRejected, naming `where`, for other bytes."""
         if content[: len(KIND)] != KIND or len(content) < HEADER:
             raise ArtifactRejected(f"{where} is not a list of texts that this release reads")
         trained, tested = np.frombuffer(content, ONE, 2, len(KIND)).tolist()
@@ -61,24 +61,24 @@ class TextProvenance:
         return cls(hashes[:trained], hashes[trained:])
 
     def to_bytes(self) -> bytes:
-        """What is published: 8 bytes a text."""
+        """Return the content of `parts.bin`: 8 bytes a text."""
         counts = np.array([len(self.trained), len(self.tested)], ONE)
         return KIND + b"".join(each.astype(ONE).tobytes() for each in (counts, self.trained, self.tested))
 
-    def standings(self, hashes: Hashes, groups: NDArray[np.int64]) -> NDArray[np.int8]:
-        """What each group is to the version [groups]; one with a text that it was trained on is TRAINED, whatever else.
+    def earlier_use(self, hashes: Hashes, groups: NDArray[np.int64]) -> NDArray[np.int8]:
+        """Return how the version used each group [groups]. A group with any text that it was trained on is TRAINED.
 
         hashes, groups: of each example [examples].
         """
-        found = np.full(int(groups.max(initial=-1)) + 1, Standing.NEW, np.int8)
-        found[groups[np.isin(hashes, self.tested)]] = Standing.TESTED
-        found[groups[np.isin(hashes, self.trained)]] = Standing.TRAINED
-        return found
+        use = np.full(int(groups.max(initial=-1)) + 1, EarlierUse.NEW, np.int8)
+        use[groups[np.isin(hashes, self.tested)]] = EarlierUse.TESTED
+        use[groups[np.isin(hashes, self.trained)]] = EarlierUse.TRAINED
+        return use
 
 
 @dataclass(frozen=True, eq=False)
 class ServedHistory:
-    """Texts that the served version has seen: none, if it cannot be read or is of an older release.
+    """Texts that the served version has seen; None if it cannot be read or an older release has published it.
 
     sha256: of the list of texts. note: why there is none, in a sentence. readable: whether the version can be compared at all.
     """
@@ -93,7 +93,8 @@ class ServedHistory:
 def read_served_history(uri: str, *, manifest_sha256: str | None = None) -> ServedHistory:
     """Read which texts the served version has seen.
 
-    manifest_sha256: what its manifest has to be; with another one it cannot be read. Raises StorageRejected, StorageUnavailable.
+    manifest_sha256: expected of its manifest; a version with another one counts as unreadable. Raises StorageRejected,
+    StorageUnavailable.
     """
     try:
         return _read(open_store(uri), manifest_sha256)

@@ -1,8 +1,8 @@
-"""Units that carry labels dealt out to parts, stratified. Ignorant of texts and of what a part is for.
+"""Assign units that carry labels to parts, so that every part has its share of each label. Knows nothing of texts.
 
-Iterative stratification: Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011,
-with two rounds before it that put the rarest labels into every part. By the method alone, three units of a label would
-all go to the largest part.
+Iterative stratification: Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011.
+Two rounds before it put the rarest labels into every part: by the method alone, three units of a label would all go to the
+largest part.
 """
 
 from __future__ import annotations
@@ -14,54 +14,95 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
 from trainer.parallel.compiled import compiled
+from trainer.split.provenance import EarlierUse
 
-FREE = -1
-SWEEPS = 200
+FREE = -1  # the part of a unit that is not assigned yet
+MAX_SWEEPS = 200
+TEST = 2  # the last of three parts
+# Share of the new examples that may become test examples, so that a model learns from most of what is new.
+MAX_NEW_TO_TEST = 0.5
 
 Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
-    """What the parts have before the dealing: examples with each label [parts, labels], and examples [parts]."""
+class PartTotals:
+    """Examples of each part with each label [parts, labels], and examples of each part [parts]."""
 
     counts: Numbers
     sizes: Numbers
 
 
-def deal(counts: csr_matrix, sizes: Numbers, shares: NDArray[np.float64], *, seed: int, held: Held | None = None) -> Numbers:
-    """A part for each unit, so that each part has its share of the examples and of every label's examples.
+def stratify(
+    counts: csr_matrix, sizes: Numbers, shares: NDArray[np.float64], *, seed: int, held: PartTotals | None = None
+) -> Numbers:
+    """Return a part for each unit [units]: each part has its share of the examples and of every label's examples.
 
-    counts: examples of each unit with each label [units, labels]; sizes: examples of each unit; shares: sum to 1, and
-    count what is `held`, too.
-    A label that as many units carry as there are parts is in every part, unless the labels bind one another so that no
-    such dealing is found. Same seed, same result.
+    counts: examples of each unit with each label [units, labels]. sizes: examples of each unit [units]. shares: of the parts,
+    sum 1 [parts]. held: what the parts have already; the shares include it.
+    A label carried by at least as many units as there are parts is in every part, unless the search for such an assignment
+    fails because labels occur together. Same seed, same result.
     """
     random = np.random.default_rng(seed)
     # Smallest first, so that a part which gets one unit of a label does not get a heap of equal texts.
     order = random.permutation(len(sizes))
     order = order[np.argsort(sizes[order], kind="stable")]
-    dealing = _Dealing(csr_matrix(counts[order]), held or _nothing(len(shares), counts.shape[1]))
-    dealing.give_each_part_one(np.argsort(shares, kind="stable"))
-    dealing.close_gaps(random)
-    dealing.fill(sizes[order], shares)
-    parts = np.empty_like(dealing.part)
-    parts[order] = dealing.part
+    assignment = _Assignment(csr_matrix(counts[order]), held or _empty_totals(len(shares), counts.shape[1]))
+    assignment.give_each_part_one(np.argsort(shares, kind="stable"))
+    assignment.close_gaps(random)
+    assignment.fill(sizes[order], shares)
+    parts = np.empty_like(assignment.part)
+    parts[order] = assignment.part
     return parts
 
 
-def _nothing(parts: int, labels: int) -> Held:
-    return Held(np.zeros((parts, labels), np.int64), np.zeros(parts, np.int64))
+def stratify_around(
+    counts: csr_matrix, sizes: Numbers, shares: NDArray[np.float64], earlier_use: NDArray[np.int8], *, seed: int
+) -> Numbers:
+    """Return a part for each unit [units] as `stratify` does, but no TRAINED unit goes to test, and every TESTED one does.
+
+    So an earlier version and the new one can be compared on a test part that neither was trained on. New units are assigned
+    so that whole parts have their shares, of the examples and of every label's. Where nothing is new, the test part does not
+    depend on the seed.
+    """
+    parts = np.full(len(sizes), TEST, np.int64)
+    trained, new = np.flatnonzero(earlier_use == EarlierUse.TRAINED), np.flatnonzero(earlier_use == EarlierUse.NEW)
+    if len(trained):
+        parts[trained] = stratify(counts[trained], sizes[trained], shares[:TEST] / shares[:TEST].sum(), seed=seed)
+    if len(new):
+        held = _totals(counts, sizes, parts, earlier_use != EarlierUse.NEW, len(shares))
+        most = max(1, MAX_NEW_TO_TEST * sizes[new].sum())
+        parts[new] = stratify(counts[new], sizes[new], shares, seed=seed, held=held)
+        if sizes[new][parts[new] == TEST].sum() > most:
+            parts[new] = stratify(counts[new], sizes[new], _less_for_test(shares, held, sizes[new].sum()), seed=seed, held=held)
+    return parts
 
 
-class _Dealing:
-    """Who has what so far.
+def _totals(counts: csr_matrix, sizes: Numbers, parts: Numbers, known: NDArray[np.bool_], count: int) -> PartTotals:
+    """Return what each part has of the known units."""
+    members = [known & (parts == part) for part in range(count)]
+    of_labels = [np.asarray(counts[each].sum(axis=0), np.int64).ravel() for each in members]
+    return PartTotals(np.stack(of_labels), np.array([sizes[each].sum() for each in members], np.int64))
 
-    part: of each unit, or FREE [units]. present: units of each part with each label [parts, labels], until `fill`; what
-    was held before counts as one. possible: whether a label could be in every part [labels].
+
+def _less_for_test(shares: NDArray[np.float64], held: PartTotals, new: int) -> NDArray[np.float64]:
+    """Return the shares with that of test lowered to what `MAX_NEW_TO_TEST` of the new examples allows."""
+    test = min(shares[TEST], (held.sizes[TEST] + MAX_NEW_TO_TEST * new) / (held.sizes.sum() + new))
+    return np.array([*shares[:TEST] * (1 - test) / shares[:TEST].sum(), test])
+
+
+def _empty_totals(parts: int, labels: int) -> PartTotals:
+    return PartTotals(np.zeros((parts, labels), np.int64), np.zeros(parts, np.int64))
+
+
+class _Assignment:
+    """The parts of the units so far.
+
+    part: of each unit, or FREE [units]. present: units of each part with each label [parts, labels], kept until `fill`;
+    examples that the part held before count as one unit. possible: whether a label could be in every part [labels].
     """
 
-    def __init__(self, counts: csr_matrix, held: Held) -> None:
+    def __init__(self, counts: csr_matrix, held: PartTotals) -> None:
         self.counts, self.held = counts, held
         self.marks = csr_matrix((np.ones(counts.nnz, np.int64), counts.indices, counts.indptr), shape=counts.shape)
         by_label = csc_matrix(self.marks)
@@ -72,11 +113,11 @@ class _Dealing:
         self.possible = np.diff(self.starts) + self.present.sum(axis=0) >= len(held.sizes)
 
     def with_label(self, label: int) -> Numbers:
-        """The units that carry the label, the smallest first."""
+        """Return the units that carry the label, the smallest first."""
         return self.carriers[self.starts[label] : self.starts[label + 1]]
 
     def move(self, unit: int, part: int) -> None:
-        """The unit into the part, from wherever it is."""
+        """Move the unit into the part, from wherever it is."""
         labels = self.counts.indices[self.counts.indptr[unit] : self.counts.indptr[unit + 1]]
         if self.part[unit] != FREE:
             self.present[self.part[unit], labels] -= 1
@@ -84,7 +125,7 @@ class _Dealing:
         self.part[unit] = part
 
     def give_each_part_one(self, parts: Numbers) -> None:
-        """Label by label, the rarest first: to each part that has none yet, a unit that is still free."""
+        """Assign a free unit to each part that lacks a label, label by label, the rarest first."""
         for label in np.argsort(np.diff(self.starts), kind="stable"):
             if self.possible[label]:
                 units = self.with_label(label)
@@ -95,12 +136,12 @@ class _Dealing:
                         self.move(unit, part)
 
     def close_gaps(self, random: np.random.Generator) -> None:
-        """Move units to where a label is missing that could be there, until none is or for `SWEEPS` rounds: the best of them.
+        """Move units to parts that lack a label which could be there; keep the best assignment of `MAX_SWEEPS` rounds.
 
-        Min-conflicts search: of the label's units the one whose move opens the fewest gaps, by chance among equals.
+        Min-conflicts search: move the label's unit whose move opens the fewest gaps, a random one among equals.
         """
         best, fewest = self.part.copy(), self.present.size + 1
-        for _ in range(SWEEPS):
+        for _ in range(MAX_SWEEPS):
             gaps = np.argwhere((self.present == 0) & self.possible)
             if len(gaps) < fewest:
                 best, fewest = self.part.copy(), len(gaps)
@@ -112,7 +153,7 @@ class _Dealing:
         self.part = best
 
     def _cheapest(self, label: int, part: int, random: np.random.Generator) -> int:
-        """The unit with this label whose move to this part opens the fewest gaps, less those that it closes."""
+        """Return the unit with this label whose move to this part opens the fewest gaps, less those that it closes."""
         units = self.with_label(label)
         closes = (self.present[part] == 0) & self.possible
         opens = np.vstack([(self.present == 1) & self.possible, np.zeros_like(closes)])  # the last line is that of FREE
@@ -121,9 +162,9 @@ class _Dealing:
         return int(random.choice(units[cost == cost.min()]))
 
     def fill(self, sizes: Numbers, shares: NDArray[np.float64]) -> None:
-        """Deal out what is free: the label with the fewest free units next, each to the part that lacks most of that label.
+        """Assign the free units: the label with the fewest free ones next, each to the part that lacks most of that label.
 
-        The largest units first, while there is room for them.
+        The largest units come first, while there is room for them.
         """
         members = np.stack([self.part == part for part in range(len(shares))]).astype(np.int64)
         has, size = self.held.counts + members @ self.counts, self.held.sizes + members @ sizes
@@ -153,10 +194,10 @@ def _fill_label(
     parts: Numbers,
     left: tuple[NDArray[np.float64], NDArray[np.float64], Numbers],
 ) -> None:
-    """Each free one of the units to the part that lacks most of the label, or of anything if they lack the same.
+    """Assign each free unit to the part that lacks most of the label; of parts that lack the same, to the one with most room.
 
     left: examples of each label that each part lacks [parts, labels], examples that it lacks [parts], and free units of
-    each label [labels]; kept up to date.
+    each label [labels]; updated here.
     """
     wanted, room, free = left
     for unit in units:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from model.manifest import Task
 from model.text_length import beginning
 from trainer.data.examples import Examples
-from trainer.parallel.threads import side_by_side
+from trainer.parallel.threads import thread_map
 
 # Large enough that a call's own cost does not show, small enough that the texts and encodings of a few take some 50 MB.
 BATCH_TEXTS = 2_000
@@ -111,4 +111,4 @@ def flat_batches(examples: Examples, tokenizer: Tokenizer, size: int = BATCH_TEX
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.fromiter(chain.from_iterable(ids), kind, int(lengths.sum())), lengths
 
-    yield from side_by_side(flat, examples.batches(size))
+    yield from thread_map(flat, examples.batches(size))

@@ -19,8 +19,8 @@ from trainer.data.examples import Examples
 from trainer.evaluation.gate import ServedScores
 from trainer.evaluation.served import Used, score_served
 from trainer.split import near_duplicates
-from trainer.split.divide import divide
 from trainer.split.provenance import TextProvenance, read_served_history
+from trainer.split.split import split_dataset
 
 
 def examples_of(file: Path, texts: list[str], labels: dict[str, list[int]]) -> Examples:
@@ -136,8 +136,8 @@ def test_an_address_of_no_storage_names_the_setting() -> None:
 
 def test_a_version_that_says_nothing_of_its_texts_is_split_around_in_no_way(tmp_path: Path) -> None:
     version, examples = make_version(tmp_path / "v1"), numbered(tmp_path / "t", 0, 100)
-    divided = divide(examples, configured(version), given=None)
-    plain = divide(examples, Config.model_validate({"split": {"near_duplicates": 1}}), given=None)
+    divided = split_dataset(examples, configured(version), given=None)
+    plain = split_dataset(examples, Config.model_validate({"split": {"near_duplicates": 1}}), given=None)
     assert divided.parts.test is not None
     assert plain.parts.test is not None
     assert divided.parts.test.rows.tolist() == plain.parts.test.rows.tolist()
@@ -148,13 +148,13 @@ def test_a_version_that_says_nothing_of_its_texts_is_split_around_in_no_way(tmp_
 
 def test_a_version_that_has_seen_nothing_of_the_dataset_is_noted(tmp_path: Path) -> None:
     version = with_parts(tmp_path / "v1", numbered(tmp_path / "a", 1000, 1090), numbered(tmp_path / "b", 2000, 2010))
-    divided = divide(numbered(tmp_path / "t", 0, 400), configured(version), given=None)
+    divided = split_dataset(numbered(tmp_path / "t", 0, 400), configured(version), given=None)
     assert divided.notes == ("the served version v1 has seen no text of this dataset",)
 
 
 def test_a_test_part_of_a_few_texts_is_noted(tmp_path: Path) -> None:
     version = with_parts(tmp_path / "v1", numbered(tmp_path / "a", 0, 390), numbered(tmp_path / "b", 390, 400))
-    divided = divide(numbered(tmp_path / "t", 0, 400), configured(version), given=None)
+    divided = split_dataset(numbered(tmp_path / "t", 0, 400), configured(version), given=None)
     assert divided.notes == ("the test part has 10 texts: a comparison with the served version v1 says little",)
     assert divided.parts.test is not None
     assert divided.parts.test.rows.tolist() == list(range(390, 400))
@@ -164,7 +164,7 @@ def test_a_test_part_of_a_few_texts_is_noted(tmp_path: Path) -> None:
 def test_with_a_given_test_set_nothing_is_kept_and_its_texts_are_written_down(tmp_path: Path) -> None:
     version = with_parts(tmp_path / "v1", numbered(tmp_path / "a", 0, 90), numbered(tmp_path / "b", 90, 100))
     examples, test = numbered(tmp_path / "t", 0, 100), numbered(tmp_path / "g", 100, 130)
-    divided = divide(examples, configured(version), given=test)
+    divided = split_dataset(examples, configured(version), given=test)
     assert divided.parts.test is None
     assert (len(divided.seen.trained), len(divided.seen.tested), divided.served.sha256) == (100, 30, None)
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from model.cores import usable_cores
-from trainer.parallel.threads import side_by_side
+from trainer.parallel.threads import thread_map
 
 
 def test_what_comes_back_is_in_order() -> None:
-    assert list(side_by_side(lambda each: (time.sleep(each % 3 / 1000), each)[1], range(50))) == list(range(50))
+    assert list(thread_map(lambda each: (time.sleep(each % 3 / 1000), each)[1], range(50))) == list(range(50))
 
 
 def test_as_many_pieces_are_taken_as_there_are_processors_and_one() -> None:
@@ -25,13 +25,13 @@ def test_as_many_pieces_are_taken_as_there_are_processors_and_one() -> None:
             taken.append(each)
             yield each
 
-    done = side_by_side(str, pieces())
+    done = thread_map(str, pieces())
     assert next(done) == "0"
     assert len(taken) == usable_cores() + 1
 
 
 def test_an_error_arrives_where_its_piece_would_have() -> None:
-    done = side_by_side(lambda each: 1 // (3 - each), range(9))
+    done = thread_map(lambda each: 1 // (3 - each), range(9))
 
     assert [next(done) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):
@@ -39,14 +39,14 @@ def test_an_error_arrives_where_its_piece_would_have() -> None:
 
 
 def test_a_reader_may_have_enough_on_any_thread() -> None:
-    held = [side_by_side(str, range(1_000))]
+    held = [thread_map(str, range(1_000))]
     next(held[0])
 
     def drop() -> None:
         held.clear()
         gc.collect()
 
-    threads = [side_by_side(lambda _: drop(), range(1))]
+    threads = [thread_map(lambda _: drop(), range(1))]
     assert list(threads[0]) == [None]
     deadline = time.monotonic() + 10
     while any(each.name.startswith("ThreadPoolExecutor") for each in threading.enumerate()) and time.monotonic() < deadline:

@@ -17,7 +17,7 @@ from tests.support.targets import examples_with, random_targets
 from trainer.config.settings import SplitConfig
 from trainer.data.examples import Examples
 from trainer.split import near_duplicates
-from trainer.split.provenance import Standing, TextProvenance
+from trainer.split.provenance import EarlierUse, TextProvenance
 from trainer.split.split import Parts, split
 
 hashes = st.lists(st.integers(0, 2**64 - 1), max_size=30).map(lambda found: np.array(found, np.uint64))
@@ -72,8 +72,8 @@ def test_hashes_come_with_the_groups(similarity: float, tmp_path: Path) -> None:
 
 def test_a_group_with_one_text_that_was_trained_on_counts_as_trained() -> None:
     seen = TextProvenance.of(np.array([1, 2], np.uint64), np.array([3, 4, 5], np.uint64))
-    found = seen.standings(np.array([3, 1, 4, 9, 8], np.uint64), np.array([0, 0, 1, 1, 2]))
-    assert found.tolist() == [Standing.TRAINED, Standing.TESTED, Standing.NEW]
+    found = seen.earlier_use(np.array([3, 1, 4, 9, 8], np.uint64), np.array([0, 0, 1, 1, 2]))
+    assert found.tolist() == [EarlierUse.TRAINED, EarlierUse.TESTED, EarlierUse.NEW]
 
 
 class Grown:
@@ -94,9 +94,9 @@ class Grown:
 
     def split(self, rows: int, *, seed: int, seen: TextProvenance | None) -> Parts:
         _, groups = np.unique(self.crowd[:rows], return_inverse=True)
-        standings = seen.standings(self.texts[:rows], groups) if seen else None
+        earlier_use = seen.earlier_use(self.texts[:rows], groups) if seen else None
         examples = examples_with(self.targets[:rows])
-        return split(examples, groups, SplitConfig(), seed=seed, with_test=True, standings=standings)
+        return split(examples, groups, SplitConfig(), seed=seed, with_test=True, earlier_use=earlier_use)
 
     def rows(self, part: Examples | None) -> np.ndarray:
         assert part is not None

@@ -16,7 +16,7 @@ from tests.support.targets import examples_with, random_targets
 from trainer.config.settings import SplitConfig
 from trainer.data.examples import Examples
 from trainer.errors import DatasetRejected
-from trainer.split.provenance import Standing
+from trainer.split.provenance import EarlierUse
 from trainer.split.split import Parts, split
 
 
@@ -215,10 +215,10 @@ def test_the_same_data_and_seed_are_divided_again_as_they_were_for_the_served_ve
     groups = np.arange(len(examples))
     first = split(examples, groups, SplitConfig(), seed=3, with_test=True)
     assert first.test is not None
-    standings = np.full(len(examples), Standing.TRAINED, np.int8)
-    standings[np.isin(examples.rows, first.test.rows)] = Standing.TESTED
+    earlier_use = np.full(len(examples), EarlierUse.TRAINED, np.int8)
+    earlier_use[np.isin(examples.rows, first.test.rows)] = EarlierUse.TESTED
 
-    again = split(examples, groups, SplitConfig(), seed=3, with_test=True, standings=standings)
+    again = split(examples, groups, SplitConfig(), seed=3, with_test=True, earlier_use=earlier_use)
 
     for before, after in zip(parts_of(first), parts_of(again), strict=True):
         assert before.rows.tolist() == after.rows.tolist()
