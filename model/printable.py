@@ -1,11 +1,10 @@
-"""Text from elsewhere on a terminal or in a log: label names, column names and error messages are whatever a dataset holds.
+"""Text from elsewhere, made safe for a terminal or a log: label names, column names and error messages can hold anything.
 
-What is written of it: lines of text and of JSON, records of a log, and the errors of commands.
+Covers lines of text, JSON and the errors of commands. `model.log_format` covers log records.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -62,21 +61,6 @@ def _printable_errors() -> Iterator[None]:
         shown = printable(error.format_message())
         setattr(error, "format_message", lambda: shown)  # noqa: B010 - a method of the class; the message itself stays as it is
         raise
-
-
-class TextLines(logging.Formatter):
-    """A record as one line for people, in which nothing from elsewhere acts on the terminal or looks like a record.
-
-    Only a traceback has several lines; they are indented.
-    """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
-        """Return the line, without a traceback."""
-        return printable(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - the base class's name
-        """Return the traceback."""
-        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
 
 
 def _escape(character: str) -> str:

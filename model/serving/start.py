@@ -16,8 +16,8 @@ import click
 from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, fetch, read_manifest
+from model.log_format import TextLines
 from model.manifest import ArchitectureName, Manifest
-from model.printable import TextLines
 from model.serving.config import ServingConfig
 from model.serving.signals import end_at_once
 from model.storage import StorageError

@@ -18,7 +18,8 @@ from labelwright.__main__ import main as labelwright
 from model.__main__ import predict
 from model.artifact import MANIFEST
 from model.download import download
-from model.printable import TextLines, printable, printable_json, printable_names
+from model.log_format import TextLines
+from model.printable import printable, printable_json, printable_names
 from model.serving.__main__ import command as serve
 from model.verification import verify
 from tests.support.versions import make_version

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.run.logs import JsonLines, fields
+from model.log_format import JsonLines
+from trainer.run.logs import fields
 
 
 class Unspeakable:
@@ -117,7 +118,7 @@ def test_an_exception_is_one_field() -> None:
 
 TELL = """
 import logging, threading, warnings
-from trainer import logs
+from trainer.run import logs
 logs.configure({format!r})
 log = logging.getLogger("trainer.somewhere")
 log.info("step %d", 5, extra=logs.fields(loss=float("nan")))
