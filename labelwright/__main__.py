@@ -50,7 +50,7 @@ class LazyGroup(PrintableErrors, click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="labelwright", message="labelwright %(version)s")
 def main() -> None:
-    """Labelled texts to a classifier that is served on Kubernetes and keeps itself good."""
+    """Train text classifiers from labelled texts and serve them on Kubernetes."""
 
 
 if __name__ == "__main__":
