@@ -133,12 +133,16 @@ def _step_towards(observed: ObservedClassifier, wanted: Version, failed: tuple[D
 
 
 def _in_progress(observed: ObservedClassifier, wanted: Version) -> Document:
-    """Since when its time runs: anew with another spec, and while the API server does not let in what asks for it."""
-    noted, anew = _noted(observed), {"version": wanted.name, "startedAt": format_time(observed.now)}
-    anew |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
+    """Return since when the roll-out's time runs: from now for another spec, and while the API server refuses to ask for it."""
+    noted = _noted(observed)
+    from_now = {"version": wanted.name, "startedAt": format_time(observed.now)}
+    if wanted.manifest_sha256:
+        from_now["manifestSha256"] = wanted.manifest_sha256
     if not _is_about(noted, wanted) or observed.status.get("observedGeneration") != observed.generation:
-        return anew
-    return anew if not _is_asked_for(observed, wanted) and _is_old(observed, noted["startedAt"]) else noted
+        return from_now
+    if not _is_asked_for(observed, wanted) and _is_old(observed, noted["startedAt"]):
+        return from_now
+    return noted
 
 
 def _noted(observed: ObservedClassifier) -> Document:
