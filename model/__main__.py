@@ -27,7 +27,7 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
     Prints a line of JSON for each text: {"text": …, "labels": […], "scores": […]}.
     """
     from model.artifact import ArtifactRejected, fetch, read_manifest
-    from model.classifier import Classifier
+    from model.classifier import Classifier, Selection
     from model.storage import StorageError
 
     if not texts and sys.stdin.isatty():
@@ -38,10 +38,11 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
             classifier = Classifier.assemble(folder, read_manifest(folder))
         except (ArtifactRejected, StorageError) as error:
             raise click.ClickException(str(error)) from error
+        selection = Selection(top_k, threshold)
         size = 1 if sys.stdin.isatty() else BATCH_TEXTS  # who types a line wants its answer
         for batch in _batches(texts or _lines(sys.stdin.buffer), size):
-            for text, found in zip(batch, classifier.predict(batch, top_k=top_k, threshold=threshold), strict=True):
-                answer = {"text": text, "labels": found.labels, "scores": [round(each, 6) for each in found.scores]}
+            for text, prediction in zip(batch, classifier.predict(batch, selection), strict=True):
+                answer = {"text": text, "labels": prediction.labels, "scores": [round(each, 6) for each in prediction.scores]}
                 click.echo(printable_json(json.dumps(answer, ensure_ascii=False)))
 
 

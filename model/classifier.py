@@ -45,6 +45,21 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Choice of labels in place of the version's own rule.
+
+    threshold: a label is eligible from this probability on, in place of its own threshold; a text may have none.
+    top_k: at most this many labels per text, the most probable ones; without `threshold`, every label is eligible.
+    """
+
+    top_k: int | None = None
+    threshold: float | None = None
+
+
+OWN_RULE = Selection()
+
+
+@dataclass(frozen=True)
 class PredictionRule:
     """Rule by which probabilities become labels.
 
@@ -76,14 +91,12 @@ class PredictionRule:
             given[unlabelled, probabilities[unlabelled].argmax(axis=1)] = True
         return given
 
-    def predictions(self, probabilities: Floats, *, top_k: int | None = None, threshold: float | None = None) -> list[Prediction]:
-        """One prediction for each row of `probabilities` [texts, labels].
-
-        Without arguments, the labels that `assigned` gives. `threshold` replaces the labels' own and is obeyed as it
-        is, so that there may be no label; `top_k` bounds how many are given and, alone, gives exactly that many.
-        """
-        if threshold is not None:
-            eligible = probabilities >= threshold
+    def predictions(self, probabilities: Floats, selection: Selection | None = None) -> list[Prediction]:
+        """Return a prediction for each row of `probabilities` [texts, labels]; without a selection, by `assigned`."""
+        selection = selection or OWN_RULE
+        top_k = selection.top_k
+        if selection.threshold is not None:
+            eligible = probabilities >= selection.threshold
         elif top_k is not None:
             eligible = np.ones(probabilities.shape, np.bool_)
         else:
@@ -229,9 +242,9 @@ class Classifier:
         """Return probabilities [texts, labels]: independent if multi-label, summing to 1 if single-label."""
         return to_probabilities(self.onnx_model.logits(self.tokenizer.encode(texts)), self.rule.task)
 
-    def predict(self, texts: Sequence[str], *, top_k: int | None = None, threshold: float | None = None) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], selection: Selection | None = None) -> list[Prediction]:
         """Return a prediction for each text, as `PredictionRule.predictions` describes."""
-        return self.rule.predictions(self.probabilities(texts), top_k=top_k, threshold=threshold)
+        return self.rule.predictions(self.probabilities(texts), selection)
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:

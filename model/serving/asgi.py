@@ -1,4 +1,4 @@
-"""One HTTP exchange, whatever is asked: a body within bounds, a client that may hang up, a response."""
+"""ASGI input and output: bodies within bounds, clients that may hang up, responses. Knows no protocol above HTTP."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from model.serving.errors import BodyTooLarge, TooManyBytesInFlight
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]+")
-UNWATCHED_SECONDS = 0.05  # of waiting for an answer before it is worth its cost to see whether the client is still there
-FREE_BYTES = 64 * 1024  # of each body, which the intake does not count
-LINGER_SECONDS = 5  # for a client that is refused to stop sending; before, it would not read why
+UNWATCHED_SECONDS = 0.05  # of work before the connection is watched: most work ends sooner, and watching costs time
+UNCOUNTED_BYTES = 64 * 1024  # of each body, so that large bodies take no room from small ones
+LINGER_SECONDS = 5  # for a refused client to finish sending; most clients read the response only then
 
 
 class ClientGone(Exception):
-    """Nobody waits for the response."""
+    """The client closed the connection before it got a response."""
 
 
-LARGEST_AT_ONCE = 4  # bodies of the largest size, or messages, that are held at a time
+MAX_BODIES_IN_FLIGHT = 4  # bodies, or gRPC messages, of the largest size
 
 
-class Intake:
-    """Bounds the bytes of bodies that are held at a time, from their arrival to their answers.
+class InFlightBytes:
+    """Bound on the bytes of all bodies from their arrival to their responses.
 
-    The first of each body are free, so that large requests, or such as never end, take no room from small ones.
+    The first UNCOUNTED_BYTES of each body are free, so that large or endless bodies take no room from small ones.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held = 0
 
-    def share(self) -> Share:
-        """A share of it, of nothing yet; to be entered."""
-        return Share(self)
+    def reserve(self) -> Reservation:
+        """Return an empty reservation, a context manager."""
+        return Reservation(self)
 
-    def take(self, size: int) -> None:
-        """Hold so many bytes more. Raises TooManyBytesInFlight."""
+    def acquire(self, size: int) -> None:
+        """Add bytes. Raises TooManyBytesInFlight."""
         if self._held + size > self._limit:
             raise TooManyBytesInFlight
         self._held += size
 
-    def give_back(self, size: int) -> None:
-        """Hold so many bytes less."""
+    def release(self, size: int) -> None:
+        """Subtract bytes."""
         self._held -= size
 
 
-class Share:
-    """What one request holds of the intake; given back when it is left."""
+class Reservation:
+    """Bytes in flight of one request, released on exit."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, in_flight: InFlightBytes) -> None:
+        self._in_flight = in_flight
         self._held = 0
 
     def __enter__(self) -> Self:
@@ -62,19 +62,19 @@ class Share:
 
     def __exit__(self, *_: object) -> None:
         if self._held:
-            self._intake.give_back(self._held)
+            self._in_flight.release(self._held)
 
     def grow_to(self, size: int) -> None:
-        """Hold a body of so many bytes. Raises TooManyBytesInFlight."""
-        if size > FREE_BYTES:
-            self._intake.take(size - FREE_BYTES - self._held)
-            self._held = size - FREE_BYTES
+        """Reserve the bytes of a body of this size. Raises TooManyBytesInFlight."""
+        if size > UNCOUNTED_BYTES:
+            self._in_flight.acquire(size - UNCOUNTED_BYTES - self._held)
+            self._held = size - UNCOUNTED_BYTES
 
 
 class _Interruption:
-    """Lets a timer, or a task begun by one, interrupt the current task as long as this is entered.
+    """Context manager in which a timer, or a task that it starts, may cancel the current task.
 
-    What `asyncio.timeout` and a task would do, for a fraction of their cost in the many cases where nothing happens.
+    It does what `asyncio.timeout` and a task would, at a fraction of their cost if nothing happens, as in most requests.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class _Interruption:
             self._interrupted.cancel()
 
     def instead_of(self, cancelled: asyncio.CancelledError, meant: Exception) -> BaseException:
-        """What to raise for a cancellation: what was meant by it, if it was made here."""
+        """Return what to raise for a cancellation: `meant` if it was made here, else the cancellation."""
         if not self._made:
             return cancelled
         if self._interrupted is not None:
@@ -114,12 +114,12 @@ class _Interruption:
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The value of a header, by its name in lower case; the first, where there are several."""
+    """Return the first value of a header, by its name in lower case."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int, share: Share) -> bytes:
-    """The whole body, of at most `limit` bytes. Raises BodyTooLarge, TooManyBytesInFlight, ClientGone."""
+async def read_body(scope: Scope, receive: Receive, *, limit: int, reservation: Reservation) -> bytes:
+    """Return the whole body, of at most `limit` bytes. Raises BodyTooLarge, TooManyBytesInFlight, ClientGone."""
     declared = header(scope, b"content-length")
     if declared is not None and NUMBER.fullmatch(declared) and (len(declared) > 18 or int(declared) > limit):
         raise BodyTooLarge(limit)
@@ -133,13 +133,13 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, share: Share)
         size += len(parts[-1])
         if size > limit:
             raise BodyTooLarge(limit)
-        share.grow_to(size)
+        reservation.grow_to(size)
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """What an application receives that is handed a body already read."""
+    """Return a receive function for an application whose request's body was read already."""
     waiting = [body]
 
     async def received() -> Message:
@@ -151,7 +151,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of the work, which is cancelled if the client hangs up meanwhile. Raises ClientGone then."""
+    """Return the result of the work. If the client hangs up meanwhile, cancel the work and raise ClientGone."""
     with _Interruption() as gone:
 
         async def watch() -> None:
@@ -167,15 +167,15 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
 
 
 async def respond(send: Send, status: int, content: bytes, headers: Mapping[bytes, bytes]) -> None:
-    """A whole response."""
+    """Send a whole response."""
     await _start(send, status, content, headers)
     await send({"type": "http.response.body", "body": content})
 
 
 async def refuse(receive: Receive, send: Send, status: int, content: bytes, headers: Mapping[bytes, bytes]) -> None:
-    """A whole response while the request's body is still coming in; the connection is closed.
+    """Send a whole response while the request's body still arrives, then close the connection.
 
-    What comes in is thrown away for a while: most clients read only once they have sent.
+    The rest of the body is discarded for LINGER_SECONDS: most clients read a response only after they have sent everything.
     """
     await _start(send, status, content, {**headers, b"connection": b"close"})
     await send({"type": "http.response.body", "body": content, "more_body": True})

@@ -25,15 +25,15 @@ from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
 
 T = TypeVar("T")
-BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and keep their texts waiting
-BATCH_CHARACTERS = 1 << 16  # in a batch: some texts take ten times as long as those that the estimate was learnt from
+TARGET_BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and keep their texts waiting
+MAX_BATCH_CHARACTERS = 1 << 16  # in a batch: some texts take ten times as long as those that the estimate was learnt from
 # Texts of similar length: half as long again, or so little longer that to go apart would take as much time.
-STRETCH, PADDING_SECONDS = 1.5, 0.0005
-CALL_CHARACTERS = 64  # what a text costs however short it is
-MANY_CHARACTERS = 1 << 16  # of a request's texts, beyond which they are many
-LONG = 256  # characters from which a text that is alone is called long
-TRY_EVERY = 16  # texts that are alone, of which one is computed the other way
-LOOK_AHEAD = 256  # requests that are searched for texts of similar length
+MAX_LENGTH_RATIO, PADDING_SECONDS = 1.5, 0.0005
+CALL_OVERHEAD_CHARACTERS = 64  # what a text costs however short it is
+LARGE_REQUEST_CHARACTERS = 1 << 16  # of a request's texts, beyond which they are many
+LONG_TEXT_CHARACTERS = 256  # characters from which a text that is alone is called long
+EXPLORE_EVERY_TEXTS = 16  # texts that are alone, of which one is computed the other way
+LOOK_AHEAD_REQUESTS = 256  # requests that are searched for texts of similar length
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictions and probabilities [texts, labels]
 
 
-class _Request(Generic[T]):
+class _PendingRequest(Generic[T]):
     """Texts that are answered together, and how far they are."""
 
     __slots__ = ("arrived", "finish", "future", "predictions", "probabilities", "sizes", "texts", "waiting")
@@ -69,7 +69,7 @@ class _Request(Generic[T]):
         return self.sizes[self.waiting[-1]]
 
 
-_Text = tuple[_Request[Any], int]  # by its request and its position in it
+_Text = tuple[_PendingRequest[Any], int]  # by its request and its position in it
 
 
 class _Batch(NamedTuple):
@@ -79,7 +79,7 @@ class _Batch(NamedTuple):
     alone: bool
 
 
-class _Alone:
+class _LoneTextStrategy:
     """Whether a text that is alone is computed by every core: where that was faster than by one, lately.
 
     It is on a quiet machine, if the text is long; where others use the cores it is slower. So the other way is tried now
@@ -93,14 +93,14 @@ class _Alone:
     def choose(self, characters: int) -> bool:
         """Whether every core is to compute a text of so many characters."""
         self._asked += 1
-        is_long = characters > LONG
+        is_long = characters > LONG_TEXT_CHARACTERS
         together, single = (self._seconds.get((is_long, way), 0.0) for way in (True, False))
         faster = together <= single
-        return faster if self._asked % TRY_EVERY else not faster
+        return faster if self._asked % EXPLORE_EVERY_TEXTS else not faster
 
     def learn(self, characters: int, seconds: float, *, every_core: bool) -> None:
-        way = (characters > LONG, every_core)
-        found = seconds / (characters + CALL_CHARACTERS)
+        way = (characters > LONG_TEXT_CHARACTERS, every_core)
+        found = seconds / (characters + CALL_OVERHEAD_CHARACTERS)
         self._seconds[way] = found + (self._seconds.get(way, found) - found) * 7 / 8
 
 
@@ -128,11 +128,11 @@ class Batcher:
         self._most_characters = characters
         self._characters = {True: 0, False: 0}  # of requests that are not answered, by whether they have many
         self._changed = Condition()
-        self._requests: deque[_Request[Any]] = deque()
+        self._requests: deque[_PendingRequest[Any]] = deque()
         self._waiting = 0  # texts
         self._idle = 0  # threads
         self._closing = False
-        self._alone = _Alone()
+        self._alone = _LoneTextStrategy()
         # Of one thread, lately.
         self._seconds_a_text = 0.001
         self._seconds_a_character = 1e-6
@@ -150,9 +150,9 @@ class Batcher:
             return finish([], np.zeros((0, self._classifier.onnx_model.label_count), np.float32))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         characters = sum(map(len, texts))
-        has_many = characters > MANY_CHARACTERS
+        has_many = characters > LARGE_REQUEST_CHARACTERS
         sizes = [self._classifier.tokenizer.tokenized_characters(text) for text in texts]
-        request = _Request(texts, sizes, finish, future, arrived=self._clock())
+        request = _PendingRequest(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
                 seconds = self._waiting * self._seconds_a_text / len(self._threads)
@@ -203,7 +203,7 @@ class Batcher:
         if batch.alone:
             self._alone.learn(characters, seconds, every_core=every_core)
         self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
-        cost = seconds / (characters + CALL_CHARACTERS * len(tokens))
+        cost = seconds / (characters + CALL_OVERHEAD_CHARACTERS * len(tokens))
         self._seconds_a_character += (cost - self._seconds_a_character) / 16
         found = zip(batch.texts, predictions, probabilities[:, np.newaxis], strict=True)
         _settle([outcome for text, prediction, row in found if (outcome := self._note(*text, prediction, row))])
@@ -217,7 +217,7 @@ class Batcher:
                 told = error if isinstance(error, Exception) else RuntimeError(repr(error))
                 _settle([(each[0].future, None, told)])
 
-    def _note(self, request: _Request[T], at: int, prediction: Prediction, row: Floats) -> _Settled | None:
+    def _note(self, request: _PendingRequest[T], at: int, prediction: Prediction, row: Floats) -> _Settled | None:
         """Keep what was found of a text, `row` [1, labels]; the request's outcome if it was its last text."""
         predictions, probabilities = [prediction], row
         if len(request.texts) > 1:
@@ -259,12 +259,12 @@ class Batcher:
             return []
         length = first.shortest()
         slack = PADDING_SECONDS / self._seconds_a_character
-        shortest, longest = length / STRETCH - slack, length * STRETCH + slack
-        soon = int(BATCH_SECONDS / (self._seconds_a_character * (length + CALL_CHARACTERS)))
+        shortest, longest = length / MAX_LENGTH_RATIO - slack, length * MAX_LENGTH_RATIO + slack
+        soon = int(TARGET_BATCH_SECONDS / (self._seconds_a_character * (length + CALL_OVERHEAD_CHARACTERS)))
         share = math.ceil(self._waiting / len(self._threads))  # so that the threads are done at the same time
-        most = min(share, max(1, min(soon, BATCH_CHARACTERS // (length or 1))))
+        most = min(share, max(1, min(soon, MAX_BATCH_CHARACTERS // (length or 1))))
         batch: list[_Text] = []
-        for request in islice(self._requests, LOOK_AHEAD):
+        for request in islice(self._requests, LOOK_AHEAD_REQUESTS):
             while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:
                 if len(request.waiting) == len(request.texts):
                     self._metrics.waited(self._clock() - request.arrived)
@@ -272,7 +272,7 @@ class Batcher:
             if len(batch) == most:
                 break
         self._waiting -= len(batch)
-        others = islice(self._requests, 1, LOOK_AHEAD)
+        others = islice(self._requests, 1, LOOK_AHEAD_REQUESTS)
         if first.waiting and any(0 < len(each.waiting) < len(first.waiting) for each in others):
             self._requests.rotate(-1)  # the smaller ones behind it have their turn first
         return batch

@@ -1,11 +1,11 @@
-"""REST bodies to questions, answers to REST bodies.
+"""REST codec: bodies of requests to `InferenceRequest`, `InferenceResult` to bodies of responses.
 
-JSON is read once and written once, to the byte as the SDK's own v2 route would answer (`tests/contract/test_rest_codec.py`)
-at a fraction of its cost: that validates every element twice. Binary tensors go through the SDK's types. What a client
-got wrong is InvalidInput with a sentence, where the SDK answers 422 or 500.
+JSON is parsed once and written once. Responses equal those of the SDK's own v2 route to the byte
+(`tests/contract/test_rest_codec.py`), at a fraction of its cost: it validates every element twice. Binary tensors go through
+the SDK's types. What a client got wrong is InvalidInput, where the SDK answers 422 or 500.
 
-Nothing else is answered meanwhile. So the first thing that is wrong ends the reading, and the types leave no place for
-more than a request needs: else 16 MiB can hold millions of objects, and take seconds.
+The event loop waits while a body is parsed, and 16 MiB can hold millions of objects, which take seconds. So parsing ends at the
+first error, and the types have room for no more than a request needs.
 """
 
 from __future__ import annotations
@@ -27,26 +27,25 @@ from kserve.protocol.infer_type import RequestedOutput
 from model.classifier import Floats
 from model.serving.errors import JSON_ERRORS, json_error_sentence, missing, not_a_string, shown
 from model.serving.requests import (
-    COUNTED_AT_ONCE,
+    COUNTED_CHUNK_BYTES,
     LABELS,
-    LARGE,
+    LARGE_REQUEST_BYTES,
     PROBABILITIES,
     SCORES,
-    Answer,
+    InferenceRequest,
+    InferenceResult,
     Limits,
-    Question,
-    characters_of,
-    choices_of,
-    count_of,
-    names_of,
-    outputs_of,
-    question_of,
-    require_bytes,
-    require_count,
-    require_one,
+    column_names,
+    count_characters,
+    infer_response,
+    read_infer_request,
+    read_parameters,
+    requested_outputs,
+    require_bytes_datatype,
     require_short_id,
-    response_to,
-    timeout_of,
+    require_text_count,
+    require_text_input,
+    text_count,
 )
 
 LEADING_BLANKS = re.compile(rb"[ \t\r\n]*")
@@ -55,12 +54,12 @@ QUOTE, BACKSLASH = b'"\\'
 Scalar = str | int | float | bool | None
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class _StrictStruct(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
-class _Shape(_Body, array_like=True):
-    """[n], or [n, 1]. A list would be read to its end before it is found too long."""
+class _Shape(_StrictStruct, array_like=True):
+    """[n], or [n, 1]. A list would be parsed to its end before its length is checked."""
 
     rows: int
     columns: int | msgspec.UnsetType = msgspec.UNSET
@@ -69,169 +68,168 @@ class _Shape(_Body, array_like=True):
         return (self.rows,) if self.columns is msgspec.UNSET else (self.rows, self.columns)
 
 
-class _Tensor(_Body):
+class _Tensor(_StrictStruct):
     name: str
     shape: _Shape
     datatype: str
     parameters: dict[str, Scalar] | None = None
-    data: list[str | tuple[str]] | None = None  # flat, or nested as a shape [n, 1] is
+    data: list[str | tuple[str]] | None = None  # flat, or nested for a shape [n, 1]
 
 
-class _Output(_Body):
+class _Output(_StrictStruct):
     name: str
     parameters: dict[str, Scalar] | None = None
 
 
-class _Inference(_Body):
+class _V2Body(_StrictStruct):
     inputs: list[_Tensor]
     id: str | None = None
     parameters: dict[str, Scalar] | None = None
     outputs: list[_Output] | None = None
-    # Sent by KServe's client; the address says it already.
+    # Sent by KServe's client, and ignored: the path has them.
     model_name: str | None = None
     model_version: str | None = None
 
 
-class _Instance(_Body):
+class _Instance(_StrictStruct):
     text: str
 
 
-class _Instances(_Body):
+class _V1Body(_StrictStruct):
     instances: list[str | _Instance]
     parameters: dict[str, Scalar] | None = None
 
 
-class _Event(_Body):
-    """A CloudEvent about instances, which the SDK's v1 takes too."""
+class _CloudEvent(_StrictStruct):
+    """A CloudEvent with instances as its data, which the SDK's v1 accepts too."""
 
     specversion: str
     id: str
     source: str
     type: str
-    data: _Instances
+    data: _V1Body
     time: str | None = None
     subject: str | None = None
     dataschema: str | None = None
     datacontenttype: str | None = None
 
 
-_read_inference = msgspec.json.Decoder(_Inference).decode
-_read_instances = msgspec.json.Decoder(_Instances).decode
-_read_event = msgspec.json.Decoder(_Event).decode
-# The SDK's route writes JSON with this encoder too: another one prints small numbers otherwise.
-_write = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
+_decode_v2_json = msgspec.json.Decoder(_V2Body).decode
+_decode_v1_json = msgspec.json.Decoder(_V1Body).decode
+_decode_event = msgspec.json.Decoder(_CloudEvent).decode
+# Equal to the SDK's encoder: others print small numbers differently.
+_encode_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
-class Inference:
-    """A v2 request. `binary`: the same as the SDK's type, where tensors come or go in binary."""
+class V2Request:
+    """A v2 request. `binary`: the same request in the SDK's type, if any tensor is binary."""
 
     id: str
-    question: Question
+    inference: InferenceRequest
     binary: InferRequest | None = None
 
 
 @dataclass(frozen=True)
-class Body:
-    """A response's body; `json_length` is that of its JSON in bytes, if binary tensors follow it."""
+class ResponseBody:
+    """Body of a response. `json_length`: bytes of its JSON, if binary tensors follow it."""
 
     content: bytes
     json_length: int | None = None
 
 
-def inference_of(body: bytes, json_length: str | None, *, model_name: str, limits: Limits) -> Inference:
-    """A v2 body, whose JSON is `json_length` bytes long if binary tensors follow it. Raises InvalidInput."""
+def decode_v2(body: bytes, json_length: str | None, *, model_name: str, limits: Limits) -> V2Request:
+    """Decode a v2 body. `json_length`: bytes of its JSON, if binary tensors follow it. Raises InvalidInput."""
     head, tail = _cut(body, json_length)
-    _require_few_strings(head, limits)
+    _check_strings(head, limits)
     try:
-        read = _read_inference(head)
+        parsed = _decode_v2_json(head)
     except JSON_ERRORS as error:
         raise InvalidInput(json_error_sentence(error, head)) from error
-    if _is_binary(read, tail):
-        request = _sdk_request(read, tail, model_name)
-        return Inference(request.id, question_of(request, limits), request)
-    require_short_id(read.id)
-    top_k, threshold = choices_of(read.parameters) if read.parameters else (None, None)
-    timeout = timeout_of(read.parameters) if read.parameters else None
-    require_one([each.name for each in read.inputs])
-    outputs = outputs_of([each.name for each in read.outputs]) if read.outputs else (LABELS, SCORES)
-    return Inference(read.id or _new_id(), Question(_texts(read.inputs[0]), top_k, threshold, outputs, timeout))
+    if _is_binary(parsed, tail):
+        sent = _sdk_request(parsed, tail, model_name)
+        return V2Request(sent.id, read_infer_request(sent, limits), sent)
+    require_short_id(parsed.id)
+    selection, timeout_seconds = read_parameters(parsed.parameters)
+    require_text_input([each.name for each in parsed.inputs])
+    outputs = requested_outputs([each.name for each in parsed.outputs]) if parsed.outputs else (LABELS, SCORES)
+    return V2Request(parsed.id or _new_id(), InferenceRequest(_texts(parsed.inputs[0]), selection, timeout_seconds, outputs))
 
 
-def body_of(inference: Inference, answer: Answer, *, model_name: str, version: str, labels: Sequence[str]) -> Body:
-    """The v2 response. `labels` are the names of the columns of `probabilities`."""
-    question = inference.question
-    if inference.binary is not None:
-        response = response_to(inference.binary, answer, question=question, version=version, labels=labels)
+def encode_v2(
+    request: V2Request, result: InferenceResult, *, model_name: str, version: str, labels: Sequence[str]
+) -> ResponseBody:
+    """Return the body of the v2 response. `labels`: names of the columns of `probabilities`."""
+    if request.binary is not None:
+        response = infer_response(request.binary, result, request=request.inference, version=version, labels=labels)
         content, json_length = response.to_rest()
-        if json_length:  # else no output goes in binary
-            return Body(content, json_length)
-    outputs = ",".join([_output(name, answer, labels) for name in question.outputs])
-    written = f'"model_name":{_write(model_name)},"model_version":{_write(version)},"id":{_write(inference.id)}'
-    return Body(f'{{{written},"parameters":null,"outputs":[{outputs}]}}'.encode())
+        if json_length:  # else no output is binary
+            return ResponseBody(content, json_length)
+    outputs = ",".join([_output(name, result, labels) for name in request.inference.outputs])
+    head = f'"model_name":{_encode_json(model_name)},"model_version":{_encode_json(version)},"id":{_encode_json(request.id)}'
+    return ResponseBody(f'{{{head},"parameters":null,"outputs":[{outputs}]}}'.encode())
 
 
-def instances_of(payload: object) -> Question:
-    """A v1 body: what the SDK read, or bytes where it did not take the content type for JSON. Raises InvalidInput."""
+def decode_v1(payload: object) -> InferenceRequest:
+    """Decode a v1 body: what the SDK parsed, or bytes if its content type is not JSON's. Raises InvalidInput."""
     try:
-        body = _read_instances(payload) if isinstance(payload, bytes) else msgspec.convert(payload, _Instances)
+        body = _decode_v1_json(payload) if isinstance(payload, bytes) else msgspec.convert(payload, _V1Body)
     except JSON_ERRORS as error:
         raise InvalidInput(json_error_sentence(error, payload)) from error
-    parameters = body.parameters or {}
-    top_k, threshold = choices_of(parameters)
+    selection, timeout_seconds = read_parameters(body.parameters)
     texts = [each if isinstance(each, str) else each.text for each in body.instances]
-    return Question(texts, top_k, threshold, timeout_seconds=timeout_of(parameters))
+    return InferenceRequest(texts, selection, timeout_seconds)
 
 
-def require_light(body: bytes, limits: Limits) -> None:
-    """Raise InvalidInput for a v1 body that the SDK would make more objects of than of any that is right."""
-    if len(body) <= LARGE:
+def check_v1_body(body: bytes, limits: Limits) -> None:
+    """Raise InvalidInput for a v1 body of which the SDK would make more objects than of any valid one."""
+    if len(body) <= LARGE_REQUEST_BYTES:
         return
-    # Instances may be objects: their field's name, however it is written, is a string besides each text.
-    _require_few_strings(body, limits, names=limits.texts)
+    # Instances may be objects, whose field's name is one more string per text.
+    _check_strings(body, limits, names=limits.texts)
     try:
-        _read_event(body)
+        _decode_event(body)
     except JSON_ERRORS:
-        instances_of(body)
+        decode_v1(body)
 
 
-def _require_few_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
-    """Raise InvalidInput if JSON holds more strings than a right request, TextsTooLarge if more characters.
+def _check_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
+    """Raise InvalidInput if JSON has more strings than any valid request, TextsTooLarge if it has more characters.
 
-    `names` is how many fields go with the texts: each adds a string to them. To count quotes and characters takes
-    milliseconds. A quote that follows no backslash begins a string or ends it, so that they are at most two for each. A
-    character that is escaped is written with up to twelve.
+    names: strings besides the texts that a valid request may have, such as names of fields. Counting takes milliseconds. A
+    quote without a backslash before it begins or ends a string, so there are at most two per string. An escape takes up to
+    twelve characters.
     """
-    if len(body) <= LARGE:
+    if len(body) <= LARGE_REQUEST_BYTES:
         return
-    written = np.frombuffer(body, np.uint8)
+    array = np.frombuffer(body, np.uint8)
     quotes = 0
-    for start in range(0, len(written), COUNTED_AT_ONCE):
-        piece = written[start : start + COUNTED_AT_ONCE]
-        before = written[start - 1 : start - 1 + len(piece)] if start else piece[:-1]
+    for start in range(0, len(array), COUNTED_CHUNK_BYTES):
+        piece = array[start : start + COUNTED_CHUNK_BYTES]
+        before = array[start - 1 : start - 1 + len(piece)] if start else piece[:-1]
         quotes += int(np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH)))
     limits.check_parts(quotes // 2 - names)
-    characters = characters_of(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches nothing too
-    escapes = body.count(b"\\")  # one takes two bytes, or six with a u
+    characters = count_characters(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches the empty string too
+    escapes = body.count(b"\\")  # an escape takes two bytes, or six with a u
     limits.check_size(characters - escapes - 4 * body.count(b"\\u"))
 
 
 def _new_id() -> str:
-    """What `uuid.uuid4` gives, without asking the system for randomness that nothing here rests on: that takes longer."""
+    """Return a UUID as `uuid.uuid4` does, but without a system call for random bytes, since no secret depends on it."""
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 def _texts(tensor: _Tensor) -> list[str]:
-    require_bytes(tensor.name, tensor.datatype)
-    count = count_of(tensor.shape.dimensions())
+    require_bytes_datatype(tensor.name, tensor.datatype)
+    count = text_count(tensor.shape.dimensions())
     if tensor.data is None:
         raise InvalidInput(missing("inputs[0].data"))
-    require_count(len(tensor.data), count)
+    require_text_count(len(tensor.data), count)
     return _flat(tensor)
 
 
 def _flat(tensor: _Tensor) -> list[str]:
-    """Return the elements, which may be nested where the shape is [n, 1]. Raises InvalidInput if others are."""
+    """Return the elements, which may be nested only if the shape is [n, 1]. Raises InvalidInput."""
     flat = []
     for at, each in enumerate(tensor.data or ()):
         if isinstance(each, str):
@@ -243,20 +241,20 @@ def _flat(tensor: _Tensor) -> list[str]:
     return flat
 
 
-def _output(name: str, answer: Answer, labels: Sequence[str]) -> str:
-    """One output tensor. Written row by row: the interpreter can do nothing else while it writes one."""
+def _output(name: str, result: InferenceResult, labels: Sequence[str]) -> str:
+    """Return one output tensor as JSON. It is encoded row by row, because encoding holds the interpreter's lock."""
     if name == PROBABILITIES:
-        return _tensor(name, "FP32", answer.probabilities.shape, _probabilities(answer.probabilities), names_of(labels))
-    longest = max((len(each.labels) for each in answer.predictions), default=0)
-    shape = (len(answer.predictions), longest)
+        return _tensor(name, "FP32", result.probabilities.shape, _probabilities(result.probabilities), column_names(labels))
+    longest = max((len(each.labels) for each in result.predictions), default=0)
+    shape = (len(result.predictions), longest)
     if name == LABELS:
-        return _tensor(name, "BYTES", shape, (_padded(each.labels, longest, "") for each in answer.predictions))
-    return _tensor(name, "FP32", shape, (_padded(each.scores, longest, 0.0) for each in answer.predictions))
+        return _tensor(name, "BYTES", shape, (_padded(each.labels, longest, "") for each in result.predictions))
+    return _tensor(name, "FP32", shape, (_padded(each.scores, longest, 0.0) for each in result.predictions))
 
 
 def _tensor(name: str, datatype: str, shape: tuple[int, ...], rows: Iterable[Sequence[object]], labels: str | None = None) -> str:
-    data = ",".join([_write(row)[1:-1] for row in rows]) if shape[1] else ""
-    parameters = "null" if labels is None else _write({"labels": labels})
+    data = ",".join([_encode_json(row)[1:-1] for row in rows]) if shape[1] else ""
+    parameters = "null" if labels is None else _encode_json({"labels": labels})
     head = f'"name":"{name}","shape":[{shape[0]},{shape[1]}],"datatype":"{datatype}","parameters":{parameters}'
     return f'{{{head},"data":[{data}]}}'
 
@@ -278,28 +276,28 @@ def _cut(body: bytes, json_length: str | None) -> tuple[bytes, bytes]:
     return body[: int(json_length)], body[int(json_length) :]
 
 
-def _is_binary(read: _Inference, tail: bytes) -> bool:
-    """Whether the request speaks of binary tensors; those of parameters that it must not have are judged later."""
+def _is_binary(parsed: _V2Body, tail: bytes) -> bool:
+    """Return whether the request may have binary tensors; unknown parameters are refused later."""
     return bool(
         tail
-        or (read.parameters and "binary_data_output" in read.parameters)
-        or any(each.parameters for each in read.inputs)
-        or any(each.parameters for each in read.outputs or ())
+        or (parsed.parameters and "binary_data_output" in parsed.parameters)
+        or any(each.parameters for each in parsed.inputs)
+        or any(each.parameters for each in parsed.outputs or ())
     )
 
 
-def _sdk_request(read: _Inference, tail: bytes, model_name: str) -> InferRequest:
-    raw = _raw_inputs(read.inputs, tail)
+def _sdk_request(parsed: _V2Body, tail: bytes, model_name: str) -> InferRequest:
+    raw = _raw_inputs(parsed.inputs, tail)
     return InferRequest(
         model_name,
         [
             InferInput(each.name, list(each.shape.dimensions()), each.datatype, _data(each), each.parameters)
-            for each in read.inputs
+            for each in parsed.inputs
         ],
-        request_id=read.id or _new_id(),
+        request_id=parsed.id or _new_id(),
         raw_inputs=raw,
-        parameters=read.parameters or {},
-        request_outputs=[RequestedOutput(each.name, each.parameters or {}) for each in read.outputs or ()],
+        parameters=parsed.parameters or {},
+        request_outputs=[RequestedOutput(each.name, each.parameters or {}) for each in parsed.outputs or ()],
     )
 
 
@@ -308,7 +306,7 @@ def _data(tensor: _Tensor) -> list[str] | None:
 
 
 def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
-    """The binary contents, one for each input; None if there are none. `requests` wants exactly one input, so does this."""
+    """Return the binary contents of the one input, or None if there are none. Raises InvalidInput."""
     sizes = [(each.parameters or {}).get("binary_data_size") for each in inputs]
     if not any(size is not None for size in sizes):
         for at, each in enumerate(inputs):
@@ -317,8 +315,8 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
         if tail:
             raise InvalidInput(f"the body has {len(tail)} bytes behind its JSON: expected an input with binary_data_size")
         return None
-    require_one([each.name for each in inputs])
-    require_bytes(inputs[0].name, inputs[0].datatype)
+    require_text_input([each.name for each in inputs])
+    require_bytes_datatype(inputs[0].name, inputs[0].datatype)
     if type(sizes[0]) is not int or sizes[0] != len(tail) or inputs[0].data is not None:
         expected = f"the {len(tail)} bytes behind the JSON and no data"
         raise InvalidInput(f"inputs[0].parameters.binary_data_size is {shown(sizes[0])}: expected {expected}")

@@ -1,8 +1,8 @@
 """REST connections: uvicorn's protocol with bounds on the time and the bytes that clients may hold.
 
-`Arrivals` bounds all connections together: their number, and the bytes of unfinished requests and unread responses. Beyond
-a bound, the connection that has stalled for longest is closed, so clients that stall cannot keep others out. `Connection`
-bounds one: bytes and seconds of a request's head, seconds of its body. It writes refusals as the protocol's JSON errors.
+`ConnectionLimiter` bounds all connections together: their number, and the bytes of unfinished requests and unread responses.
+Beyond a bound, the connection that has stalled for longest is closed, so clients that stall cannot keep others out.
+`Connection` bounds one: bytes and seconds of a request's head, seconds of its body. Refusals are the protocol's JSON errors.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-UNREAD_SECONDS = 5  # for which a client may leave an answer unread, whatever others hold
+MAX_UNREAD_SECONDS = 5  # for which a client may leave an answer unread, whatever others hold
 
 
-class Stalling(Protocol):
+class LimitedConnection(Protocol):
     """A connection as this knows it."""
 
     def end_stalled(self) -> None:
@@ -29,7 +29,7 @@ class Stalling(Protocol):
         """End it, which has just been made: there is no place."""
 
 
-class Arrivals:
+class ConnectionLimiter:
     """At most `connections` at a time, and `stalled_bytes` of requests that are not whole and of answers that nobody reads.
 
     A connection that waits for its answer is never ended. Those that are idle between requests are, like others that have
@@ -43,35 +43,35 @@ class Arrivals:
         self._connected = 0
         self._bytes = 0
         # Since when, in order; and bytes of each. No connection is in two of them.
-        self._idle: dict[Stalling, float] = {}
-        self._unfinished: dict[Stalling, tuple[float, int]] = {}
-        self._unread: dict[Stalling, tuple[float, int]] = {}
+        self._idle: dict[LimitedConnection, float] = {}
+        self._unfinished: dict[LimitedConnection, tuple[float, int]] = {}
+        self._unread: dict[LimitedConnection, tuple[float, int]] = {}
 
-    def opened(self, connection: Stalling) -> None:
+    def opened(self, connection: LimitedConnection) -> None:
         """Note one that has been made; it, or the one that has stalled for longest, is ended where there are too many."""
         self._connected += 1
         if self._connected > self._most_connections and not self._end_one():
             connection.turn_away()
         self._idle[connection] = self._clock()
 
-    def closed(self, connection: Stalling) -> None:
+    def closed(self, connection: LimitedConnection) -> None:
         """Forget it."""
         self._connected -= 1
         self.busy(connection)
 
-    def busy(self, connection: Stalling) -> None:
+    def busy(self, connection: LimitedConnection) -> None:
         """Note that a request of it is whole, and waits for its answer; or that the answer is read."""
         self._idle.pop(connection, None)
         for held in (self._unfinished, self._unread):
             if connection in held:
                 self._bytes -= held.pop(connection)[1]
 
-    def idle(self, connection: Stalling) -> None:
+    def idle(self, connection: LimitedConnection) -> None:
         """Note that it was answered, and has asked nothing more."""
         self.busy(connection)
         self._idle[connection] = self._clock()
 
-    def unfinished(self, connection: Stalling, size: int) -> None:
+    def unfinished(self, connection: LimitedConnection, size: int) -> None:
         """Note that so many bytes are held of its request, which is not whole."""
         self._idle.pop(connection, None)
         since, before = self._unfinished.get(connection) or (self._clock(), 0)
@@ -79,7 +79,7 @@ class Arrivals:
         self._bytes += size - before
         self._make_room()
 
-    def unread(self, connection: Stalling, size: int) -> None:
+    def unread(self, connection: LimitedConnection, size: int) -> None:
         """Note that so many bytes of an answer wait for its client to read."""
         self.busy(connection)
         self._unread[connection] = self._clock(), size
@@ -99,9 +99,9 @@ class Arrivals:
 
     def _end_unread(self) -> bool:
         oldest = next(iter(self._unread.values()), None)
-        return oldest is not None and oldest[0] <= self._clock() - UNREAD_SECONDS and self._end_first(self._unread)
+        return oldest is not None and oldest[0] <= self._clock() - MAX_UNREAD_SECONDS and self._end_first(self._unread)
 
-    def _end_first(self, held: dict[Stalling, float] | dict[Stalling, tuple[float, int]]) -> bool:
+    def _end_first(self, held: dict[LimitedConnection, float] | dict[LimitedConnection, tuple[float, int]]) -> bool:
         connection = next(iter(held), None)
         if connection is None:
             return False
@@ -110,10 +110,10 @@ class Arrivals:
         return True
 
 
-COUNTED_BYTES = 64 * 1024  # of an unfinished request; what a body has more is counted by `asgi.Intake`
-HEAD_BYTES = 64 * 1024  # of a request's line and headers
-HEAD_SECONDS = 60  # for them to arrive
-BODY_SECONDS = 60  # for a whole body to arrive
+MAX_COUNTED_BYTES = 64 * 1024  # of an unfinished request; what a body has more is counted by `asgi.Intake`
+MAX_HEAD_BYTES = 64 * 1024  # of a request's line and headers
+MAX_HEAD_SECONDS = 60  # for them to arrive
+MAX_BODY_SECONDS = 60  # for a whole body to arrive
 CLOSING_SECONDS = 5  # for a client to read why it was refused
 
 
@@ -126,7 +126,7 @@ def _frame(kind: int, payload: bytes) -> bytes:
 NO_HTTP_2 = _frame(4, b"") + _frame(7, bytes(7) + b"\x0d" + b"This port speaks HTTP/1.1; gRPC has a port of its own.")
 
 
-class _Joining:
+class _CoalescingTransport:
     """A transport that sends what is written in one turn of the event loop at once: a response's head and its body.
 
     uvicorn writes them one after the other, and each system call takes as long as half of what else a request costs here.
@@ -162,7 +162,7 @@ class Connection(HttpToolsProtocol):
     offers HTTP/2 with every request.
     """
 
-    arrivals: Arrivals | None = None  # of all connections; None where nothing is bounded
+    arrivals: ConnectionLimiter | None = None  # of all connections; None where nothing is bounded
     _counted = 0  # bytes of the request that is not whole, as the arrivals know them
     _offers = False  # the current request offers another protocol: the parser has stopped before its body
     _unread = 0  # bytes since the last that were of use: those of an unfinished head, or of trailers
@@ -171,7 +171,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.transport = cast("asyncio.Transport", _Joining(transport, self.loop))
+        self.transport = cast("asyncio.Transport", _CoalescingTransport(transport, self.loop))
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         if self.arrivals:
             self.arrivals.opened(self)
@@ -194,11 +194,11 @@ class Connection(HttpToolsProtocol):
                 self.transport.write(NO_HTTP_2)
                 self.transport.close()
             self.send_400_response("")  # nothing, after this
-        if self._unread > HEAD_BYTES:
-            sentence = f"The headers are too large: expected at most {HEAD_BYTES} bytes."
+        if self._unread > MAX_HEAD_BYTES:
+            sentence = f"The headers are too large: expected at most {MAX_HEAD_BYTES} bytes."
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
         elif self._deadline is None and (self._unread or self._in_body):
-            seconds = BODY_SECONDS if self._in_body else HEAD_SECONDS
+            seconds = MAX_BODY_SECONDS if self._in_body else MAX_HEAD_SECONDS
             self._deadline = self.loop.call_later(seconds, self._too_slow, seconds)
         if self.arrivals and (self._unread or self._in_body or self._counted):
             self._count(self.arrivals, len(data))
@@ -257,11 +257,11 @@ class Connection(HttpToolsProtocol):
         """Close it: as many are connected as may be, and all of them wait for answers."""
         self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients wait for their answers. Ask again in 1 s.")
 
-    def _count(self, arrivals: Arrivals, size: int) -> None:
+    def _count(self, arrivals: ConnectionLimiter, size: int) -> None:
         """Count what came of a request that is not whole, unless the answer to another is due first."""
         waits = self.cycle is not None and not self.cycle.response_complete
         if self._in_body or (self._unread and not waits):
-            self._counted = min(COUNTED_BYTES, self._counted + size)
+            self._counted = min(MAX_COUNTED_BYTES, self._counted + size)
             arrivals.unfinished(self, self._counted)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's words
@@ -318,6 +318,6 @@ class Connection(HttpToolsProtocol):
             self._deadline = None
 
 
-def bounded(arrivals: Arrivals) -> type[Connection]:
+def connection_class(arrivals: ConnectionLimiter) -> type[Connection]:
     """Return the class of connections that are counted there."""
     return type("BoundedConnection", (Connection,), {"arrivals": arrivals})

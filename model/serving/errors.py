@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from grpc import StatusCode
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
+
+from model.classifier import Selection
+
+SELECTION_NAMES = [each.name for each in fields(Selection)]  # of parameters that a client may look for
 
 
 class TextsTooLarge(Exception):
@@ -210,7 +214,8 @@ def _type_error_sentence(message: str, path: str, whole: object) -> str:
         return missing(_join(path, field[1]))
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
         field_path = _join(path, unknown[1][:MAX_SHOWN_CHARACTERS])
-        return f"{field_path} is not a field of this request: expected another name; top_k and threshold go in parameters"
+        place = f"{' and '.join(SELECTION_NAMES)} go in parameters"
+        return f"{field_path} is not a field of this request: expected another name; {place}"
     if message.startswith("Expected `array` of at "):  # the only list of bounded length; msgspec may leave out its path
         _, value = _locate("inputs[0].shape", whole)
         return wrong_shape("of another length" if value is UNREAD else shown(value))

@@ -32,55 +32,58 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
-from model.serving.asgi import LARGEST_AT_ONCE, Intake
+from model.serving.asgi import MAX_BODIES_IN_FLIGHT, InFlightBytes
 from model.serving.errors import ServiceNotFound, TextsTooLarge, TooManyBytesInFlight, TooManyWatchers, error_response, shown
-from model.serving.grpc_messages import parts, request_of
+from model.serving.grpc_messages import part_counts, to_infer_request
 from model.serving.metrics import Metrics
-from model.serving.predictor import Plane
-from model.serving.requests import INPUT, LARGE, Limits, characters_of, count_of, require_bytes
+from model.serving.predictor import DataPlane
+from model.serving.requests import INPUT_NAME, LARGE_REQUEST_BYTES, Limits, count_characters, require_bytes_datatype, text_count
 
 INFER = "ModelInfer"  # the only method whose requests may be large
-STREAMS = 1024  # of one connection at a time; its client keeps what is beyond
-IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed; clients connect again
+MAX_STREAMS_PER_CONNECTION = 1024  # of one connection at a time; its client keeps what is beyond
+MAX_IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed; clients connect again
 KEEPALIVE_MILLISECONDS = 60_000
-WATCHERS = 1024  # streams at a time: each takes memory for as long as its client likes
+MAX_WATCHERS = 1024  # streams at a time; each takes memory for as long as its client likes
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-# The messages of both are the same; the second is what newer clients ask for first.
-REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
+# Both have the same messages; newer clients try the second first.
+REFLECTION_SERVICES = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 
 logger = logging.getLogger(__name__)
 
 
 def make_server(
-    plane: Plane, metrics: Metrics, *, model: str, max_message_bytes: int, connections: int, stopping: asyncio.Event
+    plane: DataPlane, metrics: Metrics, *, model: str, max_message_bytes: int, connections: int, stopping: asyncio.Event
 ) -> aio.Server:
-    """The gRPC server of one predictor, not yet listening. At most `connections` clients are let in at a time.
+    """Return the gRPC server of one predictor, not yet listening.
 
-    `stopping` ends the streams of health and reflection.
+    connections: clients that may be connected at a time. stopping: ends the streams of health and reflection.
     """
     server = aio.server(
         options=[
-            ("grpc.max_send_message_length", -1),  # what is answered follows from what was asked
+            ("grpc.max_send_message_length", -1),  # responses are bounded by their requests
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_allowed_incoming_connections", connections),
-            ("grpc.max_concurrent_streams", STREAMS),
-            ("grpc.max_connection_idle_ms", IDLE_MILLISECONDS),
-            ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),  # a client that is gone without a word is found out
-            ("grpc.so_reuseport", 0),  # else a second server would take half of the first one's requests
+            ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+            ("grpc.max_connection_idle_ms", MAX_IDLE_MILLISECONDS),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),  # detects clients that vanished
+            ("grpc.so_reuseport", 0),  # else a second server on the port would get half of the requests
         ],
     )
     inference = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     checking = health_pb2.DESCRIPTOR.services_by_name["Health"]
     reflecting = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-    servicer, intake = Servicer(plane), Intake(LARGEST_AT_ONCE * max_message_bytes)
-    health = Health(plane, model, (inference.full_name, checking.full_name), stopping)
-    reflection = Reflection((inference.full_name, checking.full_name), stopping)
+    servicer, in_flight = PredictorServicer(plane), InFlightBytes(MAX_BODIES_IN_FLIGHT * max_message_bytes)
+    health = HealthServicer(plane, model, (inference.full_name, checking.full_name), stopping)
+    reflection = StoppableReflection((inference.full_name, checking.full_name), stopping)
 
     def handlers(service: ServiceDescriptor, **answers: Callable[..., Any]) -> dict[str, Any]:
         methods = service.methods_by_name
-        return {name: _Method(methods[name], answer, metrics, plane.limits, intake).handler() for name, answer in answers.items()}
+        return {
+            name: _MethodHandler(methods[name], answer, metrics, plane.limits, in_flight).handler()
+            for name, answer in answers.items()
+        }
 
     inferences = {each.name: getattr(servicer, each.name) for each in inference.methods}
     server.add_generic_rpc_handlers(
@@ -90,16 +93,16 @@ def make_server(
         ]
         + [
             method_handlers_generic_handler(name, handlers(reflecting, ServerReflectionInfo=reflection.answers))
-            for name in REFLECTION
+            for name in REFLECTION_SERVICES
         ]
     )
     return server
 
 
-class Servicer(InferenceServicer):  # type: ignore[misc]
-    """The SDK's servicer where it is right."""
+class PredictorServicer(InferenceServicer):  # type: ignore[misc]
+    """The SDK's servicer, with versions, and without loading and unloading."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         super().__init__(plane, None)
         self._plane = plane
 
@@ -109,19 +112,19 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         self._plane.find(request.name, request.version)
-        found = await self._plane.model_metadata(request.name)
-        del found["parameters"]
-        return messages.ModelMetadataResponse(**found)
+        metadata = await self._plane.model_metadata(request.name)
+        del metadata["parameters"]
+        return messages.ModelMetadataResponse(**metadata)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._plane.find(request.model_name, request.model_version)
         for each in request.inputs[:1]:
-            require_bytes(each.name, each.datatype.upper())  # the SDK says "invalid content type" of some
+            require_bytes_datatype(each.name, each.datatype.upper())  # the SDK says "invalid content type" of some
             _require_texts(each, raw=bool(request.raw_input_contents))
         self.validate_grpc_request(request)
-        asked = request_of(request)
-        answer, _ = await self._plane.infer(request=asked, headers=to_headers(context), model_name=request.model_name)
-        return answer.to_grpc()
+        sent = to_infer_request(request)
+        response, _ = await self._plane.infer(request=sent, headers=to_headers(context), model_name=request.model_name)
+        return response.to_grpc()
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> NoReturn:  # noqa: N802
         raise NotImplementedError("Models are not loaded on request.")
@@ -131,23 +134,23 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
 
 def _require_texts(tensor: Any, *, raw: bool) -> None:
-    """Raise InvalidInput unless texts are there, and nothing else: the SDK looks at no other contents."""
+    """Raise InvalidInput unless the tensor has texts and no other contents, which the SDK would ignore."""
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     for name in filled:
         if name != "bytes_contents":
-            raise InvalidInput(f"input {shown(INPUT)} has {name}: expected bytes_contents and no other contents")
-    if not (filled or raw) and count_of(tensor.shape) > 0:
-        raise InvalidInput(f"input {shown(INPUT)} has no contents: expected bytes_contents or raw_input_contents")
+            raise InvalidInput(f"input {shown(INPUT_NAME)} has {name}: expected bytes_contents and no other contents")
+    if not (filled or raw) and text_count(tensor.shape) > 0:
+        raise InvalidInput(f"input {shown(INPUT_NAME)} has no contents: expected bytes_contents or raw_input_contents")
 
 
-class _Method:
-    """One method as the server knows it: turns errors into statuses, and counts each inference request and its status.
+class _MethodHandler:
+    """Handler of one method: turns errors into statuses, and counts inference requests by status.
 
-    In place of what is generated for it, which answers bytes that are no message with the name of a class.
+    It replaces the generated handler, which answers bytes that cannot be parsed with the name of a class.
     """
 
     def __init__(
-        self, method: MethodDescriptor, answer: Callable[..., Any], metrics: Metrics, limits: Limits, intake: Intake
+        self, method: MethodDescriptor, answer: Callable[..., Any], metrics: Metrics, limits: Limits, in_flight: InFlightBytes
     ) -> None:
         self._method = method
         self._name = method.name
@@ -155,51 +158,51 @@ class _Method:
         self._answer = answer
         self._metrics = metrics
         self._limits = limits
-        self._intake = intake
+        self._in_flight = in_flight
 
     def handler(self) -> Any:
-        """How gRPC is to call it. `answer` takes a request and the context; a stream's takes the request or requests."""
+        """Return gRPC's handler. `answer` takes a request and the context; that of a stream the request, or all of them."""
         how = {"request_deserializer": self._read, "response_serializer": self._answered.SerializeToString}
         if self._method.client_streaming:
-            return stream_stream_rpc_method_handler(self._outcomes, **how)
+            return stream_stream_rpc_method_handler(self._answer_stream, **how)
         if self._method.server_streaming:
-            return unary_stream_rpc_method_handler(self._outcomes, **how)
-        return unary_unary_rpc_method_handler(self._outcome, **how)
+            return unary_stream_rpc_method_handler(self._answer_stream, **how)
+        return unary_unary_rpc_method_handler(self._answer_one, **how)
 
-    def _read(self, sent: bytes) -> _Received:
-        """The request; or why it is none, since what is raised here cannot be told in our words."""
-        received = _Received()
+    def _read(self, sent: bytes) -> _ReceivedRequest:
+        """Parse a request, or keep why it is refused: gRPC has its own sentence for what is raised here."""
+        received = _ReceivedRequest()
         try:
-            if len(sent) > LARGE:
+            if len(sent) > LARGE_REQUEST_BYTES:
                 self._require_bounded(sent)
-                self._intake.take(len(sent))
-                received.release = weakref.finalize(received, self._intake.give_back, len(sent))
+                self._in_flight.acquire(len(sent))
+                received.release = weakref.finalize(received, self._in_flight.release, len(sent))
             received.message = self._asked.FromString(sent)
         except (InvalidInput, TextsTooLarge, TooManyBytesInFlight) as refused:
-            received.refused = refused.with_traceback(None)  # a traceback would keep the bytes until garbage is collected
+            received.refused = refused.with_traceback(None)  # a traceback would hold the bytes until garbage is collected
         except DecodeError:
             sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
             received.refused = InvalidInput(sentence)
         return received
 
     def _require_bounded(self, sent: bytes) -> None:
-        """Raise InvalidInput or TextsTooLarge for a large message that asks nothing, or more than one request may."""
+        """Raise InvalidInput or TextsTooLarge for a large message other than an inference request within its limits."""
         if self._name != INFER:
-            raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE}")
-        self._limits.check_size(characters_of(sent))
-        for count in parts(sent, self._asked.DESCRIPTOR):
+            raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE_REQUEST_BYTES}")
+        self._limits.check_size(count_characters(sent))
+        for count in part_counts(sent, self._asked.DESCRIPTOR):
             self._limits.check_parts(count)
 
-    async def _outcome(self, request: _Received, context: Any) -> Any:
+    async def _answer_one(self, request: _ReceivedRequest, context: Any) -> Any:
         started = perf_counter()
-        status = StatusCode.CANCELLED  # what it is if the client leaves
+        status = StatusCode.CANCELLED  # if the client leaves
         sentence = ""
         try:
-            answer = await self._answer(_readable(request), context)
+            answer = await self._answer(_message_of(request), context)
             status = StatusCode.OK
         except Exception as error:
-            outcome = error_response(error)
-            status, sentence = outcome.grpc_code, outcome.sentence
+            failure = error_response(error)
+            status, sentence = failure.grpc_code, failure.sentence
             if status is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
         finally:
@@ -207,31 +210,31 @@ class _Method:
             if self._name == INFER:
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         if status is not StatusCode.OK:
-            # gRPC keeps what `abort` raises until garbage is collected, so nothing of the request may hang on it.
+            # gRPC holds what `abort` raises until garbage is collected, so it must not refer to the request.
             del request
             await context.abort(status, sentence)
         return answer
 
-    async def _outcomes(self, sent: Any, context: Any) -> AsyncIterator[Any]:
-        """The answers of a stream to a request, or to several."""
-        outcome = None
+    async def _answer_stream(self, sent: Any, context: Any) -> AsyncIterator[Any]:
+        """Yield the responses of a stream to one request, or to several."""
+        failure = None
         try:
-            requests = _all_readable(sent) if self._method.client_streaming else _readable(sent)
+            requests = _messages_of(sent) if self._method.client_streaming else _message_of(sent)
             async for answer in self._answer(requests):
                 yield answer
         except Exception as error:
-            outcome = error_response(error)
-            if outcome.grpc_code is StatusCode.INTERNAL:
+            failure = error_response(error)
+            if failure.grpc_code is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
-        if outcome:
-            await context.abort(outcome.grpc_code, outcome.sentence)
+        if failure:
+            await context.abort(failure.grpc_code, failure.sentence)
 
 
-class _Received:
-    """A request as it came: a message, or the error that it is answered with.
+class _ReceivedRequest:
+    """Received request: a message, or the error to answer with.
 
-    `release` gives back what it holds of the intake, and may be called again. It is called by itself where a client leaves
-    before the request is looked at.
+    `release` releases its bytes in flight, and may be called again. It is called when this is garbage, too: a client may
+    leave before its request is handled.
     """
 
     def __init__(self) -> None:
@@ -240,37 +243,37 @@ class _Received:
         self.release: Callable[[], object] = int
 
 
-def _readable(received: _Received) -> Any:
-    """The request, if it was one. Raises InvalidInput, TextsTooLarge, TooManyBytesInFlight."""
+def _message_of(received: _ReceivedRequest) -> Any:
+    """Return the message of a request. Raises InvalidInput, TextsTooLarge, TooManyBytesInFlight if it is refused."""
     if received.refused is not None:
         raise received.refused
     return received.message
 
 
-async def _all_readable(requests: AsyncIterator[_Received]) -> AsyncIterator[Any]:
+async def _messages_of(requests: AsyncIterator[_ReceivedRequest]) -> AsyncIterator[Any]:
     async for each in requests:
-        yield _readable(each)
+        yield _message_of(each)
 
 
-class Health:
-    """Answers for "" (the server), for the names of its services and for the model that it serves."""
+class HealthServicer:
+    """gRPC's standard health service, for "" (the server), its services and the served model; as readiness over REST."""
 
-    def __init__(self, plane: Plane, model: str, services: tuple[str, ...], stopping: asyncio.Event) -> None:
+    def __init__(self, plane: DataPlane, model: str, services: tuple[str, ...], stopping: asyncio.Event) -> None:
         self._plane = plane
         self._known = (model, *services)
         self._stopping = stopping
         self._watchers = 0
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802, the protocol's name
-        """The status now. Raises ServiceNotFound."""
+        """Return the status. Raises ServiceNotFound."""
         if not self._knows(request.service):
             raise ServiceNotFound(request.service, self._known)
         return health_pb2.HealthCheckResponse(status=await self._status())
 
     async def Watch(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802, the protocol's name
-        """The status now, and once more when the server stops; then the stream ends. Raises TooManyWatchers."""
-        if self._watchers >= WATCHERS:
-            raise TooManyWatchers(WATCHERS)
+        """Yield the status, and again when the server stops, where the stream ends. Raises TooManyWatchers."""
+        if self._watchers >= MAX_WATCHERS:
+            raise TooManyWatchers(MAX_WATCHERS)
         self._watchers += 1
         try:
             known = self._knows(request.service)
@@ -289,15 +292,15 @@ class Health:
         return SERVING if await self._plane.ready() else NOT_SERVING
 
 
-class Reflection(ReflectionServicer):  # type: ignore[misc]
-    """The package's servicer, whose streams end when the server stops: it would wait for them."""
+class StoppableReflection(ReflectionServicer):  # type: ignore[misc]
+    """Server reflection, for clients without .proto files. Its streams end when the server stops, which waits for them."""
 
     def __init__(self, services: Sequence[str], stopping: asyncio.Event) -> None:
-        super().__init__((*services, REFLECTION[0]))
+        super().__init__((*services, REFLECTION_SERVICES[0]))
         self._stopping = stopping
 
     async def answers(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """An answer to each request, until the client or the server stops."""
+        """Yield a response to each request, until the client or the server stops."""
         async for answer in super().ServerReflectionInfo(self._until_stopping(requests), None):
             yield answer
 

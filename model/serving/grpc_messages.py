@@ -1,7 +1,7 @@
 """gRPC messages: count their parts before they are parsed, and read the fields that the SDK's messages lack.
 
 Parsing makes an object of every part. A message of 16 MiB can hold millions of parts and take seconds, in which nothing else
-is answered, so `parts` counts them in the encoded bytes first.
+is answered, so `part_counts` counts them in the encoded bytes first.
 
 Triton's clients write fractions and unsigned integers into parameter fields of their own. The SDK's messages have no such
 fields, so it would drop them silently, along with any other unknown field. Known ones are read here, unknown ones refused.
@@ -25,34 +25,34 @@ from model.serving.requests import (
     OUTPUT_PARAMETERS,
     require_few_outputs,
     require_known,
-    require_one,
     require_parameter,
+    require_text_input,
 )
 
 # How a field is written, as its tag says; groups, the two kinds left, are in no message here.
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-MORE = 0x80  # the bit of a number's byte that says that another follows
-LONGEST = 63  # by how many bits a number's last byte can be shifted
+CONTINUATION_BIT = 0x80  # the bit of a number's byte that says that another follows
+MAX_SHIFT_BITS = 63  # by how many bits a number's last byte can be shifted
 
 
-def parts(sent: bytes, described: Descriptor) -> Iterator[int]:
+def part_counts(sent: bytes, described: Descriptor) -> Iterator[int]:
     """How many parts the message has up to each of its fields, those of the messages in it included.
 
     A field is one, or one and as many as its bytes where it is a packed list of numbers. Raises DecodeError.
     """
     count = 0
-    for each in _fields(sent, 0, len(sent), described):
+    for each in _part_sizes(sent, 0, len(sent), described):
         count += each
         yield count
 
 
-def _fields(sent: bytes, at: int, end: int, described: Descriptor) -> Iterator[int]:
+def _part_sizes(sent: bytes, at: int, end: int, described: Descriptor) -> Iterator[int]:
     known = described.fields_by_number
     while at < end:
-        tag, at = _varint(sent, at)
+        tag, at = _read_varint(sent, at)
         kind = tag & 7
         if kind == LENGTH:
-            length, at = _varint(sent, at)
+            length, at = _read_varint(sent, at)
             field = known.get(tag >> 3)
             if field is None or field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
                 yield 1
@@ -60,11 +60,11 @@ def _fields(sent: bytes, at: int, end: int, described: Descriptor) -> Iterator[i
                 yield 1 + length
             else:
                 yield 1
-                yield from _fields(sent, at, at + length, field.message_type)
+                yield from _part_sizes(sent, at, at + length, field.message_type)
             at += length
         elif kind == VARINT:
             yield 1
-            _, at = _varint(sent, at)
+            _, at = _read_varint(sent, at)
         elif kind in {FIXED64, FIXED32}:
             yield 1
             at += 8 if kind == FIXED64 else 4
@@ -74,14 +74,14 @@ def _fields(sent: bytes, at: int, end: int, described: Descriptor) -> Iterator[i
         raise DecodeError
 
 
-def _varint(sent: bytes, at: int) -> tuple[int, int]:
+def _read_varint(sent: bytes, at: int) -> tuple[int, int]:
     """A number, and where it ends."""
     number = shift = 0
-    while at < len(sent) and shift <= LONGEST:
+    while at < len(sent) and shift <= MAX_SHIFT_BITS:
         byte = sent[at]
         at += 1
-        number |= (byte & ~MORE) << shift
-        if byte < MORE:
+        number |= (byte & ~CONTINUATION_BIT) << shift
+        if byte < CONTINUATION_BIT:
             return number, at
         shift += 7
     raise DecodeError
@@ -92,9 +92,9 @@ DOUBLE, UINT64 = 4, 5  # numbers of Triton's fields in InferParameter: double_pa
 Parameter = str | int | float | bool | None
 
 
-def request_of(message: Any) -> InferRequest:
+def to_infer_request(message: Any) -> InferRequest:
     """Return the SDK's request, with every parameter, of a ModelInferRequest. Raises InvalidInput for unknown fields."""
-    require_one([each.name for each in message.inputs])  # the SDK tells the names that it is sent, however long
+    require_text_input([each.name for each in message.inputs])  # the SDK tells the names that it is sent, however long
     require_few_outputs(len(message.outputs))
     _require_no_more("the request", message)
     parameters = _parameters(message.parameters, "parameter ", _each(require_parameter))

@@ -1,7 +1,7 @@
-"""REST: inference by a path of our own, everything else by the SDK's routes where they keep the protocol.
+"""REST: v2 inference by a short path of its own, everything else by the SDK's routes where they keep the protocol.
 
-Ours too: model metadata and readiness, because the SDK's know no versions. Left out: explanations, which there are none
-of; loading and unloading models, which the SDK lets anybody do.
+Model metadata and readiness have routes of their own as well, because the SDK's know no versions. Left out are explanations,
+and loading and unloading models, which the SDK allows every client.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.serving.asgi import (
-    LARGEST_AT_ONCE,
+    MAX_BODIES_IN_FLIGHT,
     ClientGone,
-    Intake,
+    InFlightBytes,
     header,
     read_body,
     refuse,
@@ -35,7 +35,7 @@ from model.serving.asgi import (
     respond,
     while_connected,
 )
-from model.serving.codec import Body, Inference, body_of, inference_of
+from model.serving.codec import ResponseBody, V2Request, decode_v2, encode_v2
 from model.serving.errors import (
     STATUSES,
     BodyTooLarge,
@@ -46,63 +46,63 @@ from model.serving.errors import (
     shown,
 )
 from model.serving.metrics import Metrics
-from model.serving.predictor import Plane, Predictor
-from model.serving.requests import Answer
+from model.serving.predictor import DataPlane, Predictor
+from model.serving.requests import InferenceResult
 
-INFERENCE = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
-JSON_LENGTH = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
-JSON = {b"content-type": b"application/json"}
-LOOK = ["GET", "HEAD"]  # the methods of everything but inference
-CLIENT_GONE = "499"  # what servers that count such requests call them
+INFERENCE_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
+JSON_LENGTH_HEADER = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
+JSON_HEADERS = {b"content-type": b"application/json"}
+READ_METHODS = ["GET", "HEAD"]  # of everything but inference
+CLIENT_GONE = "499"  # customary code for a client that closed its connection
 
 Address = tuple[str, int]  # of a client: host and port
 
 logger = logging.getLogger(__name__)
 
 
-def make_app(plane: Plane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int) -> Door:
-    """The application: v1, v2 and /metrics of one predictor."""
-    # Else FastAPI sends who writes a slash too many to an address that the client itself chose, by its Host.
+def make_app(plane: DataPlane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int) -> InferenceMiddleware:
+    """Return the application with v1, v2 and /metrics of one predictor."""
+    # FastAPI would redirect a path with a trailing slash to an address made of the request's Host header.
     app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_api_route("/", plane.live, methods=LOOK)
-    app.add_api_route("/metrics", _metrics_of(registry), methods=LOOK)
+    app.add_api_route("/", plane.live, methods=READ_METHODS)
+    app.add_api_route("/metrics", _metrics_of(registry), methods=READ_METHODS)
     app.include_router(_v1(plane))
     app.include_router(_v2(plane))
     for kind in (*STATUSES, Exception):
-        app.add_exception_handler(kind, _tell)
-    app.add_exception_handler(HTTPException, _tell_http)
-    return Door(app, plane, metrics, max_body_bytes=max_body_bytes)
+        app.add_exception_handler(kind, _respond_to_error)
+    app.add_exception_handler(HTTPException, _respond_to_http_error)
+    return InferenceMiddleware(app, plane, metrics, max_body_bytes=max_body_bytes)
 
 
-def _v1(plane: Plane) -> APIRouter:
-    router, theirs = APIRouter(prefix="/v1"), V1Endpoints(plane)
-    router.add_api_route("/models", theirs.models, methods=LOOK)
-    router.add_api_route("/models/{model_name}:predict", theirs.predict, methods=["POST"], response_model=None)
-    router.add_api_route("/models/{model_name}:{_}", _nowhere, methods=["POST"])
-    router.add_api_route("/models/{model_name}", theirs.model_ready, methods=LOOK)
+def _v1(plane: DataPlane) -> APIRouter:
+    router, sdk = APIRouter(prefix="/v1"), V1Endpoints(plane)
+    router.add_api_route("/models", sdk.models, methods=READ_METHODS)
+    router.add_api_route("/models/{model_name}:predict", sdk.predict, methods=["POST"], response_model=None)
+    router.add_api_route("/models/{model_name}:{_}", _not_found, methods=["POST"])
+    router.add_api_route("/models/{model_name}", sdk.model_ready, methods=READ_METHODS)
     return router
 
 
-def _v2(plane: Plane) -> APIRouter:
+def _v2(plane: DataPlane) -> APIRouter:
     router = APIRouter(prefix="/v2")
-    theirs, ours = V2Endpoints(plane), _Models(plane)
-    for path, answer in (
-        ("", theirs.metadata),
-        ("/health/live", theirs.live),
-        ("/health/ready", theirs.ready),
-        ("/models", theirs.models),
+    sdk, models = V2Endpoints(plane), _ModelRoutes(plane)
+    for path, endpoint in (
+        ("", sdk.metadata),
+        ("/health/live", sdk.live),
+        ("/health/ready", sdk.ready),
+        ("/models", sdk.models),
     ):
-        router.add_api_route(path, answer, methods=LOOK)
+        router.add_api_route(path, endpoint, methods=READ_METHODS)
     for model in ("/models/{name}", "/models/{name}/versions/{version}"):
-        router.add_api_route(model, ours.metadata, methods=LOOK)
-        router.add_api_route(model + "/ready", ours.ready, methods=LOOK)
+        router.add_api_route(model, models.metadata, methods=READ_METHODS)
+        router.add_api_route(model + "/ready", models.ready, methods=READ_METHODS)
     return router
 
 
-class _Models:
-    """What is asked about one model. `version` is None where the address names none."""
+class _ModelRoutes:
+    """Metadata and readiness of one model. `version` is None if the path has none."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
     async def metadata(self, name: str, version: str | None = None) -> Response:
@@ -115,37 +115,39 @@ class _Models:
         return Response(orjson.dumps({"name": name, "ready": True}), media_type="application/json")
 
 
-class Door:
-    """What every request comes in by: inference is bounded, counted and, of v2, answered here; the rest is passed on.
+class InferenceMiddleware:
+    """ASGI middleware that bounds and counts inference requests, and answers those of v2.
 
-    Inference is passed on for v1 only, whose body the SDK reads.
+    Other requests are passed on, and so is v1 inference, whose body the SDK parses.
     """
 
-    def __init__(self, app: ASGIApp, plane: Plane, metrics: Metrics, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, plane: DataPlane, metrics: Metrics, *, max_body_bytes: int) -> None:
         self._app = app
         self._plane = plane
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._intake = Intake(LARGEST_AT_ONCE * max_body_bytes)
-        self._served_to_the_end: Collection[Address] | None = None
+        self._in_flight = InFlightBytes(MAX_BODIES_IN_FLIGHT * max_body_bytes)
+        self._admitted_while_stopping: Collection[Address] | None = None
 
     def drain(self, connected: Collection[Address]) -> None:
-        """From now on every response closes its connection, and inference is for these clients only.
+        """From now on close the connection after each response, and admit inference from these clients only.
 
-        They had connected before readiness fell, and know of no other server yet; whoever connects now was told. Work
-        that is cancelled from now on is answered too: that the server stops.
+        They connected before readiness fell and may not know another server yet. Requests that are cancelled from now on
+        are answered as well: that the server stops.
         """
-        self._served_to_the_end = connected
+        self._admitted_while_stopping = connected
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._served_to_the_end is not None:
+        if self._admitted_while_stopping is not None:
             send = _closing(send)
-        asked = INFERENCE.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if asked is None:
+        match = INFERENCE_PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if match is None:
             await self._app(scope, receive, send)
             return
         if scope["method"] != "POST":
-            await respond(send, HTTPStatus.METHOD_NOT_ALLOWED, _error("Inference takes POST."), {**JSON, b"allow": b"POST"})
+            await respond(
+                send, HTTPStatus.METHOD_NOT_ALLOWED, _error_body("Inference takes POST."), {**JSON_HEADERS, b"allow": b"POST"}
+            )
             return
         started = ended = perf_counter()
         code = CLIENT_GONE
@@ -157,45 +159,45 @@ class Door:
             await send(message)
 
         try:
-            await self._exchange(asked, scope, receive, noting)
+            await self._respond(match, scope, receive, noting)
         except asyncio.CancelledError:
-            if self._served_to_the_end is None:
+            if self._admitted_while_stopping is None:
                 raise
-            if code == CLIENT_GONE:  # the grace period is over, and nothing was sent
-                await respond(noting, *_told(error_response(ServerStopping())))
+            if code == CLIENT_GONE:  # the grace period is over, and no response has begun
+                await respond(noting, *_error_parts(error_response(ServerStopping())))
         finally:
             seconds = (perf_counter() if code == CLIENT_GONE else ended) - started
-            self._metrics.answered("v1" if asked[3] else "v2", code, seconds)
+            self._metrics.answered("v1" if match[3] else "v2", code, seconds)
 
-    async def _exchange(self, asked: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, match: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
         refusal = None
         try:
-            predictor = self._admitted(asked, scope)
-            with self._intake.share() as share:
-                body = await read_body(scope, receive, limit=self._max_body_bytes, share=share)
-                _require_plain(header(scope, b"content-encoding"))
-                if asked[3]:
+            predictor = self._admitted(match, scope)
+            with self._in_flight.reserve() as reservation:
+                body = await read_body(scope, receive, limit=self._max_body_bytes, reservation=reservation)
+                _require_uncompressed(header(scope, b"content-encoding"))
+                if match[3]:
                     await while_connected(receive, self._passed_on(scope, replay(body, receive), send))
                     return
-                json_length = header(scope, JSON_LENGTH)
-                inference = inference_of(body, json_length, model_name=predictor.name, limits=predictor.limits)
-                del body  # else it was held until the answer
-                answered = await while_connected(receive, _infer(predictor, inference))
-                await respond(send, HTTPStatus.OK, answered.content, _headers(answered))
+                json_length = header(scope, JSON_LENGTH_HEADER)
+                request = decode_v2(body, json_length, model_name=predictor.name, limits=predictor.limits)
+                del body  # else it would be held until the response
+                response = await while_connected(receive, _infer(predictor, request))
+                await respond(send, HTTPStatus.OK, response.content, _headers(response))
         except ClientGone:
             return
         except (BodyTooLarge, TooManyBytesInFlight) as error:
-            refusal = _told(error_response(error))
+            refusal = _error_parts(error_response(error))
         except Exception as error:
-            outcome = error_response(error)
-            if outcome.http_status is HTTPStatus.INTERNAL_SERVER_ERROR:
+            failure = error_response(error)
+            if failure.http_status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.exception("%s failed", scope["path"])
-            await respond(send, *_told(outcome))
-        if refusal:  # the rest of the body is still to come; what did come is forgotten with the error
+            await respond(send, *_error_parts(failure))
+        if refusal:  # the rest of the body is still to come; what was received is released with the error
             await refuse(receive, send, *refusal)
 
     async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the SDK's routes answer. What they raise once they have answered is for the log, not for the client."""
+        """Pass a request on to the SDK's routes. What they raise once a response has begun is only logged."""
         begun = False
 
         async def noting(message: Message) -> None:
@@ -210,40 +212,41 @@ class Door:
                 raise
             logger.exception("%s failed", scope["path"])
 
-    def _admitted(self, asked: re.Match[str], scope: Scope) -> Predictor:
-        predictor = self._plane.find(asked[1] or asked[3], asked[2])
-        if not (predictor.ready or scope["client"] in (self._served_to_the_end or ())):
+    def _admitted(self, match: re.Match[str], scope: Scope) -> Predictor:
+        predictor = self._plane.find(match[1] or match[3], match[2])
+        if not (predictor.ready or scope["client"] in (self._admitted_while_stopping or ())):
             raise ModelNotReady(predictor.name)
         return predictor
 
 
-async def _infer(predictor: Predictor, inference: Inference) -> Body:
+async def _infer(predictor: Predictor, request: V2Request) -> ResponseBody:
     version, labels = predictor.manifest.version, predictor.manifest.labels
 
-    def told(answer: Answer) -> Body:
-        return body_of(inference, answer, model_name=predictor.name, version=version, labels=labels)
+    def encode(result: InferenceResult) -> ResponseBody:
+        return encode_v2(request, result, model_name=predictor.name, version=version, labels=labels)
 
-    return await predictor.ask(inference.question, told)
+    return await predictor.infer(request.inference, encode)
 
 
-def _require_plain(encoding: str | None) -> None:
-    """Raise InvalidInput for a body that must be unpacked first."""
+def _require_uncompressed(encoding: str | None) -> None:
+    """Raise InvalidInput for a compressed body."""
     if encoding not in (None, "identity"):
         raise InvalidInput(f"header Content-Encoding is {shown(encoding)}: expected a body that is not compressed")
 
 
-def _headers(body: Body) -> dict[bytes, bytes]:
+def _headers(body: ResponseBody) -> dict[bytes, bytes]:
     if body.json_length is None:
-        return JSON
-    return {b"content-type": b"application/octet-stream", JSON_LENGTH: b"%d" % body.json_length}
+        return JSON_HEADERS
+    return {b"content-type": b"application/octet-stream", JSON_LENGTH_HEADER: b"%d" % body.json_length}
 
 
-def _told(outcome: ErrorResponse) -> tuple[int, bytes, dict[bytes, bytes]]:
-    later = {} if outcome.retry_after is None else {b"retry-after": b"%d" % outcome.retry_after}
-    return outcome.http_status, _error(outcome.sentence), {**JSON, **later}
+def _error_parts(failure: ErrorResponse) -> tuple[int, bytes, dict[bytes, bytes]]:
+    """Return status, body and headers."""
+    retry = {} if failure.retry_after is None else {b"retry-after": b"%d" % failure.retry_after}
+    return failure.http_status, _error_body(failure.sentence), {**JSON_HEADERS, **retry}
 
 
-def _error(sentence: str) -> bytes:
+def _error_body(sentence: str) -> bytes:
     return orjson.dumps({"error": sentence})
 
 
@@ -264,16 +267,16 @@ def _metrics_of(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Re
     return metrics
 
 
-async def _nowhere() -> Response:
+async def _not_found() -> Response:
     raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
-async def _tell(_: Request, error: Exception) -> Response:
-    status, content, headers = _told(error_response(error))
+async def _respond_to_error(_: Request, error: Exception) -> Response:
+    status, content, headers = _error_parts(error_response(error))
     return Response(content, status, {key.decode(): value.decode() for key, value in headers.items()})
 
 
-async def _tell_http(_: Request, error: Exception) -> Response:
+async def _respond_to_http_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(error)
     return JSONResponse({"error": f"{error.detail}."}, status_code=error.status_code, headers=error.headers)

@@ -14,11 +14,11 @@ from model.classifier import Floats, TokenizedText
 from model.manifest import Manifest
 from model.printable import printable_names
 from model.serving.drift import Baseline
-from model.serving.traffic import Seen, Totals
+from model.serving.traffic import TrafficCounts, TrafficStatistics
 
 # A short text takes less than a millisecond, a batch of long ones seconds.
-SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-TEXTS = tuple(2**power for power in range(11))
+SECONDS_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+BATCH_TEXTS_BUCKETS = tuple(2**power for power in range(11))
 
 
 class Metrics:
@@ -35,22 +35,24 @@ class Metrics:
             "labelwright_predictor_request_seconds",
             "Seconds from a request's arrival to its answer.",
             ["protocol"],
-            buckets=SECONDS,
+            buckets=SECONDS_BUCKETS,
             registry=registry,
         )
         self._queue = Histogram(
             "labelwright_predictor_queue_seconds",
             "Seconds that a request waited until its first text was taken up.",
-            buckets=SECONDS,
+            buckets=SECONDS_BUCKETS,
             registry=registry,
         )
         self._inference = Histogram(
             "labelwright_predictor_inference_seconds",
             "Seconds that a batch was computed, tokenizer included.",
-            buckets=SECONDS,
+            buckets=SECONDS_BUCKETS,
             registry=registry,
         )
-        self._batch = Histogram("labelwright_predictor_batch_texts", "Texts computed together.", buckets=TEXTS, registry=registry)
+        self._batch = Histogram(
+            "labelwright_predictor_batch_texts", "Texts computed together.", buckets=BATCH_TEXTS_BUCKETS, registry=registry
+        )
         model = Gauge(
             "labelwright_model_info",
             "The version that is served; always 1.",
@@ -58,15 +60,15 @@ class Metrics:
             registry=registry,
         )
         model.labels(manifest.classifier, manifest.version, manifest.training.architecture, manifest.precision).set(1)
-        self._answered: dict[tuple[str, str], _Answered] = {}
-        self._totals = Totals(manifest, unknown_id=unknown_id)
-        registry.register(_Texts(manifest, self._totals))
+        self._answered: dict[tuple[str, str], _RequestSeries] = {}
+        self._totals = TrafficStatistics(manifest, unknown_id=unknown_id)
+        registry.register(_TextCollector(manifest, self._totals))
 
     def answered(self, protocol: str, code: str, seconds: float) -> None:
         """Count one inference request, whatever became of it."""
         series = self._answered.get((protocol, code))
         if series is None:  # to look them up takes longer than to count
-            series = _Answered(self._requests.labels(protocol, code), self._seconds.labels(protocol))
+            series = _RequestSeries(self._requests.labels(protocol, code), self._seconds.labels(protocol))
             self._answered[protocol, code] = series
         series.requests.inc()
         series.seconds.observe(seconds)
@@ -85,15 +87,15 @@ class Metrics:
         self._totals.add(tokens, probabilities)
 
 
-class _Answered(NamedTuple):
+class _RequestSeries(NamedTuple):
     requests: Counter
     seconds: Histogram
 
 
-class _Texts(Collector):
+class _TextCollector(Collector):
     """The series that are computed when they are asked for: of the texts since the start, and of drift in the recent ones."""
 
-    def __init__(self, manifest: Manifest, totals: Totals) -> None:
+    def __init__(self, manifest: Manifest, totals: TrafficStatistics) -> None:
         texts = manifest.scores.test.texts  # the reference is measured on the test part
         self._names = printable_names(manifest.labels)
         # Where a text may have no label, having none is one category more.
@@ -108,7 +110,7 @@ class _Texts(Collector):
         yield from self._since_the_start(total)
         yield from self._drift(recent)
 
-    def _since_the_start(self, total: Seen) -> Iterator[Metric]:
+    def _since_the_start(self, total: TrafficCounts) -> Iterator[Metric]:
         for name, explanation, value in (
             ("labelwright_predictor_texts", "Texts classified.", total.texts),
             ("labelwright_predictor_tokens", "Tokens of the texts classified, after cutting.", total.tokens),
@@ -130,7 +132,7 @@ class _Texts(Collector):
             predicted.add_metric([label], times)
         yield predicted
 
-    def _drift(self, recent: Seen) -> Iterator[Metric]:
+    def _drift(self, recent: TrafficCounts) -> Iterator[Metric]:
         unknown_share = recent.unknown_tokens / max(1, recent.tokens)
         for name, explanation, value in (
             ("labelwright_drift_window_texts", "Most recent texts, of which drift is measured.", recent.texts),

@@ -21,21 +21,21 @@ from model.classifier import Classifier
 from model.manifest import Manifest
 from model.serving.batching import Batcher
 from model.serving.config import EVERY_ADDRESS, ServingConfig
-from model.serving.connections import Arrivals, bounded
+from model.serving.connections import ConnectionLimiter, connection_class
 from model.serving.grpc import make_server
-from model.serving.http import Door, make_app
+from model.serving.http import InferenceMiddleware, make_app
 from model.serving.metrics import Metrics
-from model.serving.predictor import Plane, Predictor
+from model.serving.predictor import DataPlane, Predictor
 from model.serving.requests import Limits
 from model.serving.signals import STOPPING
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that it is they who close it
 DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
 REFUSE_SECONDS = 0.75  # of the grace period: to tell clients that there will be no answer, and to end
-LOOK_SECONDS = 0.05
-MESSAGE_BYTES = 8 * 2**20  # of a gRPC message; what is still arriving is bounded by nothing else
-STALLED_BYTES = 32 * 2**20  # of requests that are not whole, and of answers that are not read
-OTHER_FILES = 128  # that are open besides the clients' connections
+POLL_SECONDS = 0.05
+MAX_MESSAGE_BYTES = 8 * 2**20  # of a gRPC message; what is still arriving is bounded by nothing else
+MAX_STALLED_BYTES = 32 * 2**20  # of requests that are not whole, and of answers that are not read
+RESERVED_FILES = 128  # that are open besides the clients' connections
 
 logger = logging.getLogger(__name__)
 
@@ -61,18 +61,18 @@ def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> 
 
 
 async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) -> None:
-    plane = Plane(predictor)
+    plane = DataPlane(predictor)
     door = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
-    files = _open_files() - OTHER_FILES
+    files = _open_files() - RESERVED_FILES
     connections = min(config.max_connections, files * 3 // 4)
-    arrivals = Arrivals(connections=connections, stalled_bytes=STALLED_BYTES, clock=time.monotonic)
+    arrivals = ConnectionLimiter(connections=connections, stalled_bytes=MAX_STALLED_BYTES, clock=time.monotonic)
     rest = _Uvicorn(
         uvicorn.Config(
             door,
             log_config=None,
             access_log=False,
             lifespan="off",
-            http=bounded(arrivals),
+            http=connection_class(arrivals),
             ws="none",
             server_header=False,
             proxy_headers=False,  # nobody asks who the client is
@@ -84,7 +84,7 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         plane,
         metrics,
         model=predictor.name,
-        max_message_bytes=min(config.max_body_bytes, MESSAGE_BYTES),
+        max_message_bytes=min(config.max_body_bytes, MAX_MESSAGE_BYTES),
         connections=files // 8,
         stopping=ending,
     )
@@ -107,7 +107,7 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         await asyncio.gather(_refuse(rest, answering), grpc.stop(None))
 
 
-async def _finish(rest: _Uvicorn, door: Door, both: set[asyncio.Task[None]], until: float) -> None:
+async def _finish(rest: _Uvicorn, door: InferenceMiddleware, both: set[asyncio.Task[None]], until: float) -> None:
     """Send the connected clients away, each with an answer to what it asks next; then close what is idle.
 
     Returns when both servers have ended or, by the event loop's clock, at `until`.
@@ -116,7 +116,7 @@ async def _finish(rest: _Uvicorn, door: Door, both: set[asyncio.Task[None]], unt
     door.drain(rest.clients())
     drained = min(clock() + DRAIN_SECONDS, until)
     while rest.clients() and clock() < drained:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     rest.should_exit = True
     await asyncio.wait(both, timeout=max(0.0, until - clock()))
 

@@ -23,7 +23,7 @@ WINDOW_TEXTS = 5000
 Counts = NDArray[np.int64]
 
 
-class Seen(NamedTuple):
+class TrafficCounts(NamedTuple):
     """What was counted of some texts.
 
     labels: how often each label was given [labels], by the version's own thresholds.
@@ -39,14 +39,14 @@ class Seen(NamedTuple):
     truncated: int = 0
     below: int = 0
 
-    def plus(self, other: Seen) -> Seen:
-        return Seen(*map(operator.add, self, other))
+    def plus(self, other: TrafficCounts) -> TrafficCounts:
+        return TrafficCounts(*map(operator.add, self, other))
 
-    def minus(self, other: Seen) -> Seen:
-        return Seen(*map(operator.sub, self, other))
+    def minus(self, other: TrafficCounts) -> TrafficCounts:
+        return TrafficCounts(*map(operator.sub, self, other))
 
 
-class Totals:
+class TrafficStatistics:
     """Counts of the texts that one version classified. Any thread may add and read."""
 
     def __init__(self, manifest: Manifest, *, unknown_id: int | None) -> None:
@@ -56,7 +56,7 @@ class Totals:
         self._lock = Lock()
         self._noted: list[tuple[int, int, bool]] = []  # of each text not yet counted: tokens, unknown ones, whether cut
         self._probabilities: list[Floats] = []  # the same texts'
-        self._total = Seen(np.zeros(len(manifest.labels), np.int64), np.zeros(len(self._edges) + 1, np.int64))
+        self._total = TrafficCounts(np.zeros(len(manifest.labels), np.int64), np.zeros(len(self._edges) + 1, np.int64))
         self._before = deque([self._total])  # totals at the ends of chunks, from the window's beginning on
 
     def add(self, tokens: Sequence[TokenizedText], probabilities: Floats) -> None:
@@ -69,7 +69,7 @@ class Totals:
             if len(self._noted) >= CHUNK_TEXTS:
                 self._count()
 
-    def read(self) -> tuple[Seen, Seen]:
+    def read(self) -> tuple[TrafficCounts, TrafficCounts]:
         """All texts since the start, and the most recent of them: WINDOW_TEXTS and little more, once there are so many."""
         with self._lock:
             self._count()
@@ -86,11 +86,11 @@ class Totals:
         while len(self._before) > 1 and self._total.texts - self._before[1].texts >= WINDOW_TEXTS:
             self._before.popleft()
 
-    def _seen(self, noted: Counts, probabilities: Floats) -> Seen:
+    def _seen(self, noted: Counts, probabilities: Floats) -> TrafficCounts:
         assigned = self._rule.assigned(probabilities)
         tokens, unknown, truncated = noted.sum(axis=0).tolist()
         bins = np.searchsorted(self._edges, noted[:, 0], side="left")
         # 0 when single-label: thresholds are 0.
         below = int(np.count_nonzero(~(probabilities >= self._rule.thresholds).any(axis=1)))
         lengths = np.bincount(bins, minlength=len(self._edges) + 1)
-        return Seen(assigned.sum(axis=0), lengths, len(noted), tokens, unknown, truncated, below)
+        return TrafficCounts(assigned.sum(axis=0), lengths, len(noted), tokens, unknown, truncated, below)

@@ -24,7 +24,7 @@ from model.classifier import Classifier, Floats, OnnxModel, TextTokenizer, Token
 from model.serving.batching import Batcher
 from model.serving.http import make_app
 from model.serving.metrics import Metrics
-from model.serving.predictor import Plane, Predictor
+from model.serving.predictor import DataPlane, Predictor
 from model.serving.requests import Limits
 from tests.support.versions import make_version
 
@@ -73,7 +73,7 @@ class Routes:
         classifier = Classifier(Bytes(), Magnitudes(), Classifier.load(folder).rule)
         self._batcher = Batcher(classifier, metrics, threads=2, capacity=100)
         limits = Limits(texts=100, characters=1000, request_characters=50_000)
-        plane = Plane(Predictor("papers", manifest, classifier.rule, self._batcher, limits))
+        plane = DataPlane(Predictor("papers", manifest, classifier.rule, self._batcher, limits))
         self._theirs = FastAPI()
         register_v2_endpoints(self._theirs, plane, None)
         self._ours = make_app(plane, metrics, CollectorRegistry(), max_body_bytes=2**20)

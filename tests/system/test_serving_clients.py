@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from model.serving.grpc import WATCHERS
+from model.serving.grpc import MAX_WATCHERS
 from tests.support.servers import RunningServer, serving
 from tests.support.versions import make_version
 
@@ -230,7 +230,7 @@ def test_a_client_that_watches_beyond_the_bound_is_told_so(server: RunningServer
         grpc.insecure_channel(server.grpc) as one,
         grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as another,
     ):
-        watching = [HealthStub(one).Watch(health("")) for _ in range(WATCHERS)]
+        watching = [HealthStub(one).Watch(health("")) for _ in range(MAX_WATCHERS)]
         assert {next(each).status for each in watching} == {SERVING}
         with pytest.raises(grpc.RpcError) as refused:
             next(HealthStub(another).Watch(health("")))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, ArtifactRejected, to_json
-from model.classifier import MAX_BATCH_TOKENS, Classifier, Floats, PredictionRule, to_probabilities
+from model.classifier import MAX_BATCH_TOKENS, Classifier, Floats, PredictionRule, Selection, to_probabilities
 from model.manifest import Task
 from tests.support.versions import LABELS, make_manifest, make_version, write_graph, write_tokenizer
 
@@ -43,7 +43,7 @@ def test_labels_come_with_their_probability_the_highest_first(
     probabilities: Floats, own: Floats, top_k: int | None, threshold: float | None
 ) -> None:
     for rule in (multi(own), single()):
-        predictions = rule.predictions(probabilities, top_k=top_k, threshold=threshold)
+        predictions = rule.predictions(probabilities, Selection(top_k=top_k, threshold=threshold))
 
         assert len(predictions) == len(probabilities)
         for row, found in zip(probabilities, predictions, strict=True):
@@ -68,8 +68,8 @@ def test_where_no_label_is_required_only_what_reaches_its_threshold_is_given(
 
     for row, found in zip(probabilities, rule.predictions(probabilities), strict=True):
         assert set(found.labels) == {NAMES[at] for at in range(COUNT) if row[at] >= own[at]}
-    assert [found.labels for found in rule.predictions(probabilities, top_k=top_k)] == [
-        found.labels for found in multi(own).predictions(probabilities, top_k=top_k)
+    assert [found.labels for found in rule.predictions(probabilities, Selection(top_k=top_k))] == [
+        found.labels for found in multi(own).predictions(probabilities, Selection(top_k=top_k))
     ]
 
 
@@ -82,22 +82,22 @@ def test_single_label_gives_the_most_probable_label(probabilities: Floats) -> No
 @given(rows, thresholds, shares)
 def test_a_threshold_replaces_the_labels_own_and_may_leave_none(probabilities: Floats, own: Floats, threshold: float) -> None:
     for rule in (multi(own), single()):
-        for row, found in zip(probabilities, rule.predictions(probabilities, threshold=threshold), strict=True):
+        for row, found in zip(probabilities, rule.predictions(probabilities, Selection(threshold=threshold)), strict=True):
             assert set(found.labels) == {NAMES[at] for at in range(COUNT) if row[at] >= threshold}
 
 
 @given(rows, thresholds, st.integers(1, 9))
 def test_top_k_alone_gives_exactly_that_many(probabilities: Floats, own: Floats, top_k: int) -> None:
     for rule in (multi(own), single()):
-        assert [len(each.labels) for each in rule.predictions(probabilities, top_k=top_k)] == [min(top_k, COUNT)] * len(
-            probabilities
-        )
+        assert [len(each.labels) for each in rule.predictions(probabilities, Selection(top_k=top_k))] == [
+            min(top_k, COUNT)
+        ] * len(probabilities)
 
 
 @given(rows, thresholds, st.integers(1, 9), shares)
 def test_top_k_bounds_what_a_threshold_gives(probabilities: Floats, own: Floats, top_k: int, threshold: float) -> None:
-    unbounded = multi(own).predictions(probabilities, threshold=threshold)
-    bounded = multi(own).predictions(probabilities, threshold=threshold, top_k=top_k)
+    unbounded = multi(own).predictions(probabilities, Selection(threshold=threshold))
+    bounded = multi(own).predictions(probabilities, Selection(threshold=threshold, top_k=top_k))
 
     assert [each.labels for each in bounded] == [each.labels[:top_k] for each in unbounded]
 

@@ -13,16 +13,7 @@ from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope
 
 from model.serving import asgi
-from model.serving.asgi import (
-    ClientGone,
-    Intake,
-    header,
-    read_body,
-    refuse,
-    replay,
-    respond,
-    while_connected,
-)
+from model.serving.asgi import ClientGone, InFlightBytes, header, read_body, refuse, replay, respond, while_connected
 from model.serving.errors import BodyTooLarge, TooManyBytesInFlight
 
 PATIENCE = 30.0
@@ -70,7 +61,7 @@ def parts(*contents: bytes) -> list[Message]:
 
 def read(messages: Sequence[Message], *headers: tuple[bytes, bytes], limit: int = LIMIT) -> bytes:
     async def test() -> bytes:
-        return await read_body(scope(*headers), Client(*messages).receive, limit=limit, share=Intake(0).share())
+        return await read_body(scope(*headers), Client(*messages).receive, limit=limit, reservation=InFlightBytes(0).reserve())
 
     found: bytes = run(test)
     return found
@@ -94,7 +85,9 @@ def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     async def test() -> None:
         client = Client(*parts(b"x" * 11))
         with pytest.raises(BodyTooLarge):
-            await read_body(scope((b"content-length", b"11")), client.receive, limit=LIMIT, share=Intake(0).share())
+            await read_body(
+                scope((b"content-length", b"11")), client.receive, limit=LIMIT, reservation=InFlightBytes(0).reserve()
+            )
         assert client.messages
 
     run(test)
@@ -126,27 +119,27 @@ def test_a_body_is_bounded_whatever_length_it_claims() -> None:
 
 @given(st.lists(st.integers(0, 300), max_size=8))
 def test_bodies_are_held_up_to_a_limit_and_given_back(sizes: list[int]) -> None:
-    free, limit = asgi.FREE_BYTES, 500
-    intake, held = Intake(limit), 0
-    with ExitStack() as shares:
+    free, limit = asgi.UNCOUNTED_BYTES, 500
+    in_flight, held = InFlightBytes(limit), 0
+    with ExitStack() as reservations:
         for size in sizes:
-            share = shares.enter_context(intake.share())
-            share.grow_to(free // 2)  # in two parts, as bodies arrive
+            reservation = reservations.enter_context(in_flight.reserve())
+            reservation.grow_to(free // 2)  # in two parts, as bodies arrive
             if held + size <= limit:
-                share.grow_to(free + size)
+                reservation.grow_to(free + size)
                 held += size
             else:
                 with pytest.raises(TooManyBytesInFlight):
-                    share.grow_to(free + size)
-    with intake.share() as share:
-        share.grow_to(free + limit)  # everything was given back
+                    reservation.grow_to(free + size)
+    with in_flight.reserve() as reservation:
+        reservation.grow_to(free + limit)  # everything was given back
 
 
 def test_small_bodies_find_room_however_much_is_held() -> None:
-    intake = Intake(10)
-    with intake.share() as large, intake.share() as small:
-        large.grow_to(asgi.FREE_BYTES + 10)
-        small.grow_to(asgi.FREE_BYTES)
+    in_flight = InFlightBytes(10)
+    with in_flight.reserve() as large, in_flight.reserve() as small:
+        large.grow_to(asgi.UNCOUNTED_BYTES + 10)
+        small.grow_to(asgi.UNCOUNTED_BYTES)
 
 
 def test_a_body_that_does_not_end_is_not_kept() -> None:
@@ -159,7 +152,7 @@ def test_a_body_that_does_not_end_is_not_kept() -> None:
             return {"type": "http.request", "body": b"x", "more_body": True}
 
         with pytest.raises(BodyTooLarge):
-            await read_body(scope(), receive, limit=LIMIT, share=Intake(0).share())
+            await read_body(scope(), receive, limit=LIMIT, reservation=InFlightBytes(0).reserve())
         return read
 
     assert run(test) == LIMIT + 1

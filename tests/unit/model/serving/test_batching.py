@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from model.artifact import read_manifest
 from model.classifier import Classifier, Floats, OnnxModel, Prediction, TextTokenizer, TokenizedText
-from model.serving.batching import LONG, TRY_EVERY, Batcher, _Alone
+from model.serving.batching import EXPLORE_EVERY_TEXTS, LONG_TEXT_CHARACTERS, Batcher, _LoneTextStrategy
 from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
 from tests.support.versions import LABELS, make_version
@@ -476,20 +476,20 @@ def test_nothing_is_harmed_where_the_loop_ends_before_its_texts_are_computed(
 
 @pytest.mark.parametrize("every_core_is_faster", [True, False])
 def test_a_text_that_is_alone_is_computed_the_faster_way_and_the_other_is_tried_now_and_then(every_core_is_faster: bool) -> None:
-    alone = _Alone()
+    alone = _LoneTextStrategy()
     chosen = []
-    for _ in range(10 * TRY_EVERY):
-        way = alone.choose(LONG + 1)
+    for _ in range(10 * EXPLORE_EVERY_TEXTS):
+        way = alone.choose(LONG_TEXT_CHARACTERS + 1)
         chosen.append(way)
-        alone.learn(LONG + 1, 1.0 if way is every_core_is_faster else 2.0, every_core=way)
+        alone.learn(LONG_TEXT_CHARACTERS + 1, 1.0 if way is every_core_is_faster else 2.0, every_core=way)
 
-    assert chosen[TRY_EVERY:].count(every_core_is_faster) == 9 * (TRY_EVERY - 1)
+    assert chosen[EXPLORE_EVERY_TEXTS:].count(every_core_is_faster) == 9 * (EXPLORE_EVERY_TEXTS - 1)
 
 
 def test_short_texts_and_long_ones_learn_apart() -> None:
-    alone = _Alone()
+    alone = _LoneTextStrategy()
     for way in (True, False):
         alone.learn(1, 1.0 if way else 2.0, every_core=way)
-        alone.learn(LONG + 1, 2.0 if way else 1.0, every_core=way)
+        alone.learn(LONG_TEXT_CHARACTERS + 1, 2.0 if way else 1.0, every_core=way)
 
-    assert (alone.choose(1), alone.choose(LONG + 1)) == (True, False)
+    assert (alone.choose(1), alone.choose(LONG_TEXT_CHARACTERS + 1)) == (True, False)

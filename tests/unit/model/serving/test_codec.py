@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kserve.errors import InvalidInput
 
-from model.serving.codec import Inference, inference_of, instances_of, require_light
-from model.serving.requests import Limits, Question
+from model.classifier import Selection
+from model.serving.codec import V2Request, check_v1_body, decode_v1, decode_v2
+from model.serving.requests import InferenceRequest, Limits
 
 LIMITS = Limits(texts=1024, characters=1_000_000, request_characters=8_000_000)
 TENSOR: dict[str, Any] = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
@@ -25,15 +26,15 @@ anything = st.recursive(
 )
 
 
-def infer(body: bytes, json_length: str | None = None) -> Inference:
-    return inference_of(body, json_length, model_name="papers", limits=LIMITS)
+def infer(body: bytes, json_length: str | None = None) -> V2Request:
+    return decode_v2(body, json_length, model_name="papers", limits=LIMITS)
 
 
-def read(body: bytes) -> Question:
-    return infer(body).question
+def read(body: bytes) -> InferenceRequest:
+    return infer(body).inference
 
 
-def question(body: object) -> Question:
+def question(body: object) -> InferenceRequest:
     return read(json.dumps(body).encode())
 
 
@@ -42,7 +43,7 @@ def test_no_body_does_worse_than_being_refused(body: Any) -> None:
     with pytest.raises(InvalidInput):
         question(body)
     with pytest.raises(InvalidInput):
-        instances_of(body)
+        decode_v1(body)
 
 
 @given(st.sampled_from(sorted(TENSOR)), anything)
@@ -63,7 +64,7 @@ def test_no_bytes_do_worse_than_being_refused(body: bytes, length: str | None) -
 @given(st.lists(st.text(max_size=30), max_size=10))
 def test_texts_arrive_as_they_were_sent(texts: list[str]) -> None:
     assert list(question({"inputs": [TENSOR | {"shape": [len(texts)], "data": texts}]}).texts) == texts
-    assert list(instances_of({"instances": texts}).texts) == texts
+    assert list(decode_v1({"instances": texts}).texts) == texts
 
 
 def test_what_kserves_client_adds_is_tolerated() -> None:
@@ -71,7 +72,7 @@ def test_what_kserves_client_adds_is_tolerated() -> None:
 
 
 def test_bytes_of_v1_are_read_as_json() -> None:
-    assert instances_of(b'{"instances": ["a"], "parameters": {"threshold": 0}}') == Question(["a"], None, 0.0)
+    assert decode_v1(b'{"instances": ["a"], "parameters": {"threshold": 0}}') == InferenceRequest(["a"], Selection(threshold=0.0))
 
 
 @pytest.mark.parametrize("opened", [pytest.param("[", id="lists"), pytest.param('{"a":', id="objects")])
@@ -82,7 +83,7 @@ def test_a_body_of_any_depth_is_refused_with_a_sentence(opened: str) -> None:
         with pytest.raises(InvalidInput):
             read(f'{{"inputs":{nested}}}'.encode())
         with pytest.raises(InvalidInput):
-            instances_of(f'{{"instances":{nested}}}'.encode())
+            decode_v1(f'{{"instances":{nested}}}'.encode())
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_a_column_of_texts_is_as_good_as_a_list_of_them(nested: bool, count: int
 
 
 def test_instances_may_be_objects_that_hold_a_text() -> None:
-    assert instances_of({"instances": ["a", {"text": "b"}]}).texts == ["a", "b"]
+    assert decode_v1({"instances": ["a", {"text": "b"}]}).texts == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -194,13 +195,13 @@ def test_instances_may_be_objects_that_hold_a_text() -> None:
 )
 def test_an_instance_that_is_no_text_is_named(instance: object, sentence: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        instances_of({"instances": ["a", instance]})
+        decode_v1({"instances": ["a", instance]})
 
     assert str(refused.value).startswith(sentence)
 
 
 def test_an_output_may_be_named_several_times_but_not_any_number_of_times() -> None:
-    def asking(count: int) -> Question:
+    def asking(count: int) -> InferenceRequest:
         return question({"inputs": [TENSOR], "outputs": [{"name": "labels"}] * count})
 
     assert asking(16).outputs == ("labels",)
@@ -228,8 +229,8 @@ def whole_of(field: bytes, unit: bytes) -> bytes:
 
 
 def check_v1(body: bytes) -> None:
-    require_light(body, LIMITS)
-    instances_of(body)
+    check_v1_body(body, LIMITS)
+    decode_v1(body)
 
 
 TOO_MANY = "the request has over 1280 strings or fields: expected at most 1024 texts"
@@ -301,9 +302,9 @@ def test_a_large_v1_body_that_is_right_is_let_through() -> None:
     event = {"specversion": "1.0", "id": "1", "source": "a", "type": "b", "time": "2026-01-01T00:00:00Z", "data": instances}
 
     for body in (instances, objects, event):
-        require_light(json.dumps(body).encode(), LIMITS)
-    require_light(escaped.encode(), LIMITS)
-    assert len(instances_of(escaped.encode()).texts) == LIMITS.texts
+        check_v1_body(json.dumps(body).encode(), LIMITS)
+    check_v1_body(escaped.encode(), LIMITS)
+    assert len(decode_v1(escaped.encode()).texts) == LIMITS.texts
 
 
 @pytest.mark.parametrize(
@@ -343,4 +344,4 @@ def test_texts_in_binary_arrive_as_they_were_sent(texts: list[str]) -> None:
     tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "parameters": {"binary_data_size": len(tail)}}
     head = json.dumps({"inputs": [tensor]}).encode()
 
-    assert list(infer(head + tail, str(len(head))).question.texts) == texts
+    assert list(infer(head + tail, str(len(head))).inference.texts) == texts

@@ -14,7 +14,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from model.serving import connections
-from model.serving.connections import HEAD_BYTES, UNREAD_SECONDS, Arrivals, Connection, bounded
+from model.serving.connections import MAX_HEAD_BYTES, MAX_UNREAD_SECONDS, Connection, ConnectionLimiter, connection_class
 from tests.support.raw_http import Answer, answers, check_refusal
 
 PATIENCE = 30.0
@@ -123,11 +123,11 @@ def test_nothing_is_sent_to_a_client_that_leaves_at_the_same_moment() -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        pytest.param(b"GET /" + b"a" * 2 * HEAD_BYTES, id="path"),
-        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * HEAD_BYTES, id="one-header"),
-        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * HEAD_BYTES, id="many-headers"),
-        pytest.param(HEAD + b"2\r\nab\r\n0\r\n" + b"X: a\r\n" * HEAD_BYTES, id="trailers"),
-        pytest.param(b"\r\n" * HEAD_BYTES, id="nothing-but-lines"),
+        pytest.param(b"GET /" + b"a" * 2 * MAX_HEAD_BYTES, id="path"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * MAX_HEAD_BYTES, id="one-header"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * MAX_HEAD_BYTES, id="many-headers"),
+        pytest.param(HEAD + b"2\r\nab\r\n0\r\n" + b"X: a\r\n" * MAX_HEAD_BYTES, id="trailers"),
+        pytest.param(b"\r\n" * MAX_HEAD_BYTES, id="nothing-but-lines"),
     ],
 )
 def test_what_has_no_end_is_431(sent: bytes) -> None:
@@ -146,7 +146,7 @@ def test_what_has_no_end_is_431(sent: bytes) -> None:
 
 @pytest.mark.parametrize("size", [pytest.param(1, id="byte-by-byte"), pytest.param(1 << 18, id="in-large-pieces")])
 def test_a_body_is_as_long_as_it_is(size: int) -> None:
-    body = b"x" * (HEAD_BYTES // size + 1_000)
+    body = b"x" * (MAX_HEAD_BYTES // size + 1_000)
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in pieces(body, 7)) + b"0\r\n\r\n"
 
     async def test() -> list[Answer]:
@@ -165,8 +165,8 @@ def test_a_body_is_as_long_as_it_is(size: int) -> None:
 @pytest.mark.parametrize(
     ("bound", "sent"),
     [
-        pytest.param("HEAD_SECONDS", [b"GET / HT"], id="head"),
-        pytest.param("BODY_SECONDS", [HEAD, b"1\r\na\r\n"], id="body"),
+        pytest.param("MAX_HEAD_SECONDS", [b"GET / HT"], id="head"),
+        pytest.param("MAX_BODY_SECONDS", [HEAD, b"1\r\na\r\n"], id="body"),
     ],
 )
 def test_what_does_not_end_in_time_is_408(monkeypatch: pytest.MonkeyPatch, bound: str, sent: list[bytes]) -> None:
@@ -185,7 +185,7 @@ def test_what_does_not_end_in_time_is_408(monkeypatch: pytest.MonkeyPatch, bound
 
 
 def test_a_body_that_nobody_waits_for_does_not_hold_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "MAX_BODY_SECONDS", 0.05)
 
     async def test() -> list[Answer]:
         made, wire = connect(application=not_found)
@@ -197,8 +197,8 @@ def test_a_body_that_nobody_waits_for_does_not_hold_the_connection(monkeypatch: 
 
 
 def test_what_ends_in_time_has_no_deadline_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
-    monkeypatch.setattr(connections, "BODY_SECONDS", 0.15)
+    monkeypatch.setattr(connections, "MAX_HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "MAX_BODY_SECONDS", 0.15)
 
     async def test() -> list[Answer]:
         made, wire = connect()
@@ -363,7 +363,7 @@ def test_a_client_that_speaks_http_2_without_an_offer_is_told_in_http_2_to_use_a
 
 
 def bounds(*, connections: int = 100, stalled_bytes: int = 10_000) -> type[Connection]:
-    return bounded(Arrivals(connections=connections, stalled_bytes=stalled_bytes, clock=time.monotonic))
+    return connection_class(ConnectionLimiter(connections=connections, stalled_bytes=stalled_bytes, clock=time.monotonic))
 
 
 @pytest.mark.parametrize(
@@ -481,7 +481,7 @@ class Clock:
 class Client:
     """A connection that knows what became of it."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: ConnectionLimiter) -> None:
         self._arrivals = arrivals
         self.ended = self.turned_away = False
         arrivals.opened(self)
@@ -494,8 +494,8 @@ class Client:
         self.turned_away = True
 
 
-def arrivals(*, connections: int = 3, stalled_bytes: int = 100, clock: Clock | None = None) -> Arrivals:
-    return Arrivals(connections=connections, stalled_bytes=stalled_bytes, clock=clock or Clock())
+def arrivals(*, connections: int = 3, stalled_bytes: int = 100, clock: Clock | None = None) -> ConnectionLimiter:
+    return ConnectionLimiter(connections=connections, stalled_bytes=stalled_bytes, clock=clock or Clock())
 
 
 def test_of_too_many_connections_the_one_that_has_stalled_for_longest_is_ended() -> None:
@@ -553,9 +553,9 @@ def test_an_answer_may_be_left_unread_for_a_while_and_longer_while_there_is_room
     made.unread(slower, 80)
     assert not slow.ended
 
-    clock.now += UNREAD_SECONDS
+    clock.now += MAX_UNREAD_SECONDS
     made.unread(Client(made), 1)
     assert (slow.ended, slower.ended) == (True, False)
-    clock.now += 100 * UNREAD_SECONDS
+    clock.now += 100 * MAX_UNREAD_SECONDS
     made.unread(Client(made), 1)
     assert not slower.ended

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from kserve.errors import InvalidInput
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 
-from model.serving.codec import inference_of
-from model.serving.grpc_messages import parts, request_of
-from model.serving.requests import Limits, Question, question_of
+from model.classifier import Selection
+from model.serving.codec import decode_v2
+from model.serving.grpc_messages import part_counts, to_infer_request
+from model.serving.requests import InferenceRequest, Limits, read_infer_request
 
 LIMITS = Limits(texts=10, characters=100, request_characters=1000)
 
@@ -53,8 +54,8 @@ def uint64(value: int) -> bytes:
     return b"\x28" + written + bytes([value])
 
 
-def question(asked: Any) -> Question:
-    return question_of(request_of(asked), LIMITS)
+def question(asked: Any) -> InferenceRequest:
+    return read_infer_request(to_infer_request(asked), LIMITS)
 
 
 def refusal(asked: Any) -> str:
@@ -65,12 +66,12 @@ def refusal(asked: Any) -> str:
 
 @given(st.floats(0, 1))
 def test_a_fraction_is_obeyed(threshold: float) -> None:
-    assert question(message(threshold=double(threshold))).threshold == threshold
+    assert question(message(threshold=double(threshold))).selection == Selection(threshold=threshold)
 
 
 @given(st.integers(1, 2**64 - 1))
 def test_an_unsigned_number_is_obeyed(top_k: int) -> None:
-    assert question(message(top_k=uint64(top_k))).top_k == top_k
+    assert question(message(top_k=uint64(top_k))).selection == Selection(top_k=top_k)
 
 
 def test_a_timeout_and_a_priority_come_in_fields_of_their_own() -> None:
@@ -143,10 +144,10 @@ names = st.sampled_from(["top_k", "timeout", "priority", "sequence_id", "sequenc
 @given(st.dictionaries(names | st.text(max_size=5), values, max_size=3))
 def test_parameters_are_obeyed_or_refused_as_over_rest(parameters: dict[str, Any]) -> None:
     body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}], "parameters": parameters}
-    told: list[Question | str] = []
+    told: list[InferenceRequest | str] = []
     for ask in (
         lambda: question(message(**parameters)),
-        lambda: inference_of(json.dumps(body).encode(), None, model_name="papers", limits=LIMITS).question,
+        lambda: decode_v2(json.dumps(body).encode(), None, model_name="papers", limits=LIMITS).inference,
     ):
         try:
             told.append(ask())
@@ -170,7 +171,7 @@ def request(*texts: bytes, **more: Any) -> Any:
 
 
 def count(sent: bytes) -> int:
-    return max(parts(sent, KIND), default=0)
+    return max(part_counts(sent, KIND), default=0)
 
 
 def test_each_text_is_a_part() -> None:
@@ -217,4 +218,4 @@ def test_numbers_and_lengths_that_do_not_end_are_refused_at_once() -> None:
 
 
 def test_what_is_told_is_told_as_it_is_found() -> None:
-    assert list(islice(parts(b"\x2a\x00" * 2**20, KIND), 3)) == [1, 2, 3]
+    assert list(islice(part_counts(b"\x2a\x00" * 2**20, KIND), 3)) == [1, 2, 3]

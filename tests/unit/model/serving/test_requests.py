@@ -14,12 +14,19 @@ from kserve.errors import InvalidInput
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.infer_type import InferResponse, RequestedOutput
 
-from model.classifier import Prediction
-from model.serving.requests import Answer, Limits, choices_of, predictions_of, question_of, response_to, timeout_of
+from model.classifier import Prediction, Selection
+from model.serving.requests import (
+    InferenceResult,
+    Limits,
+    infer_response,
+    read_infer_request,
+    read_parameters,
+    v1_response,
+)
 
 LABELS = ("a", "b", "c")
 LIMITS = Limits(texts=1024, characters=1_000_000, request_characters=8_000_000)
-ANSWER = Answer(
+ANSWER = InferenceResult(
     [Prediction(("b", "a"), (0.9, 0.6)), Prediction((), ()), Prediction(("c",), (0.5,))],
     np.array([[0.6, 0.9, 0.1], [0.1, 0.2, 0.3], [0.1, 0.2, 0.5]], np.float32),
 )
@@ -31,7 +38,7 @@ def request(*, outputs: tuple[str, ...] = (), **more: Any) -> InferRequest:
 
 
 def respond(asked: InferRequest) -> InferResponse:
-    return response_to(asked, ANSWER, question=question_of(asked, LIMITS), version="v1", labels=LABELS)
+    return infer_response(asked, ANSWER, request=read_infer_request(asked, LIMITS), version="v1", labels=LABELS)
 
 
 def test_rows_are_padded_to_the_longest() -> None:
@@ -59,7 +66,7 @@ def test_no_raw_contents_do_worse_than_being_refused(raws: list[bytes], count: i
     message = ModelInferRequest(model_name="papers", raw_input_contents=raws[:1])
     message.inputs.add(name="text", shape=[count], datatype="BYTES")
     try:
-        found = question_of(InferRequest.from_grpc(message), LIMITS)
+        found = read_infer_request(InferRequest.from_grpc(message), LIMITS)
     except InvalidInput:
         return
     assert len(found.texts) == count
@@ -67,19 +74,19 @@ def test_no_raw_contents_do_worse_than_being_refused(raws: list[bytes], count: i
 
 @pytest.mark.parametrize("value", [pytest.param(1, id="one"), pytest.param(10**30, id="huge"), pytest.param(None, id="none")])
 def test_top_k_is_a_positive_integer(value: int | None) -> None:
-    assert choices_of({"top_k": value}) == (value, None)
+    assert read_parameters({"top_k": value}) == (None if value is None else Selection(top_k=value), None)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "1", True, [1], {}], ids=repr)
 def test_any_other_top_k_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput, match="expected a positive integer"):
-        choices_of({"top_k": value})
+        read_parameters({"top_k": value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), float("inf"), "0.5", True, []], ids=repr)
 def test_a_threshold_outside_0_to_1_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput, match="expected a number from 0 to 1"):
-        choices_of({"threshold": value})
+        read_parameters({"threshold": value})
 
 
 def grpc_question(**parameters: Any) -> Any:
@@ -87,12 +94,12 @@ def grpc_question(**parameters: Any) -> Any:
     message.inputs.add(name="text", shape=[0], datatype="BYTES")
     for name, value in parameters.items():
         message.parameters[name].string_param = value
-    return question_of(InferRequest.from_grpc(message), LIMITS)
+    return read_infer_request(InferRequest.from_grpc(message), LIMITS)
 
 
 @pytest.mark.parametrize("written", ["0", "1", "0.5", "1.0", "5e-1", "0.05E1", "-0.0"])
 def test_a_threshold_over_grpc_is_a_number_as_json_writes_it(written: str) -> None:
-    assert grpc_question(threshold=written).threshold == float(written)
+    assert grpc_question(threshold=written).selection == Selection(threshold=float(written))
 
 
 @pytest.mark.parametrize(
@@ -119,13 +126,13 @@ def test_a_tensor_s_parameter_that_would_be_ignored_is_refused_over_grpc_too(fie
     getattr(message, field)[0].parameters["top_k"].int64_param = 5
 
     with pytest.raises(InvalidInput) as refused:
-        question_of(InferRequest.from_grpc(message), LIMITS)
+        read_infer_request(InferRequest.from_grpc(message), LIMITS)
 
     assert str(refused.value) == sentence + "top_k and threshold go in the request's own parameters"
 
 
 def test_v1_has_no_padding() -> None:
-    assert predictions_of(ANSWER) == {
+    assert v1_response(ANSWER) == {
         "predictions": [
             {"labels": ["b", "a"], "scores": [0.9, 0.6]},
             {"labels": [], "scores": []},
@@ -136,7 +143,7 @@ def test_v1_has_no_padding() -> None:
 
 def test_a_refusal_shows_no_more_than_the_beginning_of_a_value() -> None:
     with pytest.raises(InvalidInput) as refused:
-        choices_of({"top_k": "x" * 100_000})
+        read_parameters({"top_k": "x" * 100_000})
 
     assert len(str(refused.value)) < 200
 
@@ -152,7 +159,7 @@ def test_a_refusal_shows_no_more_than_the_beginning_of_a_value() -> None:
     ],
 )
 def test_what_asks_for_nothing_else_is_let_through(asked: dict[str, Any]) -> None:
-    assert choices_of(asked) == (None, None)
+    assert read_parameters(asked) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +177,7 @@ def test_what_asks_for_nothing_else_is_let_through(asked: dict[str, Any]) -> Non
 )
 def test_what_cannot_be_obeyed_is_refused(asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        choices_of(asked)
+        read_parameters(asked)
 
     assert str(refused.value).startswith(sentence)
 
@@ -187,13 +194,13 @@ def test_what_cannot_be_obeyed_is_refused(asked: dict[str, Any], sentence: str) 
     ],
 )
 def test_a_timeout_is_given_in_microseconds(microseconds: int | None, seconds: float | None) -> None:
-    assert timeout_of({"timeout": microseconds}) == seconds
+    assert read_parameters({"timeout": microseconds}) == (None, seconds)
 
 
 def test_an_input_whose_elements_are_no_texts_is_refused() -> None:
     tensor = InferInput("text", [1], "BYTES", data=["eA=="], parameters={"content_type": "base64"})
 
     with pytest.raises(InvalidInput) as refused:
-        question_of(InferRequest("papers", [tensor]), LIMITS)
+        read_infer_request(InferRequest("papers", [tensor]), LIMITS)
 
     assert str(refused.value) == 'inputs[0].parameters.content_type is "base64": expected str, for every element is a text'

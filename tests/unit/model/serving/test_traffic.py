@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.classifier import Floats, TokenizedText
 from model.manifest import Task
-from model.serving.traffic import CHUNK_TEXTS, WINDOW_TEXTS, Seen, Totals
+from model.serving.traffic import CHUNK_TEXTS, WINDOW_TEXTS, TrafficCounts, TrafficStatistics
 from tests.support.versions import LABELS, make_manifest
 
 UNKNOWN = 3
@@ -26,16 +26,16 @@ TEXT = st.tuples(
 BATCHES = st.lists(st.lists(TEXT, min_size=1, max_size=8), max_size=8)
 
 
-def started(task: Task = Task.MULTI_LABEL, *, unknown_id: int | None = UNKNOWN) -> Totals:
-    return Totals(make_manifest(Path("no files"), task=task), unknown_id=unknown_id)
+def started(task: Task = Task.MULTI_LABEL, *, unknown_id: int | None = UNKNOWN) -> TrafficStatistics:
+    return TrafficStatistics(make_manifest(Path("no files"), task=task), unknown_id=unknown_id)
 
 
-def flood(counted: Totals, probabilities: Floats, *, texts: int, batch: int = 1) -> None:
+def flood(counted: TrafficStatistics, probabilities: Floats, *, texts: int, batch: int = 1) -> None:
     for _ in range(texts // batch):
         counted.add([TokenizedText([1, 2], truncated=False)] * batch, np.repeat(probabilities, batch, axis=0))
 
 
-def plain(seen: Seen) -> list[object]:
+def plain(seen: TrafficCounts) -> list[object]:
     return [np.asarray(each).tolist() for each in seen]
 
 
