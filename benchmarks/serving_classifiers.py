@@ -20,9 +20,12 @@ import polars as pl
 
 from model.artifact import GRAPH
 from model.manifest import ArchitectureName, Precision
-from trainer import pipeline
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
+from trainer.pipeline import run
+from trainer.preparation import PreparedData, prepare
+from trainer.publishing import make_manifest, publish_version
+from trainer.selection import ScoredCandidate, score_candidate
 
 LABELS = 20
 FITTED_TEXTS = 400  # for MiniLM
@@ -77,7 +80,7 @@ def make_classifiers(data: Path, folder: Path) -> Classifiers:
                 rows = _rows(source, Path(scratch), every_label=version == found.linear_149)
                 (Path(scratch) / "run").mkdir()
                 config = _config(rows, folder, version.name)
-                pipeline.run(config, Attempt(), scratch=Path(scratch) / "run", now=datetime.now(UTC))
+                run(config, Attempt(), scratch=Path(scratch) / "run", now=datetime.now(UTC))
     if not found.optimum.exists():
         with TemporaryDirectory() as scratch:
             _make_minilm(_rows(source, Path(scratch), every_label=False), found, Path(scratch))
@@ -117,9 +120,9 @@ def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
     settings = {"architecture": "transformer", "base_model": "minilm", "max_length": MAX_LENGTH, "num_epochs": 1}
     config = _config(rows, to.folder, to.fp32.name, sample_count=FITTED_TEXTS, batch_size=8, learning_rate=5e-4, **settings)
     (scratch / "data").mkdir()
-    data = pipeline.prepare(config, Attempt(), scratch / "data")
-    baseline = pipeline.measure(linear.fit(data.train, data.validation, config, folder=scratch / "linear"), data, Attempt())
-    base, done = transformer.train_and_export(
+    data = prepare(config, Attempt(), scratch / "data")
+    baseline = score_candidate(linear.fit(data.train, data.validation, config, folder=scratch / "linear"), data.validation)
+    base, done, parity = transformer.train_and_export(
         data.train, data.validation, config, folder=scratch / Precision.FP32, attempt=Attempt()
     )
     shutil.copytree(scratch / Precision.FP32, scratch / Precision.INT8)
@@ -127,22 +130,29 @@ def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
     quantize(scratch / Precision.FP32 / GRAPH, scratch / Precision.INT8 / GRAPH)
     for precision, version in ((Precision.FP32, to.fp32), (Precision.INT8, to.int8)):
         exported = Exported(
-            scratch / precision, ArchitectureName.TRANSFORMER, precision, base.max_length, base.name, done.epochs, seconds=0.0
+            scratch / precision,
+            ArchitectureName.TRANSFORMER,
+            precision,
+            base.max_length,
+            base.name,
+            done.epochs,
+            parity,
+            seconds=0.0,
         )
         _publish(config.model_copy(update={"version": version.name}), data, baseline, exported, version)
     _write_for_peers(base.network, data.train.labels, to)
 
 
-def _publish(config: Config, data: pipeline.Data, baseline: pipeline.Tried, exported: Any, version: Path) -> None:
+def _publish(config: Config, data: PreparedData, baseline: ScoredCandidate, exported: Any, version: Path) -> None:
     from trainer.evaluation.evaluate import answer
     from trainer.run.cost import Cost
 
     if (version / "manifest.json").exists():  # of a run that was interrupted before it came to the peers
         shutil.rmtree(version)
-    tried = pipeline.measure(exported, data, Attempt())
-    answers = answer(tried.classifier, data.test, "scoring the test part")
-    manifest = pipeline.write_down(config, data, [baseline, tried], tried, answers, cost=Cost(), now=datetime.now(UTC))
-    pipeline.hand_over(config, data, tried, answers, manifest)
+    candidate = score_candidate(exported, data.validation)
+    answers = answer(candidate.classifier, data.test, "scoring the test part")
+    manifest = make_manifest(config, data, [baseline, candidate], candidate, answers, cost=Cost(), now=datetime.now(UTC))
+    publish_version(config, data, candidate, answers, manifest)
 
 
 def _write_for_peers(encoder: Any, labels: tuple[str, ...], to: Classifiers) -> None:

@@ -28,7 +28,8 @@ from trainer.attempt import Attempt
 from trainer.config.settings import Config
 from trainer.evaluation.gate import ServedScores
 from trainer.evaluation.served import score_served
-from trainer.pipeline import prepare, run
+from trainer.pipeline import run
+from trainer.preparation import prepare
 
 DATA = Path(__file__).parents[2] / "shared/data"
 POOL = {"products": 9_883, "arxiv": 20_000, "docstrings": 20_000}  # rows that samples are drawn from, at most

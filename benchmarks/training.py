@@ -32,10 +32,10 @@ from trainer.architectures.transformer import fine_tuning
 from trainer.architectures.transformer import fit as transformer
 from trainer.architectures.transformer.cache import TokenCache
 from trainer.architectures.transformer.callbacks import StoreCheckpoints, TellProgress
-from trainer.architectures.transformer.dataset import TokenIds
+from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.architectures.transformer.losses import Loss, loss_function
 from trainer.architectures.transformer.network import PooledClassifier
-from trainer.architectures.transformer.sampler import SimilarLengths
+from trainer.architectures.transformer.sampler import LengthGroupedSampler
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
@@ -94,8 +94,8 @@ def read(source: Path, file: Path, count: int) -> Examples:
 class Bare:
     """What a step needs, and nothing else."""
 
-    def __init__(self, network: PooledClassifier, tokens: TokenIds, config: Config, loss: Loss) -> None:
-        order = list(SimilarLengths(tokens.lengths, batch_size=config.training.batch_size, seed=config.training.seed))
+    def __init__(self, network: PooledClassifier, tokens: TokenizedDataset, config: Config, loss: Loss) -> None:
+        order = list(LengthGroupedSampler(tokens.lengths, batch_size=config.training.batch_size, seed=config.training.seed))
         size = config.training.batch_size
         self._batches = [tokens.batch(order[at : at + size]) for at in range(0, len(order), size)]
         self._network = network.train()
@@ -135,7 +135,7 @@ class Turns(TrainerCallback):
         self.bare_seconds.append(self.began - ended)
 
 
-def take_turns(network: PooledClassifier, tokens: TokenIds, config: Config, folder: Path) -> Turns:
+def take_turns(network: PooledClassifier, tokens: TokenizedDataset, config: Config, folder: Path) -> Turns:
     """Our fine-tuning, as `fine_tune` sets it up but without evaluation, and the bare loop between its steps."""
     settings, attempt = config.training, Attempt()
     loss = loss_function(tokens.targets, tokens.task, config.balance)

@@ -44,7 +44,7 @@ def main() -> None:
         config = configuration(arguments)
         fitted = linear.fit(train, validation, config, folder=folder / "linear")
         began = time.perf_counter()
-        base, _ = transformer.train_and_export(train, validation, config, folder=folder / "minilm", attempt=Attempt())
+        base, *_ = transformer.train_and_export(train, validation, config, folder=folder / "minilm", attempt=Attempt())
         seconds = time.perf_counter() - began
         quantize(folder / "minilm" / GRAPH, folder / "minilm" / QUANTIZED)
         print("model         accuracy  ms/text  fitted and exported")

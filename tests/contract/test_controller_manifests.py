@@ -346,5 +346,5 @@ def test_the_pods_of_several_nodes_find_one_another() -> None:
     file = FOLDER / "03-two-nodes-with-an-encoder.yaml"
     variables = {each["name"]: each.get("value", "1") for each in container_of(run_of(document_of(file)))["env"]}
     processes = read_processes(variables, gpus=lambda: 0)
-    assert (processes.place, processes.count) == (1, document_of(file)["spec"]["training"]["nodes"])
+    assert (processes.rank, processes.world_size) == (1, document_of(file)["spec"]["training"]["nodes"])
     assert processes.node[0]["MASTER_ADDR"] == "papers-7-1a2b3c-0.papers-7-1a2b3c"

@@ -18,7 +18,8 @@ from trainer.config.loading import load
 from trainer.config.settings import Config
 from trainer.data.reading import read_aligned
 from trainer.evaluation.evaluate import answer, evaluate
-from trainer.pipeline import Published, run
+from trainer.pipeline import run
+from trainer.publishing import Published
 
 WORDS = {"sport": "ball goal team match win", "food": "soup bread salt oven taste", "money": "bank loan rate price market"}
 

@@ -113,7 +113,7 @@ def test_the_pods_of_several_nodes_find_one_another() -> None:
     (container,) = pod_of(file)["containers"]
     variables = {each["name"]: each.get("value", "1") for each in container["env"]}
     processes = read_processes(variables, gpus=lambda: 0)
-    assert (processes.place, processes.count) == (1, spec["completions"]) == (1, spec["parallelism"])
+    assert (processes.rank, processes.world_size) == (1, spec["completions"]) == (1, spec["parallelism"])
     assert processes.node[0]["MASTER_ADDR"] == f"{job['metadata']['name']}-0.{service['metadata']['name']}"
     assert pod_of(file)["subdomain"] == service["metadata"]["name"]
     assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": job["metadata"]["name"]}

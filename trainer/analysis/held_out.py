@@ -38,7 +38,7 @@ MOST_DECISIONS = 60_000_000  # texts times labels, four bytes each
 CALIBRATED_ON = 4_000_000  # of these
 MOST_FEATURES = 200_000
 MOST_WEIGHTS = 100_000_000  # features times labels
-PASSES = 4
+MAX_ITER = 4
 AT_ONCE = 4_096
 
 
@@ -84,8 +84,8 @@ def held_out_probabilities(examples: Examples, groups: NDArray[np.int64], config
     for fold in range(FOLDS):
         others, held_out = _sample(np.flatnonzero(folds != fold), LEARNT_FROM, seed=seed), np.flatnonzero(folds == fold)
         log.info("fold %d of %d: learning from %d texts to judge %d others", fold + 1, FOLDS, len(others), len(held_out))
-        passes = min(PASSES, config.linear.passes)
-        fitted = svm.fit(rows[others], examples.targets[others], penalty=config.linear.penalty, passes=passes, seed=seed)
+        max_iter = min(MAX_ITER, config.linear.passes)
+        fitted = svm.fit(rows[others], examples.targets[others], C=config.linear.penalty, max_iter=max_iter, seed=seed)
         seen = _sample(held_out, max(1, CALIBRATED_ON // len(examples.labels)), seed=seed)
         calibration = calibrate(fitted.margins(rows[seen]), examples.targets[seen], examples.task)
         for start in range(0, len(held_out), AT_ONCE):

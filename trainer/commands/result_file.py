@@ -17,7 +17,7 @@ from trainer.errors import ConfigRejected
 from trainer.evaluation.gate import remarks
 
 if TYPE_CHECKING:
-    from trainer.pipeline import Published
+    from trainer.publishing import Published
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Whether a version is as good as was asked for. Decides from scores alone; who measured them stands in trainer.pipeline."""
+"""Whether a version is as good as was asked for. Decides from scores alone; trainer.publishing measures them."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from model.artifact import fetch, read_manifest
 from model.classifier import Classifier
-from model.manifest import ArchitectureName, Manifest, Scores
+from model.manifest import Manifest, Scores
 from trainer.config.settings import DatasetConfig
 from trainer.data.reading import read_aligned
 from trainer.evaluation.diagnosis import compare, intervals
@@ -76,7 +76,7 @@ def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> Rescored:
 
 
 def _baseline(manifest: Manifest, scores: Scores, dataset_sha256: str) -> dict[str, Any]:
-    itself = manifest.training.architecture is ArchitectureName.LINEAR
+    itself = manifest.training.architecture is manifest.scores.baseline.architecture
     return {
         "architecture": manifest.scores.baseline.architecture,
         "dataset_sha256": dataset_sha256 if itself else manifest.dataset.sha256,

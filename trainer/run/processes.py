@@ -1,9 +1,9 @@
-"""One training in several processes: which of them this one is, and how those of a node are started.
+"""One training in several processes: the rank of this one, and how those of a node are started.
 
 Kubernetes objects describe it by the environment that torchrun reads (PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK,
 PET_MASTER_ADDR, PET_MASTER_PORT), Kubeflow's Trainer included. torchrun itself would end with 1 whatever its processes
 ended with, and kill them 30 s after SIGTERM; a Job decides by exit codes, and a checkpoint may take longer to save. Under
-torchrun or any other launcher that sets RANK and WORLD_SIZE, each process takes the place it is given.
+torchrun or any other launcher that sets RANK and WORLD_SIZE, each process takes the rank it is given.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ POLL = 0.2
 
 @dataclass(frozen=True)
 class Processes:
-    """place: which of the `count` processes this one is; the first, 0, saves and publishes.
+    """The processes of a training and the rank of this one; rank 0 saves and publishes.
 
-    leads_its_node: it is the first of those that share a machine. node: the processes that this machine is to run, by what
-    each adds to the environment; empty if there is just this one.
+    leads_its_node: whether it is the first of those that share a machine. node: what each process that this machine has to
+    start adds to the environment; empty if there is just this one.
     """
 
-    place: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
     leads_its_node: bool = True
     node: tuple[Mapping[str, str], ...] = ()
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that speaks for all."""
-        return self.place == 0
+        """Return whether this is rank 0."""
+        return self.rank == 0
 
 
 def read_processes(environment: Mapping[str, str], *, gpus: Callable[[], int]) -> Processes:

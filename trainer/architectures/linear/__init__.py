@@ -1,1 +1,38 @@
-"""One linear model per label over TF-IDF features, as one ONNX graph."""
+"""The linear architecture: one linear model per label over TF-IDF features, as one ONNX graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.manifest import ArchitectureName
+from trainer.architectures.base import Architecture, Exported
+from trainer.attempt import Attempt
+from trainer.config.settings import Config
+from trainer.data.examples import Examples
+
+
+class LinearArchitecture(Architecture):
+    """Fitted in seconds to minutes on CPUs, by rank 0 alone, and not resumed."""
+
+    name = ArchitectureName.LINEAR
+
+    def is_configured(self, config: Config) -> bool:  # noqa: ARG002 - the protocol's
+        """Return True: every setting has a default."""
+        return True
+
+    def fit(
+        self,
+        train: Examples,
+        validation: Examples,
+        config: Config,
+        *,
+        folder: Path,
+        attempt: Attempt,  # noqa: ARG002 - the protocol's
+    ) -> Exported:
+        """Fit, calibrate and export it. Raises ExportFailed."""
+        from trainer.architectures.linear.fit import fit
+
+        return fit(train, validation, config, folder=folder)
+
+
+LINEAR = LinearArchitecture()

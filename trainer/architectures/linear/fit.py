@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import OnnxModel, TextTokenizer
 from model.manifest import ArchitectureName, Precision
-from trainer.architectures.base import Exported, ExportFailed
+from trainer.architectures.base import Exported
 from trainer.architectures.linear import svm
 from trainer.architectures.linear.calibration import calibrate
-from trainer.architectures.linear.onnx_graph import Scorer, quantise, to_onnx
+from trainer.architectures.linear.onnx_graph import quantise, to_onnx
+from trainer.architectures.parity import Tolerance, check_parity
 from trainer.balance.imbalance import rarity
 from trainer.config.settings import Config, LinearConfig
 from trainer.data.examples import Examples
@@ -26,11 +25,11 @@ from trainer.features.vocabulary import encode, encode_texts, train_tokenizer, w
 from trainer.run.cost import Cost
 
 log = logging.getLogger(__name__)
-# Features times labels: the weights take four bytes each while they are fitted, one in the graph, whose file must not reach
-# 2 GiB. So six hundred labels and more have fewer features than `max_features`.
-MOST_WEIGHTS = 250_000_000
-COMPARED = 200  # validation texts on which the graph is compared with its Python form
-AGREEMENT = 1e-4  # how far a logit may be off, for each unit of the largest
+# Features times labels: a weight takes four bytes while it is fitted and one in the graph, whose file must stay below 2 GiB.
+# With more than 600 labels, there are therefore fewer features than `max_features`.
+MAX_WEIGHTS = 250_000_000
+PARITY_TEXTS = 200  # of the validation part
+TOLERANCE = Tolerance(absolute=1e-4, relative=1e-4)
 
 
 def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) -> Exported:
@@ -46,8 +45,8 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     fitted = svm.fit(
         rows,
         train.targets,
-        penalty=settings.penalty,
-        passes=settings.passes,
+        C=settings.penalty,
+        max_iter=settings.passes,
         seed=config.training.seed,
         weights=rarity(train.targets) if config.balance.loss == "weighted" else None,
     )
@@ -55,8 +54,12 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
     calibration = calibrate(fitted.margins(held_out), validation.targets, validation.task)
     log.info("calibrated on %d texts", len(validation))
     scorer = quantise(fitted.weights, calibration.slope, calibration.slope * fitted.bias + calibration.offset)
-    _write(tokenizer, features, scorer, folder)
-    _compare(validation, tokenizer, features, scorer, folder, max_length=settings.max_length)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    onnx.save(to_onnx(features, scorer), str(folder / GRAPH))
+    texts = ["", *validation.select(np.arange(min(PARITY_TEXTS, len(validation)))).texts()]
+    expected = scorer.logits(tf_idf(encode_texts(tokenizer, texts, max_length=settings.max_length), features))
+    parity = check_parity(folder, texts, expected, max_length=settings.max_length, tolerance=TOLERANCE)
     seconds = cost.seconds
     log.info("fitted and exported in %.1f s", seconds)
     return Exported(
@@ -66,6 +69,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
         max_length=settings.max_length,
         base_model=None,
         epochs=settings.passes,
+        parity=parity,
         seconds=seconds,
         cpu_seconds=cost.cpu_seconds,
         peak_memory_bytes=cost.peak_memory_bytes,
@@ -79,32 +83,8 @@ def _choose_features(train: Examples, settings: LinearConfig) -> tuple[Tokenizer
     count = wide.get_vocab_size()
     tokens = encode(wide, train, max_length=settings.max_length)
     log.info("tokenized %d texts: %d words, %d different", len(train), len(tokens.ids), len(every_word))
-    maximum = min(settings.max_features, MOST_WEIGHTS // len(train.labels))
+    maximum = min(settings.max_features, MAX_WEIGHTS // len(train.labels))
     kept, features = choose(tokens, word_count=count, minimum_texts=settings.minimum_texts, maximum=maximum)
     log.info("chose %d words and %d pairs as features", len(kept), len(features.pairs))
     tokenizer = word_tokenizer([every_word[each] for each in kept - FIRST_WORD])
     return tokenizer, features, tf_idf(renumber(tokens, kept, word_count=count), features)
-
-
-def _write(tokenizer: Tokenizer, features: Features, scorer: Scorer, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / TOKENIZER), pretty=False)
-    onnx.save(to_onnx(features, scorer), str(folder / GRAPH))
-
-
-def _compare(
-    validation: Examples, tokenizer: Tokenizer, features: Features, scorer: Scorer, folder: Path, *, max_length: int
-) -> None:
-    """Raise ExportFailed where the files in `folder`, read as a server reads them, differ from their Python form."""
-    texts = ["", *validation.select(np.arange(min(COMPARED, len(validation)))).texts()]
-    expected = scorer.logits(tf_idf(encode_texts(tokenizer, texts, max_length=max_length), features))
-    served = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
-    found = OnnxModel(folder / GRAPH).logits(served.encode(texts))
-    difference = _largest_difference(found, expected)
-    if not difference <= AGREEMENT:
-        raise ExportFailed(f"the graph's logits differ from their Python form by {difference:.2g}, more than {AGREEMENT}")
-    log.info("the graph agrees with its Python form within %.1g on %d texts", difference, len(texts))
-
-
-def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    return float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())

@@ -43,23 +43,23 @@ def fit(
     features: csr_matrix,
     targets: csr_matrix,
     *,
-    penalty: float,
-    passes: int,
+    C: float,  # noqa: N803 - the name in scikit-learn and LIBLINEAR
+    max_iter: int,
     seed: int,
     weights: NDArray[np.float32] | None = None,
 ) -> Linear:
-    """The model that `passes` visits of every example lead to, in an order that follows from `seed`.
+    """Fit one model per label in `max_iter` passes over the examples, each in a random order that `seed` decides.
 
-    Minimises, for each label, |w|^2 / 2 + penalty * sum(max(0, 1 - y * (w x))^2), where x has a constant 1 for the bias.
-    weights: what the penalty of an example that carries the label is multiplied by [labels]; none: 1.
+    Minimises, for each label, |w|^2 / 2 + C * sum(max(0, 1 - y * (w x))^2), where x has a constant 1 for the bias.
+    weights: factor on C for examples that carry the label [labels]; None: 1.
     """
-    slack = np.full((2, targets.shape[1]), 1 / (2 * penalty), np.float32)
+    slack = np.full((2, targets.shape[1]), 1 / (2 * C), np.float32)
     if weights is not None:
         slack[1] /= weights
-    orders = [np.random.default_rng([seed, each]).permutation(features.shape[0]) for each in range(passes)]
+    orders = [np.random.default_rng([seed, each]).permutation(features.shape[0]) for each in range(max_iter)]
     rows = _Rows(features.indptr, features.indices, features.data)
     edges = range(0, targets.shape[1], BLOCK)
-    steps = progress(len(edges) * passes, f"fitting {targets.shape[1]} labels")
+    steps = progress(len(edges) * max_iter, f"fitting {targets.shape[1]} labels")
     with steps as advance, ThreadPoolExecutor(usable_cores()) as threads:
         blocks = [
             threads.submit(_fit_block, rows, features.shape[1], targets[:, part].tocsr(), slack[:, part], orders, advance)
@@ -132,7 +132,7 @@ def _pass(
     slack: NDArray[np.float32],
     state: _State,
 ) -> None:
-    """Visit every example once, in `order`. slack: 1 / (2 penalty) without the label and with it [2, labels]."""
+    """Visit every example once, in `order`. slack: 1 / (2 C) without the label and with it [2, labels]."""
     labels = len(state.bias)
     sign = np.full(labels, np.float32(-1))
     own_slack = slack[0].copy()

@@ -28,7 +28,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from trainer.architectures.transformer.dataset import Ids, TokenIds, cutting, flat_batches
+from trainer.architectures.transformer.dataset import Ids, TokenizedDataset, cutting, flat_batches
 from trainer.data.examples import Examples
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class TokenCache:
         self._folder = folder
         self._most_bytes = most_bytes
 
-    def encode(self, examples: Examples, tokenizer: Tokenizer, *, max_length: int) -> TokenIds:
+    def encode(self, examples: Examples, tokenizer: Tokenizer, *, max_length: int) -> TokenizedDataset:
         """The examples' texts as ids, in order, cut at `max_length` tokens: mapped from the cache, which has them from then on.
 
         The ids are those of `model.classifier.TextTokenizer`.
@@ -66,7 +66,7 @@ class TokenCache:
             found = self._made(path, examples, tokenizer)
         else:
             log.info("%s encoded texts are taken from %s", f"{len(examples):,}", path)
-        return TokenIds(*found, examples.targets, examples.task, examples.label_required)
+        return TokenizedDataset(*found, examples.targets, examples.task, examples.label_required)
 
     def _made(self, path: Path, examples: Examples, tokenizer: Tokenizer) -> tuple[Ids, NDArray[np.int64]]:
         try:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from model.storage import StorageUnavailable
-from trainer.architectures.transformer import distributed
+from trainer.architectures import distributed
 from trainer.attempt import Attempt
 from trainer.run.checkpoints import Checkpoints
 from trainer.run.logs import fields
@@ -137,7 +137,7 @@ class StoreCheckpoints(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Asks for a checkpoint, and for the end."""
         now = time.monotonic()
-        stop, due, away = distributed.agree(self._interruption.asked, now >= self._due, now < self._failed + RETRY_SECONDS)
+        stop, due, away = distributed.any_rank(self._interruption.asked, now >= self._due, now < self._failed + RETRY_SECONDS)
         if stop:
             self._interruption.asked = True  # maybe of another process: none may go on as if the training were over
             control.should_training_stop, control.should_evaluate = True, False
@@ -147,7 +147,7 @@ class StoreCheckpoints(TrainerCallback):
 
     def on_prediction_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Looks between two batches of an evaluation, too."""
-        (stop,) = distributed.agree(self._interruption.asked)
+        (stop,) = distributed.any_rank(self._interruption.asked)
         if stop:
             self._interruption.asked = True
             raise EvaluationAbandoned
@@ -156,8 +156,8 @@ class StoreCheckpoints(TrainerCallback):
         """Only the first of several processes does it: they hold the same weights."""
         step = state.global_step
         folder = self._folder / f"checkpoint-{step}"
-        if distributed.count() > 1:
-            distributed.bring_to_first(lambda rank: folder / f"rng_state_{rank}.pth")
+        if distributed.world_size() > 1:
+            distributed.gather_files(lambda rank: folder / f"rng_state_{rank}.pth")
         if self._checkpoints is None or not state.is_world_process_zero:
             return
         try:

@@ -27,8 +27,8 @@ Ids = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class TokenIds(Dataset[int]):
-    """Encoded examples. As a dataset it gives positions, of which `batch` makes tensors.
+class TokenizedDataset(Dataset[int]):
+    """Tokenized examples. As a dataset it yields positions, which `batch` turns into tensors.
 
     ids: of all texts, one after the other; in memory or a file that is mapped into it.
     ends: where in `ids` each text ends [texts].
@@ -48,11 +48,11 @@ class TokenIds(Dataset[int]):
         return position
 
     def text(self, position: int) -> Ids:
-        """The ids of one text [tokens]."""
+        """Return the ids of one text [tokens]."""
         return self.ids[self.ends[position - 1] if position else 0 : self.ends[position]]
 
-    def longest_first(self) -> TokenIds:
-        """The same, sorted: little padding when scored in this order, and a lack of memory shows with the first batch."""
+    def longest_first(self) -> TokenizedDataset:
+        """Return the texts sorted by length: evaluation pads little, and a lack of memory shows with the first batch."""
         order = np.argsort(-self.lengths, kind="stable")
         ids = np.concatenate([self.text(each) for each in order]) if len(order) else self.ids
         return replace(self, ids=ids, ends=np.cumsum(self.lengths[order]), targets=self.targets[order])

@@ -26,13 +26,13 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from model.cores import memory_limit
-from trainer.architectures import devices
-from trainer.architectures.transformer import distributed, memory
+from trainer.architectures import devices, distributed
+from trainer.architectures.transformer import memory
 from trainer.architectures.transformer.callbacks import EvaluationAbandoned, EvenlySpaced, StoreCheckpoints, TellProgress
-from trainer.architectures.transformer.dataset import TokenIds
+from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.architectures.transformer.losses import loss_function
 from trainer.architectures.transformer.network import PooledClassifier
-from trainer.architectures.transformer.sampler import Share, SimilarLengths
+from trainer.architectures.transformer.sampler import LengthGroupedSampler
 from trainer.architectures.transformer.validation import f1_at_best
 from trainer.attempt import Attempt
 from trainer.config.settings import Config, TrainingConfig
@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 class Material:
     """What a network is trained with."""
 
-    train: TokenIds
-    validation: TokenIds
+    train: TokenizedDataset
+    validation: TokenizedDataset
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Batches(DataLoader[int]):
 class FineTuning(Trainer):
     """The Trainer, with batches whose order follows from seed and epoch, and a learning rate of the head's own."""
 
-    def __init__(self, network: PooledClassifier, train: TokenIds, settings: TrainingConfig, **others: Any) -> None:
+    def __init__(self, network: PooledClassifier, train: TokenizedDataset, settings: TrainingConfig, **others: Any) -> None:
         super().__init__(network, train_dataset=train, **others)
         self._network = network
         self._train = train
@@ -87,8 +87,13 @@ class FineTuning(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """Batches of similar length; of several processes each gets its share of every batch."""
-        share = Share(distributed.place(), distributed.count())
-        order = SimilarLengths(self._train.lengths, batch_size=self._settings.batch_size, seed=self.args.seed, share=share)
+        order = LengthGroupedSampler(
+            self._train.lengths,
+            batch_size=self._settings.batch_size,
+            seed=self.args.seed,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
         return Batches(self._train, self.args.per_device_train_batch_size, sampler=order, collate_fn=self._train.batch)
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None) -> Tensor:
@@ -126,7 +131,7 @@ class FineTuning(Trainer):
 
     def _halve(self, model: Any, size: int, problem: str) -> None:
         """Try again with half as many texts at once. Raises ConfigRejected if that cannot be."""
-        if size == 1 or distributed.count() > 1:
+        if size == 1 or distributed.world_size() > 1:
             raise ConfigRejected(
                 f"training.batch_size is {self._settings.batch_size}, {size} at once: the memory is too short ({problem}); "
                 "expected fewer texts, a shorter training.max_length, or more memory"
@@ -163,8 +168,8 @@ def fine_tune(network: PooledClassifier, material: Material, config: Config, *, 
     )
     # It prints on standard output, which belongs to the command's result.
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
-    torch.manual_seed(settings.seed + distributed.place())  # or every process would drop the same activations
-    with attempt.interruption.deferred(), distributed.peers(), warnings.catch_warnings():
+    torch.manual_seed(settings.seed + distributed.rank())  # or every process would drop the same activations
+    with attempt.interruption.deferred(), distributed.peer_errors(), warnings.catch_warnings():
         # Checkpoints that are less than a second apart: the Trainer then orders them by their numbers, which is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         _train(trainer, resume)
@@ -195,10 +200,10 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
 
     Raises ConfigRejected if the processes cannot share a batch evenly.
     """
-    share, rest = divmod(settings.batch_size, distributed.count())
+    share, rest = divmod(settings.batch_size, distributed.world_size())
     if rest or not share:
         raise ConfigRejected(
-            f"training.batch_size is {settings.batch_size}: expected a multiple of the {distributed.count()} processes"
+            f"training.batch_size is {settings.batch_size}: expected a multiple of the {distributed.world_size()} processes"
         )
     found = TrainingArguments(
         output_dir=str(folder),
@@ -210,7 +215,7 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
         warmup_steps=math.ceil(steps * settings.warmup_share),
         lr_scheduler_type="linear",
         use_cpu=not torch.cuda.is_available(),
-        ddp_backend=distributed.backend() if distributed.count() > 1 else None,
+        ddp_backend=distributed.backend() if distributed.world_size() > 1 else None,
         ddp_find_unused_parameters=False,
         bf16=devices.has_bfloat16(),
         seed=settings.seed,
@@ -261,7 +266,7 @@ def restore(checkpoints: Checkpoints, folder: Path) -> str | None:
     state = json.loads((newest / TRAINER_STATE_NAME).read_text())
     state["best_model_checkpoint"] = str(best)  # the Trainer keeps the path of the machine that it was on
     (newest / TRAINER_STATE_NAME).write_text(json.dumps(state))
-    if not distributed.same(found.step):
+    if not distributed.all_equal(found.step):
         raise distributed.PeerLost(f"another process found another checkpoint than that of step {found.step}")
     log.info("resuming at step %d", found.step)
     return str(newest)
@@ -276,7 +281,7 @@ def _callbacks(settings: TrainingConfig, steps: int, attempt: Attempt) -> list[T
     ]
 
 
-def _scores(found: EvalPrediction, validation: TokenIds) -> dict[str, float]:
+def _scores(found: EvalPrediction, validation: TokenizedDataset) -> dict[str, float]:
     logits = np.asarray(found.predictions, np.float32)
     micro, macro = f1_at_best(logits, validation.targets, validation.task, label_required=validation.label_required)
     return {"micro_f1": micro, "macro_f1": macro}

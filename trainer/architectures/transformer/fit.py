@@ -14,12 +14,13 @@ from tokenizers import Tokenizer
 from model.artifact import TOKENIZER
 from model.classifier import TextTokenizer
 from model.manifest import ArchitectureName, Task
-from trainer.architectures import devices
+from trainer.architectures import devices, distributed
 from trainer.architectures.base import Exported
-from trainer.architectures.transformer import base_model, distributed
+from trainer.architectures.parity import Tolerance, check_parity
+from trainer.architectures.transformer import base_model
 from trainer.architectures.transformer.base_model import BaseModel
 from trainer.architectures.transformer.cache import TokenCache
-from trainer.architectures.transformer.export import compare, export_graph
+from trainer.architectures.transformer.export import export_graph, logits_of
 from trainer.architectures.transformer.fine_tuning import FineTuned, Material, fine_tune
 from trainer.architectures.transformer.network import PooledClassifier
 from trainer.architectures.transformer.quantization import quantize_if_harmless
@@ -32,7 +33,8 @@ from trainer.run.cost import Cost
 
 log = logging.getLogger(__name__)
 
-COMPARED_TEXTS = 64
+PARITY_TEXTS = 64  # of the validation part
+TOLERANCE = Tolerance(absolute=1e-3)
 HEAD_DROPOUT = 0.1
 
 
@@ -43,30 +45,29 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, 
     published. Raises Terminated if the attempt was asked to stop, ConfigRejected for a base model that cannot be used,
     StorageError where it cannot be fetched, ExportFailed where the graph is not the network.
     """
-    cost = Cost(gpus=devices.count_gpus() and distributed.count())
-    base, done = train_and_export(train, validation, config, folder=folder, attempt=attempt)
+    cost = Cost(gpus=devices.count_gpus() and distributed.world_size())
+    base, done, parity = train_and_export(train, validation, config, folder=folder, attempt=attempt)
     precision = quantize_if_harmless(folder, base.text_tokenizer(), validation, threads=devices.use_all_cpus())
     return Exported(
-        folder, ArchitectureName.TRANSFORMER, precision, base.max_length, base.name, done.epochs, cost.seconds,
-        cost.cpu_seconds, cost.gpu_seconds, cost.peak_memory_bytes, done.best_step,
+        folder, ArchitectureName.TRANSFORMER, precision, base.max_length, base.name, done.epochs, parity,
+        cost.seconds, cost.cpu_seconds, cost.gpu_seconds, cost.peak_memory_bytes, done.best_step,
     )  # fmt: skip
 
 
 def train_and_export(
     train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt
-) -> tuple[BaseModel, FineTuned]:
-    """As `fit`, but leaves the graph in fp32. Returns the base model and what was made of it."""
+) -> tuple[BaseModel, FineTuned, float]:
+    """Do what `fit` does, but leave the graph in fp32. Returns the base model, the training's end and `Exported.parity`."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         base, network = _start(train, config, Path(scratch))
         check_exportable(network, base, validation, folder)
         done = _fine_tune(base, network, (train, validation), config, folder=Path(scratch), attempt=attempt)
-    export(network, base, validation, folder)
-    return base, done
+    return base, done, export(network, base, validation, folder)
 
 
 def assist(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
-    """Train as one of several processes that is not the first: nothing is left but what the first one has."""
+    """Train on a rank other than 0; nothing is kept of it."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         base, network = _start(train, config, Path(scratch))
@@ -141,13 +142,12 @@ def check_exportable(network: PooledClassifier, base: BaseModel, validation: Exa
         raise ConfigRejected(f"training.base_model is {base.name!r}: it cannot be exported to ONNX: {why}") from error
 
 
-def export(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:
-    """Write graph and tokenizer, and compare the graph's logits with the network's on validation texts."""
+def export(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> float:
+    """Write graph and tokenizer and check their parity on validation texts. Returns `Exported.parity`; raises ExportFailed."""
     base.tokenizer.no_padding()
     base.tokenizer.no_truncation()
     base.tokenizer.save(str(folder / TOKENIZER))
     export_graph(network, folder, max_length=base.max_length)
-    texts = validation.select(np.arange(min(COMPARED_TEXTS, len(validation)))).texts()
+    texts = validation.select(np.arange(min(PARITY_TEXTS, len(validation)))).texts()
     written = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), base.max_length)
-    difference = compare(network, folder, written, texts)
-    log.info("the exported graph's logits are within %.1e of the network's", difference)
+    return check_parity(folder, texts, logits_of(network, written, texts), max_length=base.max_length, tolerance=TOLERANCE)

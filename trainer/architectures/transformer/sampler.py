@@ -1,53 +1,45 @@
-"""In which order texts are trained on: batches of similar length, shared among processes."""
+"""Order in which texts are trained on: batches of similar length, divided among ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-SORTED_BATCHES = 50  # a stretch of this many batches is sorted by length: little padding, and still random
+SORTED_BATCHES = 50  # batches whose texts are sorted by length together: little padding, and still a random order
 
 
-@dataclass(frozen=True)
-class Share:
-    """The part of every batch that one of several processes trains on. place: which of the `count` processes it is."""
+class LengthGroupedSampler(Sampler[int]):
+    """Positions of texts in an order in which every `batch_size` consecutive ones have similar length.
 
-    place: int = 0
-    count: int = 1
-
-
-class SimilarLengths(Sampler[int]):
-    """An order for each epoch in which every `batch_size` texts are of similar length.
-
-    The order follows from seed and epoch alone, so that a training that is resumed in the middle of an epoch sees the
-    texts that it has not seen yet, and several processes see what one would, each its share of every batch.
+    The order depends on seed and epoch alone: a training that is resumed in the middle of an epoch goes on with the texts
+    that it has not seen, and several ranks see the texts that one would, each its part of every batch.
     """
 
-    def __init__(self, lengths: NDArray[np.int64], *, batch_size: int, seed: int, share: Share = Share()) -> None:
-        """batch_size: texts of a step, of all processes together; a multiple of their number."""
+    def __init__(self, lengths: NDArray[np.int64], *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        """lengths: tokens of each text [texts]. batch_size: texts of a step on all ranks; a multiple of `world_size`."""
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
-        self._share = share
+        self._rank = rank
+        self._world_size = world_size
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer when an epoch begins."""
+        """Set the epoch; the Trainer calls it when one begins."""
         self._epoch = epoch
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._lengths), self._batch_size)
-        own = len(range(self._share.place, rest, self._share.count)) if rest >= self._share.count else 0
-        return full * self._batch_size // self._share.count + own
+        own = len(range(self._rank, rest, self._world_size)) if rest >= self._world_size else 0
+        return full * self._batch_size // self._world_size + own
 
     def __iter__(self) -> Iterator[int]:
         for batch in self._batches():
-            if len(batch) >= self._share.count:  # of a last batch with fewer texts than processes, some would have none
-                yield from batch[self._share.place :: self._share.count].tolist()
+            if len(batch) >= self._world_size:  # a smaller last batch would leave a rank without a text
+                yield from batch[self._rank :: self._world_size].tolist()
 
     def _batches(self) -> list[NDArray[np.int64]]:
         random = np.random.default_rng([self._seed, self._epoch])
@@ -63,7 +55,7 @@ class SimilarLengths(Sampler[int]):
 def _full_ones_shuffled(
     batches: list[NDArray[np.int64]], batch_size: int, random: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """The batches in random order; one that is not full stands last, or it would shift all that follow."""
+    """Return the full batches in random order, then the one that is not full: earlier, it would shift all that follow."""
     full = [each for each in batches if len(each) == batch_size]
     rest = [each for each in batches if len(each) < batch_size]
     return [full[at] for at in random.permutation(len(full))] + rest

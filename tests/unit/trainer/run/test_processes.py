@@ -19,13 +19,13 @@ def no_gpus() -> int:
 
 def test_alone_there_is_one_process() -> None:
     processes = read_processes({}, gpus=no_gpus)
-    assert (processes.first, processes.count, processes.node) == (True, 1, ())
+    assert (processes.first, processes.world_size, processes.node) == (True, 1, ())
 
 
 def test_a_node_of_several_takes_its_place_by_the_variables_of_torchrun() -> None:
     variables = {"PET_NNODES": "3", "PET_NODE_RANK": "2", "PET_MASTER_ADDR": "papers-0.papers", "PET_MASTER_PORT": "29500"}
     processes = read_processes(variables, gpus=no_gpus)
-    assert (processes.place, processes.count, processes.leads_its_node) == (2, 3, True)
+    assert (processes.rank, processes.world_size, processes.leads_its_node) == (2, 3, True)
     assert processes.node == (
         {
             "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "papers-0.papers", "MASTER_PORT": "29500",
@@ -45,7 +45,7 @@ def test_a_node_runs_a_process_for_each_gpu(said: str) -> None:
 def test_a_process_that_a_launcher_started_takes_the_place_it_was_given() -> None:
     variables = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "PET_NNODES": "2", "PET_NPROC_PER_NODE": "2"}
     processes = read_processes(variables, gpus=no_gpus)
-    assert (processes.place, processes.count, processes.leads_its_node, processes.node) == (3, 4, False, ())
+    assert (processes.rank, processes.world_size, processes.leads_its_node, processes.node) == (3, 4, False, ())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from trainer.attempt import Attempt
 from trainer.config.loading import load
 from trainer.config.settings import Config
-from trainer.pipeline import prepare
+from trainer.preparation import prepare
 
 WARNING = "its scores are mostly chance; add texts, or give a test set"
 

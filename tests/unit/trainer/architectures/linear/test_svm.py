@@ -22,7 +22,7 @@ def problem(labels: int, *, texts: int = 300, features: int = 80) -> tuple[csr_m
 def test_each_label_gets_the_model_that_liblinear_finds(labels: int, penalty: float) -> None:
     rows, targets = problem(labels)
 
-    found = svm.fit(rows, targets, penalty=penalty, passes=300, seed=0)
+    found = svm.fit(rows, targets, C=penalty, max_iter=300, seed=0)
 
     for label in {0, labels // 2, labels - 1}:
         peer = LinearSVC(C=penalty, tol=1e-8, max_iter=100_000).fit(rows, targets[:, [label]].toarray().ravel())
@@ -33,15 +33,15 @@ def test_each_label_gets_the_model_that_liblinear_finds(labels: int, penalty: fl
 def test_a_label_learns_the_same_whatever_its_company() -> None:
     rows, targets = problem(svm.BLOCK + 3)
 
-    together = svm.fit(rows, targets, penalty=0.5, passes=5, seed=0)
-    apart = svm.fit(rows, targets[:, [svm.BLOCK + 1]].tocsr(), penalty=0.5, passes=5, seed=0)
+    together = svm.fit(rows, targets, C=0.5, max_iter=5, seed=0)
+    apart = svm.fit(rows, targets[:, [svm.BLOCK + 1]].tocsr(), C=0.5, max_iter=5, seed=0)
 
     np.testing.assert_allclose(together.weights[:, [svm.BLOCK + 1]], apart.weights, atol=1e-6)
 
 
 def test_examples_without_features_leave_only_a_bias() -> None:
     found = svm.fit(
-        csr_matrix(np.zeros((8, 3), np.float32)), csr_matrix(np.array([[1, 0]] * 8, np.uint8)), penalty=1.0, passes=50, seed=0
+        csr_matrix(np.zeros((8, 3), np.float32)), csr_matrix(np.array([[1, 0]] * 8, np.uint8)), C=1.0, max_iter=50, seed=0
     )
 
     assert not found.weights.any()

@@ -23,7 +23,7 @@ from model.classifier import TextTokenizer
 from model.manifest import Task
 from trainer.architectures.transformer import dataset
 from trainer.architectures.transformer.cache import ENDING, PART_PREFIX, PART_SECONDS, TokenCache, key
-from trainer.architectures.transformer.dataset import TokenIds
+from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.data.examples import Examples
 
 WORDS = ("purr", "bark", "swim", "the", "of", "\U0001f600", "\x00")
@@ -52,7 +52,7 @@ def examples_of(texts: Sequence[str], folder: Path) -> Examples:
     return Examples(file, np.arange(len(texts)), ("a",), targets, Task.MULTI_LABEL)
 
 
-def ids_of(tokens: TokenIds) -> list[list[int]]:
+def ids_of(tokens: TokenizedDataset) -> list[list[int]]:
     return [tokens.text(at).tolist() for at in range(len(tokens))]
 
 

@@ -19,21 +19,21 @@ from tests.support.encoders import pet_examples, training, write_tiny_bert
 from trainer.architectures.transformer import base_model, export, quantization
 from trainer.architectures.transformer import fit as transformer
 from trainer.architectures.transformer.callbacks import EvenlySpaced
-from trainer.architectures.transformer.dataset import TokenIds
+from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.architectures.transformer.fine_tuning import parameter_groups, total_steps
 from trainer.architectures.transformer.losses import loss_function, rarity_weights
 from trainer.architectures.transformer.network import PooledClassifier
-from trainer.architectures.transformer.sampler import Share, SimilarLengths
+from trainer.architectures.transformer.sampler import LengthGroupedSampler
 from trainer.architectures.transformer.validation import micro_f1_at_best
 from trainer.attempt import Attempt
 from trainer.config.settings import BalanceConfig
 from trainer.errors import ConfigRejected
 
 
-def token_ids(*, task: Task = Task.SINGLE_LABEL) -> TokenIds:
+def token_ids(*, task: Task = Task.SINGLE_LABEL) -> TokenizedDataset:
     """Three texts of 2, 4 and 1 tokens."""
     targets = csr_matrix(np.array([[1, 0], [0, 1], [1, 0]], np.uint8))
-    return TokenIds(np.arange(1, 8, dtype=np.int32), np.array([2, 6, 7]), targets, task)
+    return TokenizedDataset(np.arange(1, 8, dtype=np.int32), np.array([2, 6, 7]), targets, task)
 
 
 def test_a_batch_is_padded_to_its_longest_text() -> None:
@@ -61,7 +61,7 @@ def test_the_longest_text_can_stand_first() -> None:
 
 def order_of(epoch: int, *, seed: int = 0) -> list[int]:
     lengths = np.random.default_rng(7).integers(1, 100, 1001)
-    order = SimilarLengths(lengths, batch_size=8, seed=seed)
+    order = LengthGroupedSampler(lengths, batch_size=8, seed=seed)
     order.set_epoch(epoch)
     return list(order)
 
@@ -69,8 +69,8 @@ def order_of(epoch: int, *, seed: int = 0) -> list[int]:
 @pytest.mark.parametrize(("texts", "processes"), [(1000, 2), (1001, 2), (1003, 2), (1002, 4), (7, 2), (1, 2)])
 def test_processes_see_what_one_would_each_its_share_of_every_batch(texts: int, processes: int) -> None:
     lengths = np.random.default_rng(7).integers(1, 100, texts)
-    alone = list(SimilarLengths(lengths, batch_size=8, seed=0))
-    shares = [SimilarLengths(lengths, batch_size=8, seed=0, share=Share(place, processes)) for place in range(processes)]
+    alone = list(LengthGroupedSampler(lengths, batch_size=8, seed=0))
+    shares = [LengthGroupedSampler(lengths, batch_size=8, seed=0, rank=rank, world_size=processes) for rank in range(processes)]
     size = 8 // processes
     for start in range(0, texts - texts % 8, 8):
         parts = [list(each)[start // processes : start // processes + size] for each in shares]

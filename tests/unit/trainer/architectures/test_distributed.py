@@ -1,4 +1,4 @@
-"""What the first process of a training takes from its peers, of whom it cannot know who they are."""
+"""What rank 0 of a training accepts from its peers, which are not authenticated."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from torch import distributed
 
-from trainer.architectures.transformer import distributed as together
+from trainer.architectures import distributed as ranks
 
 PEER = """
 import sys
 from pathlib import Path
 import torch
 from torch import distributed
-from trainer.architectures import together
+from trainer.architectures import distributed as ranks
 
 folder = Path(sys.argv[1])
 distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=1, world_size=2)
@@ -49,14 +49,14 @@ def test_a_file_of_every_peer_comes_under_a_name_made_of_its_rank_and_is_never_u
     (here / "state_0").write_bytes(b"mine")
     does = """
 (folder / "there/state_1").write_bytes(bytes(range(256)) * 40)
-together.bring_to_first(lambda rank: folder / f"there/state_{rank}")
+ranks.gather_files(lambda rank: folder / f"there/state_{rank}")
 distributed.gather_object(("../../escaped", Evil()), None)  # as an older release of ours did
 distributed.barrier()
 """
     with peer(tmp_path, does) as end:
-        together.bring_to_first(lambda rank: here / f"state_{rank}")
+        ranks.gather_files(lambda rank: here / f"state_{rank}")
         assert (here / "state_1").read_bytes() == bytes(range(256)) * 40
-        together.bring_to_first(lambda rank: here / f"state_{rank}")
+        ranks.gather_files(lambda rank: here / f"state_{rank}")
         distributed.barrier()
         assert end() == 0
     assert b"escaped" in (here / "state_1").read_bytes()  # kept as bytes
@@ -71,7 +71,7 @@ def test_a_length_that_no_file_of_states_has_is_refused_before_memory_is_taken(t
     does = f"distributed.all_gather([torch.zeros(1, dtype=torch.int64)] * 2, torch.tensor([{length}]))"
     with (
         peer(tmp_path, does),
-        pytest.raises(together.PeerLost, match=f"process 1 of the training announces a file of {length} bytes"),
+        pytest.raises(ranks.PeerLost, match=f"process 1 of the training announces a file of {length} bytes"),
     ):
-        together.bring_to_first(lambda rank: tmp_path / f"state_{rank}")
+        ranks.gather_files(lambda rank: tmp_path / f"state_{rank}")
     assert not (tmp_path / "state_1").exists()
