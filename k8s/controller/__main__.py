@@ -17,6 +17,7 @@ from k8s.controller.clients.kubernetes import ClusterError, from_environment
 from k8s.controller.clients.prometheus import GATEWAY, Prometheus
 from k8s.controller.decisions.tenancy import Policy
 from k8s.controller.manager import Controller
+from k8s.controller.objects.ports import CONTROLLER_METRICS_PORT
 from k8s.controller.runtime import logs
 from k8s.controller.runtime.leader import LeaderCandidate, Lease, lead
 from model.printable import PrintableErrors
@@ -79,7 +80,7 @@ class Resources(click.ParamType[ResourcesSpec]):
 @click.option(
     "--job-resources", type=Resources(), help="Requests and limits of Jobs that look at datasets or delete versions, as JSON."
 )
-@click.option("--metrics-port", type=int, default=8080, show_default=True, help="Of /metrics and /healthz.")
+@click.option("--metrics-port", type=int, default=CONTROLLER_METRICS_PORT, show_default=True, help="Of /metrics and /healthz.")
 @click.option(
     "--leader-election-namespace", help="Of the Lease by which one of several replicas leads; without it, none is asked."
 )

@@ -9,20 +9,26 @@ from typing import Any
 
 import kopf
 
+from k8s.controller.api.v1alpha1 import GROUP, VERSION
 from k8s.controller.objects import names
-from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
+from k8s.controller.objects.kinds import (
+    DEPLOYMENT,
+    INFERENCE_SERVICE,
+    JOB,
+    SERVING_RUNTIME,
+    TEXT_CLASSIFIER,
+    TRAINING_RUN,
+    Document,
+)
 from k8s.controller.reconcile.apply_cache import ApplyCache
 from k8s.controller.runtime.queue import Key, WorkQueue
 
 Saw = Callable[[Document], None]  # is told of every state, before anything is done because of it
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-GROUP, VERSION = TEXT_CLASSIFIER.api_version.split("/")
-SERVING = "serving.kserve.io"
 # What is made: watched by its label, which the API server filters by.
-JOBS = ("batch", "v1", "jobs")
-DEPLOYMENTS = ("apps", "v1", "deployments")
-INFERENCE_SERVICES = (SERVING, "v1beta1", "inferenceservices")
-SERVING_RUNTIMES = (SERVING, "v1alpha1", "servingruntimes")
+JOBS, DEPLOYMENTS, INFERENCE_SERVICES, SERVING_RUNTIMES = (
+    (*kind.api_version.split("/"), kind.plural) for kind in (JOB, DEPLOYMENT, INFERENCE_SERVICE, SERVING_RUNTIME)
+)
 
 
 def listen(queue: WorkQueue, apply_cache: ApplyCache, saw: Saw, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:

@@ -441,7 +441,8 @@ def test_an_address_that_is_no_servers_is_a_wrong_setting(uri: str) -> None:
 def test_mlflow_is_imported_only_where_it_is_configured_and_stays_quiet(server: MlflowProcess) -> None:
     code = (
         "import logging, sys, threading\n"
-        "from trainer import logs, tracking\n"
+        "from trainer import tracking\n"
+        "from trainer.run import logs\n"
         "from trainer.config.settings import TrackingConfig\n"
         "from tests.system import test_tracking as t\n"
     )

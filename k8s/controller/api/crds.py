@@ -1,4 +1,4 @@
-"""The CRDs: made from the types of `resources`, never written by hand. `make crds` puts them where users apply them from."""
+"""CRDs, generated from the types in `v1alpha1`. `make crds` writes them to the manifests and the chart."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEAD = "# Made by `make crds` from the types in k8s/controller/api/v1alpha1: cha
 
 @dataclass(frozen=True)
 class Column:
-    """Of what `kubectl get` prints."""
+    """Printer column of `kubectl get`."""
 
     name: str
     path: str
@@ -37,7 +37,7 @@ class Column:
     wide: bool = False  # only with -o wide
 
     def document(self) -> Document:
-        """As it stands in a CRD."""
+        """Return the column as an entry of a CRD."""
         priority = {"priority": 1} if self.wide else {}
         return {"name": self.name, "type": self.type, "description": self.description, "jsonPath": self.path, **priority}
 
@@ -60,26 +60,26 @@ def _of_condition(kind: str, field: str) -> str:
     return f'.status.conditions[?(@.type=="{kind}")].{field}'
 
 
-AGE = Column("Age", ".metadata.creationTimestamp", "Since it was made.", type="date")
+AGE = Column("Age", ".metadata.creationTimestamp", "Time since the creation.", type="date")
 
 TEXT_CLASSIFIER = Definition(
     kind="TextClassifier",
     plural="textclassifiers",
     short="tc",
-    description="A classifier of texts: where labelled texts are, how good is good enough, when to train again, how to serve it. "
-    "The controller trains it, serves it, and keeps it so.",
+    description="A text classifier. The controller trains it on a dataset, serves the versions that pass a quality "
+    "gate, and trains again when a trigger asks for it.",
     longest_name=40,
     spec=TextClassifierSpec,
     status=TextClassifierStatus,
     columns=(
-        Column("Version", ".status.version", "The version that answers."),
-        Column("Score", ".status.score", "The gate's, of the version that answers.", type="number"),
-        Column("State", ".status.state", "What goes on, in one word."),
-        Column("Ready", _of_condition("Ready", "status"), "Whether it answers as it should."),
-        Column("Gate", _of_condition("GatePassed", "reason"), "What the gate says of the latest published version."),
+        Column("Version", ".status.version", "Version that is served."),
+        Column("Score", ".status.score", "Score of the served version.", type="number"),
+        Column("State", ".status.state", "State of the classifier."),
+        Column("Ready", _of_condition("Ready", "status"), "Whether the classifier serves requests."),
+        Column("Gate", _of_condition("GatePassed", "reason"), "Verdict of the gate on the latest published version."),
         AGE,
-        Column("Run", ".status.activeRun", "The TrainingRun that has not ended.", wide=True),
-        Column("Message", ".status.message", "What the state means now.", wide=True),
+        Column("Run", ".status.activeRun", "TrainingRun in progress.", wide=True),
+        Column("Message", ".status.message", "Explanation of the state.", wide=True),
     ),
 )
 
@@ -88,21 +88,21 @@ TRAINING_RUN = Definition(
     kind="TrainingRun",
     plural="trainingruns",
     short="trun",
-    description="One training of a TextClassifier, and what came of it.",
+    description="One training of a TextClassifier, and its outcome.",
     longest_name=60,
     spec=TrainingRunSpec,
     status=TrainingRunStatus,
     columns=(
-        Column("Date", ".status.startedAt", "When it began."),
-        Column("Dataset", ".status.datasetHash", "The beginning of the SHA-256 of the dataset's content."),
-        Column("Path", ".spec.dataset.uri", "Where the dataset lies."),
-        Column("MLflow", ".status.mlflowRunId", "The run in MLflow."),
-        Column("Checkpoint", ".status.bestCheckpoint", "The checkpoint that was published."),
-        Column("F1", ".status.score", "The gate's score, on the test part.", type="number"),
-        Column("Minimum", ".status.minimum", "The least score that was asked for.", type="number"),
-        Column("Weights", ".status.artifactUri", "Where the published version lies."),
-        Column("State", ".status.state", "How it stands, in one word."),
-        Column("Message", ".status.message", "What came of it.", wide=True),
+        Column("Date", ".status.startedAt", "Time at which the training started."),
+        Column("Dataset", ".status.datasetHash", "First twelve characters of the SHA-256 of the dataset's content."),
+        Column("Path", ".spec.dataset.uri", "Address of the dataset."),
+        Column("MLflow", ".status.mlflowRunId", "Identifier of the run in MLflow."),
+        Column("Checkpoint", ".status.bestCheckpoint", "Published checkpoint."),
+        Column("F1", ".status.score", "Score on the test part.", type="number"),
+        Column("Minimum", ".status.minimum", "Lowest score that passes the gate.", type="number"),
+        Column("Weights", ".status.artifactUri", "Address of the published version."),
+        Column("State", ".status.state", "State of the run."),
+        Column("Message", ".status.message", "Outcome of the run.", wide=True),
     ),
 )
 
@@ -159,7 +159,7 @@ def _schema(definition: Definition) -> Document:
 
 
 def _name_rule(longest: int) -> Document:
-    """It becomes the name of Jobs, Services and hosts, which allow less than a custom resource's."""
+    """Return the rule for metadata.name, which becomes the name of Jobs, Services and hosts."""
     return {
         "rule": f"size(self.metadata.name) <= {longest} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "message": f"metadata.name: expected a lower-case letter, then letters, digits and '-', {longest} at most",
@@ -167,12 +167,12 @@ def _name_rule(longest: int) -> Document:
 
 
 def manifest() -> str:
-    """Both, to `kubectl apply`."""
+    """Return both CRDs as one YAML manifest."""
     return "---\n".join([f"{HEAD}\n", *(_yaml(crd(each)) for each in DEFINITIONS)])
 
 
 def template(definition: Definition) -> str:
-    """A template of the chart: there unless `crds.install` is false; upgraded with the chart, and kept without it.
+    """Return the chart's template of a CRD. `helm upgrade` upgrades the CRD, `helm uninstall` keeps it.
 
     Raises ValueError if Helm would read something in it.
     """
@@ -185,13 +185,13 @@ def template(definition: Definition) -> str:
 
 
 def files() -> dict[Path, str]:
-    """What `make crds` writes, by its place below the repository's root."""
+    """Return the contents of the files that `make crds` writes, by path below the repository's root."""
     templates = {CHART / f"{each.plural}.yaml": template(each) for each in DEFINITIONS}
     return {MANIFEST: manifest(), **templates}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what is there twice twice."""
+    """Dumper that writes no YAML anchors or aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True

@@ -7,10 +7,9 @@ from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, arguments, key_en
 from k8s.controller.builders.training_job import Images
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
-from k8s.controller.objects.kinds import Document
+from k8s.controller.objects.kinds import INFERENCE_SERVICE, SERVING_RUNTIME, Document
+from k8s.controller.objects.ports import PREDICTOR_GRPC_PORT, PREDICTOR_HTTP_PORT
 
-PORT = 8080
-GRPC = 8081
 SERVER = "kserve-container"  # as KServe expects its name
 MODELS = "/mnt/models"
 VERSION = "version"  # the volume that it is fetched into
@@ -26,15 +25,19 @@ def serving_runtime(classifier: Document, images: Images) -> Document:
     """How a version is served: image, ports, probes, limits. What KServe puts in for {{.Name}} is the InferenceService's name."""
     name = classifier["metadata"]["name"]
     return {
-        "apiVersion": "serving.kserve.io/v1alpha1",
-        "kind": "ServingRuntime",
+        "apiVersion": SERVING_RUNTIME.api_version,
+        "kind": SERVING_RUNTIME.kind,
         "metadata": _metadata(classifier, name),
         "spec": {
             "supportedModelFormats": [{"name": "labelwright", "version": "1", "autoSelect": False}],
             "protocolVersions": ["v2", "v1", "grpc-v2"],
             "multiModel": False,
             # Written here, because KServe's own scraping annotation leads to a port that only Knative has.
-            "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"},
+            "annotations": {
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": str(PREDICTOR_HTTP_PORT),
+                "prometheus.io/path": "/metrics",
+            },
             "containers": [_container(images)],
             "volumes": [
                 {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
@@ -45,22 +48,27 @@ def serving_runtime(classifier: Document, images: Images) -> Document:
 
 
 def _container(images: Images) -> Document:
-    ready = {"path": "/v2/models/{{.Name}}/ready", "port": PORT}
+    ready = {"path": "/v2/models/{{.Name}}/ready", "port": PREDICTOR_HTTP_PORT}
     return {
         "name": SERVER,
         "image": images.predictor,
         "imagePullPolicy": images.pull_policy,
-        "args": ["--model_name={{.Name}}", f"--model_dir={MODELS}", f"--http_port={PORT}", f"--grpc_port={GRPC}"],
+        "args": [
+            "--model_name={{.Name}}",
+            f"--model_dir={MODELS}",
+            f"--http_port={PREDICTOR_HTTP_PORT}",
+            f"--grpc_port={PREDICTOR_GRPC_PORT}",
+        ],
         "ports": [  # the first is the Service's port 80, the second keeps its number
-            {"name": "http1", "containerPort": PORT, "protocol": "TCP"},
-            {"name": "grpc", "containerPort": GRPC, "protocol": "TCP"},
+            {"name": "http1", "containerPort": PREDICTOR_HTTP_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": PREDICTOR_GRPC_PORT, "protocol": "TCP"},
         ],
         # 60 s to load and to answer once; until then the other two do not ask.
         "startupProbe": {"httpGet": ready, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "failureThreshold": 2},
         # Slow to judge: a busy server is not a dead one.
         "livenessProbe": {
-            "httpGet": {"path": "/v2/health/live", "port": PORT},
+            "httpGet": {"path": "/v2/health/live", "port": PREDICTOR_HTTP_PORT},
             "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 6,
@@ -95,8 +103,8 @@ def inference_service(
     if resources:
         model["resources"] = resources
     return {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": "InferenceService",
+        "apiVersion": INFERENCE_SERVICE.api_version,
+        "kind": INFERENCE_SERVICE.kind,
         "metadata": {**_metadata(classifier, name), "annotations": _annotations(serving)},
         "spec": {
             "predictor": {
@@ -141,8 +149,8 @@ def _scales(serving: ServingSpec) -> bool:
 def _annotations(serving: ServingSpec) -> dict[str, str]:
     return {
         # KServe's own default is Knative, and what an InferenceService began with cannot be changed.
-        "serving.kserve.io/deploymentMode": "Standard",
-        "serving.kserve.io/autoscalerClass": "hpa" if _scales(serving) else "none",
+        f"{names.KSERVE_GROUP}/deploymentMode": "Standard",
+        f"{names.KSERVE_GROUP}/autoscalerClass": "hpa" if _scales(serving) else "none",
     }
 
 

@@ -12,9 +12,8 @@ from k8s.controller.builders import pods
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import Document
+from k8s.controller.objects.ports import RENDEZVOUS_PORT, TRAINER_METRICS_PORT
 
-RENDEZVOUS_PORT = 29400  # where the Pods of one training meet
-METRICS_PORT = 8080
 KEPT_SECONDS = 7 * 24 * 3600  # seconds that an ended Job and its Pods are kept
 SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
@@ -49,10 +48,10 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
         env=[*pods.variables(_settings(name, spec)), *(_peers(name, training) if training.nodes > 1 else [])],
         storage=spec.storage,
         imagePullPolicy=images.pull_policy,
-        ports=[{"name": "metrics", "containerPort": METRICS_PORT}],
+        ports=[{"name": "metrics", "containerPort": TRAINER_METRICS_PORT}],
         resources=pods.requested(training.resources) or pods.requested(images.training_resources),
     )
-    scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT), "prometheus.io/path": "/metrics"}
+    scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(TRAINER_METRICS_PORT), "prometheus.io/path": "/metrics"}
     place: Document = {
         **pods.place(training.node_selector, training.tolerations),
         # For a last checkpoint, which is uploaded before it ends.
@@ -109,7 +108,10 @@ def peer_network_policy(run: Document, spec: TrainingRunSpec) -> Document:
         "spec": {
             "podSelector": pods_of_the_job,
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"podSelector": pods_of_the_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS_PORT}]}],
+            "ingress": [
+                {"from": [{"podSelector": pods_of_the_job}]},
+                {"ports": [{"protocol": "TCP", "port": TRAINER_METRICS_PORT}]},
+            ],
         },
     }
 
@@ -143,7 +145,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         "name": spec.classifier,
         "version": name,
         "output_dir": storage.uri,
-        "progress.metrics_port": METRICS_PORT,
+        "progress.metrics_port": TRAINER_METRICS_PORT,
         **dataset_settings(spec),
         "dataset.label_columns": columns,
         "dataset.label_separator": dataset.label_separator,

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from k8s.controller.clients.http_json import NoAnswer, get_json
 from k8s.controller.objects.kinds import Document
+from k8s.controller.objects.ports import PREDICTOR_HTTP_PORT
 
-PORT = 8080  # of the predictor's REST
-SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 
 
 class Probe(Protocol):
@@ -22,7 +22,7 @@ class Probe(Protocol):
 class HttpProbe:
     """A Probe that reads the model's metadata over the open inference protocol. Any thread may call."""
 
-    def __init__(self, *, port: int = PORT, seconds: float = SECONDS) -> None:
+    def __init__(self, *, port: int = PREDICTOR_HTTP_PORT, seconds: float = TIMEOUT_SECONDS) -> None:
         self._port = port
         self._seconds = seconds
 

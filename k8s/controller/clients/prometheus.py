@@ -14,6 +14,7 @@ from urllib3.util import parse_url
 
 from k8s.controller.clients.http_json import NoAnswer, NoConnection, get_json
 from k8s.controller.objects import names
+from k8s.controller.objects.ports import PREDICTOR_HTTP_PORT
 
 SECONDS = 10.0  # for an answer
 REST = 30.0  # seconds without a question, where nobody is: a pass would wait for each, and others for a pass
@@ -96,8 +97,8 @@ class Prometheus:
                 "`namespace` and `instance` from the scrape configuration"
             )
         return (
-            f"{self._name} has no series of {version}: expected it to scrape port 8080, /metrics, of the Pods with the label "
-            f"serving.kserve.io/inferenceservice={classifier}"
+            f"{self._name} has no series of {version}: expected it to scrape port {PREDICTOR_HTTP_PORT}, /metrics, of the "
+            f"Pods with the label {names.SERVED_BY}={classifier}"
         )
 
     def corrections(self, namespace: str, classifier: str, since: datetime) -> int | None:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from k8s.controller.api.v1alpha1 import GROUP, VERSION
+from k8s.controller.objects.names import KSERVE_GROUP
+
 Document = dict[str, Any]
 
 
@@ -28,10 +31,10 @@ class Kind:
         return "/".join([root, self.api_version, *places, self.plural, *([name] if name else [])])
 
 
-TEXT_CLASSIFIER = Kind("labelwright.dev/v1alpha1", "TextClassifier", "textclassifiers")
-TRAINING_RUN = Kind("labelwright.dev/v1alpha1", "TrainingRun", "trainingruns")
-INFERENCE_SERVICE = Kind("serving.kserve.io/v1beta1", "InferenceService", "inferenceservices")
-SERVING_RUNTIME = Kind("serving.kserve.io/v1alpha1", "ServingRuntime", "servingruntimes")
+TEXT_CLASSIFIER = Kind(f"{GROUP}/{VERSION}", "TextClassifier", "textclassifiers")
+TRAINING_RUN = Kind(f"{GROUP}/{VERSION}", "TrainingRun", "trainingruns")
+INFERENCE_SERVICE = Kind(f"{KSERVE_GROUP}/v1beta1", "InferenceService", "inferenceservices")
+SERVING_RUNTIME = Kind(f"{KSERVE_GROUP}/v1alpha1", "ServingRuntime", "servingruntimes")
 JOB = Kind("batch/v1", "Job", "jobs")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")

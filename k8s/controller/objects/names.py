@@ -9,7 +9,9 @@ import hashlib
 import json
 from typing import Any
 
-GROUP = "labelwright.dev"
+from k8s.controller.api.v1alpha1 import GROUP
+
+KSERVE_GROUP = "serving.kserve.io"
 CLASSIFIER = f"{GROUP}/classifier"  # label of all that belongs to a TextClassifier
 SEQUENCE = f"{GROUP}/sequence"  # annotation of a TrainingRun: the how-manieth of its classifier it is
 SUPERSEDED = f"{GROUP}/superseded"  # annotation of a TrainingRun that the controller has stopped
@@ -17,8 +19,8 @@ FILES = f"{GROUP}/files"  # annotation of a TrainingRun: what became of the file
 FINALIZER = f"{GROUP}/versions"  # of a TextClassifier whose versions are deleted with it
 MANAGER = "labelwright"
 
-SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"  # KServe's note on a Pod of what it serves
-SERVED_BY = "serving.kserve.io/inferenceservice"  # KServe's label on Pods and Deployments
+SOURCE = f"internal.{KSERVE_GROUP}/storage-initializer-sourceuri"  # KServe's note on a Pod of what it serves
+SERVED_BY = f"{KSERVE_GROUP}/inferenceservice"  # KServe's label on Pods and Deployments
 
 
 def labels(component: str, *, classifier: str) -> dict[str, str]:

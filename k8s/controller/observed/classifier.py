@@ -9,10 +9,11 @@ from datetime import datetime
 from functools import cached_property
 
 from k8s.controller.api.v1alpha1 import TextClassifierSpec
-from k8s.controller.builders.serving import DOWNLOADER, PORT, SERVER, VOUCHED
+from k8s.controller.builders.serving import DOWNLOADER, SERVER, VOUCHED
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition, parse_time, trouble
 from k8s.controller.objects.kinds import Document
+from k8s.controller.objects.ports import PREDICTOR_HTTP_PORT
 from k8s.controller.observed.run import TrainingRunSummary
 from k8s.controller.observed.wording import of_serving
 
@@ -215,7 +216,7 @@ def answered_instead(observed: ObservedClassifier, version: str, uri: str | None
     others = sorted(each for each in answers if each not in (None, version))
     said = [f"{answers[each]} of {answers.total()} answered with version {each}" for each in others]
     if answers[None]:
-        url = f"http://<pod>:{PORT}/v2/models/{observed.name}"
+        url = f"http://<pod>:{PREDICTOR_HTTP_PORT}/v2/models/{observed.name}"
         hint = "does a NetworkPolicy keep it from them?"
         said.append(f"{answers[None]} of {answers.total()} did not answer the controller at {url} ({hint})")
     return f"every Pod is ready, but {' and '.join(said)}" if said else None

@@ -1,4 +1,4 @@
-"""TextClassifier: where the texts are, how good is good enough, when to train again, how it is served."""
+"""TextClassifier: dataset, training, triggers, gate, serving and storage of a classifier."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from model.manifest import Sha256
 
 
 class FeedbackTriggerSpec(Spec):
-    """Training again once people have corrected enough."""
+    """Retraining after corrections by people."""
 
-    corrections: int = Field(ge=1, le=2**53, description="Since the latest training.")
+    corrections: int = Field(ge=1, le=2**53, description="Number of corrections since the latest training that starts a new one.")
 
 
 class DriftTriggerSpec(Spec):
-    """Training again once the texts are no longer those it was trained on."""
+    """Retraining after a change in the texts that are classified."""
 
     index: float = Field(
-        gt=0, le=10**6, description="The drift index of the served version, from Prometheus, that starts a training."
+        gt=0, le=10**6, description="Drift index of the served version, read from Prometheus, that starts a training."
     )
 
 
 class TriggersSpec(Spec):
-    """When to train again. A change of dataset or training always does."""
+    """Events that start a training, besides a change of spec.dataset or spec.training, which always does."""
 
     schedule: (
         Annotated[
@@ -40,16 +40,20 @@ class TriggersSpec(Spec):
         ]
         | None
     ) = Field(
-        default=None, description="In cron's five fields, such as 0 3 * * 1, or @hourly, @daily, @weekly, @monthly, @yearly."
+        default=None,
+        description="Cron expression with five fields, such as 0 3 * * 1, or one of @hourly, @daily, @weekly, @monthly, @yearly.",
     )
     time_zone: Annotated[str, Field(pattern=r"^[A-Za-z][-+A-Za-z0-9_/]*$", max_length=64)] = Field(
-        default="UTC", description="Of the schedule, such as Europe/Berlin."
+        default="UTC", description="IANA time zone of the schedule, such as Europe/Berlin."
     )
-    dataset_change: bool = Field(default=False, description="Train when the content of the dataset has changed.")
-    dataset_check_interval: Duration = Field(default="15m", description="How often the content is looked at: 10s or longer.")
-    feedback: FeedbackTriggerSpec | None = Field(default=None, description="Train once people have corrected enough.")
+    dataset_change: bool = Field(default=False, description="Start a training when the content of the dataset changes.")
+    dataset_check_interval: Duration = Field(
+        default="15m", description="Time between two checks of the dataset's content, 10s or longer."
+    )
+    feedback: FeedbackTriggerSpec | None = Field(default=None, description="Start a training after enough corrections by people.")
     drift: DriftTriggerSpec | None = Field(
-        default=None, description="Train once the texts are no longer those that the served version was trained on."
+        default=None,
+        description="Start a training when the classified texts differ too much from those the served version was tested on.",
     )
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -62,11 +66,11 @@ class TriggersSpec(Spec):
 
 
 class ReplicasSpec(Spec):
-    """How many Pods answer."""
+    """Number of Pods that serve the classifier."""
 
-    minimum: int = Field(default=1, ge=1, le=1000, description="So many at least.")
+    minimum: int = Field(default=1, ge=1, le=1000, description="Smallest number of Pods.")
     maximum: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="So many at most, by the load. Without it, as many as minimum."
+        default=None, description="Largest number of Pods under load. Defaults to minimum, which turns autoscaling off."
     )
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -79,34 +83,39 @@ class ReplicasSpec(Spec):
 
 
 class RolloutSpec(Spec):
-    """How another version takes the place of the served one."""
+    """Replacement of the served version by another one."""
 
-    strategy: Literal["rolling"] = Field(default="rolling", description="rolling: Pods are replaced one by one.")
-    deadline: Duration = Field(default="10m", description="After so long without success, the version before is served again.")
+    strategy: Literal["rolling"] = Field(
+        default="rolling", description="Strategy of the roll-out. rolling: Pods are replaced one by one."
+    )
+    deadline: Duration = Field(
+        default="10m", description="Time that a new version has to become ready. After it, the previous version is served again."
+    )
 
 
 class ServingSpec(Spec):
     """How the classifier is served."""
 
     version: VersionName | None = Field(
-        default=None, description="The version to serve, whatever came later. Without it, the latest that passed the gate."
+        default=None,
+        description="Version to serve, even if a later one has passed the gate. Defaults to the latest version that passed.",
     )
     manifest_sha256: Sha256 | None = Field(
         default=None,
-        description="SHA-256 of the manifest.json of that version: Pods refuse another one. Without it, the one that "
-        "the version's TrainingRun tells; if that tells none, any is taken.",
+        description="SHA-256 of the manifest.json of spec.serving.version. Pods refuse a version with another manifest. "
+        "Defaults to the digest in the version's TrainingRun; without one, the manifest is not checked.",
     )
-    replicas: ReplicasSpec = Field(default=ReplicasSpec(), description="How many Pods answer.")
-    resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Of the server's container.")
+    replicas: ReplicasSpec = Field(default=ReplicasSpec(), description="Number of Pods that serve the classifier.")
+    resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Resources of the predictor's container.")
     node_selector: dict[str, LabelValue] = Field(
-        default={}, max_length=64, description="Labels of the nodes to serve on, and to look at datasets and delete versions on."
+        default={}, max_length=64, description="Node labels for the Pods that serve, check the dataset or delete versions."
     )
     tolerations: tuple[TolerationSpec, ...] = Field(
         default=(),
         max_length=64,
-        description="Tolerations of these Pods.",
+        description="Tolerations of the Pods that serve, check the dataset or delete versions.",
     )
-    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How another version takes the place of the served one.")
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="Replacement of the served version by another one.")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.version) || !has(self.manifestSha256)",
@@ -118,66 +127,76 @@ class ServingSpec(Spec):
 
 
 class HistorySpec(Spec):
-    """What is kept of the past. What is served is always kept."""
+    """Number of past runs and versions to keep. The served version is always kept."""
 
-    runs: int = Field(default=10, ge=1, le=100, description="TrainingRuns that have ended.")
-    versions: int = Field(default=5, ge=1, le=100, description="Published versions, the latest ones.")
+    runs: int = Field(default=10, ge=1, le=100, description="Number of TrainingRuns to keep.")
+    versions: int = Field(
+        default=5, ge=1, le=100, description="Number of published versions to keep in the storage, the latest first."
+    )
 
 
 class TextClassifierSpec(Spec):
-    """What a user wants of a classifier."""
+    """Desired state of a classifier."""
 
-    dataset: DatasetSpec = Field(description="Where the labelled texts are, and which columns hold them.")
-    training: TrainingSpec = Field(default=TrainingSpec(), description="What is fitted, and where.")
+    dataset: DatasetSpec = Field(description="Location and columns of the labelled texts.")
+    training: TrainingSpec = Field(
+        default=TrainingSpec(), description="Model to train, and the nodes and resources to train it on."
+    )
     triggers: TriggersSpec = Field(
-        default=TriggersSpec(), description="When to train again. A change of dataset or training always does."
+        default=TriggersSpec(),
+        description="Events that start a training. A change of spec.dataset or spec.training always starts one.",
     )
     gate: GateSpec = Field(
-        default=GateSpec(), description="How good a version has to be, to be served. One that is not stays published, and marked."
+        default=GateSpec(),
+        description="Quality that a version needs to be served. A version that fails the gate stays in the storage.",
     )
-    serving: ServingSpec = Field(default=ServingSpec(), description="How the classifier is served.")
-    storage: StorageSpec = Field(description="Where versions are published, and who may read and write there.")
-    history: HistorySpec = Field(default=HistorySpec(), description="What is kept of the past. What is served is always kept.")
+    serving: ServingSpec = Field(default=ServingSpec(), description="Pods that serve the classifier.")
+    storage: StorageSpec = Field(description="Object storage for versions, and its credentials.")
+    history: HistorySpec = Field(
+        default=HistorySpec(), description="Number of past runs and versions to keep. The served version is always kept."
+    )
     suspend: bool = Field(
-        default=False, description="No new trainings and no new versions while this is true. What is served stays."
+        default=False, description="While true, no training starts and no new version is rolled out. The served version stays."
     )
 
 
 class ServedStatus(Status):
-    """The version that answers."""
+    """Version that is served."""
 
-    version: VersionName = Field(description="Its name, which is also that of its TrainingRun.")
-    uri: Text = Field(description="Where it lies.")
+    version: VersionName = Field(description="Name of the version and of its TrainingRun.")
+    uri: Text = Field(description="Address of the version in the storage.")
     manifest_sha256: Sha256 | None = Field(
         default=None,
-        description="SHA-256 of its manifest.json, which its Pods have found there. Without it, nothing vouches for it.",
+        description="SHA-256 of manifest.json that the Pods have verified. Absent if the manifest was not checked.",
     )
-    score: float | None = Field(default=None, description="The gate's, on the test part.")
-    since: Time | None = Field(default=None, description="When it became the only one to answer.")
+    score: float | None = Field(default=None, description="Score on the test part, as spec.gate.score defines it.")
+    since: Time | None = Field(default=None, description="Time from which all Pods have served this version.")
 
 
 class DatasetStatus(Status):
-    """The content of the dataset when it was last looked at."""
+    """Result of the latest check of the dataset's content."""
 
-    sha256: Sha256 | None = Field(default=None, description="Of the dataset's content.")
-    test_sha256: Sha256 | None = Field(default=None, description="Of the test set's content, where there is one.")
-    checked_at: Time | None = Field(default=None, description="When it was last looked at.")
-    message: Message | None = Field(default=None, description="Why it could not be looked at.")
+    sha256: Sha256 | None = Field(default=None, description="SHA-256 of the dataset's content.")
+    test_sha256: Sha256 | None = Field(
+        default=None, description="SHA-256 of the test set's content, if spec.dataset.testUri is set."
+    )
+    checked_at: Time | None = Field(default=None, description="Time of the latest check.")
+    message: Message | None = Field(default=None, description="Error of the latest check, if it failed.")
 
 
 class ScheduleStatus(Status):
-    """Since when a schedule holds: one that is new does not ask for what it would have asked for before."""
+    """Schedule and the time from which it applies. Times before that start no training."""
 
-    expression: Text = Field(description="The schedule and its time zone.")
-    since: Time = Field(description="When it was first seen.")
+    expression: Text = Field(description="Cron expression and time zone.")
+    since: Time = Field(description="Time at which the controller first saw this schedule.")
 
 
 class RolloutStatus(Status):
-    """The version that is taking the place of the served one."""
+    """Roll-out in progress."""
 
-    version: VersionName = Field(description="Its name.")
-    manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that its manifest.json has to have.")
-    started_at: Time = Field(description="When it began to.")
+    version: VersionName = Field(description="Name of the version.")
+    manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that the version's manifest.json must have.")
+    started_at: Time = Field(description="Time at which the roll-out began.")
     deadline_paused_at: Time | None = Field(
         default=None,
         description="When the deadline was last paused because the delay was not this version's fault: no node had room for a "
@@ -189,42 +208,45 @@ class RolloutStatus(Status):
 
 
 class FailedRolloutStatus(Status):
-    """A version that did not come to be served."""
+    """Roll-out that was given up."""
 
-    version: VersionName = Field(description="Its name.")
-    manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that its manifest.json had to have.")
-    generation: int = Field(description="Of the TextClassifier, at that time: another generation tries again.")
-    time: Time = Field(description="When it was given up.")
-    message: Message = Field(default="", description="Why.")
+    version: VersionName = Field(description="Name of the version.")
+    manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that the version's manifest.json had to have.")
+    generation: int = Field(
+        description="Generation of the TextClassifier during the roll-out. A change of the spec allows another attempt."
+    )
+    time: Time = Field(description="Time at which the roll-out was given up.")
+    message: Message = Field(default="", description="Reason why the roll-out was given up.")
 
 
 class TextClassifierStatus(Status):
-    """What the controller found, and did."""
+    """Observed state of a classifier."""
 
-    observed_generation: int | None = Field(default=None, description="The generation of the spec that this is about.")
+    observed_generation: int | None = Field(default=None, description="Generation of the spec that this status refers to.")
     state: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=32)] | None = Field(
         default=None,
-        description="In one word: Pending, Training, Stuck (a training does not start, or fails again and again), RollingOut, "
-        "Ready, Degraded (a version is served, and something is wrong), Held (no version is served, and one waits for approval), "
+        description="One of Pending, Training, Stuck (a training does not start or fails repeatedly), RollingOut, "
+        "Ready, Degraded (a version is served, but there is a problem), Held (no version is served, one waits for approval), "
         "Rejected, Cancelled, Failed, Unavailable (no Pod is ready), Suspended, Invalid, Deleting.",
     )
-    message: Message | None = Field(default=None, description="What the state means now, in one sentence.")
-    version: VersionName | None = Field(default=None, description="The version that answers.")
-    run_score: float | None = Field(
-        default=None, description="The gate's score of the latest published version, on the test part."
-    )
-    score: float | None = Field(default=None, description="The gate's score of the version that answers, on the test part.")
-    url: Text | None = Field(default=None, description="Where it answers, within the cluster.")
-    served: ServedStatus | None = Field(default=None, description="The version that answers.")
-    active_run: VersionName | None = Field(default=None, description="The TrainingRun that has not ended.")
-    latest_run: VersionName | None = Field(default=None, description="The TrainingRun that began last.")
-    dataset: DatasetStatus | None = Field(default=None, description="The dataset's content when it was last looked at.")
-    schedule: ScheduleStatus | None = Field(default=None, description="The schedule, since it was set.")
-    next_schedule: Time | None = Field(default=None, description="When the schedule starts the next training.")
-    rollout: RolloutStatus | None = Field(default=None, description="The version that is taking the place of the served one.")
+    message: Message | None = Field(default=None, description="Explanation of the state, in one sentence.")
+    version: VersionName | None = Field(default=None, description="Version that is served.")
+    run_score: float | None = Field(default=None, description="Score of the latest published version on the test part.")
+    score: float | None = Field(default=None, description="Score of the served version on the test part.")
+    url: Text | None = Field(default=None, description="URL of the classifier within the cluster.")
+    served: ServedStatus | None = Field(default=None, description="Version that is served.")
+    active_run: VersionName | None = Field(default=None, description="TrainingRun in progress.")
+    latest_run: VersionName | None = Field(default=None, description="Latest TrainingRun.")
+    dataset: DatasetStatus | None = Field(default=None, description="Result of the latest check of the dataset's content.")
+    schedule: ScheduleStatus | None = Field(default=None, description="Schedule and the time from which it applies.")
+    next_schedule: Time | None = Field(default=None, description="Time of the next scheduled training.")
+    rollout: RolloutStatus | None = Field(default=None, description="Roll-out in progress.")
     failed_rollouts: tuple[FailedRolloutStatus, ...] = Field(
-        default=(), max_length=100, description="Versions that did not come to be served."
+        default=(), max_length=100, description="Roll-outs that were given up."
     )
-    corrections: int | None = Field(default=None, description="By people, since the latest training.")
-    drift_index: float | None = Field(default=None, description="Of the texts that came, against those it was trained on.")
+    corrections: int | None = Field(default=None, description="Number of corrections by people since the latest training.")
+    drift_index: float | None = Field(
+        default=None,
+        description="Population stability index of the classified texts against those of the test part; 0 means no drift.",
+    )
     conditions: Conditions = ()

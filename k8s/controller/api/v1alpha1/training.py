@@ -27,49 +27,54 @@ ScoreName = Literal["micro-f1", "macro-f1", "samples-f1", "weighted-f1", "accura
 
 
 class DatasetSpec(Spec):
-    """Where the labelled texts are, and which columns hold them."""
+    """Location and columns of the labelled texts."""
 
     uri: Uri = Field(
-        description="s3://bucket/key, hf://owner/name or kaggle://owner/name: a file, a folder or a glob of Parquet, CSV, TSV or "
-        "JSON Lines, compressed or not."
+        description="Address of the dataset: s3://bucket/key, hf://owner/name or kaggle://owner/name. A file, a folder or"
+        " a glob of Parquet, CSV, TSV or JSON Lines, compressed or not."
     )
     test_uri: Uri | None = Field(
-        default=None, description="A test set, taken as it is. Without it, a part of the dataset is set aside."
+        default=None, description="Address of a test set. Defaults to a part of the dataset that is set aside."
     )
     text_columns: tuple[Column, ...] = Field(
-        default=("title", "abstract"), min_length=1, max_length=32, description="Joined by a line break into the text."
+        default=("title", "abstract"),
+        min_length=1,
+        max_length=32,
+        description="Columns that make up the text, joined by line breaks.",
     )
     label_column: Column | None = Field(
-        default=None, description="The column of labels, strings or lists. Without it and labelColumns: categories."
+        default=None,
+        description="Column that holds the labels, as strings or lists. Defaults to categories, unless labelColumns is set.",
     )
     label_columns: tuple[Column, ...] | None = Field(
-        default=None, min_length=1, max_length=1024, description="Several columns of 0 and 1, named after their labels."
+        default=None, min_length=1, max_length=1024, description="Columns of 0 and 1, one for each label and named after it."
     )
     label_separator: Annotated[str, Field(max_length=16)] | None = Field(
         default=None,
-        description="What joins several labels in a string. Empty: the string is one label. Without it, it is found out and "
-        "reported.",
+        description="Separator of several labels in a string. Empty: each string is one label. Defaults to the separator "
+        "that the trainer detects and reports.",
     )
     label_required: bool | None = Field(
         default=None,
-        description="Whether every text has a label. False: a row of zeros in all label columns, or an empty list, is an example "
-        "of a text without a label, and such a text is answered with none. True: such rows are set aside. Without it, false if "
-        "the dataset has such rows.",
+        description="Whether every text has a label. False: a row of zeros in all label columns, or an empty list, is an "
+        "example of a text without a label, and predictions may be empty. True: such rows are set aside. "
+        "Defaults to false if the dataset has such rows.",
     )
     aliases: dict[str, Annotated[str, Field(max_length=256)]] = Field(
         default={},
         max_length=1024,
-        description="Labels to rename, old name to new, so that both count as one. An empty new name drops the label, as if it "
-        "were not given.",
+        description="Labels to rename, from old name to new name. Labels with the same new name count as one; an empty "
+        "new name drops the label.",
     )
     sample_count: Annotated[int, Field(ge=1, le=2**53)] | None = Field(
-        default=None, description="Train on a random sample of this many rows. Without it, on all."
+        default=None, description="Number of randomly sampled rows to use. Defaults to all."
     )
     minimum_examples: int = Field(
         default=3,
         ge=1,
         le=2**53,
-        description="A label with fewer is set aside: it could not stand in training, validation and test.",
+        description="Smallest number of examples of a label. Labels with fewer are set aside, since training, validation "
+        "and test part each need one.",
     )
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -94,24 +99,24 @@ class DatasetSpec(Spec):
 
 
 class BalanceSpec(Spec):
-    """What is done about labels that are rarer than others, in the training part alone."""
+    """Treatment of rare labels. It changes the training part only."""
 
     strategy: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
         default="none",
-        description="undersample: drop texts by the joint probability of their labels' excess. undersample-any: keep a text if "
-        "any of its labels draws to keep it. mltl: drop texts of frequent labels only whose nearest text has other labels. "
-        "oversample: repeat texts of rare labels.",
+        description="Resampling of the training part. undersample: drop texts by the joint probability of their labels' "
+        "excess. undersample-any: keep a text if any of its labels draws to keep it. mltl: drop texts of "
+        "frequent labels only whose nearest text has other labels. oversample: repeat texts of rare labels.",
     )
     threshold: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
-        default=None, description="Texts of a label that undersampling aims at. Without it, the median of the labels' counts."
+        default=None, description="Number of texts per label that undersampling aims at. Defaults to the median over the labels."
     )
     share: Annotated[float, Field(gt=0, le=4)] | None = Field(
-        default=None, description="Texts that oversampling adds, as a share of those there are. Without it, 0.25."
+        default=None, description="Number of texts that oversampling adds, as a share of the training part. Defaults to 0.25."
     )
     loss: Literal["plain", "weighted", "focal"] = Field(
         default="plain",
-        description="weighted: each label by the square root of its rarity. focal: decisions that are right already count less, "
-        "of the transformer only.",
+        description="Loss function. weighted: weigh each label by the square root of its rarity. focal: weigh confident, correct "
+        "predictions less; transformer only.",
     )
 
 
@@ -128,84 +133,88 @@ def _names_resources(side: str) -> Rule:
 
 
 class ResourcesSpec(Spec):
-    """What a container asks of its node."""
+    """Compute resources of a container."""
 
-    requests: dict[str, Quantity] = Field(
-        default={}, max_length=32, description="What is set aside for it on a node, such as cpu and memory."
-    )
+    requests: dict[str, Quantity] = Field(default={}, max_length=32, description="Requested resources, such as cpu and memory.")
     limits: dict[str, Quantity] = Field(
-        default={}, max_length=32, description="What it may not exceed, such as memory, or nvidia.com/gpu for GPUs."
+        default={}, max_length=32, description="Upper limits, such as memory, or nvidia.com/gpu for GPUs."
     )
     rules: ClassVar[tuple[Rule, ...]] = (_names_resources("requests"), _names_resources("limits"))
 
 
 class TolerationSpec(Spec):
-    """A taint of nodes that Pods tolerate, as in a Pod."""
+    """Toleration of a node's taint, as in a Pod."""
 
     key: Annotated[str, Field(min_length=1, max_length=316)] | None = Field(
-        default=None, description="The taint's. Without it, and with the operator Exists: every taint."
+        default=None, description="Key of the taint. Without it, operator Exists matches every taint."
     )
     operator: Literal["Exists", "Equal"] | None = Field(
-        default=None, description="Exists: whatever the value. Without it, Equal."
+        default=None, description="Equal: the value must match. Exists: any value matches. Defaults to Equal."
     )
-    value: LabelValue | None = Field(default=None, description="The taint's.")
+    value: LabelValue | None = Field(default=None, description="Value of the taint.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="The taint's. Without it, all of them."
+        default=None, description="Effect of the taint. Defaults to all effects."
     )
     toleration_seconds: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
-        default=None, description="Seconds for which NoExecute is tolerated. Without it, no limit."
+        default=None, description="Seconds for which the effect NoExecute is tolerated. Defaults to no limit."
     )
 
 
 class TrackingSpec(Spec):
-    """Where a run is written down beside its version."""
+    """Experiment tracking with MLflow."""
 
     uri: WebAddress | None = Field(
         default=None,
-        description="Address of an MLflow server. Without it, MLFLOW_TRACKING_URI of the storage's Secret, or no tracking. "
-        "The Secret's MLflow credentials are sent only to the server that its MLFLOW_TRACKING_URI names.",
+        description="Address of an MLflow server. Defaults to MLFLOW_TRACKING_URI in the storage's Secret; without "
+        "either, no tracking. The Secret's MLflow credentials are sent only to the server that its "
+        "MLFLOW_TRACKING_URI names.",
     )
-    experiment: Text | None = Field(default=None, description="MLflow's. Without it, the classifier's name.")
+    experiment: Text | None = Field(default=None, description="Name of the MLflow experiment. Defaults to the classifier's name.")
 
 
 class TrainingSpec(Spec):
-    """What is fitted, and where."""
+    """Model to train, and the nodes and resources to train it on."""
 
     architecture: Architecture = Field(
         default="auto",
-        description="auto: linear, and transformer if there is a baseModel; the cheapest of about the best score is published.",
+        description="Architecture of the model. auto: train linear, and transformer if baseModel is set, then publish the"
+        " cheapest one whose score is close to the best.",
     )
     base_model: Address | None = Field(
         default=None,
-        description="The encoder to fine-tune: s3://bucket/prefix/, or a name on the Hugging Face hub.",
+        description="Encoder to fine-tune: s3://bucket/prefix/ or a name on the Hugging Face hub.",
     )
     epochs: Annotated[float, Field(gt=0, le=10**6)] | None = Field(
-        default=None, description="Passes over the training part, of the transformer. Without it, 3."
+        default=None, description="Number of epochs of the transformer. Defaults to 3."
     )
     batch_size: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
-        default=None, description="Texts per optimizer step, of the transformer. Without it, 32."
+        default=None, description="Number of texts per optimizer step of the transformer. Defaults to 32."
     )
     learning_rate: Annotated[float, Field(gt=0, le=10**6)] | None = Field(
-        default=None, description="Peak, after warm-up, of the transformer. Without it, 1e-4."
+        default=None, description="Peak learning rate of the transformer, after warm-up. Defaults to 1e-4."
     )
     max_length: Annotated[int, Field(ge=8, le=8192)] | None = Field(
-        default=None, description="Tokens of a text that the transformer sees; what is longer is cut. Without it, 256."
+        default=None, description="Number of tokens after which the transformer truncates a text. Defaults to 256."
     )
-    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Same seed, same data, same machine: same model.")
-    balance: BalanceSpec = Field(default=BalanceSpec(), description="What is done about rare labels, in the training part alone.")
+    seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="Random seed. The same seed, data and machine give the same model."
+    )
+    balance: BalanceSpec = Field(
+        default=BalanceSpec(), description="Treatment of rare labels. It changes the training part only."
+    )
     nodes: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Pods that train together, each on a node's GPUs or CPUs. More than one with a baseModel.",
+        description="Number of Pods for distributed training, each with its own GPUs or CPUs. More than 1 requires baseModel.",
     )
-    resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Of the trainer's container, in each Pod.")
-    node_selector: dict[str, LabelValue] = Field(default={}, max_length=64, description="Labels of the nodes to train on.")
+    resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Resources of the trainer's container, in each Pod.")
+    node_selector: dict[str, LabelValue] = Field(default={}, max_length=64, description="Node labels for the trainer's Pods.")
     tolerations: tuple[TolerationSpec, ...] = Field(default=(), max_length=64, description="Tolerations of the trainer's Pods.")
     timeout: Duration = Field(
-        default="72h", description="After so long a run is given up, however often it was interrupted: 90s, 15m, 1h30m."
+        default="72h", description="Time after which a run fails, interruptions included, such as 90s, 15m or 1h30m."
     )
-    tracking: TrackingSpec = Field(default=TrackingSpec(), description="Where a run is written down beside its version.")
+    tracking: TrackingSpec = Field(default=TrackingSpec(), description="Experiment tracking with MLflow.")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.architecture != 'transformer' || has(self.baseModel)",
@@ -229,44 +238,53 @@ class TrainingSpec(Spec):
 
 
 class GateSpec(Spec):
-    """How good a version has to be, to be served. One that is not stays published, and marked."""
+    """Quality that a version needs to be served. A version that fails the gate stays in the storage."""
 
-    score: ScoreName = Field(default="micro-f1", description="What is compared, on the test part.")
+    score: ScoreName = Field(default="micro-f1", description="Score that the gate compares, on the test part.")
     minimum: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=None,
-        description="The least score of a version that may be served. Without it, a version whose dataset is suspicious is held.",
+        description="Lowest score of a version that may be served. Without it, a version with a suspicious dataset is "
+        "held for approval.",
     )
     tolerance: float = Field(
-        default=0.005, ge=0, le=1, description="How far a version may be behind the served one, on the same test part."
+        default=0.005,
+        ge=0,
+        le=1,
+        description="Largest difference by which a version may score below the served one, on the same test part.",
     )
     served_may_fall: bool = Field(
         default=False,
-        description="Whether the dataset may change so much that the served version falls on it. Without it, and without a "
-        "minimum, such a version is held until it is approved.",
+        description="Whether the dataset may change so much that the served version scores far lower on it. If false, and"
+        " without minimum, a version trained on such a dataset is held for approval.",
     )
     approve: VersionName | None = Field(
         default=None,
-        description="A version to serve although its dataset is suspicious or it is behind the served version. Name it after "
-        "looking at its dataset. A minimum still applies.",
+        description="Version to serve although its dataset is suspicious or it scores below the served version. Check the"
+        " dataset before you set it. spec.gate.minimum still applies.",
     )
 
 
 class StorageSpec(Spec):
-    """Where versions are published, and who may read and write there."""
+    """Object storage for versions, and its credentials."""
 
     uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^/$?#\x00-\x20]+)*/?$", max_length=1024)] = (
-        Field(description="s3://bucket or s3://bucket/prefix. A version lies at <uri>/<classifier>/<version>/.")
+        Field(description="s3://bucket or s3://bucket/prefix. Versions are stored at <uri>/<classifier>/<version>/.")
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="A Secret of this namespace: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and more, which "
-        "become variables of what trains and of what fetches versions. Either this or serviceAccountName.",
+        description="Secret in this namespace with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and others."
+        " Its keys become environment variables of the containers that train or download versions. Exclusive "
+        "with serviceAccountName.",
     )
     service_account_name: ObjectName | None = Field(
-        default=None, description="A ServiceAccount of this namespace that the cloud gives rights to. Either this or secretName."
+        default=None,
+        description="ServiceAccount in this namespace with access to the storage by workload identity. Exclusive with "
+        "secretName.",
     )
     deletion_policy: Literal["Keep", "Delete"] = Field(
-        default="Keep", description="What becomes of the published versions when the TextClassifier is deleted."
+        default="Keep",
+        description="Fate of the published versions when the TextClassifier is deleted. Keep: they stay. Delete: all "
+        "versions below <uri>/<classifier>/ are deleted.",
     )
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

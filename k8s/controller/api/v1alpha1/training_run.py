@@ -1,4 +1,4 @@
-"""TrainingRun: one training of a TextClassifier, and what came of it. A list of them is a table of every training."""
+"""TrainingRun: one training of a TextClassifier and its outcome. `kubectl get` lists all of them as a table."""
 
 from __future__ import annotations
 
@@ -24,41 +24,43 @@ def _never_changes(name: str) -> Rule:
 
 
 class ServedVersionSpec(Spec):
-    """The version that a run is compared with."""
+    """Served version that a run is compared with."""
 
-    version: VersionName = Field(description="Its name.")
-    uri: Address = Field(description="Where it lies.")
+    version: VersionName = Field(description="Name of the version.")
+    uri: Address = Field(description="Address of the version in the storage.")
     manifest_sha256: Sha256 | None = Field(
         default=None,
-        description="SHA-256 that its manifest.json has to have. With another one there, nothing is compared with it.",
+        description="SHA-256 that the version's manifest.json must have. A version with another manifest is not compared.",
     )
 
 
 class TriggerSpec(Spec):
-    """Why there is this run."""
+    """Reason for this run."""
 
-    reason: TriggerReason = Field(default="Manual", description="What started it.")
+    reason: TriggerReason = Field(default="Manual", description="Kind of event that started the run.")
     token: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="What tells it from others of the same reason: a time, a generation, a dataset's SHA-256."
+        default="", description="Identifier of the event among those of the same reason, such as a time or a dataset's SHA-256."
     )
-    message: Message = Field(default="", description="Why there is this run, in one sentence.")
+    message: Message = Field(default="", description="Reason for this run, in one sentence.")
 
 
 class TrainingRunSpec(Spec):
-    """What one training does."""
+    """Specification of one training."""
 
     classifier: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)] = Field(
-        description="The TextClassifier of this namespace that is trained."
+        description="TextClassifier in this namespace that the run trains."
     )
     dataset: DatasetSpec | None = Field(
-        default=None, description="The labelled texts. Without it, dataset, training, gate and storage are the TextClassifier's."
+        default=None,
+        description="Location and columns of the labelled texts. Without it, dataset, training, gate and storage are "
+        "copied from the TextClassifier.",
     )
-    training: TrainingSpec | None = Field(default=None, description="What is fitted, and where.")
-    gate: GateSpec | None = Field(default=None, description="How good the version has to be, to be served.")
-    storage: StorageSpec | None = Field(default=None, description="Where the version is published.")
-    served: ServedVersionSpec | None = Field(default=None, description="The version that this one is compared with.")
-    trigger: TriggerSpec | None = Field(default=None, description="Why there is this run.")
-    cancelled: bool = Field(default=False, description="True: it is stopped, and cannot go on.")
+    training: TrainingSpec | None = Field(default=None, description="Model to train, and the nodes and resources to train it on.")
+    gate: GateSpec | None = Field(default=None, description="Quality that the version needs to be served.")
+    storage: StorageSpec | None = Field(default=None, description="Object storage for the version, and its credentials.")
+    served: ServedVersionSpec | None = Field(default=None, description="Served version that this run is compared with.")
+    trigger: TriggerSpec | None = Field(default=None, description="Reason for this run.")
+    cancelled: bool = Field(default=False, description="Set to true to stop the run. A stopped run cannot be resumed.")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.dataset) == has(self.storage)",
@@ -90,43 +92,47 @@ class TrainingRunSpec(Spec):
 
 
 class TrainingRunStatus(Status):
-    """What came of it."""
+    """Observed state of a run."""
 
-    observed_generation: int | None = Field(default=None, description="The generation of the spec that this is about.")
+    observed_generation: int | None = Field(default=None, description="Generation of the spec that this status refers to.")
     state: RunState | None = Field(
         default=None,
-        description="Pending, Running; then Published: good enough to be served; Held: published, and not served until "
-        "someone has looked at its dataset; Rejected: published, and not good enough; Failed: nothing was published; "
-        "Superseded: stopped for a later one, or by hand.",
+        description="One of Pending, Running, Published (passed the gate), Held (published, waits for approval), "
+        "Rejected (published, failed the gate), Failed (nothing was published), Superseded (stopped by "
+        "spec.cancelled or for another training).",
     )
-    message: Message | None = Field(default=None, description="What came of it, in one sentence.")
+    message: Message | None = Field(default=None, description="Outcome of the run, in one sentence.")
     image: Text | None = Field(
-        default=None, description="The trainer's image, if it could not be pulled: another one trains anew."
+        default=None, description="Trainer image that could not be pulled. A controller with another image starts a new training."
     )
-    trouble: Message | None = Field(default=None, description="Why its Pods do not start, or end before their time.")
-    started_at: Time | None = Field(default=None, description="When its Job began.")
-    finished_at: Time | None = Field(default=None, description="When its Job ended.")
+    trouble: Message | None = Field(default=None, description="Reason why Pods do not start or fail repeatedly.")
+    started_at: Time | None = Field(default=None, description="Time at which the Job started.")
+    finished_at: Time | None = Field(default=None, description="Time at which the Job ended.")
     seconds: float | None = Field(default=None, ge=0, description="How long the last attempt took.")
-    dataset_sha256: Sha256 | None = Field(default=None, description="Of the dataset's content.")
-    test_sha256: Sha256 | None = Field(default=None, description="Of the test set's content, where there is one.")
+    dataset_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the dataset's content.")
+    test_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the test set's content, if there is a test set.")
     dataset_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")] | None = Field(
-        default=None, description="The first twelve characters of datasetSha256."
+        default=None, description="First twelve characters of datasetSha256."
     )
-    version: VersionName | None = Field(default=None, description="Of what was published.")
-    artifact_uri: Text | None = Field(default=None, description="Where what was published lies.")
+    version: VersionName | None = Field(default=None, description="Name of the published version.")
+    artifact_uri: Text | None = Field(default=None, description="Address of the published version in the storage.")
     manifest_sha256: Sha256 | None = Field(
-        default=None, description="SHA-256 of its manifest.json, which lists the digests of all its files."
+        default=None, description="SHA-256 of the version's manifest.json, which lists the digests of all its files."
     )
-    best_checkpoint: Text | None = Field(default=None, description="Such as step-1200; none of an architecture without steps.")
-    mlflow_run_id: Text | None = Field(default=None, description="Of the run in MLflow, where it was tracked.")
-    score: float | None = Field(default=None, description="The gate's, on the test part.")
-    minimum: float | None = Field(default=None, description="The least score that was asked for.")
-    served_score: float | None = Field(default=None, description="The score of the version it was compared with.")
-    served_version: VersionName | None = Field(default=None, description="The version it was compared with.")
-    baseline_score: float | None = Field(default=None, description="The linear model's score, on the same texts.")
-    passed: bool | None = Field(default=None, description="Whether it is good enough to be served.")
-    deleted: bool | None = Field(default=None, description="Whether its files are gone, by history.versions.")
+    best_checkpoint: Text | None = Field(
+        default=None, description="Published checkpoint, such as step-1200. Absent for architectures without checkpoints."
+    )
+    mlflow_run_id: Text | None = Field(default=None, description="Identifier of the run in MLflow, if it was tracked.")
+    score: float | None = Field(default=None, description="Score on the test part, as spec.gate.score defines it.")
+    minimum: float | None = Field(default=None, description="Value of spec.gate.minimum when the run was judged.")
+    served_score: float | None = Field(default=None, description="Score of the served version on the same test part.")
+    served_version: VersionName | None = Field(default=None, description="Served version that the run was compared with.")
+    baseline_score: float | None = Field(default=None, description="Score of the linear baseline on the same test part.")
+    passed: bool | None = Field(default=None, description="Whether the version has passed the gate.")
+    deleted: bool | None = Field(
+        default=None, description="Whether the version's files were deleted, as history.versions demands."
+    )
     result: Annotated[dict[str, Any], Schema({"x-kubernetes-preserve-unknown-fields": True})] | None = Field(
-        default=None, description="What the trainer told in the end, as it is."
+        default=None, description="Result that the trainer reported, unchanged."
     )
     conditions: Conditions = ()

@@ -160,7 +160,7 @@ def test_text_is_a_time_and_the_message() -> None:
 
 
 def test_who_interrupts_is_not_shown_a_json_line() -> None:
-    done = run("from trainer import logs\nlogs.configure('json')\nraise KeyboardInterrupt")
+    done = run("from trainer.run import logs\nlogs.configure('json')\nraise KeyboardInterrupt")
 
     assert "critical" not in done.stderr.lower()
 
@@ -169,7 +169,7 @@ def test_a_program_that_has_configured_logging_keeps_its_way() -> None:
     done = run(
         "import logging\n"
         "logging.basicConfig(format='mine %(message)s', level=logging.INFO)\n"
-        "from trainer import logs\n"
+        "from trainer.run import logs\n"
         "logs.configure('json')\n"
         "logging.getLogger('trainer').info('hello')\n"
     )
@@ -179,6 +179,6 @@ def test_a_program_that_has_configured_logging_keeps_its_way() -> None:
 
 @pytest.mark.parametrize("chosen", ["text", "json"])
 def test_what_is_not_a_log_line_can_ask_for_the_format(chosen: str) -> None:
-    done = run(f"from trainer import logs\nlogs.configure({chosen!r})\nprint(logs.in_json())")
+    done = run(f"from trainer.run import logs\nlogs.configure({chosen!r})\nprint(logs.in_json())")
 
     assert done.stdout == f"{chosen == 'json'}\n"
