@@ -27,7 +27,9 @@ Saw = Callable[[Document], None]  # is told of every state, before anything is d
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 # What is made: watched by its label, which the API server filters by.
 JOBS, DEPLOYMENTS, INFERENCE_SERVICES, SERVING_RUNTIMES = (
-    (*kind.api_version.split("/"), kind.plural) for kind in (JOB, DEPLOYMENT, INFERENCE_SERVICE, SERVING_RUNTIME)
+    (group, version, kind.plural)
+    for kind in (JOB, DEPLOYMENT, INFERENCE_SERVICE, SERVING_RUNTIME)
+    for group, version in [kind.api_version.split("/")]
 )
 
 

@@ -64,6 +64,7 @@ class Architecture(Protocol):
 
     def check(self, config: Config, *, scratch: Path) -> None:
         """Raise ConfigRejected or StorageError, before the dataset is read, if it could not be fitted later."""
+        ...
 
     def fit(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> Exported:
         """Fit on `train`, tune on `validation` and export into `folder`, on rank 0.
@@ -74,3 +75,4 @@ class Architecture(Protocol):
 
     def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
         """Fit together with rank 0, on every other rank; only called if `distributed`."""
+        ...

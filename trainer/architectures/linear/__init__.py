@@ -20,6 +20,10 @@ class LinearArchitecture(Architecture):
         """Return True: every setting has a default."""
         return True
 
+    def check(self, config: Config, *, scratch: Path) -> None:  # noqa: ARG002 - the protocol's
+        """Check nothing: what it needs is installed with the trainer."""
+        return
+
     def fit(
         self,
         train: Examples,
@@ -33,6 +37,10 @@ class LinearArchitecture(Architecture):
         from trainer.architectures.linear.fit import fit
 
         return fit(train, validation, config, folder=folder)
+
+    def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
+        """Refuse: rank 0 fits it alone."""
+        raise NotImplementedError("the linear architecture is fitted by rank 0 alone")
 
 
 LINEAR = LinearArchitecture()
