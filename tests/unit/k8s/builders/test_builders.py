@@ -14,10 +14,11 @@ import yaml
 from k8s.controller.api.v1alpha1 import ResourcesSpec, read_text_classifier, read_training_run
 from k8s.controller.builders.maintenance_jobs import dataset_check, prune
 from k8s.controller.builders.serving import inference_service, serving_runtime
-from k8s.controller.builders.training_job import METRICS_PORT, Images, headless_service, peer_network_policy, training_job
+from k8s.controller.builders.training_job import Images, headless_service, peer_network_policy, training_job
 from k8s.controller.builders.training_run import training_run
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
+from k8s.controller.objects.ports import TRAINER_METRICS_PORT
 from tests.support.kubernetes import specs
 from tests.support.kubernetes.sights import IMAGES, classifier, run
 from trainer.config.loading import load
@@ -173,7 +174,10 @@ def test_only_pods_of_the_same_training_and_prometheus_reach_the_pods_of_several
     assert policy["podSelector"] == same_job
     assert policy["policyTypes"] == ["Ingress"]
     # Without a namespaceSelector a peer is of the policy's own namespace.
-    assert policy["ingress"] == [{"from": [{"podSelector": same_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS_PORT}]}]
+    assert policy["ingress"] == [
+        {"from": [{"podSelector": same_job}]},
+        {"ports": [{"protocol": "TCP", "port": TRAINER_METRICS_PORT}]},
+    ]
     example = manifest("training/01-several-nodes.yaml", "NetworkPolicy")["spec"]
     example_job = manifest("training/01-several-nodes.yaml", "Job")["metadata"]["name"]
     assert json.loads(json.dumps(example).replace(f'"{example_job}"', '"papers-1-aaaaaa"')) == policy

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel
 from model.classifier import OnnxModel, TextTokenizer, TokenizedText
 from model.manifest import Precision, Task
 from tests.support.encoders import pet_examples, training, write_tiny_bert
+from trainer.architectures.parity import Tolerance, check_parity
 from trainer.architectures.transformer import base_model, export, quantization
 from trainer.architectures.transformer import fit as transformer
 from trainer.architectures.transformer.callbacks import EvenlySpaced
@@ -215,9 +216,11 @@ def test_encoders_of_many_kinds_are_exported_with_two_inputs(kind: str, tmp_path
     encoder = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | KINDS[kind]))  # type: ignore[no-untyped-call]
     network = PooledClassifier(encoder, torch.zeros(5), dropout=0.1)
     export.export_graph(network, tmp_path, max_length=32)
-    texts = TextTokenizer(Tokenizer.from_file(str(write_tiny_bert(tmp_path / "bert") / "tokenizer.json")), 32)
-    difference = export.compare(network, tmp_path, texts, ["purr the", "swim " * 9, "a", "purr " * 40])
-    assert difference < 1e-5
+    tokenizer = Tokenizer.from_file(str(write_tiny_bert(tmp_path / "bert") / "tokenizer.json"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    texts = ["purr the", "swim " * 9, "a", "purr " * 40]
+    logits = export.logits_of(network, TextTokenizer(tokenizer, 32), texts)
+    assert check_parity(tmp_path, texts, logits, max_length=32, tolerance=Tolerance(absolute=1e-5)) < 1e-5
     assert OnnxModel(tmp_path / "model.onnx").label_count == 5
 
 
@@ -239,7 +242,6 @@ def test_encoders_of_many_kinds_are_quantized_with_embeddings_of_16_bits(kind: s
 def test_a_graph_that_is_not_the_network_is_found_before_it_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = pet_examples(tmp_path, count=32, task=Task.SINGLE_LABEL)
     config = training(write_tiny_bert(tmp_path / "bert"), num_epochs=1)
-    honest = export._logits
-    monkeypatch.setattr(export, "_logits", lambda *given: honest(*given) + 0.01)
-    with pytest.raises(ConfigRejected, match=r"differs from the network by 0\.01"):
+    monkeypatch.setattr(transformer, "logits_of", lambda *given: export.logits_of(*given) + 0.01)
+    with pytest.raises(ConfigRejected, match=r"differs from the fitted model by 0\.01"):
         transformer.train_and_export(examples, examples, config, folder=tmp_path / "fitted", attempt=Attempt())
