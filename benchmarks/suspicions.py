@@ -149,7 +149,7 @@ def main() -> None:
 def read(name: str, data: Path) -> pl.DataFrame:
     """Return the columns text and label, the latter a list where texts have several."""
     if name == "docstrings":
-        from trainer.data.docstrings import write_dataset
+        from labelwright.demo_dataset import write_dataset
 
         with tempfile.TemporaryDirectory() as folder:
             write_dataset(Path(folder) / "docstrings.parquet")

@@ -21,7 +21,7 @@ COMMANDS = {
     "prune": ("trainer.commands.prune:prune", "Delete published versions and their checkpoints."),
     "verify": ("model.verification:verify", "Say file by file whether a version is as it was published."),
     "evaluate": ("trainer.commands.evaluate:evaluate", "Score a version on a dataset."),
-    "predict": ("model.__main__:predict", "Label texts with a version."),
+    "predict": ("model.predict:predict", "Label texts with a version."),
     "serve": ("model.serving.__main__:command", "Answer with a version over KServe's protocols."),
 }
 

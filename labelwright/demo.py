@@ -45,7 +45,7 @@ def demo(folder: Path, port: int) -> None:
     folder = folder.absolute()
     dataset = folder / "docstrings.parquet"
     say("1/3  Reading docstrings of installed libraries, each labelled with its library and area")
-    from trainer.data.docstrings import write_dataset
+    from labelwright.demo_dataset import write_dataset
 
     say(f"     {write_dataset(dataset):,} texts in {shown(dataset)}")
     say("2/3  Training")

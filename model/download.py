@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 
 from model.artifact import ArtifactRejected, fetch
+from model.digest_option import VersionRejected, sha256
 from model.printable import PrintableErrors, printable
 from model.storage import StorageError
-from model.vouching import VersionRejected, sha256
 
 
 @click.command(cls=PrintableErrors)

@@ -17,10 +17,10 @@ from model.artifact import (
     is_of_a_version,
     read_published,
 )
+from model.digest_option import VersionRejected, sha256
 from model.manifest import FileEntry
 from model.printable import PrintableErrors, printable
 from model.storage import ObjectMissing, ObjectStore, StorageError, StorageRejected, open_store
-from model.vouching import VersionRejected, sha256
 
 REJECTED, UNAVAILABLE = 64, 75
 UNVOUCHED = "not compared with anything (--manifest-sha256 does)"

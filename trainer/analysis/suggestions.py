@@ -6,7 +6,8 @@ What is suggested can be written into a file for `train --config`; what only a p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,6 @@ from trainer.analysis.co_occurrence import CoOccurrence, Pair
 from trainer.analysis.disagreements import Kind
 from trainer.analysis.duplicates import Conflict, Repetition
 from trainer.analysis.findings import FEWEST_WORDS, Findings
-from trainer.analysis.names import guessed_separator
 from trainer.balance.imbalance import Imbalance, measure
 from trainer.config.settings import Config, SplitConfig
 from trainer.data.examples import Examples
@@ -39,6 +39,8 @@ RARELY_SEVERAL = 0.01
 LONGEST_ENCODER = 512  # tokens that BERT and most of its kind can see
 STEP = 32
 NAMED = 5
+
+_SEPARATOR_NOTE = re.compile(r"^labels were taken to be joined by (?P<quote>['\"])(?P<separator>.+?)(?P=quote), ")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ def as_yaml(suggestions: tuple[Suggestion, ...], config: Config) -> str:
             settings.setdefault(section, {})[name] = value
     text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=120)
     return text
+
+
+def guessed_separator(notes: Sequence[str]) -> str | None:
+    """Return the separator that `trainer.data.labels.columns` detected, read from its note; None if it detected none."""
+    matches = [match["separator"] for note in notes if (match := _SEPARATOR_NOTE.match(note))]
+    return matches[0] if matches else None
 
 
 def separator(task: Task, several: float, notes: tuple[str, ...], config: Config) -> Iterator[Suggestion]:

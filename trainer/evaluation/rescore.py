@@ -12,7 +12,7 @@ from model.classifier import Classifier
 from model.manifest import Manifest, Scores
 from trainer.config.settings import DatasetConfig
 from trainer.data.reading import read_aligned
-from trainer.evaluation.diagnosis import compare, intervals
+from trainer.evaluation.error_analysis import compare, intervals
 from trainer.evaluation.evaluate import answer, evaluate, milliseconds_per_text
 from trainer.split.split import few_texts
 

@@ -1,7 +1,7 @@
 """The report of a version: one HTML file that stands alone, for the person who decides whether to serve it.
 
-What the test part shows is computed in `trainer.evaluation.diagnosis`, drawn in `plots` and laid out in `report.html.jinja`. Same
-version, same test part, same bytes.
+What the test part shows is computed in `trainer.evaluation.error_analysis`, drawn in `plots` and laid out in
+`report.html.jinja`. Same version, same test part, same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 
 from model.manifest import BaselineScores, Manifest, Task
 from trainer.data.summary import NOTHING_READ, ReadingSummary
-from trainer.evaluation.diagnosis import (
+from trainer.evaluation.error_analysis import (
     Counts,
     Decisions,
     Floats,

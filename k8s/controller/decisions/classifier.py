@@ -11,8 +11,8 @@ from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import ConditionFacts, conditions, state, summary
 from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
 from k8s.controller.decisions.gate import comparable
-from k8s.controller.decisions.history import HistoryDecision, enforce_history
 from k8s.controller.decisions.problems import problems
+from k8s.controller.decisions.retention import HistoryDecision, enforce_history
 from k8s.controller.decisions.rollout import LATE, RollOut, roll_out
 from k8s.controller.decisions.schedules import ScheduleRejected
 from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step

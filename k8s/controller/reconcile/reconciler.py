@@ -14,7 +14,7 @@ from k8s.controller.api.v1alpha1 import SpecRejected
 from k8s.controller.builders.training_job import Images
 from k8s.controller.clients.kubernetes import Cluster, Refused, Unavailable
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.deletion import GOING, let_go, released
+from k8s.controller.decisions.finalizer import GOING, let_go, released
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.tenancy import Policy

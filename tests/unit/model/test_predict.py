@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from model.__main__ import predict
+from model.predict import predict
 from tests.support.versions import make_version
 
 

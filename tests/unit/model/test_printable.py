@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from k8s.controller.__main__ import main as controller
 from labelwright.__main__ import main as labelwright
-from model.__main__ import predict
 from model.artifact import MANIFEST
 from model.download import download
 from model.log_format import TextLines
+from model.predict import predict
 from model.printable import printable, printable_json, printable_names
 from model.serving.__main__ import command as serve
 from model.verification import verify

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.deletion import let_go
+from k8s.controller.decisions.finalizer import let_go
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.triggers import due

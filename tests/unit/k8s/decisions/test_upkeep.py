@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
-from k8s.controller.decisions.deletion import let_go
-from k8s.controller.decisions.history import LOOK_AGAIN, HistoryDecision, enforce_history
+from k8s.controller.decisions.finalizer import let_go
+from k8s.controller.decisions.retention import LOOK_AGAIN, HistoryDecision, enforce_history
 from k8s.controller.decisions.steps import Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from labelwright import demo_dataset
 from model.manifest import Task
 from trainer.analysis.disagreements import SHOWN, Kind, disagreements
 from trainer.analysis.held_out import ENOUGH_TEXTS, held_out_probabilities, scope
 from trainer.config.settings import Config, DatasetConfig
-from trainer.data import docstrings
 from trainer.data.examples import Examples
 from trainer.data.reading import read_examples
 from trainer.split import near_duplicates
@@ -55,8 +55,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     """Docstrings of up to two labels each, a library and its area; of some libraries, so that the test stays short."""
     folder = tmp_path_factory.mktemp("docstrings")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(docstrings, "LIBRARIES", LIBRARIES)
-        docstrings.write_dataset(folder / "docstrings.parquet")
+        patch.setattr(demo_dataset, "LIBRARIES", LIBRARIES)
+        demo_dataset.write_dataset(folder / "docstrings.parquet")
     config = DatasetConfig(uri=str(folder / "docstrings.parquet"), text_columns=("text",), label_columns=("labels",))
     return read_examples(config, scratch=folder, seed=0).examples
 

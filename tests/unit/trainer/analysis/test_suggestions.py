@@ -16,8 +16,7 @@ from model.manifest import Task
 from trainer.analysis import suggestions
 from trainer.analysis.co_occurrence import co_occurrence
 from trainer.analysis.duplicates import Conflict, Repetition
-from trainer.analysis.names import guessed_separator
-from trainer.analysis.suggestions import Suggestion, as_yaml, percent
+from trainer.analysis.suggestions import Suggestion, as_yaml, guessed_separator, percent
 from trainer.balance.imbalance import Imbalance
 from trainer.config.loading import load
 from trainer.config.settings import BalanceConfig, Config, DatasetConfig, SplitConfig, TrainingConfig

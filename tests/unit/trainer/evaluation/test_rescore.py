@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from tests.support.versions import make_version
 from trainer.commands.evaluate import evaluate
-from trainer.evaluation.diagnosis import compare, intervals
+from trainer.evaluation.error_analysis import compare, intervals
 
 TEXTS, LABELS = ["cs.LG of it", "math.CO", "nothing"], ["cs.LG", "math.CO", "stat.ML"]
 

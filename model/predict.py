@@ -1,4 +1,4 @@
-"""Ask a published version without a server."""
+"""`labelwright predict`: label texts with a published version, without a server."""
 
 from __future__ import annotations
 
@@ -68,7 +68,3 @@ def _batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
         raise
     if batch:
         yield batch
-
-
-if __name__ == "__main__":
-    predict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from k8s.controller.builders.maintenance_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.history import begins_again, why_not
+from k8s.controller.decisions.retention import begins_again, why_not
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition, conditioned, ended, ended_at, parse_time

@@ -5,13 +5,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from trainer.data import docstrings
+from labelwright import demo_dataset
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     file: Path = tmp_path_factory.mktemp("docstrings") / "docstrings.parquet"
-    docstrings.write_dataset(file)
+    demo_dataset.write_dataset(file)
     return pl.read_parquet(file)
 
 
@@ -29,6 +29,6 @@ def test_no_text_contains_one_of_its_labels(dataset: pl.DataFrame) -> None:
 def test_a_text_carries_its_library_and_at_most_one_area_of_it(dataset: pl.DataFrame) -> None:
     for labels in dataset["labels"].unique().to_list():
         library, *areas = labels
-        assert library in docstrings.LIBRARIES
+        assert library in demo_dataset.LIBRARIES
         assert len(areas) <= 1
         assert all(each.startswith(f"{library}.") for each in areas)
