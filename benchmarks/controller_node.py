@@ -27,6 +27,7 @@ from aiohttp import web
 from controller_api import MERGE, Api, Document, Refused
 
 from model.gate import GateScores
+from model.manifest import ScoreName
 from model.run_result import RunResult
 
 STARTS, TRAINS = 1.0, 2.0  # seconds that a Pod takes
@@ -199,7 +200,9 @@ def _result(pod: Document) -> RunResult:
         version=version,
         artifact_uri=f"{settings['LABELWRIGHT__OUTPUT_DIR'].rstrip('/')}/{name}/{version}/",
         dataset_sha256="0" * 64,
-        gate=GateScores(score="micro-f1", value=0.9, baseline=0.8, micro_f1=0.9, macro_f1=0.9, tolerance=0.005, passed=True),
+        gate=GateScores(
+            score=ScoreName.MICRO_F1, value=0.9, baseline=0.8, micro_f1=0.9, macro_f1=0.9, tolerance=0.005, passed=True
+        ),
         seconds=TRAINS,
     )
 

@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 
 from model.gate import GateScores, suspicions
+from model.manifest import ScoreName
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
 from trainer.evaluation.gate import ServedScores
@@ -208,7 +209,9 @@ def suspected(rows: pl.DataFrame, served: str, folder: Path, *, seed: int) -> tu
     assert isinstance(scored, ServedScores), scored
     nothing = {"value": 1, "baseline": 1, "micro_f1": 1, "macro_f1": 1}  # no second version is judged
     return suspicions(
-        GateScores(score="micro-f1", tolerance=config.gate.tolerance, served_version="served", data=scored.data, **nothing)
+        GateScores(
+            score=ScoreName.MICRO_F1, tolerance=config.gate.tolerance, served_version="served", data=scored.data, **nothing
+        )
     )
 
 

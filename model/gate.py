@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from math import sqrt
 from statistics import NormalDist
-from typing import Literal
 
 from pydantic import Field
 
-from model.manifest import Name, Scores, Share, Strict, Task
-
-ScoreName = Literal["micro-f1", "macro-f1", "samples-f1", "weighted-f1", "accuracy"]
+from model.manifest import Name, ScoreName, Scores, Share, Strict, Task
 
 ROUNDING = 1e-9  # of scores that are exactly as far apart as people write them
 CHANCE = 3.0  # standard errors: a fall of the served version that is larger has another cause than the choice of texts

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -56,6 +56,22 @@ class ArchitectureName(StrEnum):
 
     LINEAR = "linear"
     TRANSFORMER = "transformer"
+
+
+if TYPE_CHECKING:
+    ArchitectureChoice = str
+else:  # a setting that also takes auto; mypy does not know unpacking in a Literal
+    ArchitectureChoice = Literal["auto", *(each.value for each in ArchitectureName)]
+
+
+class ScoreName(StrEnum):
+    """Names of the scores that a gate may compare, as settings and results write them."""
+
+    MICRO_F1 = "micro-f1"
+    MACRO_F1 = "macro-f1"
+    SAMPLES_F1 = "samples-f1"
+    WEIGHTED_F1 = "weighted-f1"
+    ACCURACY = "accuracy"
 
 
 def _is_none(value: object) -> bool:
@@ -178,6 +194,16 @@ class Scores(Strict):
         default=None, exclude_if=_is_none, description="share of texts that are given no label; absent: each is given one"
     )
     per_label: dict[str, LabelScores]
+
+    def by_name(self) -> dict[ScoreName, float]:
+        """Return every score that a gate may compare."""
+        return {
+            ScoreName.MICRO_F1: self.micro_f1,
+            ScoreName.MACRO_F1: self.macro_f1,
+            ScoreName.SAMPLES_F1: self.samples_f1,
+            ScoreName.WEIGHTED_F1: self.weighted_f1,
+            ScoreName.ACCURACY: self.subset_accuracy,
+        }
 
 
 class BaselineScores(Strict):

@@ -6,10 +6,11 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from model.manifest import ArchitectureChoice
 from trainer.commands.evaluate import print_scores
 from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
 from trainer.commands.result_file import ResultFile
@@ -30,7 +31,7 @@ from trainer.run.processes import Processes, read_processes, run_all
 @LABEL_COLUMN
 @option("--output-dir", setting="output_dir", help="Where versions are published, file:// or s3://.  [default: ./models]")
 @option("--name", setting="name", help="The classifier's name.  [default: classifier]")
-@option("--architecture", setting="training.architecture", type=click.Choice(["auto", "linear", "transformer"]),
+@option("--architecture", setting="training.architecture", type=click.Choice(get_args(ArchitectureChoice)),
         help="What to fit.  [default: auto: linear, and transformer if there is a base model]")  # fmt: skip
 @option("--base-model", setting="training.base_model", help="Encoder to fine-tune: a folder, s3://, a hub name, or minilm.")
 @option("--num-epochs", setting="training.num_epochs", type=float, help="Passes over the training part, transformer.")

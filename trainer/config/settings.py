@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from model.gate import ScoreName
-from model.manifest import Name, Sha256
+from model.manifest import ArchitectureChoice, Name, ScoreName, Sha256
 
 ARXIV = "kaggle://Cornell-University/arxiv"  # the snapshot that `train` reads when no dataset is named
 # Of variables that are settings. Two underscores: Kubernetes itself makes LABELWRIGHT_… for Services of such names.
@@ -140,7 +139,7 @@ class SplitConfig(Settings):
 class TrainingConfig(Settings):
     """What is fitted."""
 
-    architecture: Literal["auto", "linear", "transformer"] = Field(
+    architecture: ArchitectureChoice = Field(
         default="auto",
         description="auto: linear, and transformer if there is a base model; the cheapest within tolerance of the best is published",
     )
@@ -234,7 +233,7 @@ class GateConfig(Settings):
     """How good a version has to be, on the test part. One that is not is published all the same, and marked."""
 
     score: ScoreName = Field(
-        default="micro-f1",
+        default=ScoreName.MICRO_F1,
         description="the score that decides: micro-f1, macro-f1, samples-f1, weighted-f1, or accuracy, the share of texts whose labels are all right",
     )
     minimum: float | None = Field(default=None, ge=0, le=1, description="the least that it has to be; none: any will do")

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from model.gate import DataChange, GateScores, ScoreName, best_constant, suspicions
+from model.gate import DataChange, GateScores, best_constant, suspicions
 from model.manifest import AllScores, Name, Scores, Strict, Task
 from trainer.config.settings import GateConfig
-
-FIELDS: dict[ScoreName, str] = {
-    "micro-f1": "micro_f1",
-    "macro-f1": "macro_f1",
-    "samples-f1": "samples_f1",
-    "weighted-f1": "weighted_f1",
-    "accuracy": "subset_accuracy",
-}
 
 MOST_CHARACTERS = 600  # of the reason why nothing was compared
 
@@ -32,20 +24,20 @@ def judge(settings: GateConfig, scores: AllScores, task: Task, served: ServedSco
     It passes if it reaches the minimum, is not behind the served version by more than the tolerance, and is not suspicious.
     Without a minimum and a served version there is nothing to pass, but to be suspicious.
     """
-    field, why_not = FIELDS[settings.score], None
+    score, why_not = settings.score, None
     if isinstance(served, str):
         served, why_not = None, served
     found = GateScores(
-        score=settings.score,
-        value=getattr(scores.test, field),
-        baseline=getattr(scores.baseline.test, field),
+        score=score,
+        value=scores.test.by_name()[score],
+        baseline=scores.baseline.test.by_name()[score],
         micro_f1=scores.test.micro_f1,
         macro_f1=scores.test.macro_f1,
         texts=scores.test.texts,
         constant=best_constant(scores.test, task),
         minimum=settings.minimum,
         served_version=served.version if served else None,
-        served_value=getattr(served.scores, field) if served else None,
+        served_value=served.scores.by_name()[score] if served else None,
         not_compared=shortened(why_not) if why_not else None,
         tolerance=settings.tolerance,
         data=served.data if served else None,

@@ -60,7 +60,7 @@ def _explain(part: str, error: Any) -> str:
             return f"{where}: {context['message']}"
         case "string_pattern_mismatch":
             return f"{where} is {error['input']!r}: expected what matches {context['pattern']}"
-        case "literal_error":
+        case "literal_error" | "enum":
             return f"{where} is {error['input']!r}: expected {context['expected']}"
         case _:
             message = error["msg"].removeprefix("Value error, ").replace("Tuple", "List").replace(" after validation", "")

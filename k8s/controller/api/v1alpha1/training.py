@@ -21,9 +21,7 @@ from k8s.controller.api.v1alpha1.fields import (
     VersionName,
     WebAddress,
 )
-
-Architecture = Literal["auto", "linear", "transformer"]
-ScoreName = Literal["micro-f1", "macro-f1", "samples-f1", "weighted-f1", "accuracy"]
+from model.manifest import ArchitectureChoice, ScoreName
 
 
 class DatasetSpec(Spec):
@@ -175,7 +173,7 @@ class TrackingSpec(Spec):
 class TrainingSpec(Spec):
     """Model to train, and the nodes and resources to train it on."""
 
-    architecture: Architecture = Field(
+    architecture: ArchitectureChoice = Field(
         default="auto",
         description="Architecture of the model. auto: train linear, and transformer if baseModel is set, then publish the"
         " cheapest one whose score is close to the best.",
@@ -240,7 +238,7 @@ class TrainingSpec(Spec):
 class GateSpec(Spec):
     """Quality that a version needs to be served. A version that fails the gate stays in the storage."""
 
-    score: ScoreName = Field(default="micro-f1", description="Score that the gate compares, on the test part.")
+    score: ScoreName = Field(default=ScoreName.MICRO_F1, description="Score that the gate compares, on the test part.")
     minimum: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=None,
         description="Lowest score of a version that may be served. Without it, a version with a suspicious dataset is "

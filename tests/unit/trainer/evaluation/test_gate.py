@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from model.gate import ScoreName
-from model.manifest import AllScores, Task
+from model.manifest import AllScores, ScoreName, Task
 from tests.support.versions import make_manifest
 from trainer.config.settings import GateConfig
 from trainer.evaluation.gate import ServedScores, judge, remarks, shortcomings
@@ -79,11 +78,11 @@ def test_why_a_version_fails_names_both_versions_values(scores: AllScores) -> No
 @pytest.mark.parametrize(
     ("score", "value", "baseline"),
     [
-        pytest.param("micro-f1", 0.9, 0.9, id="micro-f1"),
-        pytest.param("macro-f1", 0.7, 0.9, id="macro-f1"),
-        pytest.param("samples-f1", 0.9, 0.9, id="samples-f1"),
-        pytest.param("weighted-f1", 0.9, 0.9, id="weighted-f1"),
-        pytest.param("accuracy", 0.8, 0.8, id="accuracy"),
+        pytest.param(ScoreName.MICRO_F1, 0.9, 0.9, id="micro-f1"),
+        pytest.param(ScoreName.MACRO_F1, 0.7, 0.9, id="macro-f1"),
+        pytest.param(ScoreName.SAMPLES_F1, 0.9, 0.9, id="samples-f1"),
+        pytest.param(ScoreName.WEIGHTED_F1, 0.9, 0.9, id="weighted-f1"),
+        pytest.param(ScoreName.ACCURACY, 0.8, 0.8, id="accuracy"),
     ],
 )
 def test_the_score_that_was_chosen_decides(score: ScoreName, value: float, baseline: float, scores: AllScores) -> None:
