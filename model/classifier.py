@@ -1,4 +1,4 @@
-"""From texts to labels: tokenizer, ONNX model, prediction rule. Knows no HTTP, no KServe, no torch.
+"""Classification of texts: tokenizer, ONNX model, prediction rule. Knows no HTTP, no KServe, no torch.
 
 The trainer scores a version with this code and the server answers with it, so a version's scores hold for what is served.
 """
@@ -17,17 +17,19 @@ from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, ArtifactRejected, verify
 from model.manifest import Manifest, Task
-from model.text_length import beginning, most_characters
+from model.text_length import beginning, max_characters
 
 Floats = NDArray[np.float32]
 MAX_BATCH_TOKENS = 8192  # of one call, padding included; bounds its memory
 CALL_OVERHEAD_TOKENS = 32  # cost of a call, in tokens; a batch with more padding than this is split into two calls
-# Key in an ONNX model's metadata. Dynamic quantization scales activations per call, so that a text's result would depend on
-# the other texts of its call.
+# Keys in an ONNX model's metadata. ONE_TEXT_PER_CALL is present if each text needs a call of its own: dynamic quantization scales
+# activations per call, so a text's result would depend on the other texts. MULTICORE is "false" if no text, however long, is
+# computed faster on several cores than on one.
 ONE_TEXT_PER_CALL = "labelwright.one_text_a_call"
+MULTICORE = "labelwright.multicore"
 # Fused operators that are slower on a CPU than those they replace: by 10 % of an int8 call of 128 tokens (docs/experiments.md).
 SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]
-WARM_UP_TEXTS = ("", "A text to answer before the first one that matters.")
+WARM_UP_TEXTS = ("", "A text to classify before the first request.")
 
 
 class TokenizedText(NamedTuple):
@@ -138,21 +140,24 @@ class TextTokenizer:
 
     def tokenized_characters(self, text: str) -> int:
         """Return an upper bound on the characters of the text that are tokenized: an estimate of its cost."""
-        return min(len(text), most_characters(self.max_length))
+        return min(len(text), max_characters(self.max_length))
 
 
 class OnnxModel:
     """ONNX model from `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels]).
 
     label_count: number of labels.
-    one_text_per_call: whether each text is computed by a call of its own, because a text's result would depend on the others.
-    threads: of one call. threads_alone: of a call while no other is made; if more, a second copy of the weights is held.
+    one_text_per_call: whether each text is computed by a call of its own (ONE_TEXT_PER_CALL).
+    threads: of one call. threads_alone: of a call while no other is made. If that is more, and the model can use them
+        (MULTICORE), a second copy of the weights is held.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, threads_alone: int = 1) -> None:
         self._session = _session(path, threads)
-        self._session_alone = _session(path, threads_alone) if threads_alone > threads else self._session
-        self.one_text_per_call = ONE_TEXT_PER_CALL in self._session.get_modelmeta().custom_metadata_map
+        metadata = self._session.get_modelmeta()
+        multicore = _is_multicore(metadata.custom_metadata_map.get(MULTICORE), metadata.producer_name)
+        self._session_alone = _session(path, threads_alone) if multicore and threads_alone > threads else self._session
+        self.one_text_per_call = ONE_TEXT_PER_CALL in metadata.custom_metadata_map
         self.label_count = self._compute([[0]]).shape[-1]
 
     def logits(self, tokens: Sequence[TokenizedText], *, alone: bool = False) -> Floats:
@@ -174,9 +179,9 @@ class OnnxModel:
         return logits
 
     def has_token(self, token_id: int) -> bool:
-        """Return whether the model has an embedding of this token, found out by a call with it."""
+        """Return whether the model has an embedding for this token, by a call with it."""
         quietly = onnxruntime.RunOptions()
-        quietly.log_severity_level = 4  # the call may fail, and that is no error
+        quietly.log_severity_level = 4  # a failure of this call is not logged
         try:
             self._compute([[token_id]], options=quietly)
         except Exception:  # noqa: BLE001, onnxruntime raises bare exceptions of its own
@@ -201,7 +206,7 @@ class OnnxModel:
 
 
 class Classifier:
-    """Loaded version: its tokenizer, its ONNX model and its prediction rule."""
+    """Loaded version: tokenizer, ONNX model and prediction rule."""
 
     def __init__(self, tokenizer: TextTokenizer, onnx_model: OnnxModel, rule: PredictionRule) -> None:
         self.tokenizer = tokenizer
@@ -215,9 +220,9 @@ class Classifier:
 
     @classmethod
     def assemble(cls, folder: Path, manifest: Manifest, *, threads: int = 1, threads_alone: int = 1) -> Self:
-        """Load the version in `folder`, whose files were verified against `manifest`, and let it answer once.
+        """Load the version in `folder`, whose files were verified against `manifest`, and classify a text with it.
 
-        Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
+        threads, threads_alone: as of `OnnxModel`. Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
         """
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.stored(TOKENIZER)))
@@ -231,7 +236,7 @@ class Classifier:
         return loaded
 
     def warm_up(self) -> None:
-        """Compute texts of several lengths, alone and together, so that no request waits for memory to be allocated."""
+        """Compute texts of several lengths, alone and together, so that no request has to wait for memory allocation."""
         longest = " ".join(WARM_UP_TEXTS * self.tokenizer.max_length)
         for text in (*WARM_UP_TEXTS, longest):
             for alone in (False, True):
@@ -245,6 +250,14 @@ class Classifier:
     def predict(self, texts: Sequence[str], selection: Selection | None = None) -> list[Prediction]:
         """Return a prediction for each text, as `PredictionRule.predictions` describes."""
         return self.rule.predictions(self.probabilities(texts), selection)
+
+
+def _is_multicore(value: str | None, producer: str) -> bool:
+    """Return whether several cores may compute a long text faster than one. value: of MULTICORE in the model's metadata.
+
+    Earlier releases did not write it. Their models that name labelwright as the producer need only one core.
+    """
+    return producer != "labelwright" if value is None else value != "false"
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:

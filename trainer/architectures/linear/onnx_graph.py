@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy.sparse import csr_matrix
 
+from model.classifier import MULTICORE
 from trainer.architectures.linear.perfect_hash import Dictionary, build
 from trainer.features.tfidf import Features
 
@@ -107,7 +108,9 @@ class _Graph:
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts", labels])]
         graph = helper.make_graph(self._nodes, "linear", inputs, outputs, self._constants)
         opset = helper.make_opsetid("", OPSET)
-        return helper.make_model(graph, producer_name="labelwright", ir_version=FORMAT, opset_imports=[opset])
+        model = helper.make_model(graph, producer_name="labelwright", ir_version=FORMAT, opset_imports=[opset])
+        helper.set_model_props(model, {MULTICORE: "false"})
+        return model
 
 
 def _pair_rows(graph: _Graph, words: str, dictionary: Dictionary, word_count: int) -> str:
