@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.serving.drift import Baseline
+from model.serving.drift import ReferenceDistribution
 
 REFERENCES = (1000, 3000, 15000)  # texts that the reference was measured on
 WINDOWS = (10, 25, 50, 100, 200, 400, 800, 1500, 3000, 5000)
@@ -30,7 +30,7 @@ def _row(labels: int, texts: int) -> list[str]:
     plain, leaned, drifted = [], [], []
     for _ in range(REPEATS // 10):
         rates = random.multinomial(texts, likely) / texts
-        baseline = Baseline(rates.tolist(), texts=texts)
+        baseline = ReferenceDistribution(rates.tolist(), texts=texts)
         same = [random.multinomial(window, likely) for window in WINDOWS * 10]
         plain += [_plain(counts, rates * texts) for counts in same]
         leaned += [baseline.stability_index(counts) for counts in same]

@@ -1,4 +1,4 @@
-"""The option by which a command is told the digest that vouches for a version, and how it ends when that differs."""
+"""Option `--manifest-sha256` of commands, and their error for a version that is not the expected one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 
 class VersionRejected(click.ClickException):
-    """The version is incomplete, altered, or not the one that is expected."""
+    """The version is incomplete, altered, or not the expected one."""
 
     exit_code = 65
 

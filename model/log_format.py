@@ -1,4 +1,4 @@
-"""Formatters of log records, shared by trainer, predictor and controller: text for people, JSON for log collectors."""
+"""Formatters of log records for trainer, predictor and controller: text for people, JSON for log collectors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from model.printable import printable
 
-MAX_FIELD_DEPTH = 8  # levels of a nested field; what is deeper is written as text
+MAX_FIELD_DEPTH = 8  # levels of a nested field; deeper ones are written as text
 
 
 class TextLines(logging.Formatter):
-    """A log record as one line of text. Control characters are escaped, so no text can act on a terminal or imitate a record.
+    """Log record as one line of text. Control characters are escaped, so no text can control a terminal or imitate a record.
 
     Only a traceback takes several lines; they are indented.
     """
@@ -31,7 +31,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """A log record as one line of JSON: `time`, `level`, `logger`, `message`, its fields and, after an error, `exception`.
+    """Log record as one line of JSON: `time`, `level`, `logger`, `message`, its fields and, after an error, `exception`.
 
     `time` is ISO 8601 in UTC, to the millisecond. A number that is not finite becomes null; a value of a type that JSON lacks
     becomes text. A field whose name the line already has is written as `fields.NAME`.

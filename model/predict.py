@@ -1,4 +1,4 @@
-"""`labelwright predict`: label texts with a published version, without a server."""
+"""Command `labelwright predict`: label texts with a published version, without a server."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ BATCH_TEXTS = 256
 @click.command(cls=PrintableErrors, short_help="Label texts with a version.")
 @click.argument("version")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--top-k", type=click.IntRange(min=1), help="Give at most so many labels, the most probable first.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Give labels from this probability on.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Give at most this many labels per text, the most probable first.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Give labels of at least this probability, instead of by each label's own threshold.",
+)
 def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: float | None) -> None:
     """Label texts, or the lines of standard input, with the version at VERSION (a folder, file:// or s3://).
 
-    Prints a line of JSON for each text: {"text": …, "labels": […], "scores": […]}.
+    Prints one line of JSON per text: {"text": …, "labels": […], "scores": […]}.
     """
     from model.artifact import ArtifactRejected, fetch, read_manifest
     from model.classifier import Classifier, Selection
     from model.storage import StorageError
 
     if not texts and sys.stdin.isatty():
-        click.echo("Reading texts from standard input, one a line; end with Ctrl-D.", err=True)
+        click.echo("Reading texts from standard input, one per line. End with Ctrl-D.", err=True)
     with tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         try:
             folder = fetch(version, Path(scratch))
@@ -39,7 +43,7 @@ def predict(version: str, texts: tuple[str, ...], top_k: int | None, threshold: 
         except (ArtifactRejected, StorageError) as error:
             raise click.ClickException(str(error)) from error
         selection = Selection(top_k, threshold)
-        size = 1 if sys.stdin.isatty() else BATCH_TEXTS  # who types a line wants its answer
+        size = 1 if sys.stdin.isatty() else BATCH_TEXTS  # a line typed at a terminal is answered at once
         for batch in _batches(texts or _lines(sys.stdin.buffer), size):
             for text, prediction in zip(batch, classifier.predict(batch, selection), strict=True):
                 answer = {"text": text, "labels": prediction.labels, "scores": [round(each, 6) for each in prediction.scores]}
@@ -55,7 +59,7 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
 
 
 def _batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """At most `size` texts at a time; those before one that cannot be read are given first."""
+    """Yield batches of up to `size` texts. If a text cannot be read, the ones before it are yielded first."""
     batch: list[str] = []
     try:
         for text in texts:

@@ -1,6 +1,6 @@
-"""Text from elsewhere, made safe for a terminal or a log: label names, column names and error messages can hold anything.
+"""Escape untrusted text for terminals and logs: label names, column names and error messages can hold any character.
 
-Covers lines of text, JSON and the errors of commands. `model.log_format` covers log records.
+Covers lines of text, JSON and errors of commands; `model.log_format` covers log records.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from typing import Any
 
 import click
 
-# Control characters of C0 and C1, separators of lines, marks that turn the direction of writing, and halves of pairs.
-_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 and C1 control characters, line separators, marks that change the writing direction, and surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str) -> str:
-    """Return the text on one line, without a character that a terminal obeys: each is shown as \\n, \\x1b or \\u202e."""
-    return _ACTING.sub(lambda found: _escape(found[0]), text)
+    """Return the text on one line, with characters that control a terminal escaped, such as \\n, \\x1b or \\u202e."""
+    return _UNSAFE.sub(lambda match: _escape(match[0]), text)
 
 
 def printable_json(written: str) -> str:
-    """Return JSON of the same value, without a character that a terminal obeys. `written` has no line breaks between values."""
-    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
+    """Return JSON of the same value, with characters that control a terminal escaped. `written`: JSON on one line."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", written)
 
 
 def printable_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return each name as `printable` does. Names that would become equal are told apart by a number."""
-    found: dict[str, None] = {}
+    """Return each name as `printable` does. Names that become equal get a number each."""
+    unique: dict[str, None] = {}
     for name in names:
         shown, times = printable(name), 1
-        while shown in found:
+        while shown in unique:
             times += 1
             shown = f"{printable(name)} ({times})"
-        found[shown] = None
-    return tuple(found)
+        unique[shown] = None
+    return tuple(unique)
 
 
 class PrintableErrors(click.Command):
-    """A command, or a group of them, whose errors are shown as `printable` shows them."""
+    """Command, or group of commands, whose errors are shown through `printable`."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Read the command line."""
+        """Parse the command line."""
         with _printable_errors():
             return super().make_context(*args, **kwargs)
 
@@ -59,7 +59,7 @@ def _printable_errors() -> Iterator[None]:
         yield
     except click.ClickException as error:
         shown = printable(error.format_message())
-        setattr(error, "format_message", lambda: shown)  # noqa: B010 - a method of the class; the message itself stays as it is
+        setattr(error, "format_message", lambda: shown)  # noqa: B010 - a method of the class; `message` itself is unchanged
         raise
 
 

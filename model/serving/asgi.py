@@ -1,4 +1,4 @@
-"""ASGI input and output: bodies within bounds, clients that may hang up, responses. Knows no protocol above HTTP."""
+"""ASGI input and output: reading limited bodies, noticing closed connections, sending responses. Knows only HTTP."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from model.serving.errors import BodyTooLarge, TooManyBytesInFlight
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]+")
-UNWATCHED_SECONDS = 0.05  # of work before the connection is watched: most work ends sooner, and watching costs time
-UNCOUNTED_BYTES = 64 * 1024  # of each body, so that large bodies take no room from small ones
-LINGER_SECONDS = 5  # for a refused client to finish sending; most clients read the response only then
+UNWATCHED_SECONDS = 0.05  # of work before the connection is watched: watching costs time, and most work ends sooner
+UNCOUNTED_BYTES = 64 * 1024  # of each body, so that large bodies cannot exclude small ones
+LINGER_SECONDS = 5  # for a refused client to finish sending, since most clients read the response only then
 
 
 class ClientGone(Exception):
-    """The client closed the connection before it got a response."""
+    """The client closed the connection before the response."""
 
 
-MAX_BODIES_IN_FLIGHT = 4  # bodies, or gRPC messages, of the largest size
+MAX_BODIES_IN_FLIGHT = 4  # bodies or gRPC messages of maximum size
 
 
 class InFlightBytes:
-    """Bound on the bytes of all bodies from their arrival to their responses.
+    """Limit of the bytes of all bodies, from their arrival to their responses.
 
-    The first UNCOUNTED_BYTES of each body are free, so that large or endless bodies take no room from small ones.
+    The first UNCOUNTED_BYTES of each body do not count, so that large or endless bodies cannot exclude small ones.
     """
 
     def __init__(self, limit: int) -> None:
@@ -72,9 +72,9 @@ class Reservation:
 
 
 class _Interruption:
-    """Context manager in which a timer, or a task that it starts, may cancel the current task.
+    """Context manager in which a timer, or a task that the timer starts, may cancel the current task.
 
-    It does what `asyncio.timeout` and a task would, at a fraction of their cost if nothing happens, as in most requests.
+    Equal to `asyncio.timeout` with a task, at a fraction of the cost if nothing happens, as in most requests.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class _Interruption:
             self._interrupted.cancel()
 
     def instead_of(self, cancelled: asyncio.CancelledError, meant: Exception) -> BaseException:
-        """Return what to raise for a cancellation: `meant` if it was made here, else the cancellation."""
+        """Return the exception to raise for a cancellation: `meant` if this object made it, else the cancellation."""
         if not self._made:
             return cancelled
         if self._interrupted is not None:
@@ -139,7 +139,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, reservation: 
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a receive function for an application whose request's body was read already."""
+    """Return a receive function that yields a body which was already read."""
     waiting = [body]
 
     async def received() -> Message:
@@ -151,7 +151,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
-    """Return the result of the work. If the client hangs up meanwhile, cancel the work and raise ClientGone."""
+    """Return the result of the work. If the client closes the connection meanwhile, cancel the work and raise ClientGone."""
     with _Interruption() as gone:
 
         async def watch() -> None:

@@ -1,8 +1,8 @@
-"""The micro-batcher: the texts of every request, computed on a few threads while the event loop stays free.
+"""Micro-batcher: computes the texts of all requests on a few threads, while the event loop stays free.
 
-A thread that is free takes what waits; nothing waits for company. So a lone request is computed at once, and texts meet
-in a batch only while every thread is busy. What was measured on CPUs decides the rest: tokens cost, not texts, and a
-batch is padded to its longest, so texts of similar length go together, and no more than are soon computed.
+A free thread takes whatever waits; no text waits for others to arrive. So a lone request is computed at once, and batches form
+only while all threads are busy. On CPUs, the cost of a batch depends on its tokens, padding included. So a batch has texts of
+similar length, and no more of them than are computed within TARGET_BATCH_SECONDS.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
 
 T = TypeVar("T")
-TARGET_BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and keep their texts waiting
-MAX_BATCH_CHARACTERS = 1 << 16  # in a batch: some texts take ten times as long as those that the estimate was learnt from
-# Texts of similar length: half as long again, or so little longer that to go apart would take as much time.
+TARGET_BATCH_SECONDS = 0.02  # duration of a batch: longer ones have no more throughput and more latency
+MAX_BATCH_CHARACTERS = 1 << 16  # in a batch, since some texts take ten times as long as estimated
+# Texts of similar length: up to half as long again, or so little longer that the padding costs less than another call.
 MAX_LENGTH_RATIO, PADDING_SECONDS = 1.5, 0.0005
-CALL_OVERHEAD_CHARACTERS = 64  # what a text costs however short it is
-LARGE_REQUEST_CHARACTERS = 1 << 16  # of a request's texts, beyond which they are many
-LONG_TEXT_CHARACTERS = 256  # characters from which a text that is alone is called long
-EXPLORE_EVERY_TEXTS = 16  # texts that are alone, of which one is computed the other way
-LOOK_AHEAD_REQUESTS = 256  # requests that are searched for texts of similar length
+CALL_OVERHEAD_CHARACTERS = 64  # fixed cost of a text, in characters
+LARGE_REQUEST_CHARACTERS = 1 << 16  # of all texts; a request with more is a large one
+LONG_TEXT_CHARACTERS = 256  # a lone text with more is a long one
+EXPLORE_EVERY_TEXTS = 16  # lone texts, of which one is computed in the way that was slower lately
+LOOK_AHEAD_REQUESTS = 256  # that are searched for texts of similar length
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictio
 
 
 class _PendingRequest(Generic[T]):
-    """Texts that are answered together, and how far they are."""
+    """Texts of one request, and the results so far."""
 
     __slots__ = ("arrived", "finish", "future", "predictions", "probabilities", "sizes", "texts", "waiting")
 
@@ -53,62 +53,62 @@ class _PendingRequest(Generic[T]):
         self.sizes = sizes  # in characters that are tokenised
         self.finish = finish
         self.future = future
-        # Positions; the shortest is last.
+        # Positions of the texts that wait, the shortest last.
         self.waiting = sorted(range(len(texts)), key=lambda at: -sizes[at]) if len(texts) > 1 else [0]
-        # Of the texts that are computed, by their positions.
+        # Predictions of the computed texts, by position.
         self.predictions: dict[int, Prediction] = {}
         self.probabilities: Floats | None = None
         self.arrived = arrived
 
     @property
     def over(self) -> bool:
-        """Nothing is left to take: every text was, or the client has gone, or one of the texts failed."""
+        """Whether no text is left to compute: all were taken, or the client has gone, or a text has failed."""
         return not self.waiting or self.future.done()
 
     def shortest(self) -> int:
         return self.sizes[self.waiting[-1]]
 
 
-_Text = tuple[_PendingRequest[Any], int]  # by its request and its position in it
+_Text = tuple[_PendingRequest[Any], int]  # its request, and its position in it
 
 
 class _Batch(NamedTuple):
-    """Texts to compute together; `alone` where it is one, no other thread computes and nothing waits."""
+    """Texts to compute together. alone: it is one text, no other thread computes, and nothing waits."""
 
     texts: list[_Text]
     alone: bool
 
 
 class _LoneTextStrategy:
-    """Whether a text that is alone is computed by every core: where that was faster than by one, lately.
+    """Choice whether a lone text is computed on all cores or on one: whichever was faster lately.
 
-    It is on a quiet machine, if the text is long; where others use the cores it is slower. So the other way is tried now
-    and then, for short texts and long ones apart.
+    All cores are faster for a long text on an idle machine, and slower if other processes use the cores. So the slower way
+    is tried again now and then, for short texts and long ones separately.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[tuple[bool, bool], float] = {}  # a character, by whether the text was long, and the way
-        self._asked = 0
+        self._seconds_per_character: dict[tuple[bool, bool], float] = {}  # by whether the text is long, and on all cores
+        self._choices = 0
 
     def choose(self, characters: int) -> bool:
-        """Whether every core is to compute a text of so many characters."""
-        self._asked += 1
+        """Return whether to compute a text of this length on all cores."""
+        self._choices += 1
         is_long = characters > LONG_TEXT_CHARACTERS
-        together, single = (self._seconds.get((is_long, way), 0.0) for way in (True, False))
-        faster = together <= single
-        return faster if self._asked % EXPLORE_EVERY_TEXTS else not faster
+        all_cores, one_core = (self._seconds_per_character.get((is_long, way), 0.0) for way in (True, False))
+        faster = all_cores <= one_core
+        return faster if self._choices % EXPLORE_EVERY_TEXTS else not faster
 
     def learn(self, characters: int, seconds: float, *, every_core: bool) -> None:
         way = (characters > LONG_TEXT_CHARACTERS, every_core)
-        found = seconds / (characters + CALL_OVERHEAD_CHARACTERS)
-        self._seconds[way] = found + (self._seconds.get(way, found) - found) * 7 / 8
+        cost = seconds / (characters + CALL_OVERHEAD_CHARACTERS)
+        self._seconds_per_character[way] = cost + (self._seconds_per_character.get(way, cost) - cost) * 7 / 8
 
 
 class Batcher:
-    """Computes texts on `threads` threads; at most `capacity` texts wait, unless one request alone has more.
+    """Micro-batcher with `threads` threads. At most `capacity` texts wait, unless one request alone has more.
 
-    Nor are more than `characters` held of requests that have few, and as many of those that have many, so that these take
-    no room from those.
+    The small requests in flight have at most `characters` characters, and so have the large ones: counted separately, so that
+    large requests cannot exclude small ones.
     """
 
     def __init__(
@@ -125,15 +125,15 @@ class Batcher:
         self._metrics = metrics
         self._clock = clock
         self._capacity = capacity
-        self._most_characters = characters
-        self._characters = {True: 0, False: 0}  # of requests that are not answered, by whether they have many
+        self._max_characters = characters
+        self._characters = {True: 0, False: 0}  # of requests in flight, by whether they are large
         self._changed = Condition()
         self._requests: deque[_PendingRequest[Any]] = deque()
         self._waiting = 0  # texts
         self._idle = 0  # threads
         self._closing = False
         self._alone = _LoneTextStrategy()
-        # Of one thread, lately.
+        # Moving averages of one thread.
         self._seconds_a_text = 0.001
         self._seconds_a_character = 1e-6
         self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]
@@ -141,27 +141,27 @@ class Batcher:
             thread.start()
 
     async def compute(self, texts: Sequence[str], finish: Finish[T]) -> T:
-        """What `finish` makes of the texts' predictions, as `PredictionRule.predictions` gives them, in one of the threads.
+        """Compute the texts and return the result of `finish`, which is called in one of the threads.
 
-        If the caller is cancelled, what waits of its texts is not computed. Raises QueueFull, what `finish` raises, and
-        what the classifier raises for one of these texts.
+        finish: takes predictions, as `PredictionRule.predictions` returns them, and probabilities. If the caller is cancelled,
+        its waiting texts are not computed. Raises QueueFull, errors of `finish`, and errors of the classifier for these texts.
         """
         if not texts:
             return finish([], np.zeros((0, self._classifier.onnx_model.label_count), np.float32))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         characters = sum(map(len, texts))
-        has_many = characters > LARGE_REQUEST_CHARACTERS
+        is_large = characters > LARGE_REQUEST_CHARACTERS
         sizes = [self._classifier.tokenizer.tokenized_characters(text) for text in texts]
         request = _PendingRequest(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
                 seconds = self._waiting * self._seconds_a_text / len(self._threads)
                 raise QueueFull(self._waiting, self._capacity, math.ceil(seconds) or 1)
-            if self._characters[has_many] and self._characters[has_many] + characters > self._most_characters:
-                raise QueueFull(self._characters[has_many], self._most_characters, 1, what="characters")
+            if self._characters[is_large] and self._characters[is_large] + characters > self._max_characters:
+                raise QueueFull(self._characters[is_large], self._max_characters, 1, what="characters")
             self._requests.append(request)
             self._waiting += len(texts)
-            self._characters[has_many] += characters
+            self._characters[is_large] += characters
             if self._idle:
                 self._changed.notify(len(texts))
         try:
@@ -172,10 +172,10 @@ class Batcher:
                 request.waiting.clear()
             raise
         finally:
-            self._characters[has_many] -= characters  # by this thread alone, as above
+            self._characters[is_large] -= characters  # without the lock: only the event loop's thread changes it
 
     def close(self) -> None:
-        """Compute what waits, then end the threads."""
+        """Compute the texts that wait, then end the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -186,9 +186,9 @@ class Batcher:
         while batch := self._take():
             try:
                 self._compute(batch)
-            except BaseException:  # a panic of the tokenizer's is no Exception, and must not end the thread
+            except BaseException:  # a panic of the tokenizer is no Exception, and must not end the thread
                 logger.exception("a batch of %d texts failed", len(batch.texts))
-                self._compute_apart(batch)
+                self._compute_one_by_one(batch)
 
     def _compute(self, batch: _Batch) -> None:
         characters = sum(request.sizes[at] for request, at in batch.texts)
@@ -197,7 +197,7 @@ class Batcher:
         tokens = self._classifier.tokenizer.encode([request.texts[at] for request, at in batch.texts])
         logits = self._classifier.onnx_model.logits(tokens, alone=every_core)
         probabilities = to_probabilities(logits, self._classifier.rule.task)
-        predictions = self._classifier.rule.predictions(probabilities)  # of all at once: it takes as long for one
+        predictions = self._classifier.rule.predictions(probabilities)  # for the whole batch, which takes as long as for one text
         seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
         if batch.alone:
@@ -205,23 +205,23 @@ class Batcher:
         self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
         cost = seconds / (characters + CALL_OVERHEAD_CHARACTERS * len(tokens))
         self._seconds_a_character += (cost - self._seconds_a_character) / 16
-        found = zip(batch.texts, predictions, probabilities[:, np.newaxis], strict=True)
-        _settle([outcome for text, prediction, row in found if (outcome := self._note(*text, prediction, row))])
+        results = zip(batch.texts, predictions, probabilities[:, np.newaxis], strict=True)
+        _settle([outcome for text, prediction, row in results if (outcome := self._record(*text, prediction, row))])
 
-    def _compute_apart(self, batch: _Batch) -> None:
-        """One by one what failed together, so that only the request fails that has the text which cannot be computed."""
+    def _compute_one_by_one(self, batch: _Batch) -> None:
+        """Compute the texts of a failed batch separately, so that only the requests with a faulty text fail."""
         for each in batch.texts:
             try:
                 self._compute(_Batch([each], alone=False))
-            except BaseException as error:  # noqa: BLE001, the request is told
-                told = error if isinstance(error, Exception) else RuntimeError(repr(error))
-                _settle([(each[0].future, None, told)])
+            except BaseException as error:  # noqa: BLE001, the request gets it
+                exception = error if isinstance(error, Exception) else RuntimeError(repr(error))
+                _settle([(each[0].future, None, exception)])
 
-    def _note(self, request: _PendingRequest[T], at: int, prediction: Prediction, row: Floats) -> _Settled | None:
-        """Keep what was found of a text, `row` [1, labels]; the request's outcome if it was its last text."""
+    def _record(self, request: _PendingRequest[T], at: int, prediction: Prediction, row: Floats) -> _Settled | None:
+        """Store the result of a text, and return the request's outcome if it was the last one. row: [1, labels]."""
         predictions, probabilities = [prediction], row
         if len(request.texts) > 1:
-            with self._changed:  # other threads may be at texts of the same request
+            with self._changed:  # other threads may compute texts of the same request
                 if request.probabilities is None:
                     request.probabilities = np.empty((len(request.texts), row.shape[1]), np.float32)
                 request.probabilities[at] = row[0]
@@ -232,11 +232,11 @@ class Batcher:
             probabilities = request.probabilities
         try:
             return request.future, request.finish(predictions, probabilities), None
-        except Exception as error:  # noqa: BLE001, the request is told
+        except Exception as error:  # noqa: BLE001, the request gets it
             return request.future, None, error
 
     def _take(self) -> _Batch | None:
-        """The next texts to compute together; None once the batcher is closed and nothing waits."""
+        """Wait for texts and return the next batch; None if the batcher is closed and no text waits."""
         with self._changed:
             while True:
                 while not self._requests:
@@ -250,41 +250,41 @@ class Batcher:
                     return _Batch(texts, alone=len(texts) == 1 and others_idle and not self._waiting)
 
     def _gather(self) -> list[_Text]:
-        """Texts of similar length: of the request whose turn it is, then of those behind it."""
+        """Return texts of similar length: of the first request, then of those behind it."""
         first = self._requests[0]
         if first.over:
             self._requests.popleft()
             self._waiting -= len(first.waiting)
-            first.waiting.clear()  # else a client that has left would give its place back once more
+            first.waiting.clear()  # else `compute` would subtract these texts again when it is cancelled
             return []
         length = first.shortest()
         slack = PADDING_SECONDS / self._seconds_a_character
         shortest, longest = length / MAX_LENGTH_RATIO - slack, length * MAX_LENGTH_RATIO + slack
         soon = int(TARGET_BATCH_SECONDS / (self._seconds_a_character * (length + CALL_OVERHEAD_CHARACTERS)))
-        share = math.ceil(self._waiting / len(self._threads))  # so that the threads are done at the same time
-        most = min(share, max(1, min(soon, MAX_BATCH_CHARACTERS // (length or 1))))
+        share = math.ceil(self._waiting / len(self._threads))  # so that all threads finish at the same time
+        max_texts = min(share, max(1, min(soon, MAX_BATCH_CHARACTERS // (length or 1))))
         batch: list[_Text] = []
         for request in islice(self._requests, LOOK_AHEAD_REQUESTS):
-            while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:
+            while len(batch) < max_texts and not request.over and shortest <= request.shortest() <= longest:
                 if len(request.waiting) == len(request.texts):
                     self._metrics.waited(self._clock() - request.arrived)
                 batch.append((request, request.waiting.pop()))
-            if len(batch) == most:
+            if len(batch) == max_texts:
                 break
         self._waiting -= len(batch)
         others = islice(self._requests, 1, LOOK_AHEAD_REQUESTS)
         if first.waiting and any(0 < len(each.waiting) < len(first.waiting) for each in others):
-            self._requests.rotate(-1)  # the smaller ones behind it have their turn first
+            self._requests.rotate(-1)  # smaller requests behind it come first
         return batch
 
 
-_Settled = tuple[asyncio.Future[Any], Any, Exception | None]  # what becomes of a request
+_Settled = tuple[asyncio.Future[Any], Any, Exception | None]  # a request's future, its result, its error
 
 
 def _settle(outcomes: Sequence[_Settled]) -> None:
-    """Hand the outcomes to those who wait for them, in the event loop."""
+    """Set the futures' results, or errors, in the event loop."""
     if outcomes:
-        with suppress(RuntimeError):  # the loop has ended, so nobody waits
+        with suppress(RuntimeError):  # the loop has ended, so no request waits
             outcomes[0][0].get_loop().call_soon_threadsafe(_set, outcomes)
 
 

@@ -1,11 +1,11 @@
 """REST codec: bodies of requests to `InferenceRequest`, `InferenceResult` to bodies of responses.
 
 JSON is parsed once and written once. Responses equal those of the SDK's own v2 route to the byte
-(`tests/contract/test_rest_codec.py`), at a fraction of its cost: it validates every element twice. Binary tensors go through
-the SDK's types. What a client got wrong is InvalidInput, where the SDK answers 422 or 500.
+(`tests/contract/test_rest_codec.py`), at a fraction of its cost: the SDK validates every element twice. Binary tensors go through
+the SDK's types. Invalid requests raise InvalidInput, where the SDK would answer 422 or 500.
 
-The event loop waits while a body is parsed, and 16 MiB can hold millions of objects, which take seconds. So parsing ends at the
-first error, and the types have room for no more than a request needs.
+Parsing blocks the event loop, and a body of 16 MiB can hold millions of objects, which take seconds. So parsing ends at the first
+error, and the types have no more fields than a request needs.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _StrictStruct(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Shape(_StrictStruct, array_like=True):
-    """[n], or [n, 1]. A list would be parsed to its end before its length is checked."""
+    """Shape [n] or [n, 1]. Unlike a list, which is parsed to its end before its length is checked."""
 
     rows: int
     columns: int | msgspec.UnsetType = msgspec.UNSET
@@ -86,7 +86,7 @@ class _V2Body(_StrictStruct):
     id: str | None = None
     parameters: dict[str, Scalar] | None = None
     outputs: list[_Output] | None = None
-    # Sent by KServe's client, and ignored: the path has them.
+    # KServe's client sends these. They are ignored, because the path has them.
     model_name: str | None = None
     model_version: str | None = None
 
@@ -117,7 +117,7 @@ class _CloudEvent(_StrictStruct):
 _decode_v2_json = msgspec.json.Decoder(_V2Body).decode
 _decode_v1_json = msgspec.json.Decoder(_V1Body).decode
 _decode_event = msgspec.json.Decoder(_CloudEvent).decode
-# Equal to the SDK's encoder: others print small numbers differently.
+# The SDK's encoder: others write small numbers differently.
 _encode_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -182,10 +182,10 @@ def decode_v1(payload: object) -> InferenceRequest:
 
 
 def check_v1_body(body: bytes, limits: Limits) -> None:
-    """Raise InvalidInput for a v1 body of which the SDK would make more objects than of any valid one."""
+    """Raise InvalidInput for a v1 body that holds more objects than any valid one, before the SDK parses it."""
     if len(body) <= LARGE_REQUEST_BYTES:
         return
-    # Instances may be objects, whose field's name is one more string per text.
+    # If instances are objects, the name of their field is one more string per text.
     _check_strings(body, limits, names=limits.texts)
     try:
         _decode_event(body)
@@ -196,9 +196,8 @@ def check_v1_body(body: bytes, limits: Limits) -> None:
 def _check_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
     """Raise InvalidInput if JSON has more strings than any valid request, TextsTooLarge if it has more characters.
 
-    names: strings besides the texts that a valid request may have, such as names of fields. Counting takes milliseconds. A
-    quote without a backslash before it begins or ends a string, so there are at most two per string. An escape takes up to
-    twelve characters.
+    names: number of strings besides the texts that a valid request may have, such as names of fields. Counting takes
+    milliseconds. A quote without a backslash before it starts or ends a string. An escape takes up to twelve characters.
     """
     if len(body) <= LARGE_REQUEST_BYTES:
         return
@@ -210,7 +209,7 @@ def _check_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
         quotes += int(np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH)))
     limits.check_parts(quotes // 2 - names)
     characters = count_characters(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches the empty string too
-    escapes = body.count(b"\\")  # an escape takes two bytes, or six with a u
+    escapes = body.count(b"\\")  # an escape has two bytes, or six with a u
     limits.check_size(characters - escapes - 4 * body.count(b"\\u"))
 
 
@@ -229,7 +228,7 @@ def _texts(tensor: _Tensor) -> list[str]:
 
 
 def _flat(tensor: _Tensor) -> list[str]:
-    """Return the elements, which may be nested only if the shape is [n, 1]. Raises InvalidInput."""
+    """Return the elements as a flat list. They may be nested only if the shape is [n, 1]. Raises InvalidInput."""
     flat = []
     for at, each in enumerate(tensor.data or ()):
         if isinstance(each, str):
@@ -313,11 +312,11 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
             if each.data is None:
                 raise InvalidInput(missing(f"inputs[{at}].data"))
         if tail:
-            raise InvalidInput(f"the body has {len(tail)} bytes behind its JSON: expected an input with binary_data_size")
+            raise InvalidInput(f"the body has {len(tail)} bytes after its JSON: expected an input with binary_data_size")
         return None
     require_text_input([each.name for each in inputs])
     require_bytes_datatype(inputs[0].name, inputs[0].datatype)
     if type(sizes[0]) is not int or sizes[0] != len(tail) or inputs[0].data is not None:
-        expected = f"the {len(tail)} bytes behind the JSON and no data"
+        expected = f"the {len(tail)} bytes after the JSON and no data"
         raise InvalidInput(f"inputs[0].parameters.binary_data_size is {shown(sizes[0])}: expected {expected}")
     return [tail]

@@ -1,8 +1,8 @@
-"""REST connections: uvicorn's protocol with bounds on the time and the bytes that clients may hold.
+"""REST connections: uvicorn's protocol with limits on the time and the bytes that clients may occupy.
 
-`ConnectionLimiter` bounds all connections together: their number, and the bytes of unfinished requests and unread responses.
-Beyond a bound, the connection that has stalled for longest is closed, so clients that stall cannot keep others out.
-`Connection` bounds one: bytes and seconds of a request's head, seconds of its body. Refusals are the protocol's JSON errors.
+`ConnectionLimiter` limits all connections together: their number, and the bytes of unfinished requests and unread responses.
+Beyond a limit, it closes the connection that has stalled longest, so stalled clients cannot exclude others. `Connection` limits
+one connection: bytes and seconds of a request's head, seconds of its body. Refusals are the protocol's JSON errors.
 """
 
 from __future__ import annotations
@@ -16,63 +16,63 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-MAX_UNREAD_SECONDS = 5  # for which a client may leave an answer unread, whatever others hold
+MAX_UNREAD_SECONDS = 5  # a response that is unread for longer may be dropped to make room
 
 
 class LimitedConnection(Protocol):
-    """A connection as this knows it."""
+    """Connection that `ConnectionLimiter` may close."""
 
     def end_stalled(self) -> None:
-        """End it: its place is needed."""
+        """Close the connection, to make room for others."""
 
     def turn_away(self) -> None:
-        """End it, which has just been made: there is no place."""
+        """Close the connection, which is new, because there is no room for it."""
 
 
 class ConnectionLimiter:
-    """At most `connections` at a time, and `stalled_bytes` of requests that are not whole and of answers that nobody reads.
+    """Limit of the connections, and of the bytes of their unfinished requests and unread responses.
 
-    A connection that waits for its answer is never ended. Those that are idle between requests are, like others that have
-    not moved for as long: an HTTP client connects again.
+    A connection that waits for its response is never closed. One that is idle between requests may be, after as long as any
+    other stalled one: HTTP clients connect again.
     """
 
     def __init__(self, *, connections: int, stalled_bytes: int, clock: Callable[[], float]) -> None:
-        self._most_connections = connections
-        self._most_bytes = stalled_bytes
+        self._max_connections = connections
+        self._max_bytes = stalled_bytes
         self._clock = clock
         self._connected = 0
         self._bytes = 0
-        # Since when, in order; and bytes of each. No connection is in two of them.
+        # Start time of each connection's state, oldest first, and its bytes. A connection is in at most one of them.
         self._idle: dict[LimitedConnection, float] = {}
         self._unfinished: dict[LimitedConnection, tuple[float, int]] = {}
         self._unread: dict[LimitedConnection, tuple[float, int]] = {}
 
     def opened(self, connection: LimitedConnection) -> None:
-        """Note one that has been made; it, or the one that has stalled for longest, is ended where there are too many."""
+        """Add a new connection. If there are too many, close the one that has stalled longest, else the new one."""
         self._connected += 1
-        if self._connected > self._most_connections and not self._end_one():
+        if self._connected > self._max_connections and not self._end_one():
             connection.turn_away()
         self._idle[connection] = self._clock()
 
     def closed(self, connection: LimitedConnection) -> None:
-        """Forget it."""
+        """Remove a connection."""
         self._connected -= 1
         self.busy(connection)
 
     def busy(self, connection: LimitedConnection) -> None:
-        """Note that a request of it is whole, and waits for its answer; or that the answer is read."""
+        """Mark that its request is complete and waits for the response, or that its response was read."""
         self._idle.pop(connection, None)
-        for held in (self._unfinished, self._unread):
-            if connection in held:
-                self._bytes -= held.pop(connection)[1]
+        for stalled in (self._unfinished, self._unread):
+            if connection in stalled:
+                self._bytes -= stalled.pop(connection)[1]
 
     def idle(self, connection: LimitedConnection) -> None:
-        """Note that it was answered, and has asked nothing more."""
+        """Mark that its response was sent and that it has no other request."""
         self.busy(connection)
         self._idle[connection] = self._clock()
 
     def unfinished(self, connection: LimitedConnection, size: int) -> None:
-        """Note that so many bytes are held of its request, which is not whole."""
+        """Mark that its request is unfinished. size: bytes of it so far."""
         self._idle.pop(connection, None)
         since, before = self._unfinished.get(connection) or (self._clock(), 0)
         self._unfinished[connection] = since, size
@@ -80,18 +80,18 @@ class ConnectionLimiter:
         self._make_room()
 
     def unread(self, connection: LimitedConnection, size: int) -> None:
-        """Note that so many bytes of an answer wait for its client to read."""
+        """Mark that its client has not read its response. size: unread bytes."""
         self.busy(connection)
         self._unread[connection] = self._clock(), size
         self._bytes += size
         self._make_room()
 
     def _make_room(self) -> None:
-        while self._bytes > self._most_bytes and (self._end_unread() or self._end_first(self._unfinished)):
+        while self._bytes > self._max_bytes and (self._end_unread() or self._end_first(self._unfinished)):
             pass
 
     def _end_one(self) -> bool:
-        """End the connection that has stalled for longest; whether there was one."""
+        """Close the connection that has stalled longest. Return False if there is none."""
         idle, unfinished = next(iter(self._idle.values()), None), next(iter(self._unfinished.values()), None)
         if idle is not None and (unfinished is None or idle <= unfinished[0]):
             return self._end_first(self._idle)
@@ -101,8 +101,8 @@ class ConnectionLimiter:
         oldest = next(iter(self._unread.values()), None)
         return oldest is not None and oldest[0] <= self._clock() - MAX_UNREAD_SECONDS and self._end_first(self._unread)
 
-    def _end_first(self, held: dict[LimitedConnection, float] | dict[LimitedConnection, tuple[float, int]]) -> bool:
-        connection = next(iter(held), None)
+    def _end_first(self, stalled: dict[LimitedConnection, float] | dict[LimitedConnection, tuple[float, int]]) -> bool:
+        connection = next(iter(stalled), None)
         if connection is None:
             return False
         self.busy(connection)
@@ -110,26 +110,26 @@ class ConnectionLimiter:
         return True
 
 
-MAX_COUNTED_BYTES = 64 * 1024  # of an unfinished request; what a body has more is counted by `asgi.Intake`
+MAX_COUNTED_BYTES = 64 * 1024  # of an unfinished request; further bytes of a body are counted by `asgi.InFlightBytes`
 MAX_HEAD_BYTES = 64 * 1024  # of a request's line and headers
-MAX_HEAD_SECONDS = 60  # for them to arrive
-MAX_BODY_SECONDS = 60  # for a whole body to arrive
-CLOSING_SECONDS = 5  # for a client to read why it was refused
+MAX_HEAD_SECONDS = 60  # for the head to arrive
+MAX_BODY_SECONDS = 60  # for the whole body to arrive
+CLOSING_SECONDS = 5  # for a client to read the error before the connection is closed
 
 
 def _frame(kind: int, payload: bytes) -> bytes:
-    """Return a frame of HTTP/2 about the whole connection."""
+    """Return an HTTP/2 frame for the connection as a whole (stream 0)."""
     return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
 
 
-# For a client that speaks HTTP/2 without an offer: SETTINGS, of which there are none, and GOAWAY because of HTTP_1_1_REQUIRED.
+# For a client that starts with HTTP/2: empty SETTINGS, and GOAWAY with HTTP_1_1_REQUIRED.
 NO_HTTP_2 = _frame(4, b"") + _frame(7, bytes(7) + b"\x0d" + b"This port speaks HTTP/1.1; gRPC has a port of its own.")
 
 
 class _CoalescingTransport:
-    """A transport that sends what is written in one turn of the event loop at once: a response's head and its body.
+    """Transport that sends everything written in one turn of the event loop at once: a response's head and its body.
 
-    uvicorn writes them one after the other, and each system call takes as long as half of what else a request costs here.
+    uvicorn writes them separately, and each system call takes half as long as the rest of a request.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -156,16 +156,16 @@ class _CoalescingTransport:
 
 
 class Connection(HttpToolsProtocol):
-    """Bounds what uvicorn does not: heads, in bytes and seconds; bodies, in seconds; trailers; the wait for a first request.
+    """uvicorn's protocol with limits for heads (bytes and seconds), bodies (seconds), trailers and the first request.
 
-    A request that offers another protocol (`Upgrade`) is answered in this one, as RFC 9110, 7.8 allows. The JDK's HttpClient
+    A request that offers another protocol (`Upgrade`) is answered in HTTP/1.1, as RFC 9110, 7.8 allows. The JDK's HttpClient
     offers HTTP/2 with every request.
     """
 
-    arrivals: ConnectionLimiter | None = None  # of all connections; None where nothing is bounded
-    _counted = 0  # bytes of the request that is not whole, as the arrivals know them
+    arrivals: ConnectionLimiter | None = None  # shared by all connections; None: no limit
+    _counted = 0  # bytes of the unfinished request, as reported to the limiter
     _offers = False  # the current request offers another protocol: the parser has stopped before its body
-    _unread = 0  # bytes since the last that were of use: those of an unfinished head, or of trailers
+    _unread = 0  # bytes of an unfinished head or of trailers so far
     _in_body = False
     _deadline: asyncio.TimerHandle | None = None
 
@@ -193,7 +193,7 @@ class Connection(HttpToolsProtocol):
                 self._end_deadline()
                 self.transport.write(NO_HTTP_2)
                 self.transport.close()
-            self.send_400_response("")  # nothing, after this
+            self.send_400_response("")  # does nothing if the connection was closed above
         if self._unread > MAX_HEAD_BYTES:
             sentence = f"The headers are too large: expected at most {MAX_HEAD_BYTES} bytes."
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
@@ -245,30 +245,30 @@ class Connection(HttpToolsProtocol):
                 self.arrivals.idle(self)
 
     def end_stalled(self) -> None:
-        """Close it to make room; said to a client whose request is not whole and has not been answered yet."""
+        """Close the connection, with an error if its request is unfinished and has no response yet."""
         answered = self.cycle is not None and self.cycle.response_started
-        unsent = self.transport.get_write_buffer_size()  # behind which a refusal would wait for as long as its client likes
+        unsent = self.transport.get_write_buffer_size()  # if any, the error would wait behind it
         if not unsent and (self._unread or (self._in_body and not answered)):
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request took too long, and its place is needed by others.")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request took too long, and its connection is needed for others.")
         else:
             self.transport.abort()
 
     def turn_away(self) -> None:
-        """Close it: as many are connected as may be, and all of them wait for answers."""
-        self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients wait for their answers. Ask again in 1 s.")
+        """Close the connection with an error, because all others wait for responses."""
+        self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients are waiting. Retry in 1 s.")
 
     def _count(self, arrivals: ConnectionLimiter, size: int) -> None:
-        """Count what came of a request that is not whole, unless the answer to another is due first."""
+        """Count the received bytes of an unfinished request, unless an earlier request still waits for its response."""
         waits = self.cycle is not None and not self.cycle.response_complete
         if self._in_body or (self._unread and not waits):
             self._counted = min(MAX_COUNTED_BYTES, self._counted + size)
             arrivals.unfinished(self, self._counted)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002, uvicorn's words
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002, replaces uvicorn's message
         self._refuse(HTTPStatus.BAD_REQUEST, "The request cannot be read: expected HTTP/1.1.")
 
     def _parse(self, data: bytes) -> None:
-        """Parse what came; a request that offers another protocol once more, without the offer."""
+        """Parse received data. A request that offers another protocol is parsed again without the offer."""
         unparsed = memoryview(data)
         while unparsed:
             try:
@@ -279,7 +279,7 @@ class Connection(HttpToolsProtocol):
                 unparsed = unparsed[upgrade.args[0] :]
                 head = self._head_without_offer()
                 self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
                 self.parser.feed_data(head)
             else:
                 return
@@ -293,15 +293,15 @@ class Connection(HttpToolsProtocol):
     def _too_slow(self, seconds: float) -> None:
         self._deadline = None
         if self._in_body and self.cycle is not None and self.cycle.response_started:
-            self.transport.close()  # whose answer did not need all of the body
+            self.transport.close()  # the response did not need the whole body
         elif self._in_body or self.cycle is None or self.cycle.response_complete:
             what = "body" if self._in_body else "head"
             sentence = f"The request's {what} took too long: expected all of it within {seconds} s."
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, sentence)
-        # Else another request's answer is due first, and until then nothing more need be read.
+        # Else an earlier request still waits for its response, and this one need not be read until then.
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        """Say why, and close; nothing if that was done already."""
+        """Send an error and close the connection, unless it is closing already."""
         self._end_deadline()
         if self.transport.is_closing():
             return
@@ -309,7 +309,7 @@ class Connection(HttpToolsProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(content)
         self.transport.write(STATUS_LINE[status] + head + content)
         self.transport.close()
-        if self.transport.get_write_buffer_size():  # a client that reads nothing would keep its place for ever
+        if self.transport.get_write_buffer_size():  # the client may never read it
             self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
 
     def _end_deadline(self) -> None:
@@ -319,5 +319,5 @@ class Connection(HttpToolsProtocol):
 
 
 def connection_class(arrivals: ConnectionLimiter) -> type[Connection]:
-    """Return the class of connections that are counted there."""
+    """Return a class of connections that share the limiter."""
     return type("BoundedConnection", (Connection,), {"arrivals": arrivals})

@@ -1,7 +1,7 @@
 """Errors of the predictor: their HTTP statuses, gRPC codes, and the sentences that clients get.
 
-A sentence names the field, its value and what was expected. The SDK's errors are used where they fit: InvalidInput for what
-a client got wrong, ModelNotFound, ModelNotReady and ServerNotReady.
+A sentence names the field, its value and what was expected. The SDK's errors are used where they fit: InvalidInput for errors of
+the client, ModelNotFound, ModelNotReady and ServerNotReady.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotR
 
 from model.classifier import Selection
 
-SELECTION_NAMES = [each.name for each in fields(Selection)]  # of parameters that a client may look for
+SELECTION_NAMES = [each.name for each in fields(Selection)]  # parameters that error messages mention
 
 
 class TextsTooLarge(Exception):
-    """The texts of one request have too many characters in all."""
+    """The texts of one request together have too many characters."""
 
     def __init__(self, characters: int | str, limit: int) -> None:
         super().__init__(f"The request's texts have {characters} characters: expected at most {limit} in all.")
@@ -37,19 +37,19 @@ class BodyTooLarge(Exception):
 
 
 class TooManyBytesInFlight(Exception):
-    """The bodies of all requests that arrive or wait for their responses have too many bytes."""
+    """The bodies of all requests in flight together have too many bytes."""
 
     retry_after = 1
 
     def __init__(self) -> None:
-        super().__init__(f"Too much is being sent at once. Ask again in {self.retry_after} s.")
+        super().__init__(f"Too many bytes are in flight. Retry in {self.retry_after} s.")
 
 
 class QueueFull(Exception):
-    """The queue holds too many texts or characters. `retry_after`: whole seconds until those are computed."""
+    """The queue holds too many texts or characters. retry_after: seconds, rounded up, until those are computed."""
 
     def __init__(self, waiting: int, capacity: int, retry_after: int, *, what: str = "texts") -> None:
-        super().__init__(f"The queue is full: {waiting} {what} wait, of at most {capacity}. Ask again in {retry_after} s.")
+        super().__init__(f"The queue is full: {waiting} {what} are waiting, of at most {capacity}. Retry in {retry_after} s.")
         self.retry_after = retry_after
 
 
@@ -57,7 +57,7 @@ class RequestTimedOut(Exception):
     """The request was not answered within the timeout that it set."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request was not answered within its timeout of {seconds * 1e6:.0f} microseconds.")
+        super().__init__(f"The request exceeded its timeout of {seconds * 1e6:.0f} microseconds.")
 
 
 class VersionNotFound(ModelNotFound):  # type: ignore[misc]
@@ -69,7 +69,7 @@ class VersionNotFound(ModelNotFound):  # type: ignore[misc]
 
 
 class ServiceNotFound(ModelNotFound):  # type: ignore[misc]
-    """The health of an unknown gRPC service is asked for."""
+    """A health check names an unknown gRPC service."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(name)
@@ -77,10 +77,10 @@ class ServiceNotFound(ModelNotFound):  # type: ignore[misc]
 
 
 class ServerStopping(ServerNotReady):  # type: ignore[misc]
-    """The server stopped before it answered."""
+    """The server stopped before it could answer the request."""
 
     def __init__(self) -> None:
-        super().__init__("It stops, and had no time left for this request.")
+        super().__init__("It is stopping and had no time left for this request.")
 
 
 class TooManyWatchers(ServerNotReady):  # type: ignore[misc]
@@ -88,10 +88,10 @@ class TooManyWatchers(ServerNotReady):  # type: ignore[misc]
 
     def __init__(self, limit: int) -> None:
         super().__init__()
-        self.error_msg = f"{limit} clients watch already, as many as may. Ask by Check."  # without the SDK's "not ready"
+        self.error_msg = f"Too many clients watch: at most {limit} may. Use Check instead."  # not the SDK's "not ready"
 
 
-# The first of an error's classes that is listed decides. Any other error is a fault of the server.
+# The first listed class in an error's MRO decides. Any other error is an internal one.
 STATUSES: dict[type[Exception], tuple[HTTPStatus, StatusCode]] = {
     InvalidInput: (HTTPStatus.BAD_REQUEST, StatusCode.INVALID_ARGUMENT),
     ModelNotFound: (HTTPStatus.NOT_FOUND, StatusCode.NOT_FOUND),
@@ -108,7 +108,7 @@ STATUSES: dict[type[Exception], tuple[HTTPStatus, StatusCode]] = {
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """Response to a failed request. `retry_after`: seconds after which to ask again; None: asking again is no use."""
+    """Response to a failed request. retry_after: seconds after which to retry; None: a retry is useless."""
 
     http_status: HTTPStatus
     grpc_code: StatusCode
@@ -117,37 +117,37 @@ class ErrorResponse:
 
 
 def error_response(error: Exception) -> ErrorResponse:
-    """Return the response to a request that failed with `error`. A fault of the server is only in its log."""
+    """Return the response to a request that failed with `error`. The response does not describe an internal error."""
     statuses = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
     if statuses is None:
-        sentence = "The predictor failed: its log says how."
+        sentence = "Internal error: see the predictor's log."
         return ErrorResponse(HTTPStatus.INTERNAL_SERVER_ERROR, StatusCode.INTERNAL, sentence)
     retry_after = 1 if statuses[0] is HTTPStatus.SERVICE_UNAVAILABLE else getattr(error, "retry_after", None)
     return ErrorResponse(*statuses, str(error), retry_after)
 
 
-MAX_SHOWN_CHARACTERS = 40  # of a wrong value, in the sentence about it
+MAX_VALUE_CHARACTERS = 40  # of a wrong value in an error message
 
 
 def shown(value: object) -> str:
     """Return a wrong value as JSON, cut if it is long."""
     if isinstance(value, str):
-        value = value[:MAX_SHOWN_CHARACTERS]  # quoted, it is still longer than what is shown
+        value = value[:MAX_VALUE_CHARACTERS]  # it gets longer again by quoting
     try:
         written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
-    except RecursionError:  # nested just less deeply than the parser allows
+    except RecursionError:  # the nesting is almost as deep as the parser allows
         return "..."
-    return written if len(written) <= MAX_SHOWN_CHARACTERS else f"{written[: MAX_SHOWN_CHARACTERS - 3]}..."
+    return written if len(written) <= MAX_VALUE_CHARACTERS else f"{written[: MAX_VALUE_CHARACTERS - 3]}..."
 
 
 def wrong_shape(shape: str) -> str:
-    """Return the sentence about a shape that is not a number of texts."""
+    """Return the sentence about an invalid shape."""
     return f'input "text" has shape {shape}: expected [n] or [n,1], n being the number of texts'
 
 
 def not_a_string(at: int, element: str) -> str:
     """Return the sentence about an element of the input that is not a string."""
-    return f'input "text" holds {element} at {at}: expected a string'
+    return f'input "text" has {element} at position {at}: expected a string'
 
 
 def missing(field: str) -> str:
@@ -157,8 +157,8 @@ def missing(field: str) -> str:
 
 # --- JSON bodies that cannot be read ----------------------------------------------------------------------------------
 
-JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # that msgspec raises for a body
-MAX_REREAD_BYTES = 64 * 1024  # of a body that is read a second time, without types, to show the wrong value
+JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised by msgspec
+MAX_REREAD_BYTES = 64 * 1024  # of a body that is parsed again, without types, to show the wrong value
 REQUIRED_FIELDS = {
     "inputs": "a list of one tensor",
     "name": "a string",
@@ -168,7 +168,7 @@ REQUIRED_FIELDS = {
     "instances": "a list of strings",
     "text": "a string",
 }
-# Names of types: msgspec's, ours.
+# msgspec's names of types, and ours.
 TYPE_NAMES = {
     "array": "a list",
     "object": "an object",
@@ -177,18 +177,18 @@ TYPE_NAMES = {
     "float": "a number",
     "bool": "a boolean",
     "bool | int | float | str": "a string, a number or a boolean",
-    # Other spellings (data as nested lists, instances as objects) are accepted, but not advertised.
+    # Nested lists as data, and objects as instances, are accepted but not mentioned.
     "str | array": "a string",
     "str | object": "a string",
 }
-UNREAD = object()  # in place of a value that was not read
+UNREAD = object()  # stands for a value that was not parsed
 
 
 def json_error_sentence(error: Exception, body: object) -> str:
-    """Return the sentence about the first thing that is wrong with a body.
+    """Return the sentence about the first error in a body.
 
-    error: one of JSON_ERRORS. body: bytes, or (v1) what the SDK read from them. If small, bytes are read again: to show the
-    wrong value, and because invalid JSON is reported before a field that does not fit.
+    error: one of JSON_ERRORS. body: bytes, or (v1) what the SDK parsed. Small bodies are parsed again, to show the wrong value,
+    and to report invalid JSON before a wrong field.
     """
     whole = body
     if isinstance(body, bytes):
@@ -209,14 +209,14 @@ def json_error_sentence(error: Exception, body: object) -> str:
 
 
 def _type_error_sentence(message: str, path: str, whole: object) -> str:
-    """Return the sentence about a message of msgspec's on the value at `path` of a body."""
+    """Return the sentence for msgspec's error `message` about the value at `path` in the body `whole`."""
     if field := re.fullmatch(r"Object missing required field `(.*)`", message):
         return missing(_join(path, field[1]))
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
-        field_path = _join(path, unknown[1][:MAX_SHOWN_CHARACTERS])
-        place = f"{' and '.join(SELECTION_NAMES)} go in parameters"
-        return f"{field_path} is not a field of this request: expected another name; {place}"
-    if message.startswith("Expected `array` of at "):  # the only list of bounded length; msgspec may leave out its path
+        field_path = _join(path, unknown[1][:MAX_VALUE_CHARACTERS])
+        hint = f"{' and '.join(SELECTION_NAMES)} go in parameters"
+        return f"{field_path} is not a field of this request: expected another name; {hint}"
+    if message.startswith("Expected `array` of at "):  # only `shape` has a bounded length; msgspec may leave out the path
         _, value = _locate("inputs[0].shape", whole)
         return wrong_shape("of another length" if value is UNREAD else shown(value))
     path, value = _locate(path, whole)
@@ -233,9 +233,9 @@ def _join(path: str, name: str) -> str:
 
 
 def _locate(path: str, whole: Any) -> tuple[str, object]:
-    """Return a path such as `inputs[0].shape` and the value there; msgspec writes [...] for a parameter's name.
+    """Return a path such as `inputs[0].shape`, and the value there. msgspec writes [...] for the name of a parameter.
 
-    The value is UNREAD if the body was not read, or if it has a field twice with different values.
+    The value is UNREAD if the body was not parsed, or if it repeats a field with different values.
     """
     place, parameter, _ = path.partition("[...]")
     value = whole
@@ -244,7 +244,7 @@ def _locate(path: str, whole: Any) -> tuple[str, object]:
             value = value[name] if name else value[int(position)]
         if parameter:
             name, value = next(each for each in value.items() if isinstance(each[1], list | dict))
-            return _join(place, name[:MAX_SHOWN_CHARACTERS]), value
+            return _join(place, name[:MAX_VALUE_CHARACTERS]), value
     except (LookupError, TypeError, AttributeError, StopIteration):
         return path, UNREAD
     return place, value

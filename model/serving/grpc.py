@@ -1,7 +1,7 @@
-"""gRPC: the SDK's inference service with versions and with errors that keep the protocol; health checks; reflection.
+"""gRPC: the SDK's inference service, with versions and with errors that follow the protocol; health checks; reflection.
 
-Labels in order: the SDK's ModelMetadataResponse has no field for them. They come with the `probabilities` output, as
-its parameter `labels`, a JSON list.
+The SDK's ModelMetadataResponse has no field for the list of labels. The output `probabilities` has it in its parameter
+`labels`, as JSON.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from model.serving.predictor import DataPlane
 from model.serving.requests import INPUT_NAME, LARGE_REQUEST_BYTES, Limits, count_characters, require_bytes_datatype, text_count
 
 INFER = "ModelInfer"  # the only method whose requests may be large
-MAX_STREAMS_PER_CONNECTION = 1024  # of one connection at a time; its client keeps what is beyond
-MAX_IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed; clients connect again
+MAX_STREAMS_PER_CONNECTION = 1024  # at a time; the client queues further ones
+MAX_IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed
 KEEPALIVE_MILLISECONDS = 60_000
-MAX_WATCHERS = 1024  # streams at a time; each takes memory for as long as its client likes
+MAX_WATCHERS = 1024  # streams at a time; a client may keep one open as long as it likes
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-# Both have the same messages; newer clients try the second first.
+# Both have the same messages. Newer clients try the second one first.
 REFLECTION_SERVICES = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 
 logger = logging.getLogger(__name__)
@@ -56,19 +56,19 @@ logger = logging.getLogger(__name__)
 def make_server(
     plane: DataPlane, metrics: Metrics, *, model: str, max_message_bytes: int, connections: int, stopping: asyncio.Event
 ) -> aio.Server:
-    """Return the gRPC server of one predictor, not yet listening.
+    """Return the gRPC server of one predictor, which does not listen yet.
 
-    connections: clients that may be connected at a time. stopping: ends the streams of health and reflection.
+    connections: maximum number of connected clients. stopping: event that ends the streams of health and reflection.
     """
     server = aio.server(
         options=[
-            ("grpc.max_send_message_length", -1),  # responses are bounded by their requests
+            ("grpc.max_send_message_length", -1),  # no limit: the request limits its response
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_allowed_incoming_connections", connections),
             ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
             ("grpc.max_connection_idle_ms", MAX_IDLE_MILLISECONDS),
             ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),  # detects clients that vanished
-            ("grpc.so_reuseport", 0),  # else a second server on the port would get half of the requests
+            ("grpc.so_reuseport", 0),  # else a second server could listen on the port and get half of the requests
         ],
     )
     inference = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -119,7 +119,7 @@ class PredictorServicer(InferenceServicer):  # type: ignore[misc]
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._plane.find(request.model_name, request.model_version)
         for each in request.inputs[:1]:
-            require_bytes_datatype(each.name, each.datatype.upper())  # the SDK says "invalid content type" of some
+            require_bytes_datatype(each.name, each.datatype.upper())  # the SDK's error would be "invalid content type"
             _require_texts(each, raw=bool(request.raw_input_contents))
         self.validate_grpc_request(request)
         sent = to_infer_request(request)
@@ -134,7 +134,7 @@ class PredictorServicer(InferenceServicer):  # type: ignore[misc]
 
 
 def _require_texts(tensor: Any, *, raw: bool) -> None:
-    """Raise InvalidInput unless the tensor has texts and no other contents, which the SDK would ignore."""
+    """Raise InvalidInput unless the tensor has texts and nothing else: the SDK would ignore other contents."""
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     for name in filled:
         if name != "bytes_contents":
@@ -144,9 +144,9 @@ def _require_texts(tensor: Any, *, raw: bool) -> None:
 
 
 class _MethodHandler:
-    """Handler of one method: turns errors into statuses, and counts inference requests by status.
+    """Handler of one method, which turns errors into statuses and counts inference requests by status.
 
-    It replaces the generated handler, which answers bytes that cannot be parsed with the name of a class.
+    It replaces the generated handler, whose error for bytes that cannot be parsed is only the name of a class.
     """
 
     def __init__(
@@ -161,7 +161,10 @@ class _MethodHandler:
         self._in_flight = in_flight
 
     def handler(self) -> Any:
-        """Return gRPC's handler. `answer` takes a request and the context; that of a stream the request, or all of them."""
+        """Return gRPC's handler.
+
+        `answer` takes a request and the context; for a response stream, the request; for a request stream, their iterator.
+        """
         how = {"request_deserializer": self._read, "response_serializer": self._answered.SerializeToString}
         if self._method.client_streaming:
             return stream_stream_rpc_method_handler(self._answer_stream, **how)
@@ -170,7 +173,7 @@ class _MethodHandler:
         return unary_unary_rpc_method_handler(self._answer_one, **how)
 
     def _read(self, sent: bytes) -> _ReceivedRequest:
-        """Parse a request, or keep why it is refused: gRPC has its own sentence for what is raised here."""
+        """Parse a request. An error is kept for later, because gRPC would replace the message of one raised here."""
         received = _ReceivedRequest()
         try:
             if len(sent) > LARGE_REQUEST_BYTES:
@@ -179,14 +182,14 @@ class _MethodHandler:
                 received.release = weakref.finalize(received, self._in_flight.release, len(sent))
             received.message = self._asked.FromString(sent)
         except (InvalidInput, TextsTooLarge, TooManyBytesInFlight) as refused:
-            received.refused = refused.with_traceback(None)  # a traceback would hold the bytes until garbage is collected
+            received.refused = refused.with_traceback(None)  # a traceback would keep the bytes alive
         except DecodeError:
             sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
             received.refused = InvalidInput(sentence)
         return received
 
     def _require_bounded(self, sent: bytes) -> None:
-        """Raise InvalidInput or TextsTooLarge for a large message other than an inference request within its limits."""
+        """Raise InvalidInput or TextsTooLarge for a large message, unless it is an inference request within its limits."""
         if self._name != INFER:
             raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE_REQUEST_BYTES}")
         self._limits.check_size(count_characters(sent))
@@ -210,13 +213,13 @@ class _MethodHandler:
             if self._name == INFER:
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         if status is not StatusCode.OK:
-            # gRPC holds what `abort` raises until garbage is collected, so it must not refer to the request.
+            # gRPC keeps the exception of `abort` until the next garbage collection, so it must not refer to the request.
             del request
             await context.abort(status, sentence)
         return answer
 
     async def _answer_stream(self, sent: Any, context: Any) -> AsyncIterator[Any]:
-        """Yield the responses of a stream to one request, or to several."""
+        """Yield the responses to one request, or to a stream of them."""
         failure = None
         try:
             requests = _messages_of(sent) if self._method.client_streaming else _message_of(sent)
@@ -231,9 +234,9 @@ class _MethodHandler:
 
 
 class _ReceivedRequest:
-    """Received request: a message, or the error to answer with.
+    """Received request: its message, or the error to answer with.
 
-    `release` releases its bytes in flight, and may be called again. It is called when this is garbage, too: a client may
+    `release` subtracts its bytes in flight, once. It is also called when the object is garbage-collected, since a client may
     leave before its request is handled.
     """
 
@@ -256,7 +259,7 @@ async def _messages_of(requests: AsyncIterator[_ReceivedRequest]) -> AsyncIterat
 
 
 class HealthServicer:
-    """gRPC's standard health service, for "" (the server), its services and the served model; as readiness over REST."""
+    """Standard health service of gRPC, for "" (the server), its services and the served model; equal to readiness over REST."""
 
     def __init__(self, plane: DataPlane, model: str, services: tuple[str, ...], stopping: asyncio.Event) -> None:
         self._plane = plane
@@ -271,7 +274,7 @@ class HealthServicer:
         return health_pb2.HealthCheckResponse(status=await self._status())
 
     async def Watch(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802, the protocol's name
-        """Yield the status, and again when the server stops, where the stream ends. Raises TooManyWatchers."""
+        """Yield the status, and once more when the server stops, which ends the stream. Raises TooManyWatchers."""
         if self._watchers >= MAX_WATCHERS:
             raise TooManyWatchers(MAX_WATCHERS)
         self._watchers += 1
@@ -293,7 +296,7 @@ class HealthServicer:
 
 
 class StoppableReflection(ReflectionServicer):  # type: ignore[misc]
-    """Server reflection, for clients without .proto files. Its streams end when the server stops, which waits for them."""
+    """Server reflection, for clients without .proto files. Its streams end when the server stops, which waits for streams."""
 
     def __init__(self, services: Sequence[str], stopping: asyncio.Event) -> None:
         super().__init__((*services, REFLECTION_SERVICES[0]))

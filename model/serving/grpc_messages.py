@@ -1,10 +1,10 @@
 """gRPC messages: count their parts before they are parsed, and read the fields that the SDK's messages lack.
 
-Parsing makes an object of every part. A message of 16 MiB can hold millions of parts and take seconds, in which nothing else
-is answered, so `part_counts` counts them in the encoded bytes first.
+Parsing makes an object of every part. A message of 16 MiB can hold millions of parts, which take seconds and block all other
+requests, so `part_counts` counts them in the encoded bytes first.
 
-Triton's clients write fractions and unsigned integers into parameter fields of their own. The SDK's messages have no such
-fields, so it would drop them silently, along with any other unknown field. Known ones are read here, unknown ones refused.
+Triton's clients use two more fields for parameters: one for fractions, one for unsigned integers. The SDK's messages lack them,
+and parsing drops unknown fields silently. This module reads these two and refuses all other unknown fields.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from model.serving.requests import (
     require_text_input,
 )
 
-# How a field is written, as its tag says; groups, the two kinds left, are in no message here.
+# Wire types of fields. The other two are those of groups, which these messages do not have.
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-CONTINUATION_BIT = 0x80  # the bit of a number's byte that says that another follows
-MAX_SHIFT_BITS = 63  # by how many bits a number's last byte can be shifted
+CONTINUATION_BIT = 0x80  # of each byte of a varint but the last
+MAX_SHIFT_BITS = 63  # of the last byte of a varint
 
 
 def part_counts(sent: bytes, described: Descriptor) -> Iterator[int]:
-    """How many parts the message has up to each of its fields, those of the messages in it included.
+    """Yield the number of parts up to each field of the message, nested messages included.
 
-    A field is one, or one and as many as its bytes where it is a packed list of numbers. Raises DecodeError.
+    A field is one part; a packed list of numbers is one part and one more for each of its bytes. Raises DecodeError.
     """
     count = 0
     for each in _part_sizes(sent, 0, len(sent), described):
@@ -75,7 +75,7 @@ def _part_sizes(sent: bytes, at: int, end: int, described: Descriptor) -> Iterat
 
 
 def _read_varint(sent: bytes, at: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+    """Return the varint at position `at`, and the position after it."""
     number = shift = 0
     while at < len(sent) and shift <= MAX_SHIFT_BITS:
         byte = sent[at]
@@ -93,8 +93,8 @@ Parameter = str | int | float | bool | None
 
 
 def to_infer_request(message: Any) -> InferRequest:
-    """Return the SDK's request, with every parameter, of a ModelInferRequest. Raises InvalidInput for unknown fields."""
-    require_text_input([each.name for each in message.inputs])  # the SDK tells the names that it is sent, however long
+    """Convert a ModelInferRequest, with all its parameters, to the SDK's request. Raises InvalidInput for unknown fields."""
+    require_text_input([each.name for each in message.inputs])  # the SDK's error would repeat names of any length
     require_few_outputs(len(message.outputs))
     _require_no_more("the request", message)
     parameters = _parameters(message.parameters, "parameter ", _each(require_parameter))
@@ -125,7 +125,7 @@ def _known(where: str, known: tuple[str, ...]) -> Callable[[Iterable[str]], None
 
 
 def _parameters(sent: Mapping[str, Any], where: str, check: Callable[[Iterable[str]], None]) -> dict[str, Parameter]:
-    """Return the values of parameters whose names `check` lets through: there are few of those, and any number of others."""
+    """Return the values of the parameters. `check` raises for unknown names, before any value is read."""
     check(sent)
     return {name: _value(f"{where}{name}", sent[name]) for name in sent}
 
@@ -148,7 +148,7 @@ def _value(what: str, parameter: Any) -> Parameter:
 
 
 def _require_no_more(where: str, message: Any) -> None:
-    """Raise InvalidInput if the message has a field that is not known, as a JSON object with one is refused."""
+    """Raise InvalidInput if the message has an unknown field, as for JSON."""
     unknown = UnknownFieldSet(message)
     if len(unknown):
         expected = f"expected those of {shown(message.DESCRIPTOR.full_name)} only"

@@ -1,7 +1,7 @@
-"""REST: v2 inference by a short path of its own, everything else by the SDK's routes where they keep the protocol.
+"""REST: v2 inference in a middleware, everything else through the SDK's routes where they follow the protocol.
 
-Model metadata and readiness have routes of their own as well, because the SDK's know no versions. Left out are explanations,
-and loading and unloading models, which the SDK allows every client.
+Model metadata and readiness have routes of their own too, because the SDK's ignore versions. Left out are explanations, and
+loading and unloading of models, which the SDK allows to every client.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ INFERENCE_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1
 JSON_LENGTH_HEADER = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
 JSON_HEADERS = {b"content-type": b"application/json"}
 READ_METHODS = ["GET", "HEAD"]  # of everything but inference
-CLIENT_GONE = "499"  # customary code for a client that closed its connection
+CLIENT_GONE = "499"  # nginx's status for a client that closed its connection
 
 Address = tuple[str, int]  # of a client: host and port
 
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 def make_app(plane: DataPlane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int) -> InferenceMiddleware:
     """Return the application with v1, v2 and /metrics of one predictor."""
-    # FastAPI would redirect a path with a trailing slash to an address made of the request's Host header.
+    # redirect_slashes: else FastAPI redirects a path with a trailing slash to an address made from the Host header.
     app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/", plane.live, methods=READ_METHODS)
     app.add_api_route("/metrics", _metrics_of(registry), methods=READ_METHODS)
@@ -116,9 +116,9 @@ class _ModelRoutes:
 
 
 class InferenceMiddleware:
-    """ASGI middleware that bounds and counts inference requests, and answers those of v2.
+    """ASGI middleware that limits and counts inference requests, and answers those of v2.
 
-    Other requests are passed on, and so is v1 inference, whose body the SDK parses.
+    It passes on all other requests, and those of v1, whose body the SDK parses.
     """
 
     def __init__(self, app: ASGIApp, plane: DataPlane, metrics: Metrics, *, max_body_bytes: int) -> None:
@@ -130,10 +130,10 @@ class InferenceMiddleware:
         self._admitted_while_stopping: Collection[Address] | None = None
 
     def drain(self, connected: Collection[Address]) -> None:
-        """From now on close the connection after each response, and admit inference from these clients only.
+        """From now on, close the connection after each response, and accept inference only from these clients.
 
-        They connected before readiness fell and may not know another server yet. Requests that are cancelled from now on
-        are answered as well: that the server stops.
+        They connected while the server was ready, and may not know another server yet. A request that is cancelled from now
+        on gets the response that the server is stopping.
         """
         self._admitted_while_stopping = connected
 
@@ -146,7 +146,7 @@ class InferenceMiddleware:
             return
         if scope["method"] != "POST":
             await respond(
-                send, HTTPStatus.METHOD_NOT_ALLOWED, _error_body("Inference takes POST."), {**JSON_HEADERS, b"allow": b"POST"}
+                send, HTTPStatus.METHOD_NOT_ALLOWED, _error_body("Inference requires POST."), {**JSON_HEADERS, b"allow": b"POST"}
             )
             return
         started = ended = perf_counter()
@@ -181,7 +181,7 @@ class InferenceMiddleware:
                     return
                 json_length = header(scope, JSON_LENGTH_HEADER)
                 request = decode_v2(body, json_length, model_name=predictor.name, limits=predictor.limits)
-                del body  # else it would be held until the response
+                del body  # free it before the inference
                 response = await while_connected(receive, _infer(predictor, request))
                 await respond(send, HTTPStatus.OK, response.content, _headers(response))
         except ClientGone:
@@ -193,11 +193,11 @@ class InferenceMiddleware:
             if failure.http_status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.exception("%s failed", scope["path"])
             await respond(send, *_error_parts(failure))
-        if refusal:  # the rest of the body is still to come; what was received is released with the error
+        if refusal:  # the rest of the body still arrives; the part that was read has been freed with the error
             await refuse(receive, send, *refusal)
 
     async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to the SDK's routes. What they raise once a response has begun is only logged."""
+        """Pass a request on to the SDK's routes. An error after the start of the response is only logged."""
         begun = False
 
         async def noting(message: Message) -> None:

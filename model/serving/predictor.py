@@ -34,23 +34,23 @@ INVALID_CLOUD_EVENT = "the ce- headers and the body are no CloudEvent: expected 
 
 
 class Predictor(Model):  # type: ignore[misc]
-    """One loaded version under one name. It is ready from the start, since loading includes the first inference."""
+    """Loaded version, served under one name. It is ready from the start, since loading includes the first inference."""
 
     def __init__(self, name: str, manifest: Manifest, rule: PredictionRule, batcher: Batcher, limits: Limits) -> None:
         super().__init__(name)
         self.manifest = manifest
         self.ready = True
-        self.unanswered = 0  # requests that wait or are computed
+        self.unanswered = 0  # requests in flight
         self._rule = rule
         self._batcher = batcher
         self.limits = limits
 
     def load(self) -> bool:
-        """Return whether it is ready. The SDK calls this for a model that is not; here that is one that stops."""
+        """Return whether it is ready. The SDK calls this for a model that is not ready: one whose server is stopping."""
         return bool(self.ready)
 
     async def infer(self, request: InferenceRequest, encode: Callable[[InferenceResult], T]) -> T:
-        """Return what `encode` makes of the result; it is called in a thread of the batcher.
+        """Classify the texts and return the encoded result. `encode` is called in a thread of the batcher.
 
         Raises InvalidInput, TextsTooLarge, QueueFull, RequestTimedOut.
         """
@@ -105,7 +105,7 @@ class DataPlane(dataplane.DataPlane):  # type: ignore[misc]
         self._predictor = predictor
 
     def find(self, name: str, version: str | None) -> Predictor:
-        """Return the predictor, if it has this name and, unless None, this version. Raises ModelNotFound."""
+        """Return the predictor. Raises ModelNotFound if its name, or its version, is another. version: None for any."""
         if name != self._predictor.name:
             raise ModelNotFound(shown(name))
         served = self._predictor.manifest.version
@@ -119,7 +119,7 @@ class DataPlane(dataplane.DataPlane):  # type: ignore[misc]
             check_v1_body(body, self.limits)
         try:
             return super().decode(body, headers, **others)
-        except Exception as error:  # for an invalid CloudEvent the SDK raises many kinds of error
+        except Exception as error:  # the SDK raises many kinds of errors for an invalid CloudEvent
             decode_v1(body)
             raise InvalidInput(INVALID_CLOUD_EVENT) from error
 
@@ -140,7 +140,7 @@ class DataPlane(dataplane.DataPlane):  # type: ignore[misc]
         return metadata | {"versions": [manifest.version], "platform": "onnxruntime", "parameters": parameters}
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:  # noqa: FBT001, FBT002
-        """Return whether to send requests here. The SDK sets the flag for requests that were admitted: they are answered."""
+        """Return whether to send requests here. The SDK sets the flag for requests that were already accepted."""
         return disable_predictor_health_check or bool(self.find(model_name, None).ready)
 
     async def ready(self) -> bool:

@@ -1,9 +1,9 @@
 """Inference requests and results, whichever protocol carries them; conversion from and to the SDK's types.
 
-gRPC comes with the SDK's `InferRequest` and `InferResponse`; REST has `codec`. Knows no transport and no model. What a client
-got wrong is InvalidInput.
+gRPC uses the SDK's `InferRequest` and `InferResponse`, REST uses `codec`. Knows no transport and no model. Invalid requests raise
+InvalidInput.
 
-A parameter that chooses labels is a field of `model.classifier.Selection` and a line of SELECTION_READERS.
+To add a parameter that selects labels, add a field to `model.classifier.Selection` and a line to SELECTION_READERS.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from model.serving.errors import SELECTION_NAMES, TextsTooLarge, not_a_string, s
 INPUT_NAME = "text"
 LABELS, SCORES, PROBABILITIES = "labels", "scores", "probabilities"
 OUTPUTS = (LABELS, SCORES, PROBABILITIES)
-SEQUENCE_PARAMETERS = ("sequence_id", "sequence_start", "sequence_end")  # of Triton's clients, for stateful models
-# Values of MLServer's `content_type` that mean plain texts; others, such as base64, mean encoded ones.
+SEQUENCE_PARAMETERS = ("sequence_id", "sequence_start", "sequence_end")  # sent by Triton's clients to stateful models
+# Values of MLServer's `content_type` for plain texts. Others, such as base64, are for encoded ones.
 CONTENT_TYPES = ("str", "np", "pd")
 INPUT_PARAMETERS, OUTPUT_PARAMETERS = ("binary_data_size", "content_type"), ("binary_data",)
-MAX_TIMEOUT_SECONDS = 86_400.0  # longer timeouts are none: a timer does not take any number
-MAX_OUTPUTS = 16  # that one request may name: there are three, and some clients repeat them
+MAX_TIMEOUT_SECONDS = 86_400.0  # longer timeouts count as none, since timers have a maximum
+MAX_OUTPUTS = 16  # named in one request: there are only three, but some clients repeat them
 MAX_ID_CHARACTERS = 1024  # of a request's id, which is sent back
-LARGE_REQUEST_BYTES = 64 * 1024  # from which a request's parts are counted before it is parsed
-MAX_MARKUP_CHARACTERS = 2**20  # of a request besides its texts: more than any needs
-MAX_OTHER_PARTS = 256  # strings, fields and numbers of a request besides its texts: more than any needs
-COUNTED_CHUNK_BYTES = 1 << 18  # counted at once, which takes twice as much memory
+LARGE_REQUEST_BYTES = 64 * 1024  # the parts of larger requests are counted before they are parsed
+MAX_MARKUP_CHARACTERS = 2**20  # of a request besides its texts: more than any valid one has
+MAX_OTHER_PARTS = 256  # strings, fields and numbers of a request besides its texts: more than any valid one has
+COUNTED_CHUNK_BYTES = 1 << 18  # counted at once, which takes twice as many bytes of memory
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 
@@ -51,7 +51,7 @@ class Limits:
     request_characters: int
 
     def check_parts(self, parts: int) -> None:
-        """Raise InvalidInput if a request has more strings, fields and numbers than any with the allowed texts."""
+        """Raise InvalidInput if a request has more strings, fields and numbers than any valid one."""
         if parts > self.texts + MAX_OTHER_PARTS:
             raise InvalidInput(
                 f"the request has over {self.texts + MAX_OTHER_PARTS} strings or fields: expected at most {self.texts} texts"
@@ -63,7 +63,7 @@ class Limits:
             raise InvalidInput(f"the request has {shown(count)} texts: expected at most {self.texts}")
 
     def check_size(self, characters: int) -> None:
-        """Raise TextsTooLarge if a request that is not parsed yet has too many characters, whatever its markup."""
+        """Raise TextsTooLarge if a request that is not parsed yet has too many characters, even without its markup."""
         if characters > self.request_characters + MAX_MARKUP_CHARACTERS:
             raise TextsTooLarge(f"about {characters}", self.request_characters)
 
@@ -81,11 +81,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """Texts, and what is to be answered.
+    """Texts to classify.
 
-    selection: how labels are chosen; None: by the version's own rule.
-    timeout_seconds: after which the client waits no longer; None: it waits.
-    outputs: names of the v2 response's tensors.
+    selection: choice of labels; None: by the version's own rule.
+    timeout_seconds: time after which the client stops waiting; None: no timeout.
+    outputs: names of the tensors in the v2 response.
     """
 
     texts: Sequence[str]
@@ -117,7 +117,7 @@ def _threshold(value: object) -> float:
     raise InvalidInput(f"parameter threshold is {shown(value)}: expected a number from 0 to 1")
 
 
-# Each parameter that chooses labels, a field of `Selection`, and what reads its value or raises InvalidInput.
+# Parser of each parameter that is a field of `Selection`. Raises InvalidInput for a wrong value.
 SELECTION_READERS: dict[str, Callable[[object], Any]] = {"top_k": _top_k, "threshold": _threshold}
 PARAMETERS = (*SELECTION_READERS, "timeout", "priority", *SEQUENCE_PARAMETERS, "content_type", "binary_data_output")
 
@@ -129,14 +129,14 @@ def read_parameters(parameters: Mapping[str, object] | None) -> tuple[Selection 
     for name in parameters:
         require_parameter(name)
     timeout_seconds = _timeout_seconds(parameters.get("timeout"))
-    priority = parameters.get("priority")  # has no effect: all requests have the same, as in Triton without priority levels
+    priority = parameters.get("priority")  # without effect, as in Triton without priority levels
     if priority is not None and not _is_count(priority):
-        raise InvalidInput(f"parameter priority is {shown(priority)}: expected an integer from 0 on")
+        raise InvalidInput(f"parameter priority is {shown(priority)}: expected a non-negative integer")
     _require_content_type("parameter content_type", parameters.get("content_type"))
     for name in SEQUENCE_PARAMETERS:
-        if parameters.get(name):  # 0, false and "" mean that there is no sequence
+        if parameters.get(name):  # 0, false and "" mean no sequence
             raise InvalidInput(
-                f"parameter {name} is {shown(parameters[name])}: expected none, for each text is answered by itself"
+                f"parameter {name} is {shown(parameters[name])}: expected none, since each text is classified on its own"
             )
     chosen = {name: read(parameters[name]) for name, read in SELECTION_READERS.items() if parameters.get(name) is not None}
     return Selection(**chosen) if chosen else None, timeout_seconds
@@ -152,7 +152,7 @@ def _timeout_seconds(microseconds: object) -> float | None:
     if microseconds is None:
         return None
     if not _is_count(microseconds):
-        expected = "microseconds, an integer from 0 on; 0 is no timeout"
+        expected = "microseconds, a non-negative integer; 0 means no timeout"
         raise InvalidInput(f"parameter timeout is {shown(microseconds)}: expected {expected}")
     seconds = min(microseconds, MAX_TIMEOUT_SECONDS * 1e6) / 1e6
     return seconds if 0 < seconds < MAX_TIMEOUT_SECONDS else None
@@ -163,9 +163,9 @@ def _is_count(value: object) -> TypeGuard[int]:
 
 
 def _require_content_type(what: str, value: object) -> None:
-    """Raise InvalidInput unless the content type means plain texts."""
+    """Raise InvalidInput unless the content type is one of plain texts."""
     if value is not None and value not in CONTENT_TYPES:
-        raise InvalidInput(f"{what} is {shown(value)}: expected str, for every element is a text")
+        raise InvalidInput(f"{what} is {shown(value)}: expected str, since every element is a text")
 
 
 # --- inputs and outputs, in any protocol ------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def require_short_id(identity: str | None) -> None:
 
 
 def require_text_input(names: Sequence[str]) -> None:
-    """Raise InvalidInput unless these are the names of one input, `text`."""
+    """Raise InvalidInput unless there is one input, named `text`."""
     for name in names:
         if name != INPUT_NAME:
             raise InvalidInput(f"input {shown(name)} is not known: expected one input, named {shown(INPUT_NAME)}")
@@ -194,7 +194,7 @@ def require_text_input(names: Sequence[str]) -> None:
 
 
 def require_bytes_datatype(name: str, datatype: str) -> None:
-    """Raise InvalidInput unless an input's datatype is that of texts."""
+    """Raise InvalidInput unless an input's datatype is BYTES."""
     if datatype != "BYTES":
         raise InvalidInput(f"input {shown(name)} has datatype {shown(datatype)}: expected BYTES")
 
@@ -206,11 +206,11 @@ def require_input_parameters(parameters: Mapping[str, object]) -> None:
 
 
 def require_known(where: str, names: Iterable[str], known: Sequence[str]) -> None:
-    """Raise InvalidInput for an unknown parameter of a tensor, which would have no effect."""
+    """Raise InvalidInput for an unknown parameter of a tensor, since it would have no effect."""
     for name in names:
         if name not in known:
-            place = f"{' and '.join(SELECTION_NAMES)} go in the request's own parameters"
-            raise InvalidInput(f"{where} has {shown(name)}: expected {' or '.join(known)}; {place}")
+            hint = f"{' and '.join(SELECTION_NAMES)} go in the request's own parameters"
+            raise InvalidInput(f"{where} has {shown(name)}: expected {' or '.join(known)}; {hint}")
 
 
 def requested_outputs(names: Sequence[str]) -> Sequence[str]:
@@ -259,7 +259,7 @@ def v1_response(result: InferenceResult) -> dict[str, list[dict[str, list[str] |
 
 
 def read_infer_request(request: InferRequest, limits: Limits) -> InferenceRequest:
-    """Return what a v2 request asks. Its texts are decoded only if they are not too many. Raises InvalidInput."""
+    """Convert a v2 request of the SDK. Its texts are decoded only if there are not too many. Raises InvalidInput."""
     require_short_id(request.id)
     parameters = _parameters(request)
     selection, timeout_seconds = read_parameters(parameters)
@@ -310,8 +310,8 @@ def _unpacked(raw: bytes, count: int) -> list[bytes]:
             break
         elements.append(raw[begin:at])
     if len(elements) != count or at != len(raw):
-        expected = f"{_texts(count)}, each after its length as four bytes, little-endian"
-        raise InvalidInput(f"input {shown(INPUT_NAME)} has contents that end early or late: expected {expected}")
+        expected = f"{_texts(count)}, each preceded by its length in four bytes, little-endian"
+        raise InvalidInput(f"input {shown(INPUT_NAME)} has binary contents of another length: expected {expected}")
     return elements
 
 
@@ -323,7 +323,7 @@ def _to_text(at: int, element: object) -> str:
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"input {shown(INPUT_NAME)} holds bytes at {at} that are no text: expected UTF-8") from error
+        raise InvalidInput(f"input {shown(INPUT_NAME)} has invalid bytes at position {at}: expected UTF-8") from error
 
 
 def infer_response(
@@ -331,7 +331,7 @@ def infer_response(
 ) -> InferResponse:
     """Return the v2 response with the requested outputs in the requested order.
 
-    sent: the SDK's request, of which `request` was read. labels: names of the columns of `probabilities`.
+    sent: the SDK's request, from which `request` was converted. labels: names of the columns of `probabilities`.
     """
     tensors = _tensors(result)
     outputs = [_output(sent, name, *tensors[name]) for name in request.outputs]
@@ -360,7 +360,7 @@ def _tensors(result: InferenceResult) -> dict[str, tuple[str, NDArray[np.object_
 
 
 def _output(sent: InferRequest, name: str, datatype: str, tensor: NDArray[np.object_] | Floats) -> InferOutput:
-    """Return the tensor encoded as the client asked. Over gRPC it is decided here, over REST later by the SDK."""
+    """Return the tensor, encoded as requested. For gRPC it is encoded here, for REST later by the SDK."""
     output = InferOutput(name, list(tensor.shape), datatype, data=tensor)
     if sent.from_grpc and sent.use_binary_outputs:
         output.set_data_from_numpy(tensor, binary_data=True)
@@ -370,7 +370,7 @@ def _output(sent: InferRequest, name: str, datatype: str, tensor: NDArray[np.obj
 
 
 def _output_encodings(sent: InferRequest, request: InferenceRequest) -> list[RequestedOutput]:
-    """Return whether each output is binary. All are listed, else the SDK ignores the request's `binary_data_output`."""
+    """Return whether each output is binary. All outputs are listed, or the SDK would ignore `binary_data_output`."""
     own = {each.name: each.parameters or {} for each in sent.request_outputs or ()}
     encodings = []
     for name in request.outputs:

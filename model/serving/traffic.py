@@ -1,6 +1,6 @@
-"""What the classified texts were like: since the start, and the most recent of them. Knows no Prometheus.
+"""Statistics of the classified texts: of all since the start, and of the most recent ones. Knows no Prometheus.
 
-Made for many batches of one text: a batch is only noted down, and counted together with those after it.
+Adding a batch is cheap, since most have one text: it is only stored, and counted later together with others.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from model.classifier import Floats, PredictionRule, TokenizedText
 from model.manifest import Manifest
 
-CHUNK_TEXTS = 250  # counted together, and forgotten together
+CHUNK_TEXTS = 250  # counted together, and dropped from the window together
 WINDOW_TEXTS = 5000
 
 Counts = NDArray[np.int64]
 
 
 class TrafficCounts(NamedTuple):
-    """What was counted of some texts.
+    """Counts over some texts.
 
-    labels: how often each label was given [labels], by the version's own thresholds.
+    labels: texts that were given each label [labels], by the version's own thresholds.
     lengths: texts in each of the reference's bins of token length [edges + 1].
-    truncated: texts that were cut; below: texts of which no label reached its threshold.
+    truncated: texts that were cut; below: texts without a label that reached its threshold.
     """
 
     labels: Counts
@@ -60,7 +60,7 @@ class TrafficStatistics:
         self._before = deque([self._total])  # totals at the ends of chunks, from the window's beginning on
 
     def add(self, tokens: Sequence[TokenizedText], probabilities: Floats) -> None:
-        """Count a batch. `probabilities` [texts, labels] is kept for a while, and must not be written to."""
+        """Add a batch. `probabilities` [texts, labels] is kept for a while, so it must not be changed."""
         unknown = self._unknown_id
         noted = [(len(each.ids), each.ids.count(unknown), each.truncated) for each in tokens]
         with self._lock:
@@ -70,27 +70,27 @@ class TrafficStatistics:
                 self._count()
 
     def read(self) -> tuple[TrafficCounts, TrafficCounts]:
-        """All texts since the start, and the most recent of them: WINDOW_TEXTS and little more, once there are so many."""
+        """Return the counts of all texts since the start, and of the most recent ones: at least WINDOW_TEXTS, if there are."""
         with self._lock:
             self._count()
             return self._total, self._total.minus(self._before[0])
 
     def _count(self) -> None:
-        """Count what was noted down."""
+        """Count the stored batches."""
         if not self._noted:
             return
-        self._total = self._total.plus(self._seen(np.array(self._noted, np.int64), np.concatenate(self._probabilities)))
+        self._total = self._total.plus(self._counts_of(np.array(self._noted, np.int64), np.concatenate(self._probabilities)))
         self._noted, self._probabilities = [], []
         if self._total.texts - self._before[-1].texts >= CHUNK_TEXTS:
             self._before.append(self._total)
         while len(self._before) > 1 and self._total.texts - self._before[1].texts >= WINDOW_TEXTS:
             self._before.popleft()
 
-    def _seen(self, noted: Counts, probabilities: Floats) -> TrafficCounts:
+    def _counts_of(self, noted: Counts, probabilities: Floats) -> TrafficCounts:
         assigned = self._rule.assigned(probabilities)
         tokens, unknown, truncated = noted.sum(axis=0).tolist()
         bins = np.searchsorted(self._edges, noted[:, 0], side="left")
-        # 0 when single-label: thresholds are 0.
+        # 0 if single-label, since the thresholds are 0.
         below = int(np.count_nonzero(~(probabilities >= self._rule.thresholds).any(axis=1)))
         lengths = np.bincount(bins, minlength=len(self._edges) + 1)
         return TrafficCounts(assigned.sum(axis=0), lengths, len(noted), tokens, unknown, truncated, below)

@@ -1,4 +1,4 @@
-"""Objects of a bucket. The only module that knows boto3."""
+"""Object store in an S3 bucket. The only module that imports boto3."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONFLICT_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before a write is repeated that another write was in the way of
+CONFLICT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0)  # before each retry of a write that conflicted with another one
 
 
 class S3Store:
-    """Objects of a bucket, below a prefix, at AWS or any endpoint that speaks S3."""
+    """Object store below a prefix of a bucket, at AWS or at any S3 endpoint."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self.bucket = bucket
@@ -46,22 +46,22 @@ class S3Store:
 
     @cached_property
     def _client(self) -> BaseClient:
-        import boto3  # a third of a second that a local run need not pay
+        import boto3  # takes a third of a second, which a local run saves
         from botocore.config import Config
 
         config = Config(
-            # A storage that hangs is given up within a minute, so that a Pod that has to go, and tries to save, still can.
+            # A hanging storage fails within a minute, so that a Pod that is being terminated can still save its state.
             connect_timeout=10,
             read_timeout=15,
             retries={"mode": "standard", "max_attempts": 3},
-            # Stores other than AWS's rarely know the newer checksums.
+            # Few stores besides AWS's know the newer checksums.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
         try:
-            # A session of its own: boto3's common one keeps the first credentials that it saw, and is not for threads.
+            # Its own session: boto3's default one keeps its first credentials and is not thread-safe.
             return boto3.session.Session().client("s3", config=config)
-        except ValueError as error:  # an endpoint that is no URL
+        except ValueError as error:  # the endpoint is not a URL
             raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL has to be like http://host:9000") from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -98,7 +98,7 @@ class S3Store:
 
     def download(self, key: str, to: Path, *, limit: int | None = None) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
-        part = _part_of(to)  # always of one name: the next download of a Pod that was killed replaces it
+        part = _part_of(to)  # of a fixed name, so that it is replaced by the next download after the Pod was killed
         counted = None if limit is None else _counting(limit, self.uri + key)
         try:
             with _s3_errors(self.uri + key), part.open("wb") as file:
@@ -107,13 +107,13 @@ class S3Store:
                     within(limit, head["ContentLength"], self.uri + key)
                 self._client.download_fileobj(self.bucket, self._key(key), file, Callback=counted)
             part.replace(to)
-        except OSError as error:  # of the disk here; what the storage says is no OSError
+        except OSError as error:  # of the local disk; errors of the storage are no OSError
             raise disk_error(error, str(to)) from error
         finally:
             part.unlink(missing_ok=True)
 
     def upload(self, path: Path, key: str, *, new: bool = False) -> None:
-        if new:  # in one request: not every store keeps the condition where a file comes in several
+        if new:  # in one request, because not every store checks the condition for multipart uploads
             with path.open("rb") as file:
                 self._create(key, lambda: _from_the_beginning(file))
             return
@@ -131,15 +131,15 @@ class S3Store:
                 pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
                 uploads = [each for page in pages for each in page.get("Uploads", ()) if each["Initiated"] <= begun_before]
             for each in uploads:
-                with suppress(ObjectMissing), _s3_errors(self.uri):  # it has ended meanwhile
+                with suppress(ObjectMissing), _s3_errors(self.uri):  # missing: the upload has ended meanwhile
                     self._client.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
         except StorageRejected as error:
-            log.warning("uploads that were never finished stay where they are: %s", error)
+            log.warning("unfinished uploads cannot be deleted: %s", error)
 
     def _create(self, key: str, body: Callable[[], bytes | BinaryIO]) -> None:
-        """Put an object where there is none. Raises ObjectExists; WriteConflict if others kept writing it."""
+        """Create an object. Raises ObjectExists; WriteConflict if other writes of it were in progress at every try."""
         repeated = False
-        for pause in (*CONFLICT_PAUSES, None):
+        for pause in (*CONFLICT_PAUSES_SECONDS, None):
             try:
                 with _s3_errors(self.uri + key):
                     self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=body(), IfNoneMatch="*")
@@ -149,7 +149,7 @@ class S3Store:
             except WriteConflict:
                 if pause is None:
                     raise
-                repeated = True  # the write in progress may be our own, whose answer was lost
+                repeated = True  # the write in progress may be our own, whose response was lost
                 time.sleep(pause)
             else:
                 return
@@ -166,7 +166,7 @@ class S3Store:
 
 @contextmanager
 def _s3_errors(what: str) -> Iterator[None]:
-    """Translate boto3's errors; the cause is kept."""
+    """Raise boto3's errors as StorageErrors."""
     import botocore.exceptions as boto
     from boto3.exceptions import S3UploadFailedError
 
@@ -204,20 +204,20 @@ def _from_answer(what: str, error: BaseException) -> StorageError:
     if code == "ConditionalRequestConflict":
         return WriteConflict(f"{what}: another write of it is in progress")
     if status == 404 and code != "NoSuchBucket":
-        return ObjectMissing(f"there is no {what}")
+        return ObjectMissing(f"{what} does not exist")
     if code != "NotImplemented" and (status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout")):
         return StorageUnavailable(f"{what}: {error}")
     return StorageRejected(f"{what}: {'there is no such bucket' if code == 'NoSuchBucket' else error}")
 
 
 def _counting(limit: int, what: str) -> Callable[[int], None]:
-    """What boto3 tells of bytes that have come; raises ObjectTooLarge, which ends the transfer."""
-    come = 0
+    """Return a progress callback for boto3 that raises ObjectTooLarge, and so ends the transfer, beyond `limit` bytes."""
+    received = 0
 
     def count(more: int) -> None:
-        nonlocal come
-        come += more
-        within(limit, come, what)
+        nonlocal received
+        received += more
+        within(limit, received, what)
 
     return count
 

@@ -332,7 +332,7 @@ REFUSED = [
         'input "text" has shape [-1]: expected [n] or [n,1], n being the number of texts',
         id="negative-shape",
     ),
-    pytest.param(tensor(data=[7]), 'input "text" holds 7 at 0: expected a string', id="a-number-as-text"),
+    pytest.param(tensor(data=[7]), 'input "text" has 7 at position 0: expected a string', id="a-number-as-text"),
     pytest.param(tensor(data=None), "inputs[0].data is missing: expected a list of strings", id="no-data"),
     pytest.param(tensor(shape=["1"]), 'inputs[0].shape[0] is "1": expected an integer', id="shape-of-strings"),
     pytest.param(
@@ -404,7 +404,7 @@ def test_a_wrong_v2_request_gets_400_and_one_sentence(http: httpx.Client, body: 
             {"binary_data_size": 3}, None, "inputs[0].parameters.binary_data_size is 3: expected the 9 bytes", id="size-wrong"
         ),
         pytest.param({}, None, "inputs[0].data is missing", id="no-size"),
-        pytest.param({"binary_data_size": 9}, None, 'input "text" has contents that end early or late', id="contents-cut"),
+        pytest.param({"binary_data_size": 9}, None, 'input "text" has binary contents of another length', id="contents-cut"),
     ],
 )
 def test_wrong_binary_data_gets_400(http: httpx.Client, changed: dict[str, Any], length: str | None, sentence: str) -> None:
@@ -502,7 +502,7 @@ def _with_parameter(name: str, **value: Any) -> Any:
         pytest.param(
             _message(b"\xff"),
             "INVALID_ARGUMENT",
-            'input "text" holds bytes at 0 that are no text: expected UTF-8',
+            'input "text" has invalid bytes at position 0: expected UTF-8',
             id="not-utf-8",
         ),
         pytest.param(

@@ -118,7 +118,7 @@ REFUSED_BY_BOTH = {
     "threshold-above-1": "parameter threshold is 1.5: expected a number from 0 to 1",
     "unknown-number": 'parameter "temperature" is not known: expected top_k or threshold',
     "unknown-integer": 'parameter "beams" is not known: expected top_k or threshold',
-    "sequence": "parameter sequence_id is 7: expected none, for each text is answered by itself",
+    "sequence": "parameter sequence_id is 7: expected none, since each text is classified on its own",
     "classification": 'outputs[0].parameters has "classification": expected binary_data; '
     "top_k and threshold go in the request's own parameters",
 }
@@ -176,7 +176,7 @@ def test_what_mlservers_codecs_write_is_answered(server: RunningServer, body: di
 def test_what_mlserver_would_decode_before_it_is_a_text_is_refused(server: RunningServer) -> None:
     answer = requests.post(server.rest + INFER, json={"inputs": [encoded("Y3MuTEc=", content_type="base64")]}, timeout=PATIENCE)
 
-    sentence = 'inputs[0].parameters.content_type is "base64": expected str, for every element is a text'
+    sentence = 'inputs[0].parameters.content_type is "base64": expected str, since every element is a text'
     assert (answer.status_code, answer.json()) == (400, {"error": sentence})
 
 
@@ -238,7 +238,7 @@ def test_a_client_that_watches_beyond_the_bound_is_told_so(server: RunningServer
         for each in watching:
             each.cancel()
 
-    assert refused.value.details() == "1024 clients watch already, as many as may. Ask by Check."
+    assert refused.value.details() == "Too many clients watch: at most 1024 may. Use Check instead."
     assert still == SERVING
 
 

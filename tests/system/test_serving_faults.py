@@ -747,7 +747,7 @@ def test_requests_that_are_cut_off_at_the_end_of_the_grace_period_are_counted_in
         learn_to_be_slow(running)
         assert run(stop(running)) == 0
 
-    assert " WARNING model.serving.server: requests cut off, for the time is over: 3\n" in (tmp_path / "log").read_text()
+    assert " WARNING model.serving.server: requests cut off at the end of the grace period: 3\n" in (tmp_path / "log").read_text()
 
 
 def test_a_grace_period_of_a_second_is_kept(slow_version: Path, tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ def test_a_file_that_does_not_hold_what_its_name_tells_is_not_published_with(sto
     manifest = read_manifest(made)
     leave(store, b"altered", GRAPH, name_by_content(GRAPH, manifest.files[GRAPH].sha256))
 
-    with pytest.raises(StorageRejected, match="has not the content that its name tells"):
+    with pytest.raises(StorageRejected, match="does not have the content that its name says"):
         publish(made, manifest, store)
 
 

@@ -82,7 +82,7 @@ def test_a_missing_object_is_named(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(ObjectMissing):
         store.download("nothing", tmp_path / "to")
 
-    assert str(missing.value) == f"there is no {store.uri}nothing"
+    assert str(missing.value) == f"{store.uri}nothing does not exist"
 
 
 def test_deleting_twice_is_no_error(store: ObjectStore) -> None:
@@ -312,7 +312,7 @@ def test_a_key_that_may_not_list_uploads_is_told_and_goes_on(
         monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
         open_store(f"{s3_bucket}papers/").tidy()
 
-    assert "uploads that were never finished stay where they are" in caplog.text
+    assert "unfinished uploads cannot be deleted" in caplog.text
     assert "AccessDenied" in caplog.text
 
 
@@ -334,7 +334,7 @@ def test_a_write_that_another_one_is_in_the_way_of_is_repeated(
 def test_a_write_that_others_are_in_the_way_of_all_the_time_may_be_tried_again(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES_SECONDS", (0.0, 0.0))
     with broken_s3(s3_server) as door:
         monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
         door.conflicts = 9
@@ -360,7 +360,7 @@ def test_a_write_whose_first_answer_was_lost_has_succeeded(
 def test_a_write_whose_answer_was_lost_and_whose_repetition_was_in_conflict_has_succeeded(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES_SECONDS", (0.0, 0.0))
     with broken_s3(s3_server) as door:
         monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
         store = open_store(s3_bucket)

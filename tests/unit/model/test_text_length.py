@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from model.classifier import TextTokenizer
-from model.text_length import CHARACTERS_A_TOKEN, beginning
+from model.text_length import CHARACTERS_PER_TOKEN, beginning
 from trainer.features.vocabulary import encode_texts, word_tokenizer
 
 WORDS = ["alpha", "beta", "gamma"]
 LENGTH = 8
-MOST = LENGTH * CHARACTERS_A_TOKEN
+MOST = LENGTH * CHARACTERS_PER_TOKEN
 
 
 def tokenizer() -> Tokenizer:

@@ -302,7 +302,7 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(start: Start) -> None:
         fits = await asked(batcher, "e")
         graph.let()
 
-        assert str(full.value) == "The queue is full: 2 texts wait, of at most 3. Ask again in 1 s."
+        assert str(full.value) == "The queue is full: 2 texts are waiting, of at most 3. Retry in 1 s."
         assert [await let_in, await fits] == [[1, 1], [1]]
         assert await batcher.compute(["c", "d"], lengths) == [1, 1]
 

@@ -235,9 +235,13 @@ def check_v1(body: bytes) -> None:
 
 TOO_MANY = "the request has over 1280 strings or fields: expected at most 1024 texts"
 HEAVY = [
-    pytest.param(read, tensor_of(b"data", b"[]"), 'input "text" holds a list at 0: expected a string', id="data-of-lists"),
-    pytest.param(read, tensor_of(b"data", b"{}"), 'input "text" holds an object at 0: expected a string', id="data-of-objects"),
-    pytest.param(read, tensor_of(b"data", b"1"), 'input "text" holds an integer at 0: expected a string', id="data-of-numbers"),
+    pytest.param(read, tensor_of(b"data", b"[]"), 'input "text" has a list at position 0: expected a string', id="data-of-lists"),
+    pytest.param(
+        read, tensor_of(b"data", b"{}"), 'input "text" has an object at position 0: expected a string', id="data-of-objects"
+    ),
+    pytest.param(
+        read, tensor_of(b"data", b"1"), 'input "text" has an integer at position 0: expected a string', id="data-of-numbers"
+    ),
     pytest.param(read, tensor_of(b"data", b'"a"'), TOO_MANY, id="many-texts"),
     pytest.param(read, tensor_of(b"data", b'["a"]'), TOO_MANY, id="many-rows"),
     pytest.param(read, tensor_of(b"data", b'"\\\\"'), TOO_MANY, id="many-backslashes"),
@@ -310,7 +314,7 @@ def test_a_large_v1_body_that_is_right_is_let_through() -> None:
 @pytest.mark.parametrize(
     ("count", "sentence"),
     [
-        pytest.param(1, "contents that end early or late: expected 1 text, each after its length", id="one-text"),
+        pytest.param(1, "binary contents of another length: expected 1 text, each preceded by its length", id="one-text"),
         pytest.param(SIZE, f"the request has {SIZE} texts: expected at most 1024", id="as-many-as-there-are"),
     ],
 )

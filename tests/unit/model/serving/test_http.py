@@ -128,7 +128,7 @@ def held(tmp_path: Path) -> Iterator[tuple[App, HeldGraph]]:
 def test_a_fault_of_ours_is_500_and_says_nothing_of_our_insides(broken: App, path: str, body: object) -> None:
     answer = broken.ask("POST", path, body)
 
-    assert (answer.status_code, answer.json()) == (500, {"error": "The predictor failed: its log says how."})
+    assert (answer.status_code, answer.json()) == (500, {"error": "Internal error: see the predictor's log."})
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(held: tuple[App, HeldGra
     refused, answered = asyncio.run(test())
 
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-    assert refused.json() == {"error": "The queue is full: 3 texts wait, of at most 4. Ask again in 1 s."}
+    assert refused.json() == {"error": "The queue is full: 3 texts are waiting, of at most 4. Retry in 1 s."}
     assert [each.status_code for each in answered] == [200, 200]
 
 
@@ -289,7 +289,7 @@ def test_inference_by_another_method_is_405_and_says_by_which(app: App, method: 
     answer = app.ask(method, path)
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert answer.json() == {"error": "Inference takes POST."}
+    assert answer.json() == {"error": "Inference requires POST."}
 
 
 def test_work_that_is_cancelled_while_draining_is_503(held: tuple[App, HeldGraph], caplog: pytest.LogCaptureFixture) -> None:
@@ -305,7 +305,7 @@ def test_work_that_is_cancelled_while_draining_is_503(held: tuple[App, HeldGraph
     answer = asyncio.run(test())
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert answer.json() == {"error": "Server is not ready. It stops, and had no time left for this request."}
+    assert answer.json() == {"error": "Server is not ready. It is stopping and had no time left for this request."}
     assert not caplog.records
 
 

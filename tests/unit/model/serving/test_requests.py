@@ -165,11 +165,13 @@ def test_what_asks_for_nothing_else_is_let_through(asked: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        pytest.param({"priority": -1}, "parameter priority is -1: expected an integer from 0 on", id="priority"),
-        pytest.param({"priority": "high"}, 'parameter priority is "high": expected an integer from 0 on', id="priority-by-name"),
-        pytest.param({"timeout": -1}, "parameter timeout is -1: expected microseconds, an integer from 0 on", id="timeout"),
-        pytest.param({"timeout": 0.5}, "parameter timeout is 0.5: expected microseconds, an integer from 0 on", id="seconds"),
-        pytest.param({"timeout": True}, "parameter timeout is true: expected microseconds, an integer from 0 on", id="boolean"),
+        pytest.param({"priority": -1}, "parameter priority is -1: expected a non-negative integer", id="priority"),
+        pytest.param(
+            {"priority": "high"}, 'parameter priority is "high": expected a non-negative integer', id="priority-by-name"
+        ),
+        pytest.param({"timeout": -1}, "parameter timeout is -1: expected microseconds, a non-negative integer", id="timeout"),
+        pytest.param({"timeout": 0.5}, "parameter timeout is 0.5: expected microseconds, a non-negative integer", id="seconds"),
+        pytest.param({"timeout": True}, "parameter timeout is true: expected microseconds, a non-negative integer", id="boolean"),
         pytest.param({"sequence_id": 7}, "parameter sequence_id is 7: expected none, for each text is", id="sequence"),
         pytest.param({"sequence_start": True}, "parameter sequence_start is true: expected none", id="start-of-a-sequence"),
         pytest.param({"content_type": "base64"}, 'parameter content_type is "base64": expected str', id="content-type"),
@@ -203,4 +205,4 @@ def test_an_input_whose_elements_are_no_texts_is_refused() -> None:
     with pytest.raises(InvalidInput) as refused:
         read_infer_request(InferRequest("papers", [tensor]), LIMITS)
 
-    assert str(refused.value) == 'inputs[0].parameters.content_type is "base64": expected str, for every element is a text'
+    assert str(refused.value) == 'inputs[0].parameters.content_type is "base64": expected str, since every element is a text'
