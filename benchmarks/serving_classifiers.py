@@ -1,8 +1,8 @@
-"""The classifiers of the serving benchmark, made with the trainer's own steps and kept in the output folder.
+"""Make the classifiers of the serving benchmark with the trainer's own steps, and keep them in the output folder.
 
-MiniLM is fitted for so few steps that its answers are worth nothing: what is measured does not depend on that. The peers
-get the same encoder and head as a folder of the transformers library, whose head takes the first token through the
-encoder's pooler where ours takes the mean of the tokens; the work is the same.
+MiniLM is fitted for only a few steps, so its predictions are useless, which does not affect the speed. The peers get the same
+encoder and head as a folder of the transformers library. That head takes the first token through the encoder's pooler, ours the
+mean of the tokens; the amount of work is the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainer.preparation import PreparedData, prepare
 from trainer.publishing import make_manifest, publish_version
 from trainer.selection import ScoredCandidate, score_candidate
 
-LABELS = 20
+LABEL_COUNT = 20
 FITTED_TEXTS = 400  # for MiniLM
 MAX_LENGTH = 128
 NAME = "papers"
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Classifiers:
-    """Where they are.
+    """Paths of the classifiers.
 
     minilm: published versions by precision. linear, linear_149: published versions.
     transformers: the peers' folder. optimum: theirs with our int8 graph.
@@ -71,7 +71,7 @@ class Classifiers:
 
 
 def make_classifiers(data: Path, folder: Path) -> Classifiers:
-    """Those that are not there yet take some minutes."""
+    """Return the classifiers. Those that do not exist yet are made, which takes some minutes."""
     found = Classifiers(folder)
     source = data / "arxiv" / "train.parquet"
     for version in (found.linear, found.linear_149):
@@ -88,11 +88,11 @@ def make_classifiers(data: Path, folder: Path) -> Classifiers:
 
 
 def _rows(source: Path, folder: Path, *, every_label: bool) -> Path:
-    """A file of the rows that are marked small; with the 20 most frequent labels alone, unless all are asked for."""
+    """Write the rows of the small subset to a file, and return it; only with the 20 most frequent labels, unless every_label."""
     rows = pl.read_parquet(source, columns=["title", "abstract", "categories", "small"]).filter("small").drop("small")
     if not every_label:
         counts = rows["categories"].explode().value_counts().sort(["count", "categories"], descending=[True, False])
-        kept = counts["categories"].head(LABELS).to_list()
+        kept = counts["categories"].head(LABEL_COUNT).to_list()
         rows = rows.with_columns(pl.col("categories").list.filter(pl.element().is_in(kept)))
         rows = rows.filter(pl.col("categories").list.len() > 0)
     rows.write_parquet(folder / "rows.parquet")
@@ -111,7 +111,7 @@ def _config(rows: Path, folder: Path, version: str, **training: Any) -> Config:
 
 
 def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
-    """Both precisions as published versions, and the peers' folders. The linear model is there to compare with."""
+    """Make published versions in both precisions, and the peers' folders. The linear model is their baseline."""
     from trainer.architectures.base import Exported
     from trainer.architectures.linear import fit as linear
     from trainer.architectures.transformer import fit as transformer
@@ -156,7 +156,7 @@ def _publish(config: Config, data: PreparedData, baseline: ScoredCandidate, expo
 
 
 def _write_for_peers(encoder: Any, labels: tuple[str, ...], to: Classifiers) -> None:
-    """The encoder with the head that is in our graph, in the library's format; and that with our int8 graph in it."""
+    """Write the encoder and our graph's head in the library's format; and a second folder with our int8 graph."""
     import onnx
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification

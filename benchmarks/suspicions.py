@@ -1,8 +1,8 @@
-"""How often the gate suspects a dataset that changed honestly, and one that was damaged, on real texts.
+"""Frequency at which the gate suspects honestly changed datasets and damaged ones, on real texts.
 
     python benchmarks/suspicions.py [--pairs 8] [--only products arxiv docstrings]
 
-A pair is a sample of a dataset, of which a version of `linear` is trained as the served one, and what became of the sample.
+A pair is a sample of a dataset, on which the served version of `linear` is trained, and a changed copy of the sample.
 Each dataset after a change is read and divided by the trainer's own code; the served version is scored on its test part.
 Only what compares datasets is counted: no second version is trained.
 """
@@ -41,7 +41,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows with the columns text and label, and others of the same dataset. withheld: rows of a label that neither has."""
+    """Rows with the columns text and label, and other rows of the dataset. withheld: rows of a label that neither has."""
 
     rows: pl.DataFrame
     others: pl.DataFrame
@@ -58,7 +58,7 @@ def drawn(rows: pl.DataFrame, share: float, random: np.random.Generator) -> pl.S
 
 
 def with_labels(rows: pl.DataFrame, labels: pl.Series, where: pl.Series) -> pl.DataFrame:
-    """Put these labels where it is True."""
+    """Replace the labels of the chosen rows by these."""
     return rows.with_columns(label=pl.when(where).then(labels.rename("")).otherwise(pl.col("label")))
 
 
@@ -163,7 +163,7 @@ def read(name: str, data: Path) -> pl.DataFrame:
 
 
 def findings(name: str, rows: pl.DataFrame, seed: int) -> dict[str, tuple[str, ...]]:
-    """Return what the gate says after each change, of one sample."""
+    """Return the gate's suspicions about one sample after each change."""
     random = np.random.default_rng(seed)
     rows = rows.sample(fraction=1, shuffle=True, seed=seed)
     counts = counted(rows)
@@ -201,7 +201,7 @@ def train(rows: pl.DataFrame, folder: Path, *, seed: int) -> str:
 
 
 def suspected(rows: pl.DataFrame, served: str, folder: Path, *, seed: int) -> tuple[str, ...]:
-    """Return why these rows are suspicious beside what is served."""
+    """Return the reasons why these rows are suspicious, compared with the served version."""
     config = config_of(rows, folder, "after", gate={"served_uri": served}, training={"seed": seed})
     with tempfile.TemporaryDirectory() as scratch:
         data = prepare(config, Attempt(), Path(scratch))

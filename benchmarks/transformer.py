@@ -3,7 +3,7 @@
     python benchmarks/transformer.py --data ../shared/data
 
 Both are fitted on nine tenths of `products/train.parquet`, validated on the rest, and scored on `products/test.parquet`
-through the exported graph. Name and description make a text.
+with the exported model. A text is a product's name and description.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds products/")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
@@ -66,7 +66,7 @@ def parse() -> argparse.Namespace:
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
-    """The trainer's defaults, but for one epoch, one evaluation, short texts and what suits so few steps."""
+    """Return the trainer's defaults, with one epoch, one evaluation, short texts and settings for few steps."""
     settings = {
         "base_model": "minilm",
         "num_epochs": 1,
@@ -80,7 +80,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
 
 
 def read(source: Path, file: Path) -> Examples:
-    """The products of a file as examples whose texts are written to `file`."""
+    """Return the products of a file as examples, whose texts are written to `file`."""
     rows = pl.read_parquet(source)
     rows.select(text=pl.concat_str("name", pl.col("description"), separator="\n")).write_parquet(file)
     labels = sorted(rows["category"].unique())
@@ -90,18 +90,18 @@ def read(source: Path, file: Path) -> Examples:
 
 
 def halves(examples: Examples) -> tuple[Examples, Examples]:
-    """Nine tenths and one tenth, at random."""
+    """Return nine tenths and one tenth of the examples, at random."""
     order = np.random.default_rng(0).permutation(len(examples))
     cut = len(order) * 9 // 10
     return examples.select(np.sort(order[:cut])), examples.select(np.sort(order[cut:]))
 
 
 def report(what: str, folder: Path, graph: str, max_length: int, test: Examples, seconds: float) -> None:
-    """One line of the table."""
+    """Return a line of the table."""
     tokenizer = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
     session, texts = OnnxModel(folder / graph), test.texts()
-    found = session.logits(tokenizer.encode(texts)).argmax(axis=1)
-    accuracy = float((found == test.targets.toarray().argmax(axis=1)).mean())
+    predicted = session.logits(tokenizer.encode(texts)).argmax(axis=1)
+    accuracy = float((predicted == test.targets.toarray().argmax(axis=1)).mean())
     times = []
     for text in texts[:TIMED_TEXTS]:
         began = time.perf_counter()

@@ -62,13 +62,13 @@ def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> 
 
 async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) -> None:
     plane = DataPlane(predictor)
-    door = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
+    middleware = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
     files = _open_files() - RESERVED_FILES
     connections = min(config.max_connections, files * 3 // 4)
     arrivals = ConnectionLimiter(connections=connections, stalled_bytes=MAX_STALLED_BYTES, clock=time.monotonic)
     rest = _Uvicorn(
         uvicorn.Config(
-            door,
+            middleware,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -101,19 +101,19 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         ending.set()
         until = asyncio.get_running_loop().time() + max(0.0, config.grace_seconds - REFUSE_SECONDS)
         ended = asyncio.create_task(grpc.stop(config.grace_seconds))  # refuses new requests from now on
-        await _finish(rest, door, {answering, ended}, until)
+        await _finish(rest, middleware, {answering, ended}, until)
         if predictor.unanswered:
             logger.warning("requests cut off at the end of the grace period: %d", predictor.unanswered)
         await asyncio.gather(_refuse(rest, answering), grpc.stop(None))
 
 
-async def _finish(rest: _Uvicorn, door: InferenceMiddleware, both: set[asyncio.Task[None]], until: float) -> None:
+async def _finish(rest: _Uvicorn, middleware: InferenceMiddleware, both: set[asyncio.Task[None]], until: float) -> None:
     """Close each client's connection with the response to its next request, then close idle connections.
 
     Returns when both servers have ended, or at `until` by the event loop's clock.
     """
     clock = asyncio.get_running_loop().time
-    door.drain(rest.clients())
+    middleware.drain(rest.clients())
     drained = min(clock() + DRAIN_SECONDS, until)
     while rest.clients() and clock() < drained:
         await asyncio.sleep(POLL_SECONDS)
@@ -137,16 +137,16 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     def clients(self) -> set[Any]:
-        """Who is connected, as `scope["client"]` names them."""
+        """Return the addresses of the connected clients, as in `scope["client"]`."""
         return {getattr(each, "client", None) for each in self.server_state.connections}
 
     def give_up(self) -> None:
-        """End the work on every request; the door answers each."""
+        """Cancel every request in flight; the middleware responds to each with an error."""
         for task in self.server_state.tasks:
             task.cancel()
 
     def hang_up(self) -> None:
-        """Close every connection, though its client may not have read what it was sent."""
+        """Close every connection, even if its client has not read the response."""
         for each in list(self.server_state.connections):
             each.transport.abort()
 

@@ -133,13 +133,15 @@ def test_a_number_of_any_size_is_refused_with_a_short_sentence(digits: int) -> N
             {"shape": [1, 1, 1]}, "has shape [1,1,1]: expected [n] or [n,1], n being the number of texts", id="three-dimensions"
         ),
         pytest.param({"shape": []}, "has shape []: expected [n] or [n,1], n being the number of texts", id="no-dimension"),
-        pytest.param({"data": [["a"]]}, 'holds ["a"] at 0: expected a string', id="nested-though-the-shape-is-not"),
-        pytest.param({"shape": [1, 1], "data": [["a", "b"]]}, 'holds ["a","b"] at 0: expected a string', id="two-in-a-row"),
-        pytest.param({"shape": [1, 1], "data": [[5]]}, "holds 5 at 0: expected a string", id="a-number-in-a-row"),
+        pytest.param({"data": [["a"]]}, 'has ["a"] at position 0: expected a string', id="nested-though-the-shape-is-not"),
+        pytest.param(
+            {"shape": [1, 1], "data": [["a", "b"]]}, 'has ["a","b"] at position 0: expected a string', id="two-in-a-row"
+        ),
+        pytest.param({"shape": [1, 1], "data": [[5]]}, "has 5 at position 0: expected a string", id="a-number-in-a-row"),
         pytest.param({"shape": [2, 1]}, "has 1 text: expected 2, as its shape says", id="one-row"),
         pytest.param({"shape": [2]}, "has 1 text: expected 2, as its shape says", id="one-text"),
         pytest.param({"shape": [0]}, "has 1 text: expected 0, as its shape says", id="no-texts"),
-        pytest.param({"data": ["a", 5]}, "holds 5 at 1: expected a string", id="a-number-as-text"),
+        pytest.param({"data": ["a", 5]}, "has 5 at position 1: expected a string", id="a-number-as-text"),
     ],
 )
 def test_what_is_wrong_with_the_input_is_said_of_it(changed: dict[str, Any], sentence: str) -> None:
