@@ -137,7 +137,7 @@ async def phases(controller: ControllerProcess, classifiers: TextClassifierLoad,
     await controller.start()
     quiet = await controller.until_quiet()
     anew = of_work(Reading.of_none(changed.calls), await controller.read(), seconds=quiet - started, objects=number)
-    return figures + told(f"The controller starts anew with {number} classifiers", anew)
+    return figures + told(f"The controller starts again with {number} classifiers", anew)
 
 
 def told(phase: str, figures: Iterable[Figure]) -> list[Figure]:

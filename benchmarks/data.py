@@ -5,7 +5,7 @@
 
 Both sides read the same JSON lines, join title and abstract, leave out rows without text or label, split into three parts and
 undersample the training part, each in a separate process. Labelwright also keeps equal texts in one part, and by default
-near-duplicates too, which is measured separately; the peer does neither. With `--tokenise`, encoding through the cache is measured
+near-duplicates too, which is measured separately; the peer does neither. With `--tokenise`, encoding through the cache is timed
 beside a bare loop over lists in memory, in turns.
 """
 

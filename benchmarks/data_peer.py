@@ -78,7 +78,7 @@ def complete_batch(rows: Columns) -> list[bool]:
 
 
 def rule_of(labels: list[list[str]]) -> Callable[[dict[str, Any]], bool]:
-    """Return the filter of rows: one stays if any of its labels is drawn, each with a probability by its excess over the median."""
+    """Return a filter of rows: one stays if any of its labels is drawn, with a probability by its excess over the median."""
     counts = Counter(chain.from_iterable(labels))
     threshold = median(counts.values())
     excess = {label: max(0.0, (count - threshold) / count) for label, count in counts.items()}
