@@ -25,7 +25,7 @@ from random import Random
 import numpy as np
 from data_cost import Side, measure
 from data_rows import make_rows
-from linear import Answering, Parts, encoder_of, read, scores
+from linear import Answering, DataParts, encoder_of, read, scores
 
 from model.artifact import GRAPH
 from model.classifier import Floats, OnnxModel, PredictionRule, to_probabilities
@@ -93,7 +93,7 @@ def compare(chosen: argparse.Namespace) -> None:
                 print(" | ".join((name, str(seed), *figures)), flush=True)
 
 
-def outcome(parts: Parts, config: BalanceConfig, seed: int, folder: Path) -> BalancingResult:
+def outcome(parts: DataParts, config: BalanceConfig, seed: int, folder: Path) -> BalancingResult:
     """Balance, fit, choose thresholds on validation, score the test part."""
     start = time.perf_counter()
     balanced = balance(parts.train, config, seed=seed)
@@ -101,12 +101,12 @@ def outcome(parts: Parts, config: BalanceConfig, seed: int, folder: Path) -> Bal
     after = imbalance(balanced.examples.targets)
     start_cpu = time.process_time()
     ours = Config.model_validate({"balance": config.model_dump(), "training": {"seed": seed}})
-    answering = fit(Parts(balanced.examples, parts.validation, parts.test), ours, folder)
+    answering = fit(DataParts(balanced.examples, parts.validation, parts.test), ours, folder)
     cpu = time.process_time() - start_cpu
     return BalancingResult(seconds, after.texts, after.mean_ratio, after.largest, score(answering, parts), cpu)
 
 
-def fit(parts: Parts, config: Config, folder: Path) -> Answering:
+def fit(parts: DataParts, config: Config, folder: Path) -> Answering:
     """Fit the linear architecture, and return a function that classifies with its files, as the server does."""
     from trainer.architectures.linear import fit as linear
 
@@ -120,7 +120,7 @@ def fit(parts: Parts, config: Config, folder: Path) -> Answering:
     return answer
 
 
-def score(answering: Answering, parts: Parts) -> dict[str, float]:
+def score(answering: Answering, parts: DataParts) -> dict[str, float]:
     """Return micro- and macro-F1 on the test part."""
     thresholds = choose_thresholds(answering(parts.validation.texts()), parts.validation.targets, parts.train.task)
     return scores(answering, PredictionRule(parts.train.task, parts.train.labels, thresholds), parts.test)
