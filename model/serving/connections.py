@@ -1,8 +1,8 @@
 """REST connections: uvicorn's protocol with limits on the time and the bytes that clients may occupy.
 
 `ConnectionLimiter` limits all connections together: their number, and the bytes of unfinished requests and unread responses.
-Beyond a limit, it closes the connection that has stalled longest, so stalled clients cannot exclude others. `Connection` limits
-one connection: bytes and seconds of a request's head, seconds of its body. Refusals are the protocol's JSON errors.
+Beyond a limit, it closes the connection that has stalled longest, so stalled clients cannot exclude others. `RestConnection`
+limits one connection: bytes and seconds of a request's head, seconds of its body. Refusals are the protocol's JSON errors.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class _CoalescingTransport:
             self._transport.write(written)
 
 
-class Connection(HttpToolsProtocol):
+class RestConnection(HttpToolsProtocol):
     """uvicorn's protocol with limits for heads (bytes and seconds), bodies (seconds), trailers and the first request.
 
     A request that offers another protocol (`Upgrade`) is answered in HTTP/1.1, as RFC 9110, 7.8 allows. The JDK's HttpClient
@@ -318,6 +318,6 @@ class Connection(HttpToolsProtocol):
             self._deadline = None
 
 
-def connection_class(arrivals: ConnectionLimiter) -> type[Connection]:
+def connection_class(arrivals: ConnectionLimiter) -> type[RestConnection]:
     """Return a class of connections that share the limiter."""
-    return type("BoundedConnection", (Connection,), {"arrivals": arrivals})
+    return type("BoundedConnection", (RestConnection,), {"arrivals": arrivals})

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from model.storage import ObjectStore, open_store
-from tests.support.cluster.controlled import API, CLASSIFIER, RUN, Classifier, Controller, put_texts, spec
+from tests.support.cluster.controlled import API, CLASSIFIER, RUN, ControllerRelease, ManagedClassifier, put_texts, spec
 from tests.support.cluster.namespace import Namespace
 
 pytestmark = pytest.mark.cluster
@@ -57,7 +57,7 @@ HARMS: dict[str, Harm] = {
 class Begun:
     """A classifier that serves what good texts taught it, and a training on each of the other datasets."""
 
-    pets: Classifier
+    pets: ManagedClassifier
     served: str
     uris: dict[str, str]
 
@@ -69,8 +69,8 @@ class Begun:
 
 
 @pytest.fixture(scope="module")
-def begun(namespace: Namespace, controller: Controller, versions: ObjectStore) -> Iterator[Begun]:
-    bucket, pets = open_store("s3://models/"), Classifier(namespace, "gated")
+def begun(namespace: Namespace, controller: ControllerRelease, versions: ObjectStore) -> Iterator[Begun]:
+    bucket, pets = open_store("s3://models/"), ManagedClassifier(namespace, "gated")
     good = put_texts(bucket, "gated.parquet")
     wanted = spec(good, gate={})
     pets.apply(wanted)

@@ -1,4 +1,4 @@
-"""An HTTP server on this machine that answers what a test tells it to."""
+"""HTTP server on this machine whose responses a test chooses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 
 @dataclass
-class Answers:
-    """What every request is answered, and what was asked."""
+class ChosenResponse:
+    """Response to every request, and the requests so far."""
 
     status: int = 200
     body: Any = None  # bytes as they are, anything else as JSON
@@ -31,11 +31,11 @@ class Answers:
 
 
 @contextmanager
-def answering(host: str = "127.0.0.1") -> Iterator[Answers]:
-    """A server on a free port of `host`."""
-    answers = Answers()
+def answering(host: str = "127.0.0.1") -> Iterator[ChosenResponse]:
+    """Run a server on a free port of `host`."""
+    answers = ChosenResponse()
 
-    class Handler(BaseHTTPRequestHandler):
+    class ChosenResponseHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -57,16 +57,16 @@ def answering(host: str = "127.0.0.1") -> Iterator[Answers]:
                 self.wfile.write(content[at : at + 1])
 
         def log_message(self, *_: object) -> None:
-            """Not here."""
+            """Log nothing."""
 
-    class Server(ThreadingHTTPServer):
+    class LocalServer(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """The client went."""
+            """Ignore clients that leave."""
 
-    with Server((host, 0), Handler) as server:
+    with LocalServer((host, 0), ChosenResponseHandler) as server:
         answers.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

@@ -1,4 +1,4 @@
-"""`labelwright train` as a Job's Pod runs it: settings from the environment, an outcome in a file, JSON in the log."""
+"""`labelwright train` as in a Job's Pod: settings from the environment, the result in a file, JSON in the log."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from model.run_result import RunResult
 from tests.support.encoders import pet_examples
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 240.0
+TIMEOUT_SECONDS = 240.0
 
 
-class Attempt:
-    """`labelwright train` on sentences about animals, in a folder with all that belongs to it."""
+class TrainingProcess:
+    """Process of `labelwright train` on sentences about animals, in a folder with all its files."""
 
     def __init__(self, folder: Path, *, bert: Path, variables: Mapping[str, str] | None = None, **settings: object) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Attempt:
             self._process = subprocess.Popen(command, env=variables, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=log)
 
     def wait_until(self, true: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not true():
             assert time.monotonic() < deadline, f"never {what}: {self.log_file.read_text()[-3000:]}"
             assert self._process.poll() is None, self.log_file.read_text()[-3000:]
@@ -65,14 +65,14 @@ class Attempt:
         self._process.send_signal(number)
 
     def end(self) -> int:
-        return self._process.wait(PATIENCE)
+        return self._process.wait(TIMEOUT_SECONDS)
 
     def lines(self) -> list[dict[str, object]]:
-        """Every line of the log is JSON."""
+        """Return the lines of the log, all of which are JSON."""
         return [json.loads(line) for line in self.log_file.read_text().splitlines()]
 
     def losses(self) -> dict[int, float]:
-        """The loss by step."""
+        """Return the loss by step."""
         return {int(str(line["step"])): float(str(line["loss"])) for line in self.lines() if "loss" in line}
 
     def result(self) -> RunResult:

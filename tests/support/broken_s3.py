@@ -1,4 +1,4 @@
-"""A real S3 server behind a door that fails now and then, as networks and stores do."""
+"""Proxy in front of a real S3 server that fails now and then, as networks and stores do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 @dataclass
-class Door:
-    """conflicts: how many conditional PUTs are answered with 409 and not passed on. lost_answers: how many PUTs are done, but
-    never answered. denied: whether a request (method and path with query) is refused. seen: what was asked.
+class S3Faults:
+    """Faults of the proxy, and the requests so far (`seen`).
+
+    conflicts: number of conditional PUTs that get 409 and are not passed on. lost_answers: number of PUTs that are passed on, but
+    get no response. denied: whether a request (method, path with query) is refused.
     """
 
     address: str = ""
@@ -30,34 +32,34 @@ class Door:
 
 
 @contextmanager
-def broken_s3(server: str) -> Iterator[Door]:
-    """A door before the S3 server at that address."""
-    door = Door()
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), _handler(door, urlsplit(server).netloc))
+def broken_s3(server: str) -> Iterator[S3Faults]:
+    """Run a proxy in front of the S3 server at this address."""
+    faults = S3Faults()
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), _handler(faults, urlsplit(server).netloc))
     listening.daemon_threads = True
     threading.Thread(target=listening.serve_forever, daemon=True).start()
-    door.address = f"http://127.0.0.1:{listening.server_address[1]}"
+    faults.address = f"http://127.0.0.1:{listening.server_address[1]}"
     try:
-        yield door
+        yield faults
     finally:
         listening.shutdown()
         listening.server_close()
 
 
-def _handler(door: Door, behind: str) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(faults: S3Faults, behind: str) -> type[BaseHTTPRequestHandler]:
+    class ProxyHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def pass_on(self) -> None:
-            door.seen.append(f"{self.command} {self.path}")
+            faults.seen.append(f"{self.command} {self.path}")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if door.denied(self.command, self.path):
+            if faults.denied(self.command, self.path):
                 return self.answer(403, {"Content-Type": "application/xml"}, DENIED)
-            if self.command == "PUT" and self.headers.get("If-None-Match") and door.conflicts:
-                door.conflicts -= 1
+            if self.command == "PUT" and self.headers.get("If-None-Match") and faults.conflicts:
+                faults.conflicts -= 1
                 return self.answer(409, {"Content-Type": "application/xml"}, CONFLICT)
             client = http.client.HTTPConnection(behind, timeout=60)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
@@ -65,8 +67,8 @@ def _handler(door: Door, behind: str) -> type[BaseHTTPRequestHandler]:
             said = client.getresponse()
             content = said.read()
             client.close()
-            if self.command == "PUT" and door.lost_answers:
-                door.lost_answers -= 1
+            if self.command == "PUT" and faults.lost_answers:
+                faults.lost_answers -= 1
                 self.close_connection = True
                 return None
             return self.answer(said.status, dict(said.getheaders()), content)
@@ -84,4 +86,4 @@ def _handler(door: Door, behind: str) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815
 
-    return Handler
+    return ProxyHandler

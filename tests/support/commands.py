@@ -1,4 +1,4 @@
-"""The command as a user types it."""
+"""Command `labelwright`, as a user types it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def labelwright(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, which has to be `expect`."""
+    """Run the command, and check its exit code."""
     command = [sys.executable, "-m", "labelwright", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == expect, done.stderr

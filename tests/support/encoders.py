@@ -1,4 +1,4 @@
-"""Encoders small enough to be trained in a test, and texts that they can learn."""
+"""Encoders small enough to be trained in a test, and texts from which they learn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOCABULARY = (*SPECIAL, *FILLERS, *(word for words in WORDS.values() for word in
 
 
 def write_tiny_bert(folder: Path, *, embeddings: int = len(VOCABULARY), positions: int = 64) -> Path:
-    """A BERT of two layers with random weights and a tokenizer of a few words, as a hub would hold it."""
+    """Write a BERT of two layers with random weights and a tokenizer of a few words, in the format of the hub."""
     set_seed(0)
     config = BertConfig(  # type: ignore[no-untyped-call]
         vocab_size=embeddings,
@@ -40,7 +40,7 @@ def write_tiny_bert(folder: Path, *, embeddings: int = len(VOCABULARY), position
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.enable_padding(length=16)  # as files of the hub often say, and nobody wants
+    tokenizer.enable_padding(length=16)  # as many files of the hub do
     fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )
@@ -49,7 +49,7 @@ def write_tiny_bert(folder: Path, *, embeddings: int = len(VOCABULARY), position
 
 
 def pet_examples(folder: Path, *, count: int, task: Task, seed: int = 0) -> Examples:
-    """Sentences of one animal when single-label, of none to all of them when multi-label."""
+    """Return sentences about one animal if single-label, about any number of them if multi-label."""
     random = np.random.default_rng(seed)
     names = sorted(WORDS)
     if task is Task.SINGLE_LABEL:
@@ -63,12 +63,12 @@ def pet_examples(folder: Path, *, count: int, task: Task, seed: int = 0) -> Exam
 
 
 def training(base_model: Path | str, **settings: object) -> Config:
-    """A configuration that trains a tiny encoder in seconds."""
+    """Return a configuration that trains a tiny encoder in seconds."""
     defaults = {"num_epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "max_length": 32, "evaluations_per_epoch": 1}
     return Config.model_validate({"training": {**defaults, "base_model": str(base_model), **settings}})
 
 
 def _sentence(row: np.ndarray, names: list[str], random: np.random.Generator) -> str:
-    told = [str(random.choice(WORDS[names[at]])) for at in np.flatnonzero(row)]
-    words = told + [str(each) for each in random.choice(FILLERS, random.integers(2, 12))]
+    naming = [str(random.choice(WORDS[names[at]])) for at in np.flatnonzero(row)]
+    words = naming + [str(each) for each in random.choice(FILLERS, random.integers(2, 12))]
     return " ".join(random.permutation(words))

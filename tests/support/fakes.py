@@ -1,13 +1,13 @@
-"""A Kubernetes cluster in memory, a clock that stands still, and what may go wrong on the way to any cluster.
+"""Kubernetes cluster in memory, clock that a test moves, and wrappers that make any cluster fail.
 
     FakeCluster(clock=…, defaults=…, rules=…, kinds=…, collects=True)   the same tests pass on it and on a real API server
-        .put(document), .remove(kind, namespace, name)   as other components write: the status too; a Pod that is gone
+        .put(document), .remove(kind, namespace, name)   as other components write: with the status; a lost Pod
         .collect()                                       the garbage collector, for collects=False
-        .past(steps) -> Snapshot                         get and list as they were so many changes ago
-    Dying(cluster, after=n, before=False)    Killed at the n-th write, once it took effect or just before; and ever after
+        .past(steps) -> Snapshot                         get and list as they were this many changes ago
+    Dying(cluster, after=n, before=False)    Killed at the n-th write, after or before its effect, and at every later call
     Flaky(cluster, random, share=0.2)        Unavailable before or after the effect, Conflict before it
     Lagging(cluster, behind=…)               reads from the past, writes to the present
-    Remembering(cluster, random)             lists no older than it was told by `saw`
+    Remembering(cluster, random)             lists no older than the newest object of `saw`
     Counting(cluster)                        .calls: Counter of (verb, kind)
 
 Server-side apply is in tests/support/kubernetes/server_side_apply.py.
@@ -50,15 +50,15 @@ from tests.support.kubernetes.server_side_apply import Owned, applied, leaves, m
 Key = tuple[Kind, str, str]
 Rule = Callable[[Document | None, Document], None]
 Result = TypeVar("Result")
-WITHOUT_STATUS = {SERVICE_ACCOUNT, EVENT, LEASE}  # what they call status is a field like another, if they have one
+WITHOUT_STATUS = {SERVICE_ACCOUNT, EVENT, LEASE}  # if they have a status, it is a field like any other
 WITHOUT_GENERATION = {SERVICE_ACCOUNT, EVENT, LEASE, SERVICE}
 CUSTOM = {TEXT_CLASSIFIER, TRAINING_RUN, INFERENCE_SERVICE, SERVING_RUNTIME}
 SERVERS = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields")
-REMEMBERED = 200  # changes that a Lagging cluster may be behind
+REMEMBERED_CHANGES = 200  # that a Lagging cluster may be behind
 
 
 class FakeClock:
-    """A time that only a test moves."""
+    """Clock that only a test moves."""
 
     def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self.now = now
@@ -72,18 +72,18 @@ class FakeClock:
 
 
 def copied(value: Result) -> Result:
-    """A document of one's own, as it comes out of JSON: a tuple is a list, a date is an error."""
-    found: Result = json.loads(json.dumps(value))
-    return found
+    """Return a copy through JSON: a tuple becomes a list, a date is an error."""
+    copy: Result = json.loads(json.dumps(value))
+    return copy
 
 
 def timestamp(moment: datetime) -> str:
-    """As Kubernetes writes it."""
+    """Return a time in Kubernetes' format."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def job_keeps_its_template(old: Document | None, new: Document) -> None:
-    """What the API server refuses to change of a Job."""
+    """Raise Refused for a change of a Job's immutable fields."""
     if old is None or kind_of(new) != JOB:
         return
     for name in ("template", "selector", "completions", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"):
@@ -93,7 +93,7 @@ def job_keeps_its_template(old: Document | None, new: Document) -> None:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The objects of one moment; never changed, only replaced."""
+    """Objects at one moment, never changed."""
 
     objects: Mapping[Key, Document]
     kinds: Collection[Kind]
@@ -106,32 +106,32 @@ class Snapshot:
     def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
         if kind not in self.kinds:
             raise Refused(f"list {kind.kind} {namespace}: 404 page not found")
-        found = [key for key in self.objects if key[0] == kind and namespace in ("", key[1])]
-        documents = [self.objects[key] for key in sorted(found, key=lambda key: key[1:])]
+        keys = [key for key in self.objects if key[0] == kind and namespace in ("", key[1])]
+        documents = [self.objects[key] for key in sorted(keys, key=lambda key: key[1:])]
         return [copied(each) for each in documents if labels.items() <= each["metadata"].get("labels", {}).items()]
 
 
 @dataclass
 class FakeCluster:
-    """A Cluster in memory: what our controller uses of an API server and its garbage collector, and no other component."""
+    """Cluster in memory: the parts of an API server and its garbage collector that the controller uses."""
 
     clock: Callable[[], datetime] = field(default_factory=FakeClock)
-    # What a CRD's schema fills in, and what it refuses: `defaults` may raise Refused, a rule sees old and new.
+    # A CRD's defaults and validation: `defaults` may raise Refused, a rule gets the old and the new object.
     defaults: Callable[[Document], Document] = lambda document: document
     rules: Sequence[Rule] = ()
     kinds: Collection[Kind] = KINDS
     collects: bool = True
-    watch: Callable[[str, Document], None] | None = None  # is told ADDED, MODIFIED or DELETED, and the object
+    watch: Callable[[str, Document], None] | None = None  # called with ADDED, MODIFIED or DELETED, and the object
 
     def __post_init__(self) -> None:
         self._objects: dict[Key, Document] = {}
         self._owned: dict[Key, Owned] = {}
         self.version = 1000
         self._made = 0
-        self._history: deque[Mapping[Key, Document]] = deque(maxlen=REMEMBERED)
+        self._history: deque[Mapping[Key, Document]] = deque(maxlen=REMEMBERED_CHANGES)
         self._lock = threading.RLock()
 
-    # What a Cluster does.
+    # Methods of Cluster.
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
         return self.past(0).get(kind, namespace, name)
@@ -197,7 +197,7 @@ class FakeCluster:
             old = self.get(*key)
             if old is None or uid not in (None, old["metadata"]["uid"]):
                 return
-            # A Pod on a node ends when its kubelet says so.
+            # A Pod on a node is removed by its kubelet.
             grace = 30 if kind == POD and old["spec"].get("nodeName") else 0
             if not grace and not old["metadata"].get("finalizers"):
                 self._drop(key)
@@ -207,10 +207,10 @@ class FakeCluster:
                     old["metadata"]["generation"] += 1
                 self._store(key, old, self._owned[key])
 
-    # What other components do to it, and what a test asks of it.
+    # Methods for other components and for tests.
 
     def put(self, document: Document) -> Document:
-        """Make the object so, with its status, whatever it was read at: as a component of the cluster would after a retry."""
+        """Write the object with its status, without a check of its version: as a component does after a retry."""
         with self._lock:
             key = self._key(document)
             if key not in self._objects:
@@ -219,13 +219,13 @@ class FakeCluster:
             return copied(self._change(key, new))
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
-        """At once, whatever its finalizers say."""
+        """Remove an object at once, even if it has finalizers."""
         with self._lock:
             if (kind, namespace, name) in self._objects:
                 self._drop((kind, namespace, name))
 
     def collect(self) -> None:
-        """Delete what is owned by nothing that is there, again and again until there is no more of it."""
+        """Delete objects without an existing owner, until there are no more."""
         with self._lock:
             while orphans := self._orphans():
                 before = self.version
@@ -235,18 +235,18 @@ class FakeCluster:
                     return
 
     def past(self, steps: int) -> Snapshot:
-        """The objects so many changes ago; the oldest remembered ones, if it were more."""
+        """Return the objects as they were `steps` changes ago, or at the oldest remembered change."""
         with self._lock:
             return Snapshot(
                 self._objects if steps <= 0 else ([*self._history] or [{}])[-min(steps, len(self._history))], self.kinds
             )
 
     def everything(self) -> Sequence[Document]:
-        """All objects, in the order in which they were made."""
+        """Return all objects, in the order of their creation."""
         with self._lock:
             return [copied(each) for each in self._objects.values()]
 
-    # How.
+    # Implementation.
 
     def _key(self, document: Document) -> Key:
         kind = kind_of(document)
@@ -267,7 +267,7 @@ class FakeCluster:
             )
 
     def _stamp(self, key: Key, document: Document) -> None:
-        """What the server gives a new object."""
+        """Set the server's fields of a new object."""
         self._made += 1
         metadata = document["metadata"] = {name: value for name, value in document["metadata"].items() if name not in SERVERS}
         metadata["uid"] = str(uuid.UUID(int=self._made))
@@ -284,7 +284,7 @@ class FakeCluster:
         return self._store(key, new, self._owned[key].changed(leaves(old), leaves(new)))
 
     def _store(self, key: Key, new: Document, owned: Owned) -> Document:
-        """Write it, unless nothing would change; and what follows of itself: versions, and the end of what was to be deleted."""
+        """Store an object if it changed: set its versions, and remove it if it was being deleted and has no finalizers left."""
         old = self._objects.get(key)
         new = self._admitted(key, old, new)
         if old is not None and _bare(old) == _bare(new) and self._owned[key] == owned:
@@ -333,7 +333,7 @@ class FakeCluster:
         self.version += 1
 
     def _orphans(self) -> Sequence[Key]:
-        """What has owners, none of which is there."""
+        """Return the keys of objects that have owners, none of which exists."""
         alive = {each["metadata"]["uid"] for each in self._objects.values()}
         owners = {key: each["metadata"].get("ownerReferences") for key, each in self._objects.items()}
         return [key for key, each in owners.items() if each and not any(owner["uid"] in alive for owner in each)]
@@ -348,11 +348,11 @@ def _essence(document: Document) -> Document:
 
 
 class Killed(BaseException):
-    """The process ended here; no `except Exception` sees it."""
+    """Death of the process; a BaseException, so no `except Exception` catches it."""
 
 
 class Wrapped:
-    """Any cluster, with something around each call."""
+    """Cluster that calls `around` for each call of another cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -391,7 +391,7 @@ READS = frozenset({"get", "list"})
 
 
 class Dying(Wrapped):
-    """The process is killed at its n-th write, once that took effect, or just before; a dead process does nothing more."""
+    """Cluster of a process that is killed at its n-th write, after or before its effect; later calls fail."""
 
     def __init__(self, cluster: Cluster, *, after: int, before: bool = False) -> None:
         super().__init__(cluster)
@@ -412,7 +412,7 @@ class Dying(Wrapped):
 
 
 class Flaky(Wrapped):
-    """Some calls fail: unanswered with or without their effect, or because another wrote at the same time."""
+    """Cluster whose calls fail at random: without a response, with or without effect, or by a conflict."""
 
     def __init__(self, cluster: Cluster, random: Random, *, share: float = 0.2) -> None:
         super().__init__(cluster)
@@ -430,7 +430,7 @@ class Flaky(Wrapped):
 
 
 class Lagging(Wrapped):
-    """Reads are answered from the past, `behind()` changes ago; writes go to the present."""
+    """Cluster whose reads are `behind()` changes old. Writes go to the present."""
 
     def __init__(self, cluster: FakeCluster, *, behind: Callable[[], int]) -> None:
         super().__init__(cluster)
@@ -444,7 +444,7 @@ class Lagging(Wrapped):
 
 
 class Remembering(Wrapped):
-    """Lists what it is told of by `saw` as it was at any time since, as KubernetesCluster does; what is written is told, too."""
+    """Cluster whose lists are at least as new as the newest object given to `saw` or written, as KubernetesCluster's."""
 
     def __init__(self, cluster: FakeCluster, random: Random) -> None:
         super().__init__(cluster)
@@ -468,7 +468,7 @@ class Remembering(Wrapped):
 
 
 class Counting(Wrapped):
-    """How often each verb was used on each kind, in `calls`."""
+    """Cluster that counts calls by verb and kind, in `calls`."""
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand, for what well-behaved clients do not send: broken requests, slow ones, thousands at once."""
+"""HTTP/1.1 by hand, for requests that clients' libraries do not send: broken ones, slow ones, thousands at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASS_NAME = re.compile(r"Traceback|<class|\b[A-Z]\w*(Error|Exception|Warning|In
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole response; header names are in lower case."""
+    """Complete response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,14 +32,14 @@ def port_of(address: str) -> int:
 
 
 def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
-    """The bytes of a request; header names are written with `_` for `-`."""
+    """Return the bytes of a request. Header names are written with `_` for `-`."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def exchange(port: int, sent: bytes, *, patience: float = 10.0) -> bytes:
-    """All that comes back until the server closes, the client having said that it sends no more. TimeoutError if it hangs."""
+    """Close the sending side, and return all bytes until the server closes the connection. Raises TimeoutError if it hangs."""
     with socket.create_connection((HOST, port), timeout=patience) as connection:
         received: list[bytes] = []
         try:
@@ -53,7 +53,7 @@ def exchange(port: int, sent: bytes, *, patience: float = 10.0) -> bytes:
 
 
 def answers(received: bytes, *, bodiless: bool = False) -> Iterator[Answer]:
-    """Every whole response in what was received, interim ones left out; `bodiless` is for HEAD."""
+    """Return every complete response in the received bytes, without interim ones. bodiless: for HEAD."""
     while b"\r\n\r\n" in received:
         head, received = received.split(b"\r\n\r\n", 1)
         status, headers = _head(head)
@@ -64,13 +64,13 @@ def answers(received: bytes, *, bodiless: bool = False) -> Iterator[Answer]:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    """The next response. Raises asyncio.IncompleteReadError or ConnectionError if there is none."""
+    """Return the next response. Raises asyncio.IncompleteReadError or ConnectionError if there is none."""
     status, headers = _head((await reader.readuntil(b"\r\n\r\n"))[:-4])
     return Answer(status, headers, await reader.readexactly(int(headers["content-length"])))
 
 
 async def ask(port: int, sent: bytes) -> Answer:
-    """The answer on a connection of its own."""
+    """Send a request on a new connection, and return the response."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(sent)
@@ -80,7 +80,7 @@ async def ask(port: int, sent: bytes) -> Answer:
 
 
 def check_refusal(answer: Answer) -> None:
-    """A request was refused as the contract says: the client's fault, and one sentence that no Python shows through."""
+    """Check a refusal: a client error with one sentence, without any Python in it."""
     assert 400 <= answer.status < 500, (answer.status, answer.body)
     assert answer.status != 422
     assert answer.headers["content-type"].startswith("application/json"), answer

@@ -1,4 +1,4 @@
-"""Read a data file as training does, and look at what came of it."""
+"""Read a data file as a training does, and return its examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.data.reading import Loaded, read_examples
 
 
 def read(path: Path, **settings: object) -> Loaded:
-    """The examples of the file or folder, whose labels are joined by blanks unless the settings say otherwise."""
+    """Return the examples of a file or folder. By default, labels are separated by blanks."""
     scratch = path.parent / "scratch"
     scratch.mkdir(exist_ok=True)
     config = DatasetConfig.model_validate({"uri": path.as_uri(), "label_separator": " "} | settings)
@@ -17,6 +17,6 @@ def read(path: Path, **settings: object) -> Loaded:
 
 
 def labels_of(loaded: Loaded) -> list[set[str]]:
-    """The names of each example's labels."""
+    """Return the names of each example's labels."""
     rows = loaded.examples.targets.toarray()
     return [{loaded.examples.labels[index] for index in row.nonzero()[0]} for row in rows]

@@ -1,4 +1,4 @@
-"""A real predictor as a process of its own, for tests that talk to it."""
+"""Predictor in a separate process, for tests that send it requests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LISTENING = re.compile(r"REST on port (\d+), gRPC on port (\d+)")
-PATIENCE = 90.0  # seconds; the SDK's import alone takes several on a busy machine
+MAX_START_SECONDS = 90.0  # the SDK's import alone takes several seconds on a busy machine
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """Where it answers, and how to stop it."""
+    """Running predictor: its addresses and its process."""
 
     process: subprocess.Popen[bytes]
     rest: str
@@ -27,9 +27,9 @@ class RunningServer:
     log: Path
 
     def terminate(self) -> int:
-        """SIGTERM; the exit status."""
+        """Send SIGTERM, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(MAX_START_SECONDS)
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def serving(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
-    """A server of `version` on free ports; killed at the end if it still runs.
+    """Serve `version` on free ports, and kill the server at the end if it still runs.
 
     `host`: None for its own default. `environment`: what is set besides this process's own.
     """
@@ -59,11 +59,11 @@ def serving(
 
 
 def _ports(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_START_SECONDS
     while time.monotonic() < deadline:
-        found = LISTENING.search(log.read_text())
-        if found:
-            return found[1], found[2]
+        ports = LISTENING.search(log.read_text())
+        if ports:
+            return ports[1], ports[2]
         if process.poll() is not None:
             break
         time.sleep(0.05)

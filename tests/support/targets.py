@@ -1,4 +1,4 @@
-"""Examples that have labels and no texts, for what deals them out."""
+"""Examples with labels and without texts, for tests of the split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def examples_with(targets: NDArray[np.int64]) -> Examples:
 
 
 def random_targets(random: np.random.Generator, rows: int, labels: int) -> NDArray[np.int64]:
-    """At least one label a row, the last ones rare."""
+    """Return random targets with at least one label per row; the last labels are rare."""
     rates = 0.5 / (1 + np.arange(labels))
     targets = (random.random((rows, labels)) < rates).astype(np.int64)
     targets[np.arange(rows), random.integers(labels, size=rows)] = 1

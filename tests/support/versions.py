@@ -1,4 +1,4 @@
-"""A tiny version that is valid in every respect and needs no training: a text gets the labels whose names it holds."""
+"""Tiny valid version without a training: a text gets the labels whose names it contains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from model.manifest import (
 )
 
 LABELS = ("cs.LG", "stat.ML", "math.CO")
-PRESENT, ABSENT = 2.0, -2.0  # logits of a label whose name is in the text, and of one whose name is not
+PRESENT, ABSENT = 2.0, -2.0  # logits of labels whose name is in the text, and of others
 
 
 def make_version(
@@ -45,7 +45,7 @@ def make_version(
     max_length: int = 16,
     label_required: bool = True,
 ) -> Path:
-    """Write a complete version into `folder` and return it. A name counts where it stands alone between spaces."""
+    """Write a complete version into `folder` and return it. A name counts if there are spaces around it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder / TOKENIZER, labels)
     write_graph(folder / GRAPH, len(labels))
@@ -63,7 +63,7 @@ def make_version(
 
 
 def write_tokenizer(path: Path, words: Sequence[str]) -> None:
-    """A tokenizer of whole words: 0 is unknown, the words follow in order."""
+    """Write a tokenizer of whole words: 0 is unknown, the words follow in order."""
     vocabulary = {"[UNK]": 0} | {word.lower(): at for at, word in enumerate(words, start=1)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = Lowercase()
@@ -72,7 +72,7 @@ def write_tokenizer(path: Path, words: Sequence[str]) -> None:
 
 
 def write_graph(path: Path, label_count: int) -> None:
-    """A graph whose token `i` raises label `i - 1`, however often it occurs."""
+    """Write a graph in which token `i`, once or more, raises the logit of label `i - 1`."""
     table = np.vstack([np.zeros((1, label_count)), np.eye(label_count)]).astype(np.float32)
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
@@ -107,7 +107,7 @@ def make_manifest(
     max_length: int = 16,
     label_required: bool = True,
 ) -> Manifest:
-    """The manifest of the files that are in `folder`; its scores are made up."""
+    """Return a manifest of the files in `folder`, with invented scores."""
     scores = _scores(labels)
     return Manifest(
         schema_version=1 if label_required else 2,

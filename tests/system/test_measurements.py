@@ -18,8 +18,8 @@ import pytest
 
 from k8s.controller.clients.probe import HttpProbe
 from k8s.controller.clients.prometheus import LEAST_TEXTS, MeasurementsUnavailable, Prometheus
-from tests.support.answers import Answers, answering
-from tests.support.servers import PATIENCE, RunningServer, serving
+from tests.support.answers import ChosenResponse, answering
+from tests.support.servers import MAX_START_SECONDS, RunningServer, serving
 from tests.support.versions import make_version
 
 ODD = 'we"ird\\'  # as the name of a classifier
@@ -36,7 +36,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServe
 
 
 @pytest.fixture(scope="module")
-def pods() -> Iterator[dict[str, Answers]]:
+def pods() -> Iterator[dict[str, ChosenResponse]]:
     """Predictors that expose what drift they were given, by their names."""
     given = {
         "a": exposed("papers", "v2", labels=0.1, lengths=0.3, texts=MANY),
@@ -57,7 +57,7 @@ def pods() -> Iterator[dict[str, Answers]]:
 
 
 @pytest.fixture(scope="module")
-def gateways() -> Iterator[dict[str, Answers]]:
+def gateways() -> Iterator[dict[str, ChosenResponse]]:
     """Each counts the corrections of another classifier; by how it is scraped."""
     with ExitStack() as stack:
         servers = {name: stack.enter_context(answering()) for name in GATEWAYS}
@@ -70,7 +70,10 @@ def gateways() -> Iterator[dict[str, Answers]]:
 
 @pytest.fixture(scope="module")
 def prometheus(
-    pods: dict[str, Answers], gateways: dict[str, Answers], predictor: RunningServer, tmp_path_factory: pytest.TempPathFactory
+    pods: dict[str, ChosenResponse],
+    gateways: dict[str, ChosenResponse],
+    predictor: RunningServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
     program = shutil.which("prometheus")
     if not program:
@@ -114,7 +117,7 @@ def exposed(classifier: str, version: str, *, labels: float, lengths: float, tex
     )
 
 
-def correct(gateways: dict[str, Answers], times: int) -> None:
+def correct(gateways: dict[str, ChosenResponse], times: int) -> None:
     """So many corrections of `team` at each gateway; the one within the namespace need not say it."""
     series = "labelwright_feedback_corrections_total"
     tell(gateways["honoured"], f'{series}{{namespace="team",classifier="honoured"}} {times}\n')
@@ -122,7 +125,7 @@ def correct(gateways: dict[str, Answers], times: int) -> None:
     tell(gateways["scraped"], f'{series}{{classifier="scraped"}} {times}\n')
 
 
-def tell(server: Answers, text: str) -> None:
+def tell(server: ChosenResponse, text: str) -> None:
     server.body, server.headers = text.encode(), {"Content-Type": "text/plain; version=0.0.4"}
 
 
@@ -139,7 +142,7 @@ def free_port() -> int:
 
 def wait_for(true: Callable[[], Any]) -> Any:
     """The first result that is true."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + MAX_START_SECONDS
     while time.monotonic() < end:
         try:
             found = true()
@@ -174,12 +177,14 @@ def test_the_drift_of_a_real_predictor_is_told_once_it_has_seen_enough(prometheu
     assert prometheus.drift("real", "papers", "v1") is None
     texts = {"name": "text", "datatype": "BYTES", "shape": [LEAST_TEXTS], "data": ["stat.ML and more"] * LEAST_TEXTS}
     request = urllib.request.Request(f"{predictor.rest}/v2/models/papers/infer", json.dumps({"inputs": [texts]}).encode())
-    urllib.request.urlopen(request, timeout=PATIENCE).close()
+    urllib.request.urlopen(request, timeout=MAX_START_SECONDS).close()
 
     assert wait_for(lambda: prometheus.drift("real", "papers", "v1")) > 0
 
 
-def test_corrections_are_counted_however_the_gateway_is_scraped(prometheus: Prometheus, gateways: dict[str, Answers]) -> None:
+def test_corrections_are_counted_however_the_gateway_is_scraped(
+    prometheus: Prometheus, gateways: dict[str, ChosenResponse]
+) -> None:
     began = datetime.now(UTC) - timedelta(minutes=1)
 
     def counted(namespace: str, classifier: str) -> int | None:

@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, publish, read_manifest, to_json
 from model.manifest import Task
 from model.storage import open_store
-from tests.support.servers import PATIENCE, RunningServer, serving
+from tests.support.servers import MAX_START_SECONDS, RunningServer, serving
 from tests.support.versions import LABELS, make_manifest, make_version, write_tokenizer
 
 INFER = "/v2/models/papers/infer"
@@ -294,7 +294,7 @@ def test_health_answers_while_a_long_request_is_computed(http: httpx.Client) -> 
     asked = threading.Thread(target=http.post, args=(INFER,), kwargs={"json": ask(*LONG_REQUEST)}, daemon=True)
     asked.start()
     slowest, began = 0.0, time.monotonic()
-    deadline = began + PATIENCE
+    deadline = began + MAX_START_SECONDS
     while asked.is_alive():
         assert time.monotonic() < deadline
         before = time.monotonic()
@@ -650,7 +650,7 @@ def test_kserves_spelling_of_the_options_is_understood(tmp_path: Path) -> None:
 
 
 def wait_until(it_holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_START_SECONDS
     while not it_holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -678,7 +678,7 @@ def test_sigterm_lets_the_request_in_flight_finish_and_exits_0(tmp_path: Path, r
             wait_until(lambda: series(client)["labelwright_predictor_queue_seconds_count", frozenset()] == 1)
         assert not answered, "the request was answered too soon to show anything"
         status = running.terminate()
-        asking.join(PATIENCE)
+        asking.join(MAX_START_SECONDS)
 
     assert (status, answered) == (0, [True])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.attempts import Attempt, make_dataset
+from tests.support.attempts import TrainingProcess, make_dataset
 from tests.support.encoders import write_tiny_bert
 
 # Without dropout a step does the same to the same texts, however they are shared.
@@ -59,7 +59,9 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def start_two(folder: Path, bert: Path, *, more: dict[str, str] | None = None, **settings: object) -> tuple[Attempt, Attempt]:
+def start_two(
+    folder: Path, bert: Path, *, more: dict[str, str] | None = None, **settings: object
+) -> tuple[TrainingProcess, TrainingProcess]:
     """Two nodes; they share the storage, and nothing else. more: variables."""
     common = (more or {}) | {
         "PET_NNODES": "2",
@@ -68,7 +70,9 @@ def start_two(folder: Path, bert: Path, *, more: dict[str, str] | None = None, *
         "PET_MASTER_PORT": free_port(),
     }
     return tuple(  # type: ignore[return-value]
-        Attempt(folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings)
+        TrainingProcess(
+            folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings
+        )
         for rank in ("0", "1")
     )
 
@@ -78,7 +82,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
 ) -> None:
     alone = tmp_path_factory.mktemp("alone")
     make_dataset(alone)
-    one = Attempt(alone, bert=bert, **SAME)
+    one = TrainingProcess(alone, bert=bert, **SAME)
     assert one.end() == 0
 
     # Peers are not authenticated: nothing that they send may be unpickled, by us or by transformers.
@@ -94,7 +98,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
 
 
 def test_several_processes_of_one_node_tell_one_outcome(folder: Path, bert: Path) -> None:
-    node = Attempt(folder, bert=bert, variables={"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}, **SAME)
+    node = TrainingProcess(folder, bert=bert, variables={"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}, **SAME)
     assert node.end() == 0
     assert node.result().artifact_uri == f"file://{folder}/models/pets/v1/"
     assert len([line for line in node.lines() if "publishing" in str(line["message"])]) == 1

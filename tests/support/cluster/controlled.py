@@ -1,4 +1,4 @@
-"""A classifier that the controller keeps: what a user applies, reads and breaks. And the controller itself."""
+"""ManagedClassifier managed by the controller, and the controller's release, as a user handles them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ API = "labelwright.dev/v1alpha1"
 STORAGE = "s3://models/trained"
 SECRET = "object-storage"
 LABEL = "labelwright.dev/classifier"
-PATIENCE = 180.0  # seconds for a training and a roll-out, on a machine that does other things, too
+TIMEOUT_SECONDS = 180.0  # of a training and a roll-out, on a busy machine
 # A process may not kill the first of its own namespace: the Pod's processes share one, whose first is another.
 KILL = """
 import os, pathlib
@@ -38,7 +38,7 @@ for each in pathlib.Path("/proc").glob("[0-9]*"):
 
 
 def put_texts(bucket: ObjectStore, key: str, *, wrong: float = 0.0) -> str:
-    """The URI of 600 sentences about animals; wrong: the share of them whose label says nothing of the text."""
+    """Write 600 sentences about animals, and return their URI. wrong: share of them with a random label."""
     random = np.random.default_rng(0)
     kinds = sorted(WORDS)
     true, other = random.integers(0, len(kinds), (2, 600))
@@ -52,7 +52,7 @@ def put_texts(bucket: ObjectStore, key: str, *, wrong: float = 0.0) -> str:
 
 
 def spec(dataset: str, **others: Any) -> Document:
-    """What a user has to say of those texts."""
+    """Return a spec for these texts."""
     return {
         "dataset": {"uri": dataset, "textColumns": ["text"], "labelColumn": "label"},
         "training": {
@@ -66,8 +66,8 @@ def spec(dataset: str, **others: Any) -> Document:
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """One TextClassifier."""
+class ManagedClassifier:
+    """TextClassifier in a namespace."""
 
     namespace: Namespace
     name: str
@@ -76,11 +76,11 @@ class Classifier:
         self.namespace.apply([self.document(wanted)])
 
     def document(self, wanted: Document) -> Document:
-        """As it stands in a user's file."""
+        """Return the document, as in a user's file."""
         return {"apiVersion": API, "kind": "TextClassifier", "metadata": {"name": self.name}, "spec": wanted}
 
     def patch(self, **change: Any) -> None:
-        """Of the spec; None takes a field away."""
+        """Change fields of the spec; None removes a field."""
         self.namespace.kubectl("patch", CLASSIFIER, self.name, "--type=merge", "--patch", json.dumps({"spec": change}))
 
     def delete(self) -> None:
@@ -88,7 +88,7 @@ class Classifier:
 
     @property
     def served(self) -> Served:
-        """Its InferenceService."""
+        """InferenceService of the classifier."""
         return Served(self.namespace, self.name)
 
     def status(self) -> Document:
@@ -98,32 +98,31 @@ class Classifier:
         return next((each for each in self.status().get("conditions") or () if each["type"] == kind), {})
 
     def runs(self) -> list[Document]:
-        """The oldest first."""
-        found = self.made(RUN)
-        return sorted(found, key=lambda run: (run["metadata"]["creationTimestamp"], run["metadata"]["name"]))
+        """Return its TrainingRuns, oldest first."""
+        return sorted(self.made(RUN), key=lambda run: (run["metadata"]["creationTimestamp"], run["metadata"]["name"]))
 
     def run(self, name: str) -> Document:
-        """Its status, {} if there is none."""
+        """Return the status of a TrainingRun; {} if there is none."""
         return dict((self.namespace.get(RUN, name) or {}).get("status") or {})
 
     def made(self, kind: str) -> list[Document]:
-        """All of a kind that was made for it."""
+        """Return the objects of a kind that the controller created for it."""
         listed = self.namespace.kubectl("get", kind, "--selector", f"{LABEL}={self.name}", "--output=json")
         return list(json.loads(listed)["items"])
 
-    def wait_for(self, true: Callable[[Document], Any], what: str, *, seconds: float = PATIENCE) -> Any:
-        """Until its status is so."""
+    def wait_for(self, true: Callable[[Document], Any], what: str, *, seconds: float = TIMEOUT_SECONDS) -> Any:
+        """Wait until `true` of its status."""
         return wait_until(lambda: true(self.status()), f"{what};", seconds=seconds, instead=self.describe)
 
     def wait_for_another(self, before: str | None) -> str:
-        """Until another version than that is served and nothing is under way; its name."""
+        """Wait until another version is served and nothing is in progress; return its name."""
         return str(self.wait_for(lambda now: is_settled(now) and now["version"] != before and now["version"], f"not {before}"))
 
     def wait_until_served(self, version: str) -> None:
         self.wait_for(lambda now: is_settled(now) and now["version"] == version, f"{version} is served")
 
     def wait_for_run(self, *states: str, other_than: str = "") -> str:
-        """Until the newest run, which is not that one, is in one of those states; its name."""
+        """Wait until the newest run, other than `other_than`, is in one of these states; return its name."""
 
         def newest(now: Document) -> str | None:
             name = now.get("latestRun")
@@ -131,41 +130,41 @@ class Classifier:
 
         return str(self.wait_for(newest, f"a run is {' or '.join(states)}"))
 
-    def stands(self) -> bool:
-        """Whether Pods of the InferenceService that is there now are ready, not those of one before."""
+    def is_ready(self) -> bool:
+        """Return whether Pods of its present InferenceService are ready, not of a previous one."""
         services, deployment = self.made("inferenceservices"), self.namespace.get("deployment", f"{self.name}-predictor") or {}
         owners = [each["uid"] for each in deployment.get("metadata", {}).get("ownerReferences", ())]
         ready = deployment.get("status", {}).get("availableReplicas", 0)
         return bool(ready) and owners == [each["metadata"]["uid"] for each in services]
 
     def versions(self) -> set[str]:
-        """Those that lie in the storage."""
+        """Return the versions in the storage."""
         return {each.key.partition("/")[0] for each in open_store(f"{STORAGE}/{self.name}/").list()}
 
     def answer(self, text: str) -> tuple[list[str], str]:
-        """The labels, and the version that gave them; as a user asks, over v2. Fails with AssertionError or HTTPError."""
+        """Send a text over v2; return its labels and the version. Raises AssertionError or HTTPError."""
         tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}
         with self.served.asked() as (http, _):
             said = http.post(f"/v2/models/{self.name}/infer", json={"inputs": [tensor]}).raise_for_status().json()
         return said["outputs"][0]["data"], said["model_version"]
 
     def describe(self) -> str:
-        """For whoever reads a test that failed."""
-        runs = {each["metadata"]["name"]: [(each.get("status") or {}).get(it) for it in TOLD] for each in self.runs()}
+        """Return the state, for the message of a failed test."""
+        runs = {each["metadata"]["name"]: [(each.get("status") or {}).get(it) for it in RUN_FIELDS] for each in self.runs()}
         pods = [(each["metadata"]["name"], each["status"]["phase"]) for each in self.namespace.pods("")]
         events = self.namespace.kubectl("get", "events", "--sort-by=.lastTimestamp").splitlines()[-8:]
         return "\n".join([json.dumps(self.status(), indent=1), json.dumps(runs), json.dumps(pods), *events])
 
 
-TOLD = ("state", "message")
+RUN_FIELDS = ("state", "message")
 
 
 def is_settled(status: Document) -> bool:
     return bool(status.get("version")) and not status.get("rollout") and not status.get("activeRun")
 
 
-class Controller:
-    """The release of the chart in the namespace."""
+class ControllerRelease:
+    """Release of the chart in a namespace."""
 
     def __init__(self, namespace: Namespace, name: str = "labelwright") -> None:
         self._namespace = namespace
@@ -173,18 +172,18 @@ class Controller:
         self.deployment = f"{name}-controller"
 
     def install(self, values: Mapping[str, Any]) -> None:
-        """Wait until it runs."""
+        """Install the release, and wait until it runs."""
         self._helm("install", self._release, str(CHART), *_given(values))
         self._wait()
 
     def let_it_be_killed(self) -> None:
-        """Share the processes of its Pods, which `kill` needs. Wait until it runs."""
+        """Share the process namespace of its Pods, which `kill` needs, and wait until they run."""
         shared = {"spec": {"template": {"spec": {"shareProcessNamespace": True}}}}
         self._namespace.kubectl("patch", "deployment", self.deployment, "--patch", json.dumps(shared))
         self._wait()
 
     def upgrade(self, values: Mapping[str, Any]) -> None:
-        """To these values, and the others as they are. Wait until it runs."""
+        """Change these values of the release, and wait until it runs."""
         self._helm("upgrade", self._release, str(CHART), "--reuse-values", *_given(values))
         self._wait()
 
@@ -192,30 +191,30 @@ class Controller:
         self._helm("uninstall", self._release, "--wait")
 
     def pods(self) -> list[str]:
-        """Those that run, by name."""
-        found = self._namespace.pods(f"app.kubernetes.io/instance={self._release},app.kubernetes.io/component=controller")
-        return [each["metadata"]["name"] for each in found if each["status"]["phase"] == "Running"]
+        """Return the names of its running Pods."""
+        pods = self._namespace.pods(f"app.kubernetes.io/instance={self._release},app.kubernetes.io/component=controller")
+        return [each["metadata"]["name"] for each in pods if each["status"]["phase"] == "Running"]
 
     def leader(self) -> str:
-        """The Pod that works."""
+        """Return the name of the leader's Pod."""
         leases = json.loads(self._namespace.kubectl("get", "leases", "--output=json"))["items"]
         holders = [each["spec"].get("holderIdentity") or "" for each in leases]
         return next(pod for pod in self.pods() for holder in holders if holder.startswith(pod))
 
     def kill(self, pod: str) -> None:
-        """With SIGKILL; the node starts it again."""
+        """Kill the controller in a Pod with SIGKILL; the kubelet starts it again."""
         self._namespace.kubectl("exec", pod, "--", "python", "-c", KILL)
 
     def log(self) -> str:
-        """What its Pods have said since they last started."""
+        """Return the logs of its Pods since their last start."""
         return "\n".join(self._namespace.log(pod, "controller") for pod in self.pods())
 
     def _wait(self) -> None:
-        self._namespace.kubectl("rollout", "status", f"deployment/{self.deployment}", f"--timeout={PATIENCE:g}s")
+        self._namespace.kubectl("rollout", "status", f"deployment/{self.deployment}", f"--timeout={TIMEOUT_SECONDS:g}s")
 
     def _helm(self, *arguments: str) -> None:
         command = ["helm", *arguments, f"--namespace={self._namespace.name}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
         assert done.returncode == 0, done.stderr
 
 
@@ -225,20 +224,20 @@ def _given(values: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Asking:
-    """The Pod of load.yaml, once it asks."""
+    """Pod of load.yaml, which sends requests."""
 
     namespace: Namespace
 
     def wait(self) -> None:
-        """Until every way is answered."""
-        wait_until(lambda: self.answers() and all(self.answers().values()), "every way is answered", seconds=PATIENCE)
+        """Wait until requests over every protocol are answered."""
+        wait_until(lambda: self.answers() and all(self.answers().values()), "every way is answered", seconds=TIMEOUT_SECONDS)
 
     def answers(self) -> dict[str, dict[str, int]]:
-        """How often which version answered, by the way it was asked."""
+        """Return the number of responses by protocol and version."""
         return dict(self._said().get("answers", {}))
 
     def failures(self) -> list[str]:
-        """The first of them, since it began."""
+        """Return the first failures since its start."""
         return list(self._said().get("failures", []))
 
     def stop(self) -> None:
@@ -250,8 +249,8 @@ class Asking:
         return dict(json.loads(lines[-1])) if lines else {}
 
 
-def is_answered(classifier: Classifier, text: str) -> list[str]:
-    """The labels, none while nobody answers."""
+def is_answered(classifier: ManagedClassifier, text: str) -> list[str]:
+    """Return the labels of a text; an empty list while there is no response."""
     try:
         return classifier.answer(text)[0]
     except (AssertionError, httpx.HTTPError):

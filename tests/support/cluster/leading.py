@@ -1,4 +1,4 @@
-"""One replica of something that is led: `python leading.py NAMESPACE HOLDER` says when it works; SIGTERM ends it cleanly."""
+"""Replica with leader election: `python leading.py NAMESPACE HOLDER` prints when it leads; SIGTERM ends it cleanly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask a predictor in several ways at once until /tmp/stop is there: `load.py HOST MODEL`, in a Pod.
+"""Send requests to a predictor over several protocols at once until /tmp/stop exists: `load.py HOST MODEL`, in a Pod.
 
 Prints a line of JSON a second, and one at the end: {way: {version: answers}} under "answers", and under "failures" what
 was not answered with 200 and a version. A way is a thread; nothing is ever tried twice.
@@ -30,7 +30,7 @@ BODY = json.dumps({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]
 
 
 def over_rest(connection: http.client.HTTPConnection) -> str:
-    """One request; the version that answered. The connection opens anew after an answer that closes it, or none."""
+    """Send a request, and return the version that answered. A closed or broken connection is opened again."""
     try:
         connection.request("POST", f"/v2/models/{MODEL}/infer", BODY)
         answer = connection.getresponse()
@@ -74,8 +74,8 @@ def renewed(open_one: Callable[[], Any], ask: Callable[[Any], str]) -> Callable[
     return once
 
 
-class Load:
-    """Threads that ask, and what they were answered."""
+class RequestLoad:
+    """Threads that send requests, and their responses."""
 
     def __init__(self, ways: dict[str, tuple[Callable[[], str], float]]) -> None:
         self.answers: dict[str, Counter[str]] = {way: Counter() for way in ways}
@@ -110,7 +110,7 @@ class Load:
 
 
 if __name__ == "__main__":
-    Load(
+    RequestLoad(
         {
             "rest, kept connection": (kept(connection(), over_rest), PAUSE),
             "rest, another kept connection": (kept(connection(), over_rest), PAUSE),

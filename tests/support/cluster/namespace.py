@@ -1,4 +1,4 @@
-"""A namespace of the cluster, with what a user types at it: kubectl."""
+"""Namespace of the cluster, through kubectl."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Namespace:
-    """Everything in here goes with it."""
+    """Namespace of a test; it is deleted with everything in it."""
 
     name: str
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
-        """What it prints. Raises AssertionError with what it said if it failed."""
+        """Run kubectl and return its output. Raises AssertionError with its error if it fails."""
         done = self._kubectl(*arguments, given=given)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr.strip()}"
         return done.stdout
@@ -30,16 +30,16 @@ class Namespace:
         self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
 
     def get(self, kind: str, name: str) -> Document | None:
-        """The object, None if there is none."""
-        found: Document = json.loads(self.kubectl("get", kind, name, "--ignore-not-found", "--output=json") or "null")
-        return found
+        """Return an object; None if it does not exist."""
+        document: Document = json.loads(self.kubectl("get", kind, name, "--ignore-not-found", "--output=json") or "null")
+        return document
 
     def pods(self, selector: str) -> list[Document]:
         found: list[Document] = json.loads(self.kubectl("get", "pods", "--selector", selector, "--output=json"))["items"]
         return found
 
     def log(self, pod: str, container: str) -> str:
-        """What the container said since it last started; nothing if it has not, or while the node has put that away."""
+        """Return a container's log since its last start; an empty string if there is none."""
         done = self._kubectl("logs", pod, "--container", container)
         return done.stdout if done.returncode == 0 else ""
 
@@ -49,7 +49,7 @@ class Namespace:
 
     @contextmanager
     def forwarded(self, target: str, *ports: int) -> Iterator[list[str]]:
-        """`127.0.0.1:<port>` for each of the target's ports."""
+        """Forward the target's ports, and yield `127.0.0.1:<port>` for each."""
         command = ["kubectl", "--namespace", self.name, "port-forward", target, *(f":{port}" for port in ports)]
         with ExitStack() as stack:
             process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
@@ -64,11 +64,11 @@ class Namespace:
 
 
 def wait_until(true: Callable[[], Any], what: str, *, seconds: float, instead: Callable[[], str] = str) -> Any:
-    """The first result that is true. Fails with `what` was waited for, and with what is there `instead`."""
+    """Return the first true result of `true`. Raises AssertionError with `what` it waited for and the state, `instead`."""
     deadline = time.monotonic() + seconds
     while True:
-        found = true()
-        if found:
-            return found
+        result = true()
+        if result:
+            return result
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what} {instead()}"
         time.sleep(0.5)

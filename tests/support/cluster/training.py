@@ -1,4 +1,4 @@
-"""A training by the manifests of k8s/manifests, as a user would edit them."""
+"""Training Job from the manifests of k8s/manifests, edited as by a user."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.encoders import FILLERS, WORDS, write_tiny_bert
 
 MANIFESTS = Path(__file__).parents[3] / "k8s" / "manifests"
 INDEX = "batch.kubernetes.io/job-completion-index"
-PATIENCE = 300.0  # seconds for a small training, on a machine that does other things, too
+TIMEOUT_SECONDS = 300.0  # of a small training, on a busy machine
 
 
 def put_pets(bucket: ObjectStore) -> str:
-    """The URI of sentences about animals, in the columns `text` and `label`."""
+    """Write sentences about animals, with the columns `text` and `label`, and return their URI."""
     random = np.random.default_rng(0)
     labels = [sorted(WORDS)[each] for each in random.integers(0, len(WORDS), 300)]
     words = ([*random.choice(FILLERS, 6), random.choice(WORDS[label]), number] for number, label in enumerate(labels))
@@ -36,20 +36,20 @@ def put_pets(bucket: ObjectStore) -> str:
 
 
 def put_encoder(bucket: ObjectStore, folder: Path) -> str:
-    """The URI of an encoder that is small enough to be trained while a test waits, and not too small to be interrupted."""
+    """Write an encoder and return its URI: small enough to be trained in a test, large enough to be interrupted."""
     for path in sorted(write_tiny_bert(folder).iterdir()):
         bucket.upload(path, f"base/tiny/{path.name}")
     return f"{bucket.uri}base/tiny/"
 
 
 def published(bucket: ObjectStore, version: str) -> Manifest:
-    """The manifest of a version that a Job has left there."""
+    """Return the manifest of a published version."""
     return parse_manifest(bucket.read(f"trained/pets/{version}/{MANIFEST}"), where=version)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training Job."""
+    """Training Job in a namespace."""
 
     namespace: Namespace
     name: str
@@ -60,7 +60,7 @@ class Job:
     variables: dict[str, str] = field(default_factory=dict)
 
     def apply(self, image: str) -> None:
-        """As in the manifest, but for names, image, resources, and what was given."""
+        """Apply the manifest with this Job's name, image, resources and settings."""
         documents = [each for each in yaml.safe_load_all((MANIFESTS / self.manifest).read_text()) if each]
         for each in documents:
             self._edit(each, image)
@@ -100,74 +100,74 @@ class Job:
                     variable["value"] = f"{self.name}-0.{self.name}"
 
     def pods(self) -> list[Document]:
-        """The oldest first."""
-        found = self.namespace.pods(f"batch.kubernetes.io/job-name={self.name}")
-        return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
+        """Return its Pods, oldest first."""
+        pods = self.namespace.pods(f"batch.kubernetes.io/job-name={self.name}")
+        return sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
     def condition(self) -> str | None:
-        """`Complete` or `Failed`, once it is either."""
+        """Return `Complete` or `Failed` after its end, None before."""
         job = self.namespace.get("job", self.name)
-        found = [each["type"] for each in (job or {}).get("status", {}).get("conditions") or () if each["status"] == "True"]
-        return next((each for each in found if each in ("Complete", "Failed")), None)
+        types = [each["type"] for each in (job or {}).get("status", {}).get("conditions") or () if each["status"] == "True"]
+        return next((each for each in types if each in ("Complete", "Failed")), None)
 
-    def wait(self, *, seconds: float = PATIENCE) -> str:
-        """Until it is over; how."""
+    def wait(self, *, seconds: float = TIMEOUT_SECONDS) -> str:
+        """Wait for its end, and return `Complete` or `Failed`."""
         return str(wait_until(self.condition, f"the end of {self.name};", seconds=seconds, instead=self.describe))
 
     def running(self) -> Document | None:
-        """The Pod that runs, if one does and is not on its way out."""
+        """Return a running Pod that is not being deleted, if there is one."""
         pods = [each for each in self.pods() if each["status"]["phase"] == "Running"]
         return next((each for each in pods if "deletionTimestamp" not in each["metadata"]), None)
 
     def results(self) -> list[RunResult]:
-        """What each Pod that has ended told in its termination message."""
+        """Return the results in the termination messages of its ended Pods."""
         states = [each["status"].get("containerStatuses", [{}])[0].get("state", {}) for each in self.pods()]
         messages = [each["terminated"].get("message", "") for each in states if "terminated" in each]
         return [RunResult.model_validate_json(each) for each in messages if each]
 
     def logs(self) -> list[str]:
-        """What the Pods that are still known have said."""
+        """Return the logs of all its existing Pods."""
         return [self.namespace.log(each["metadata"]["name"], "trainer") for each in self.pods()]
 
     def log(self) -> str:
-        """What the newest Pod has said."""
+        """Return the log of its newest Pod."""
         return (self.logs() or [""])[-1]
 
     def lines(self) -> list[dict[str, Any]]:
-        """The same, line by line."""
+        """Return the log of its newest Pod as JSON, line by line."""
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
     def losses(self) -> list[dict[int, float]]:
-        """The loss by step, of each Pod that is still known."""
+        """Return the loss by step, for each of its existing Pods."""
         said = [[json.loads(line) for line in log.splitlines() if line.startswith("{")] for log in self.logs()]
         return [{line["step"]: line["loss"] for line in lines if "loss" in line} for lines in said]
 
-    def pod_of(self, place: int) -> str | None:
-        """The newest Pod of that number of an Indexed Job."""
-        found = [each["metadata"] for each in self.pods() if each["metadata"]["labels"].get(INDEX) == str(place)]
-        return str(found[-1]["name"]) if found else None
+    def pod_of(self, index: int) -> str | None:
+        """Return the name of the newest Pod with this index of an Indexed Job."""
+        pods = [each["metadata"] for each in self.pods() if each["metadata"]["labels"].get(INDEX) == str(index)]
+        return str(pods[-1]["name"]) if pods else None
 
-    def log_of(self, place: int) -> str:
-        """What that Pod has said."""
-        pod = self.pod_of(place)
+    def log_of(self, index: int) -> str:
+        """Return the log of the newest Pod with this index."""
+        pod = self.pod_of(index)
         return self.namespace.log(pod, "trainer") if pod else ""
 
     def newest(self) -> str:
-        """The name of the Pod that was made last, none between two."""
+        """Return the name of the newest Pod; an empty string if there is none."""
         return str((self.pods() or [{"metadata": {"name": ""}}])[-1]["metadata"]["name"])
 
     def kill(self, *how: str) -> str:
-        """Delete the Pod that runs; its name."""
-        pod = wait_until(self.running, f"a Pod of {self.name};", seconds=PATIENCE, instead=self.describe)
+        """Delete the running Pod, and return its name."""
+        pod = wait_until(self.running, f"a Pod of {self.name};", seconds=TIMEOUT_SECONDS, instead=self.describe)
         name = str(pod["metadata"]["name"])
         self.namespace.kubectl("delete", "pod", name, "--wait=false", *how)
         return name
 
     def describe(self) -> str:
-        """For whoever reads a test that failed."""
+        """Return the state, for the message of a failed test."""
         events = self.namespace.kubectl("get", "events", "--sort-by=.lastTimestamp")
         return "\n".join([*(text[-800:] for text in self.logs()[-2:]), events[-1500:]])
 
     def delete(self) -> None:
-        """With its Pods."""
+        """Delete the Job and its Pods."""
         self.namespace.kubectl("delete", "job", self.name, "--ignore-not-found", "--wait=false")

@@ -1,4 +1,4 @@
-"""What every Cluster does, the one in memory and the one behind an API server: the same tests for both.
+"""Tests that every Cluster passes: the one in memory, and the one of an API server.
 
 A subclass gives the fixtures `cluster`, `namespace` (the name of an empty one) and `eventually`, which waits where others work.
 """
@@ -41,7 +41,7 @@ def service(namespace: str, name: str = "one", **spec: Any) -> Document:
 
 
 def job(namespace: str, name: str = "one", *, image: str = "nowhere/none:1", **spec: Any) -> Document:
-    """A Job that never starts."""
+    """Return a Job that never starts."""
     pod = {"restartPolicy": "Never", "containers": [{"name": "one", "image": image}]}
     spec = {"suspend": True, "template": {"spec": pod}, **spec}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
@@ -54,15 +54,15 @@ def classifier(namespace: str, name: str = "papers", **metadata: Any) -> Documen
 
 
 def owned_by(owner: Document) -> Document:
-    """An entry of ownerReferences."""
+    """Return an entry of ownerReferences."""
     names = {"apiVersion": owner["apiVersion"], "kind": owner["kind"]}
     return {**names, "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"], "controller": True}
 
 
 def created(cluster: Cluster, document: Document) -> Document:
-    found = cluster.create(document)
-    assert found is not None
-    return found
+    created = cluster.create(document)
+    assert created is not None
+    return created
 
 
 def labels_of(document: Document | None) -> dict[str, str]:
@@ -71,7 +71,7 @@ def labels_of(document: Document | None) -> dict[str, str]:
 
 
 class CreateContract:
-    """Making and reading objects."""
+    """Creating and reading objects."""
 
     def test_what_is_not_there_is_none(self, cluster: Cluster, namespace: str) -> None:
         assert cluster.get(JOB, namespace, "one") is None
@@ -94,9 +94,9 @@ class CreateContract:
     def test_a_list_holds_what_carries_the_labels(self, cluster: Cluster, namespace: str) -> None:
         for name, labels in {"b": {"x": "1", "y": "1"}, "a": {"x": "1"}, "c": {"x": "2"}, "d": {}}.items():
             created(cluster, service(namespace, name) | {"metadata": {"name": name, "namespace": namespace, "labels": labels}})
-        found = cluster.list(SERVICE, namespace, labels={"x": "1"})
-        assert [each["metadata"]["name"] for each in found] == ["a", "b"]
-        assert {(each["apiVersion"], each["kind"]) for each in found} == {("v1", "Service")}
+        listed = cluster.list(SERVICE, namespace, labels={"x": "1"})
+        assert [each["metadata"]["name"] for each in listed] == ["a", "b"]
+        assert {(each["apiVersion"], each["kind"]) for each in listed} == {("v1", "Service")}
         assert len(cluster.list(SERVICE, namespace, labels={})) == 4
         assert cluster.list(SERVICE, namespace, labels={"x": "1", "y": "2"}) == []
 
@@ -340,7 +340,7 @@ class DeleteContract:
 
 
 class LeaseContract:
-    """What leader election stands on."""
+    """Leases, as leader election needs them."""
 
     def test_of_two_that_take_a_lease_one_does(self, cluster: Cluster, namespace: str) -> None:
         metadata = {"name": "one", "namespace": namespace}
@@ -354,7 +354,7 @@ class LeaseContract:
 
 
 class OurKindsContract:
-    """What holds for custom resources: those of our CRDs."""
+    """Custom resources of our CRDs."""
 
     def test_a_status_is_replaced_without_another_generation(self, cluster: Cluster, namespace: str) -> None:
         read = created(cluster, {**classifier(namespace), "status": {"state": "Ready"}})
@@ -424,4 +424,4 @@ class OurKindsContract:
 
 
 class ClusterContract(CreateContract, ApplyContract, ChangeContract, DeleteContract, LeaseContract):
-    """All but what needs our CRDs."""
+    """All tests that do not need our CRDs."""

@@ -1,4 +1,4 @@
-"""What holds at every moment of a Simulation, and what once all has come to rest."""
+"""Invariants of a Simulation: at every moment, and once nothing is left to do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from k8s.controller.objects.kinds import EVENT, INFERENCE_SERVICE, JOB, POD, TEX
 from tests.support.fakes import Counting
 from tests.support.kubernetes.simulation import NAME, SPACE, Simulation
 
-READS = {"get", "list", "apply"}  # what is applied anew now and then changes nothing
+READS = {"get", "list", "apply"}  # an apply that is repeated changes nothing
 FINAL = {"Published", "Rejected", "Failed", "Superseded"}
 RESULT = ("version", "artifactUri", "result", "datasetSha256")
 
 
 class Invariants:
-    """Watches a simulation from its beginning."""
+    """Checks during a simulation, from its beginning."""
 
     def __init__(self, simulation: Simulation, *, one_job: bool = True) -> None:
         self.one_job = one_job
@@ -49,7 +49,7 @@ class Invariants:
         assert len(active) <= 1, active
 
     def _good_versions_are_served(self, service: Document) -> None:
-        """A version that failed its gate is not turned to, unless it is pinned."""
+        """Check that no version is rolled out that failed its gate, unless it is pinned."""
         uri = service["spec"]["predictor"]["model"]["storageUri"]
         changed, self.uri = uri != self.uri, uri
         classifier = self.simulation.cluster.get(TEXT_CLASSIFIER, SPACE, NAME)
@@ -63,7 +63,7 @@ class Invariants:
 
 
 def at_rest(simulation: Simulation) -> None:
-    """Nothing more is written, and what there is, is what was asked for."""
+    """Check that nothing more is written, and that the state is the one of the spec."""
     nothing_is_written(simulation)
     classifier = simulation.cluster.get(TEXT_CLASSIFIER, SPACE, NAME)
     if classifier is None:
@@ -79,7 +79,7 @@ def at_rest(simulation: Simulation) -> None:
 
 
 def nothing_is_written(simulation: Simulation) -> None:
-    """By a further pass of everything."""
+    """Check that another pass over every object writes nothing."""
     counting: list[Counting] = []
 
     def counted(cluster: object) -> Counting:
@@ -103,7 +103,7 @@ def _difference(before: Sequence[Document], after: Sequence[Document]) -> list[D
 
 
 def nothing_is_left(simulation: Simulation) -> None:
-    """Of a classifier that was deleted. A training of its own only bears its name."""
+    """Check that a deleted classifier left no object. Runs made by hand stay, although they have its name."""
     own = {
         run["metadata"]["name"]
         for run in simulation.all(TRAINING_RUN)
@@ -120,17 +120,17 @@ def nothing_is_left(simulation: Simulation) -> None:
 
 
 def rejected(status: Document) -> bool:
-    """Whether the spec cannot be followed."""
+    """Return whether the spec is invalid."""
     return bool(status.get("state") == "Invalid")
 
 
 def _was_superseded(run: Document) -> bool:
-    """And was not faster."""
+    """Return whether a run was superseded before it ended."""
     return names.SUPERSEDED in run["metadata"]["annotations"] and bool(run["status"]["state"] == "Superseded")
 
 
 def _the_newest_is_what_is_asked_for(classifier: Document, runs: list[Document]) -> None:
-    """Done, failed, or stopped by hand; one that was stopped for another spec answers for nothing."""
+    """Check that the newest run has the spec's settings, whether it succeeded or not; superseded runs do not count."""
     newest = [run for run in runs if not _was_superseded(run)][-1]
     spec, asked = newest["spec"], classifier["spec"]
     assert spec["dataset"] == asked["dataset"]

@@ -1,6 +1,6 @@
-"""Which fields of an object are whose, and what an apply does to them: the part of server-side apply that our documents use.
+"""Server-side apply: owners of an object's fields, and the effect of an apply, as far as our documents need it.
 
-A path leads to a field; an element of a list that has keys is a part of its path by its key, any other list is one value.
+A path leads to a field. In a list with keys, an element's key is a part of the path; any other list is one value.
 """
 
 from __future__ import annotations
@@ -12,45 +12,45 @@ from typing import Any
 
 Document = dict[str, Any]
 Path = tuple[str, ...]
-# Lists whose elements have a name, so that each may be another's; all others are replaced whole.
+# Lists with keys, whose elements may have different owners; all other lists are replaced as a whole.
 KEYS = {"ownerReferences": "uid", "secrets": "name", "finalizers": ""}
-# What an object is called is nobody's field.
+# Fields without an owner.
 NAMES = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
 SERVERS = {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"}
 
 
 @dataclass(frozen=True)
 class Owned:
-    """Fields that we applied, and fields that someone wrote otherwise (be it us, by create or merge)."""
+    """Fields that we applied, and fields that were written otherwise (by others, or by our create or merge)."""
 
     ours: frozenset[Path] = frozenset()
     others: frozenset[Path] = frozenset()
 
     def changed(self, before: Mapping[Path, Any], after: Mapping[Path, Any]) -> Owned:
-        """After a write that was no apply: what it changed is no longer ours."""
+        """Return the owners after a write that was no apply: the changed fields are no longer ours."""
         altered = frozenset(path for path, value in after.items() if path not in before or before[path] != value)
         there = frozenset(after)
         return Owned(ours=(self.ours - altered) & there, others=(self.others | altered) & there)
 
 
 def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
-    """The values of a document by their paths, without those that are the server's."""
+    """Return the values of a document by path, without those of the server."""
     if isinstance(value, dict) and (value or not path):
-        found = {key: leaf for name, each in value.items() for key, leaf in leaves(each, (*path, name)).items()}
+        by_path = {key: leaf for name, each in value.items() for key, leaf in leaves(each, (*path, name)).items()}
     elif _is_keyed(value, path):
-        found = {key: leaf for each in value for key, leaf in leaves(each, (*path, _key(each, path))).items()}
+        by_path = {key: leaf for each in value for key, leaf in leaves(each, (*path, _key(each, path))).items()}
     else:
-        found = {path: value}
-    return {key: leaf for key, leaf in found.items() if not _is_nobodys(key, leaf)}
+        by_path = {path: value}
+    return {key: leaf for key, leaf in by_path.items() if not _has_no_owner(key, leaf)}
 
 
-def _is_nobodys(path: Path, value: Any) -> bool:
-    """What the server writes, and what is empty: that is not kept in the metadata."""
+def _has_no_owner(path: Path, value: Any) -> bool:
+    """Return whether a field is the server's, or an empty one of the metadata, which is not kept."""
     return path in NAMES or (path[0] == "metadata" and (path[1] in SERVERS or value in ({}, [], None)))
 
 
 def applied(live: Document, wanted: Document, owned: Owned) -> tuple[Document, Owned]:
-    """The object after an apply by us with force, and whose its fields are then."""
+    """Return the object after an apply by us with force, and the owners of its fields."""
     fields, before = leaves(wanted), leaves(live) if live else {}
     forced = frozenset(path for path, value in fields.items() if path in before and before[path] != value)
     others = owned.others - forced
@@ -62,7 +62,7 @@ def applied(live: Document, wanted: Document, owned: Owned) -> tuple[Document, O
 
 
 def merge_patched(document: Any, change: Any) -> Any:
-    """RFC 7396."""
+    """Return the document after a JSON merge patch (RFC 7396)."""
     if not isinstance(change, dict):
         return change
     new = dict(document) if isinstance(document, dict) else {}
@@ -75,7 +75,7 @@ def merge_patched(document: Any, change: Any) -> Any:
 
 
 def _and_above(path: Path) -> list[Path]:
-    """The path, and those of what it lies in: an empty map that was applied may hold something by now."""
+    """Return the path and its parents, since an applied empty map may have fields of others by now."""
     return [path[:length] for length in range(1, len(path) + 1)]
 
 
@@ -99,7 +99,7 @@ def _merged(live: Any, wanted: Any, path: Path) -> Any:
 
 
 def _remove(value: Any, path: Path, above: Path = ()) -> None:
-    """Take the field away, and what holds nothing without it."""
+    """Remove the field, and its parents if they become empty."""
     first, rest = path[0], path[1:]
     if isinstance(value, list):
         element = next((each for each in value if _key(each, above) == first), None)

@@ -1,4 +1,4 @@
-"""What decisions are made of, in few words: classifiers, runs, Deployments and Jobs as the API server shows them."""
+"""Builders of observed objects for tests of decisions: classifiers, runs, Deployments and Jobs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def uri(version: str) -> str:
 
 
 def classifier(*, status: Document | None = None, generation: int = 1, age: float = 86400, **spec: Any) -> Document:
-    """A TextClassifier `papers`, as defaults leave it."""
+    """Return a TextClassifier `papers`, with defaults."""
     smallest = {
         "dataset": {"uri": "s3://datasets/papers/"},
         "storage": {"uri": "s3://models", "secretName": "labelwright-s3"},
@@ -56,7 +56,7 @@ def run(
     spec: Document | None = None,
     **status: Any,
 ) -> TrainingRunSummary:
-    """A TrainingRun of a classifier. status: of the run; passed or not, it has a version if it says so."""
+    """Return a TrainingRun of a classifier. status: fields of its status; if `passed` is one of them, it has a version."""
     whose = of or classifier()
     if "passed" in status:
         status = {"artifactUri": uri(name), "score": 0.9, "state": "Published" if status["passed"] else "Rejected", **status}
@@ -68,8 +68,8 @@ def run(
         "creationTimestamp": ago(age), "labels": names.labels("trainer", classifier="papers"), "annotations": annotations,
         "ownerReferences": [owner(whose)],
     }  # fmt: skip
-    found = {"classifier": "papers", **taken, **(spec or {})}
-    return TrainingRunSummary({"apiVersion": API, "kind": "TrainingRun", "metadata": metadata, "spec": found, "status": status})
+    spec = {"classifier": "papers", **taken, **(spec or {})}
+    return TrainingRunSummary({"apiVersion": API, "kind": "TrainingRun", "metadata": metadata, "spec": spec, "status": status})
 
 
 def service(version: str) -> Document:
@@ -84,25 +84,25 @@ def deployment(version: str, *, wanted: int = 1, available: int = 1, updated: in
 
 
 def served(version: str, **more: Any) -> Document:
-    """For a classifier's status."""
+    """Return the served version, as in a classifier's status."""
     return {"version": version, "uri": uri(version), "score": 0.9, "since": ago(1800), **more}
 
 
 def seen(document: Document, *runs: TrainingRunSummary, **more: Any) -> ObservedClassifier:
-    """A classifier's; nothing is served unless `more` says so."""
-    found: dict[str, Any] = {"jobs": (), "service": None, "deployment": None, "now": NOW, **more}
-    return ObservedClassifier(classifier=document, spec=read_text_classifier(document), runs=runs, **found)
+    """Return an observed classifier. Nothing is served, unless `more` has a service."""
+    others: dict[str, Any] = {"jobs": (), "service": None, "deployment": None, "now": NOW, **more}
+    return ObservedClassifier(classifier=document, spec=read_text_classifier(document), runs=runs, **others)
 
 
 def seen_run(
-    found: TrainingRunSummary, *, of: Document | None = None, job: Document | None = None, pods: list[Document] | None = None
+    summary: TrainingRunSummary, *, of: Document | None = None, job: Document | None = None, pods: list[Document] | None = None
 ) -> ObservedRun:
-    """A run's."""
-    return ObservedRun(found.document, read_training_run(found.document), of, job, pods or [], NOW)
+    """Return an observed run."""
+    return ObservedRun(summary.document, read_training_run(summary.document), of, job, pods or [], NOW)
 
 
 def job(name: str = "papers-1-aaaaaa", *, how: str | None = None, component: str = "trainer", **more: Any) -> Document:
-    """how: Complete or Failed, once it is over."""
+    """Return a Job. how: Complete or Failed; None: it runs."""
     conditions = [{"type": how, "status": "True", "lastTransitionTime": ago(60), "message": "it ended"}] if how else []
     status = {"startTime": ago(600), "conditions": conditions} | ({"completionTime": ago(60)} if how == "Complete" else {})
     metadata = {
@@ -113,7 +113,7 @@ def job(name: str = "papers-1-aaaaaa", *, how: str | None = None, component: str
 
 
 def result(name: str = "papers-1-aaaaaa", *, value: float = 0.9, **gate: Any) -> RunResult:
-    """Of a training that published."""
+    """Return the result of a training that published a version."""
     scores = {"score": "micro-f1", "value": value, "baseline": 0.1, "micro_f1": value, "macro_f1": 0.5, "tolerance": 0.005}
     return RunResult(
         exit_code=0, classifier="papers", version=name, artifact_uri=uri(name), dataset_sha256=SHA["a"],
@@ -122,7 +122,7 @@ def result(name: str = "papers-1-aaaaaa", *, value: float = 0.9, **gate: Any) ->
 
 
 def pod(said: RunResult | str | None = None, *, phase: str = "Succeeded", index: str | None = None, **status: Any) -> Document:
-    """said: its termination message."""
+    """Return a Pod of a Job. said: its termination message."""
     labels = {"batch.kubernetes.io/job-completion-index": index} if index else {}
     message = said.model_dump_json(exclude_none=True) if isinstance(said, RunResult) else said
     ended = {"terminated": {"exitCode": 0, **({"message": message} if message is not None else {})}}
@@ -134,7 +134,7 @@ def pod(said: RunResult | str | None = None, *, phase: str = "Succeeded", index:
 
 
 def checking(*, how: str | None, age: float, said: RunResult | None = None, name: str = "papers-dataset-1") -> MaintenanceJob:
-    """A Job that looks at the dataset, or has."""
-    found = job(name, how=how, component="dataset-check")
-    found["metadata"]["creationTimestamp"] = ago(age)
-    return MaintenanceJob(found, [pod(said)] if said else [])
+    """Return a Job that checks the dataset."""
+    check = job(name, how=how, component="dataset-check")
+    check["metadata"]["creationTimestamp"] = ago(age)
+    return MaintenanceJob(check, [pod(said)] if said else [])

@@ -1,13 +1,13 @@
-"""The controller as it is, in a World: what a user, the cluster and bad luck may do, one step after the other.
+"""Simulation of the real controller in a World: actions of users and of the cluster, and failures, step by step.
 
     simulation = Simulation()
-    simulation.add()                       a TextClassifier `papers`, simulated to its end by
+    simulation.add()                       create a TextClassifier `papers`, then work until nothing is left to do
     simulation.settle()
     simulation.edit({"suspend": True})     a merge patch of its spec
-    simulation.restart(wrap)               another process of the controller; `wrap` goes around its cluster
-    simulation.work_once(), .world.step()  one pass, one thing that a component of the cluster does
+    simulation.restart(wrap)               start a new controller process, whose cluster is wrapped in `wrap`
+    simulation.work_once(), .world.step()  one pass; one action of a component of the cluster
 
-Nothing of the controller is replaced: events go through `handlers` into its queue, whose clock is the simulation's.
+No part of the controller is replaced: events go through `handlers` into its queue. Only its clock is the simulation's.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ SPEC: Document = {
     "storage": {"uri": "s3://models", "secretName": "labelwright-s3"},
     "serving": {"rollout": {"deadline": "20s"}},
 }
-SETTLED = 900.0  # seconds: longer than any roll-out, and any retry
+SETTLING_SECONDS = 900.0  # longer than any roll-out and any retry
 
 
 class Trainer:
-    """The trainer's image, seen from outside: what its Pods come to, and what they leave in the storage.
+    """The trainer's image, seen from outside: results of its Pods, and versions in the storage.
 
     contents: of datasets, by their address. codes: exit codes of the next attempts, 0 after them.
     """
@@ -101,11 +101,11 @@ class Trainer:
             score=settings["GATE__SCORE"], value=self.score, baseline=0.1, micro_f1=self.score, macro_f1=self.score,
             minimum=settings.get("GATE__MINIMUM"), tolerance=settings["GATE__TOLERANCE"], **compared,
         )  # fmt: skip
-        found = self._fingerprint(settings).model_copy(
+        result = self._fingerprint(settings).model_copy(
             update={"classifier": settings["NAME"], "version": settings["VERSION"], "artifact_uri": uri, "gate": gate}
         )
-        self.published[uri] = found
-        return found
+        self.published[uri] = result
+        return result
 
     def _fingerprint(self, settings: dict[str, Any]) -> RunResult:
         test = settings.get("DATASET__TEST_URI")
@@ -126,7 +126,7 @@ class Trainer:
 
 
 class Simulation:
-    """A controller, and everything around it. `log` says what has happened, for whoever reads a failure."""
+    """Controller and its environment. `log` has all events, for the message of a failed test."""
 
     def __init__(self, *, collects: bool = True) -> None:
         self.clock, self.trainer, self.log = FakeClock(), Trainer(), list[str]()
@@ -136,11 +136,11 @@ class Simulation:
         self.listeners: list[Callable[[str, Document], None]] = []
         self.late: list[tuple[str, Document]] | None = None  # events that are still on their way, if events come late
         self.successor: Callable[[FakeCluster], Cluster] = lambda cluster: cluster
-        self.is_deaf = False  # while a watch is broken: what happens then, nobody hears
+        self.is_deaf = False  # True while the watch is broken: events are lost
         self.restart()
 
     def restart(self, wrap: Callable[[FakeCluster], Cluster] = lambda cluster: cluster) -> None:
-        """The controller's process begins anew: it is told of every object, and remembers none."""
+        """Start a new process of the controller: it receives every object again."""
         self.queue = WorkQueue(clock=lambda: self.clock().timestamp(), draw=lambda: 0.0)
         self.apply_cache = ApplyCache(clock=lambda: self.clock().timestamp())
         through = wrap(self.cluster)
@@ -153,14 +153,14 @@ class Simulation:
         self.hear_all()
 
     def hear_all(self) -> None:
-        """Of every object, as when a watch begins anew."""
+        """Send an event for every object, as at the start of a watch."""
         for document in self.cluster.everything():
             self._tell("", document)
 
     # What happens.
 
     def work_once(self) -> bool:
-        """One pass, if a key is due. A controller that dies in it is replaced by one that lives."""
+        """Make a pass if a key is due, and return whether one was. A controller that is killed is restarted."""
         key = self.queue.take(0)
         if key is None:
             return False
@@ -173,7 +173,7 @@ class Simulation:
         return True
 
     def work_on(self, key: Key) -> None:
-        """As a worker does it."""
+        """Reconcile a key as a worker does."""
         try:
             requeue_after = self.reconciler.reconcile(key)
         except ClusterError as error:
@@ -186,17 +186,17 @@ class Simulation:
         self.queue.done(key)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, in which nobody does anything."""
+        """Let time pass without any action."""
         self.log.append(f"{seconds} s pass")
         self.clock.advance(seconds)
 
     def act(self, action: Any) -> None:
-        """An Action of the world."""
+        """Do an Action of the world."""
         self.log.append(action.label)
         action.do()
 
     def rest(self, *, limit: int = 5000) -> None:
-        """Work and proceed until there is nothing to do at this time."""
+        """Work until nothing is left to do at this time."""
         for _ in range(limit):
             while self.deliver() or self.work_once():
                 pass
@@ -206,8 +206,8 @@ class Simulation:
             self.log.append(label)
         raise AssertionError("it never comes to rest:\n" + "\n".join(self.log[-60:]))
 
-    def settle(self, seconds: float = SETTLED) -> None:
-        """So much time passes, in which everybody does what is to be done, when it is due."""
+    def settle(self, seconds: float = SETTLING_SECONDS) -> None:
+        """Let time pass, and do all work when it is due."""
         end = self.clock().timestamp() + seconds
         while True:
             self.rest()
@@ -218,11 +218,11 @@ class Simulation:
             self.advance(max(due - self.clock().timestamp(), 0.0))
 
     def due(self) -> float:
-        """When the next key is."""
+        """Return the time at which the next key is due."""
         return min(self.queue._due.values(), default=float("inf"))
 
     def deliver(self) -> bool:
-        """One of the events that are on their way, if there are any."""
+        """Deliver one of the late events, and return whether there was one."""
         if not self.late:
             return False
         event, document = self.late.pop(self.world.random.randrange(len(self.late)))
@@ -231,16 +231,16 @@ class Simulation:
         self._tell(event, document)
         return True
 
-    # What a user does.
+    # Actions of a user.
 
     def add(self, spec: Document | None = None) -> None:
-        """A TextClassifier, as applied for the first time."""
+        """Create the TextClassifier."""
         metadata = {"name": NAME, "namespace": SPACE}
         document = {"apiVersion": API, "kind": "TextClassifier", "metadata": metadata}
         self.cluster.create({**document, "spec": copied(merge_patched(SPEC, spec or {}))})
 
     def edit(self, change: Document) -> bool:
-        """A merge patch of its spec; whether the API server lets it in."""
+        """Apply a merge patch to its spec, and return whether the API server accepts it."""
         try:
             done = self.cluster.merge(TEXT_CLASSIFIER, SPACE, NAME, {"spec": change}) is not None
         except Refused as error:
@@ -250,54 +250,54 @@ class Simulation:
         return done
 
     def make_run(self, name: str, spec: Document | None = None) -> None:
-        """A TrainingRun by hand."""
+        """Create a TrainingRun by hand."""
         metadata = {"name": name, "namespace": SPACE}
         self.log.append(f"by hand: {name}")
         document = {"apiVersion": API, "kind": "TrainingRun", "metadata": metadata}
         self.cluster.create({**document, "spec": {"classifier": NAME, **(spec or {})}})
 
     def remove(self) -> None:
-        """`kubectl delete textclassifier papers`."""
+        """Delete the TextClassifier."""
         self.log.append("delete the classifier")
         self.cluster.delete(TEXT_CLASSIFIER, SPACE, NAME)
 
-    # What is there.
+    # State.
 
     @property
     def classifier(self) -> Document:
-        """As it is now."""
-        found = self.cluster.get(TEXT_CLASSIFIER, SPACE, NAME)
-        assert found is not None
-        return found
+        """The TextClassifier as it is now."""
+        document = self.cluster.get(TEXT_CLASSIFIER, SPACE, NAME)
+        assert document is not None
+        return document
 
     @property
     def status(self) -> Document:
-        """Of the classifier."""
-        found: Document = self.classifier.get("status", {})
-        return found
+        """Status of the classifier."""
+        status: Document = self.classifier.get("status", {})
+        return status
 
     def all(self, kind: Kind) -> list[Document]:
-        """Of that kind."""
+        """Return all objects of a kind."""
         return self.cluster.list(kind, "", labels={})
 
     def runs(self) -> list[Document]:
-        """That belong to the classifier, the oldest first; of one second, those that were made by hand."""
+        """Return the classifier's runs, oldest first; of the same second, first those made by hand."""
         own = self.cluster.list(TRAINING_RUN, SPACE, labels=names.made_for(NAME))
         return sorted(own, key=lambda run: (run["metadata"]["creationTimestamp"], _sequence(run), run["metadata"]["name"]))
 
     def states(self) -> list[str]:
-        """Of these runs."""
+        """Return the states of these runs."""
         return [run.get("status", {}).get("state", "") for run in self.runs()]
 
     def every_key(self) -> list[Key]:
-        """Of everything that may be looked at."""
+        """Return the keys of all TextClassifiers and TrainingRuns."""
         return [
             Key(kind.kind, each["metadata"]["namespace"], each["metadata"]["name"])
             for kind in (TEXT_CLASSIFIER, TRAINING_RUN)
             for each in self.all(kind)
         ]
 
-    # How.
+    # Implementation.
 
     def _hear(self, event: str, document: Document) -> None:
         if document["kind"] == EVENT.kind:
@@ -313,7 +313,7 @@ class Simulation:
             self._tell(event, document)
 
     def _tell(self, event: str, document: Document) -> None:
-        """As `handlers` does, by what it watches."""
+        """Add keys to the queue as `handlers` does for its watches."""
         kind = kind_of(document)
         made = document["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == names.MANAGER
         if kind in (TEXT_CLASSIFIER, TRAINING_RUN) or made:
@@ -328,31 +328,31 @@ class Simulation:
             self.queue.add_all(handlers.keys_of_made(document))
 
 
-# What the API server does by the CRDs.
+# Behaviour of the API server by the CRDs.
 
 
 def admitted(document: Document) -> Document:
-    """With defaults, without what the schema does not know. Raises Refused for what does not fit it."""
+    """Return a document with defaults and without unknown fields. Raises Refused if it does not match the schema."""
     if document["apiVersion"] != API:
         return document
     schema = _schema(document["kind"])
-    found = {**document, **{part: _fitted(document.get(part) or {}, schema[part]) for part in ("spec", "status")}}
-    if not found["status"]:
-        found.pop("status")
+    complete = {**document, **{part: _fitted(document.get(part) or {}, schema[part]) for part in ("spec", "status")}}
+    if not complete["status"]:
+        complete.pop("status")
     readers = {
         "TextClassifier": (read_text_classifier, read_text_classifier_status),
         "TrainingRun": (read_training_run, read_training_run_status),
     }
     try:
         for read in readers[document["kind"]]:
-            read(found)
+            read(complete)
     except SpecRejected as error:
         raise Refused(f"{document['kind']} {document['metadata']['name']}: {error}") from error
-    return found
+    return complete
 
 
 def only_as_allowed(old: Document | None, new: Document) -> None:
-    """What a TrainingRun's rules say of a change."""
+    """Raise Refused for a change that a TrainingRun's rules forbid."""
     if old is None or new["kind"] != TRAINING_RUN.kind:
         return
     fixed = ("classifier", "dataset", "training", "storage", "served", "trigger")
@@ -372,7 +372,7 @@ def _schema(kind: str) -> Document:
 
 
 def _fitted(value: Any, schema: Document) -> Any:
-    """Defaults in, unknown fields out."""
+    """Add defaults and remove unknown fields."""
     if isinstance(value, dict) and "properties" in schema:
         known = schema["properties"]
         given = {name: each for name, each in value.items() if name in known and each is not None}

@@ -1,4 +1,4 @@
-"""Specs with every field set, and for each field a value that it refuses: what the API server and the controller agree on."""
+"""Specs with every field set, and an invalid value for each field, on which API server and controller agree."""
 
 from __future__ import annotations
 
@@ -211,12 +211,12 @@ WRONG: Mapping[str, Document] = {
 
 
 def full(kind: str, name: str = "papers") -> Document:
-    """An object of that kind with every field set, rivals but for the first."""
+    """Return an object of a kind with every field set; of fields that exclude each other, the first."""
     return {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": copy.deepcopy(FULL[kind])}
 
 
 def smallest(kind: str, name: str = "papers") -> Document:
-    """An object of that kind with no field set that needs not be."""
+    """Return an object of a kind with only the required fields set."""
     specs: dict[str, Document] = {
         "TextClassifier": {
             "dataset": {"uri": "s3://datasets/papers/"},
@@ -228,25 +228,25 @@ def smallest(kind: str, name: str = "papers") -> Document:
 
 
 def with_value(document: Document, path: str, value: object, *, rivals: bool = False) -> Document:
-    """A copy with that value there, and without the field's rival unless `rivals`; None: without the field.
+    """Return a copy with this value at the path; None: without the field. The field's rival is removed, unless `rivals`.
 
     `*` is a key of the map that has one already, or `any`.
     """
-    found = copy.deepcopy(document)
+    changed = copy.deepcopy(document)
     for rival in (RIVALS[each] for each in RIVALS if path.startswith(each) and not rivals):
-        _put(found, rival, None)
-    _put(found, path, value)
-    return found
+        _put(changed, rival, None)
+    _put(changed, path, value)
+    return changed
 
 
 def where(document: Document, path: str) -> str:
-    """The path with the key that `with_value` chose, as messages name it."""
+    """Return the path as messages name it, with the key that `with_value` chose."""
     keys = _keys(document, path)
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
 def fields(definition: Definition) -> list[str]:
-    """The path of every field of the spec: of objects, maps, lists and what is in them, too."""
+    """Return the path of every field of the spec, including objects, maps, lists and their elements."""
     return [path for path, _ in _fields("spec", structural(definition.spec))][1:]
 
 
@@ -255,9 +255,9 @@ _OF_ANOTHER_TYPE = {"string": 7, "integer": "7", "number": "0.5", "boolean": "tr
 
 
 def of_another_type(definition: Definition) -> dict[str, Any]:
-    """For every field of the spec with a type a value that is of another, by its path."""
-    found = {path: schema.get("type") for path, schema in _fields("spec", structural(definition.spec)) if path != "spec"}
-    return {path: _OF_ANOTHER_TYPE[kind] for path, kind in found.items() if kind is not None}
+    """Return a value of a wrong type for every field of the spec that has a type, by path."""
+    types = {path: schema.get("type") for path, schema in _fields("spec", structural(definition.spec)) if path != "spec"}
+    return {path: _OF_ANOTHER_TYPE[kind] for path, kind in types.items() if kind is not None}
 
 
 def _fields(path: str, schema: Document) -> Iterator[tuple[str, Document]]:
@@ -281,7 +281,7 @@ def _keys(document: Document, path: str) -> list[str | int]:
 
 
 def _put(document: Document, path: str, value: object) -> None:
-    """None: away with it."""
+    """Set the value at a path; None: remove it."""
     *parents, last = _keys(document, path)
     here: Any = document
     for key, following in zip(parents, [*parents[1:], last], strict=True):

@@ -1,21 +1,21 @@
-"""The rest of a cluster around a FakeCluster: job controller, kubelet, KServe, what befalls Pods, and people with kubectl.
+"""Other components of a cluster around a FakeCluster: job controller, kubelet, KServe; failures of Pods; users of kubectl.
 
     world = World(cluster, clock=clock, random=random, outcome=lambda job: RunResult(…))
-    world.possible() -> list[Action]     what its components would do next; each does one thing
-    world.mishaps() -> list[Action]      what nobody wishes for: a Pod is lost, killed, evicted; a node's answer is lost
+    world.possible() -> list[Action]     next actions of its components, one change each
+    world.mishaps() -> list[Action]      failures: a Pod is lost, killed or evicted; a node's response is lost
     world.by_hand() -> list[Action]      a person deletes a Job, a TrainingRun, an InferenceService, a ServingRuntime …
-    world.step() -> str | None           one of the possible, by `random`; its label, None if there was nothing to do
-    world.settle() -> int                steps until there is nothing left to do, without letting time pass
+    world.step() -> str | None           does one of the possible actions, by `random`; its label, None if there was none
+    world.settle() -> int                steps until nothing is left to do, without letting time pass
     world.answer(pod) -> str | None      the version that this Pod says it serves
     world.version(pod, classifier)       the same, as k8s.controller.clients.probe.Probe
 
-    world.outcome            what a training Pod comes to, asked when it ends: (Job) -> RunResult
+    world.outcome            result of a training Pod, called at its end: (Job) -> RunResult
     world.broken_versions    storageUris whose Pods never become ready
     world.missing_images     images that no node can pull
     world.unschedulable      names of Jobs whose Pods fit nowhere
     world.mute               names of serving Pods that do not answer when asked
 
-An Action is chosen by whoever tests: `data.draw(st.sampled_from(world.possible())).do()`. Shapes and orders are those that
+A test chooses an Action: `data.draw(st.sampled_from(world.possible())).do()`. Shapes and orders are those that
 Kubernetes 1.34 and KServe 0.17 showed; 0.20 shows the same.
 """
 
@@ -47,7 +47,7 @@ DELETED_BY_HAND = (JOB, TRAINING_RUN, INFERENCE_SERVICE, SERVING_RUNTIME, SERVIC
 
 
 class World:
-    """Everything but our controller."""
+    """All components of a cluster but our controller."""
 
     def __init__(
         self, cluster: FakeCluster, *, clock: FakeClock, random: Random, outcome: Callable[[Document], RunResult]
@@ -60,19 +60,19 @@ class World:
         self._made = 0
 
     def possible(self) -> list[Action]:
-        """What the components of the cluster would do next, in no order among them."""
+        """Return the next actions of the components, in any order."""
         return [*world_jobs.possible(self), *world_serving.possible(self), *self._collected()]
 
     def mishaps(self) -> list[Action]:
-        """What happens to Pods."""
+        """Return possible failures of Pods."""
         return [action for pod in self.all(POD) for action in self._mishaps_of(pod)]
 
     def by_hand(self) -> list[Action]:
-        """What a person with kubectl may delete."""
+        """Return deletions that a user may make with kubectl."""
         return [self._deletion(each, kind) for kind in DELETED_BY_HAND for each in self.all(kind)]
 
     def step(self) -> str | None:
-        """Do one of the possible things; which."""
+        """Do one of the possible actions, and return its label."""
         possible = self.possible()
         if not possible:
             return None
@@ -81,36 +81,36 @@ class World:
         return chosen.label
 
     def settle(self, *, limit: int = 2000) -> int:
-        """Until there is nothing left to do. Fails if that takes more steps than the limit: two would undo each other."""
+        """Make steps until nothing is left to do. Fails beyond the limit: then two actions undo each other."""
         for number in range(limit):
             if self.step() is None:
                 return number
         raise AssertionError(f"the world does not come to rest: {[each.label for each in self.possible()]}")
 
     def answer(self, pod: Document) -> str | None:
-        """The version that the Pod says it serves; a Pod that goes answers, too."""
+        """Return the version that the Pod reports. A Pod that is being deleted responds too."""
         now = self.cluster.get(POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
         if now is None or now["metadata"]["name"] in self.mute or not is_true(now, "Ready"):
             return None
         return str(now["metadata"]["annotations"][world_serving.SOURCE]).rstrip("/").rsplit("/", 1)[-1]
 
     def version(self, pod: Document, classifier: str) -> str | None:
-        """The same, for a controller that takes this world for its Probe."""
+        """Return the version that the Pod reports for this classifier, as a Probe does."""
         return self.answer(pod) if pod["metadata"]["labels"].get(world_serving.SERVED_BY) == classifier else None
 
-    # What the components share.
+    # Shared by the components.
 
     def all(self, kind: Kind) -> list[Document]:
-        """Of every namespace."""
+        """Return the objects of a kind in all namespaces."""
         return self.cluster.list(kind, "", labels={})
 
     def fresh_name(self, beginning: str) -> str:
-        """A name that nobody had before."""
+        """Return a new name."""
         self._made += 1
         return f"{beginning}-{self._made:05x}"
 
     def _collected(self) -> list[Action]:
-        """What the garbage collector has to do, where it does not work by itself."""
+        """Return the garbage collector's action, unless the cluster collects by itself."""
         if self.cluster.collects:
             return []
         everything = self.cluster.everything()
@@ -132,7 +132,7 @@ class World:
         return actions
 
     def _evict(self, address: tuple[Kind, str, str]) -> None:
-        """As a drain does: marked, so that its Job does not count it as a failure, then deleted."""
+        """Evict a Pod as a drain does: mark it, so that its Job does not count a failure, then delete it."""
         pod = self.cluster.get(*address)
         if pod is not None:
             mark = condition(self, "DisruptionTarget", "True", reason="EvictionByEvictionAPI")

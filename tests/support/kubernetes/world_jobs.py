@@ -1,7 +1,7 @@
-"""The job controller, and the node's side of a Job's Pods.
+"""Job controller, and the kubelet's part for a Job's Pods.
 
-As Kubernetes does it: first a condition that says how it will end (SuccessCriteriaMet, FailureTarget), then the Pods that are
-left are stopped, then Complete or Failed. A Pod keeps a finalizer until it is counted.
+As in Kubernetes, a Job first gets a condition for its coming end (SuccessCriteriaMet, FailureTarget), then its remaining Pods are
+stopped, then it is Complete or Failed. A Pod keeps a finalizer until it is counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OVER = ("Succeeded", "Failed")
 
 
 def possible(world: World) -> list[Action]:
-    """What job controller and node would do next."""
+    """Return the next actions of job controller and kubelet."""
     pods = [each for each in world.all(POD) if JOB_NAME in each["metadata"]["labels"]]
     jobs = world.all(JOB)
     found = [action for job in jobs for action in _of_job(world, job, [each for each in pods if owned_by(each, job)])]
@@ -34,7 +34,7 @@ def possible(world: World) -> list[Action]:
 
 
 def kill(world: World, pod: Document) -> None:
-    """By the kernel: it says nothing."""
+    """Kill a Pod as the kernel does, without a termination message."""
     _end(world, pod, code=137, message="", reason="OOMKilled")
 
 
@@ -83,7 +83,7 @@ def _of_pod(world: World, pod: Document, alive: set[str]) -> Iterator[Action]:
 
 
 def _missing(job: Document, pods: list[Document]) -> list[str | None]:
-    """The indices that need a Pod; None: it has no indices. None while one is on its way out (podReplacementPolicy Failed)."""
+    """Return the indices that need a Pod; [None] for a Job without indices. A Pod that is being deleted keeps its index."""
     spec = job["spec"]
     places: list[str | None] = [None]
     if spec.get("completionMode") == "Indexed":
@@ -119,7 +119,7 @@ def _make_pod(world: World, job: Document, index: str | None) -> None:
 
 
 def _next_status(world: World, job: Document, pods: list[Document]) -> Document:
-    """The status after the next count."""
+    """Return the status after the next count."""
     old, spec = job.get("status", {}), job["spec"]
     live = [each for each in pods if each["status"]["phase"] not in OVER and not is_going(each)]
     counted = [each for each in pods if each["status"]["phase"] in OVER and TRACKED in each["metadata"].get("finalizers", [])]
@@ -145,7 +145,7 @@ def _next_status(world: World, job: Document, pods: list[Document]) -> Document:
 
 
 def _verdict(world: World, job: Document, pods: list[Document], status: Document, spec: Document) -> list[Document]:
-    """The condition that comes now, if one does."""
+    """Return the next condition, if there is one."""
     ending = next((each for each in job.get("status", {}).get("conditions", []) if each["status"] == "True"), None)
     if ending is not None:
         final = {"SuccessCriteriaMet": "Complete", "FailureTarget": "Failed"}.get(ending["type"])
@@ -171,7 +171,7 @@ def _verdict(world: World, job: Document, pods: list[Document], status: Document
 
 
 def _rule(job: Document, pod: Document) -> str:
-    """What the Job's podFailurePolicy makes of a Pod that failed."""
+    """Return the action of the Job's podFailurePolicy for a failed Pod."""
     for rule in job["spec"].get("podFailurePolicy", {}).get("rules", []):
         codes = rule.get("onExitCodes")
         if codes and (_code(pod) in codes["values"]) == (codes["operator"] == "In"):
@@ -202,7 +202,7 @@ def _run(world: World, pod: Document) -> None:
 
 
 def _finish(world: World, pod: Document) -> None:
-    """With what the training came to; of several processes the first one tells the version."""
+    """End a Pod with the training's result; of several Pods, only index 0 reports the version."""
     job = world.cluster.get(JOB, pod["metadata"]["namespace"], pod["metadata"]["labels"][JOB_NAME])
     result = world.outcome(job if job and owned_by(pod, job) else pod)
     if _index(pod) not in (None, "0"):
@@ -226,7 +226,7 @@ def _put_status(world: World, pod: Document, status: Document) -> None:
 
 
 def _hindrance(world: World, pod: Document) -> Document | None:
-    """The status of a Pod that cannot run."""
+    """Return the status of a Pod that cannot run."""
     name, images = _container(pod), [each["image"] for each in pod["spec"]["containers"]]
     if pod["metadata"]["labels"][JOB_NAME] in world.unschedulable:
         message = "0/1 nodes are available: 1 Insufficient memory."

@@ -1,4 +1,4 @@
-"""What the components of a World have in common."""
+"""Parts shared by the components of a World."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 
 class Action(NamedTuple):
-    """One thing that may happen now, and what to call it."""
+    """Possible change, with a label for the log."""
 
     label: str
     do: Callable[[], None]
 
 
 def condition(world: World, kind: str, status: str, *, reason: str = "", message: str = "") -> Document:
-    """One that changes now."""
-    found = {"type": kind, "status": status, "lastTransitionTime": timestamp(world.clock())}
-    return found | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})
+    """Return a condition that changes now."""
+    changed = {"type": kind, "status": status, "lastTransitionTime": timestamp(world.clock())}
+    return changed | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})
 
 
 def is_true(document: Document, kind: str) -> bool:
-    """Whether it has that condition."""
+    """Return whether a document has this condition with status True."""
     conditions = document.get("status", {}).get("conditions", [])
     return any(each["type"] == kind and each["status"] == "True" for each in conditions)
 
 
 def with_conditions(document: Document, *conditions: Document) -> list[Document]:
-    """Its conditions, with these in the place of those of the same type; a time stays where nothing else changes."""
+    """Return its conditions, with those of the same type replaced. A time is kept if nothing else changes."""
     old = {each["type"]: each for each in document.get("status", {}).get("conditions", [])}
     for each in conditions:
         before = old.get(each["type"], {})
@@ -42,16 +42,16 @@ def with_conditions(document: Document, *conditions: Document) -> list[Document]
 
 
 def owned_by(document: Document, owner: Document) -> bool:
-    """Whether it goes with the owner."""
+    """Return whether the document is deleted with this owner."""
     return any(each["uid"] == owner["metadata"]["uid"] for each in document["metadata"].get("ownerReferences", []))
 
 
 def owner_of(document: Document) -> Document:
-    """The reference to it."""
+    """Return an owner reference to the document."""
     names = {"apiVersion": document["apiVersion"], "kind": document["kind"], "name": document["metadata"]["name"]}
     return {**names, "uid": document["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}
 
 
 def is_going(document: Document) -> bool:
-    """Whether it is being deleted."""
+    """Return whether the document is being deleted."""
     return "deletionTimestamp" in document["metadata"]

@@ -1,7 +1,7 @@
-"""KServe, the deployment controller, and the node's side of serving Pods.
+"""KServe, the deployment controller, and the kubelet's part for serving Pods.
 
-An InferenceService becomes the Deployment `<name>-predictor`, whose Pods are replaced one by one: one more than wanted at most,
-and none fewer than wanted that are ready. KServe keeps a finalizer on the InferenceService, and tells of the Deployment in its
+An InferenceService becomes the Deployment `<name>-predictor`, whose Pods are replaced one by one: at most one more than wanted,
+and never fewer ready ones than wanted. KServe keeps a finalizer on the InferenceService, and copies the Deployment's state to its
 status. ReplicaSets are left out: the Deployment owns its Pods.
 """
 
@@ -29,7 +29,7 @@ PROGRESS_DEADLINE = 600  # seconds
 
 
 def possible(world: World) -> list[Action]:
-    """What KServe, the deployment controller and the node would do next."""
+    """Return the next actions of KServe, deployment controller and kubelet."""
     services, deployments = world.all(INFERENCE_SERVICE), world.all(DEPLOYMENT)
     pods = [each for each in world.all(POD) if SERVED_BY in each["metadata"]["labels"]]
     return [
@@ -98,7 +98,7 @@ def _hold(world: World, service: Document, *, is_held: bool) -> None:
 
 
 def _deployment(service: Document, runtime: Document) -> Document:
-    """As KServe makes it: the InferenceService's labels and annotations go to its Pods, and so does a change of the runtime."""
+    """Return the Deployment as KServe makes it: its Pods have the InferenceService's labels and annotations, and the runtime."""
     metadata, predictor = service["metadata"], service["spec"]["predictor"]
     name = metadata["name"]
     labels = {**metadata.get("labels", {}), "app": f"isvc.{name}-predictor", "component": "predictor", SERVED_BY: name}
@@ -131,7 +131,7 @@ def _make(world: World, wanted: Document, there: Document | None) -> None:
 
 
 def _status(world: World, service: Document, deployment: Document | None, *, has_runtime: bool) -> Document:
-    """The generation is the Deployment's, and what stands here before KServe has looked at a change is of before."""
+    """Return the status. The generation is the Deployment's; until KServe has seen a change, the status is the previous one."""
     metadata = service["metadata"]
     old: Document = service.get("status", {})
     if not has_runtime:
@@ -165,7 +165,7 @@ def _status(world: World, service: Document, deployment: Document | None, *, has
 
 
 def _readiness(deployment: Document) -> tuple[str, dict[str, str]]:
-    """Unknown while Pods are exchanged, False without Pods enough or after the time for it."""
+    """Return Unknown while Pods are replaced, False with too few Pods or after the deadline."""
     conditions = {each["type"]: each for each in deployment["status"]["conditions"]}
     available, progressing = conditions["Available"], conditions["Progressing"]
     if available["status"] != "True":

@@ -302,7 +302,7 @@ def test_no_more_of_a_file_is_fetched_than_the_manifest_says(s3_bucket: str, tmp
     published(tmp_path, store)
     store.write(GRAPH, bytes(20 * 2**20))
 
-    with pytest.raises(ArtifactRejected, match=r"model.onnx has more bytes, the manifest says \d+: it was altered"):
+    with pytest.raises(ArtifactRejected, match=r"model.onnx has more bytes than \d+, the size in the manifest: it was altered"):
         fetch(store.uri, tmp_path / "scratch")
 
     assert not (tmp_path / "scratch" / GRAPH).exists()

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from k8s.controller.clients.probe import HttpProbe
-from tests.support.answers import Answers, answering
+from tests.support.answers import ChosenResponse, answering
 
 
 @pytest.fixture
-def server() -> Iterator[Answers]:
+def server() -> Iterator[ChosenResponse]:
     with answering() as answers:
         answers.body = {"name": "papers", "versions": ["papers-1a2b3c4d"], "platform": "onnxruntime"}
         yield answers
@@ -27,7 +27,7 @@ def pod(address: str | None = "127.0.0.1") -> dict[str, Any]:
     return {"status": {"podIP": address} if address else {}}
 
 
-def test_the_version_is_read_from_the_models_metadata(server: Answers) -> None:
+def test_the_version_is_read_from_the_models_metadata(server: ChosenResponse) -> None:
     assert HttpProbe(port=server.port).version(pod(), "papers") == "papers-1a2b3c4d"
     assert server.asked == ["/v2/models/papers"]
 
@@ -60,26 +60,26 @@ def test_a_pod_without_an_address_serves_nothing_yet() -> None:
         pytest.param(200, b'{"versions": ["v1"], "x": "' + b"x" * 300_000 + b'"}', id="too-large"),
     ],
 )
-def test_any_other_answer_is_no_version(server: Answers, status: int, body: Any) -> None:
+def test_any_other_answer_is_no_version(server: ChosenResponse, status: int, body: Any) -> None:
     server.status, server.body = status, body
 
     assert HttpProbe(port=server.port).version(pod(), "papers") is None
 
 
-def test_a_redirection_is_not_followed(server: Answers) -> None:
+def test_a_redirection_is_not_followed(server: ChosenResponse) -> None:
     server.status, server.headers = 302, {"Location": "/elsewhere"}
 
     assert HttpProbe(port=server.port).version(pod(), "papers") is None
     assert server.asked == ["/v2/models/papers"]
 
 
-def test_an_answer_that_breaks_off_is_no_version(server: Answers) -> None:
+def test_an_answer_that_breaks_off_is_no_version(server: ChosenResponse) -> None:
     server.headers = {"Content-Length": "10000"}
 
     assert HttpProbe(port=server.port, seconds=0.2).version(pod(), "papers") is None
 
 
-def test_an_answer_in_chunks_is_read(server: Answers) -> None:
+def test_an_answer_in_chunks_is_read(server: ChosenResponse) -> None:
     content = server.content()
     server.body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (content[:7], content[7:], b""))
     server.headers = {"Transfer-Encoding": "chunked"}
@@ -97,7 +97,7 @@ def test_nobody_listens() -> None:
     ("before", "between"),
     [pytest.param(6.0, 0.0, id="silent"), pytest.param(0.0, 0.05, id="a-byte-now-and-then")],
 )
-def test_a_server_that_takes_its_time_is_not_waited_for(server: Answers, before: float, between: float) -> None:
+def test_a_server_that_takes_its_time_is_not_waited_for(server: ChosenResponse, before: float, between: float) -> None:
     server.before, server.between = before, between
     began = time.monotonic()
 
@@ -145,7 +145,7 @@ def dripping(beginning: bytes) -> Iterator[tuple[int, float]]:
         thread.join()
 
 
-def test_a_name_cannot_lead_elsewhere(server: Answers) -> None:
+def test_a_name_cannot_lead_elsewhere(server: ChosenResponse) -> None:
     HttpProbe(port=server.port).version(pod(), "../../metrics?x")
 
     assert server.asked == ["/v2/models/..%2F..%2Fmetrics%3Fx"]

@@ -12,20 +12,20 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from k8s.controller.clients.prometheus import REST, MeasurementsUnavailable, Prometheus
-from tests.support.answers import Answers, answering
+from tests.support.answers import ChosenResponse, answering
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def server() -> Iterator[Answers]:
+def server() -> Iterator[ChosenResponse]:
     with answering() as answers:
         answers.body = vector("0.3125")
         yield answers
 
 
 @pytest.fixture
-def prometheus(server: Answers) -> Prometheus:
+def prometheus(server: ChosenResponse) -> Prometheus:
     return Prometheus(f"http://127.0.0.1:{server.port}/", seconds=0.5, now=lambda: NOW)
 
 
@@ -34,26 +34,26 @@ def vector(*values: str) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
-def question(server: Answers) -> str:
+def question(server: ChosenResponse) -> str:
     (asked,) = server.asked
     address = urlsplit(asked)
     assert address.path == "/api/v1/query"
     return parse_qs(address.query)["query"][0]
 
 
-def test_the_drift_is_the_only_value_of_the_answer(server: Answers, prometheus: Prometheus) -> None:
+def test_the_drift_is_the_only_value_of_the_answer(server: ChosenResponse, prometheus: Prometheus) -> None:
     assert prometheus.drift("team", "papers", "papers-1a2b3c4d") == 0.3125
     assert 'labelwright_model_info{namespace="team", classifier="papers", version="papers-1a2b3c4d", ' in question(server)
 
 
-def test_corrections_are_whole_and_counted_since_the_time_given(server: Answers, prometheus: Prometheus) -> None:
+def test_corrections_are_whole_and_counted_since_the_time_given(server: ChosenResponse, prometheus: Prometheus) -> None:
     server.body = vector("41.6")
 
     assert prometheus.corrections("team", "papers", NOW - timedelta(hours=1, milliseconds=1)) == 42
     assert "[3601s]" in question(server)
 
 
-def test_corrections_since_a_time_that_is_to_come_are_asked_for_a_second(server: Answers, prometheus: Prometheus) -> None:
+def test_corrections_since_a_time_that_is_to_come_are_asked_for_a_second(server: ChosenResponse, prometheus: Prometheus) -> None:
     prometheus.corrections("team", "papers", NOW + timedelta(hours=1))
 
     assert "[1s]" in question(server)
@@ -62,7 +62,7 @@ def test_corrections_since_a_time_that_is_to_come_are_asked_for_a_second(server:
 @pytest.mark.parametrize(
     "values", [pytest.param([], id="no-series"), pytest.param(["NaN"], id="no-number"), pytest.param(["+Inf"], id="infinite")]
 )
-def test_what_was_not_measured_is_none(server: Answers, prometheus: Prometheus, values: list[str]) -> None:
+def test_what_was_not_measured_is_none(server: ChosenResponse, prometheus: Prometheus, values: list[str]) -> None:
     server.body = vector(*values)
 
     assert prometheus.drift("team", "papers", "v1") is None
@@ -83,7 +83,7 @@ def test_a_prometheus_that_does_not_answer_is_left_alone_for_a_while() -> None:
         assert prometheus.drift("team", "papers", "v1") == 0.5
 
 
-def test_a_question_that_takes_too_long_hinders_no_other(server: Answers, prometheus: Prometheus) -> None:
+def test_a_question_that_takes_too_long_hinders_no_other(server: ChosenResponse, prometheus: Prometheus) -> None:
     server.before = 1.0
     with pytest.raises(MeasurementsUnavailable, match="no answer in time"):
         prometheus.drift("team", "papers", "v1")
@@ -91,7 +91,7 @@ def test_a_question_that_takes_too_long_hinders_no_other(server: Answers, promet
     assert prometheus.drift("team", "papers", "v2") == 0.3125
 
 
-def test_a_name_cannot_change_the_question(server: Answers, prometheus: Prometheus) -> None:
+def test_a_name_cannot_change_the_question(server: ChosenResponse, prometheus: Prometheus) -> None:
     prometheus.drift('te"am\\', "pa}pers\n", "v1")
 
     asked = question(server)
@@ -99,7 +99,7 @@ def test_a_name_cannot_change_the_question(server: Answers, prometheus: Promethe
     assert r'classifier="pa}pers\n"' in asked
 
 
-def test_credentials_in_the_address_are_sent_and_not_shown(server: Answers) -> None:
+def test_credentials_in_the_address_are_sent_and_not_shown(server: ChosenResponse) -> None:
     server.status, server.body = 401, {"error": "not you"}
     prometheus = Prometheus(f"http://me:secret@127.0.0.1:{server.port}/prefix", seconds=0.5)
 
@@ -124,7 +124,7 @@ def test_credentials_in_the_address_are_sent_and_not_shown(server: Answers) -> N
     ],
 )
 def test_any_other_answer_is_told_in_a_sentence(
-    server: Answers, prometheus: Prometheus, status: int, body: Any, message: str
+    server: ChosenResponse, prometheus: Prometheus, status: int, body: Any, message: str
 ) -> None:
     server.status, server.body = status, body
 
@@ -133,7 +133,7 @@ def test_any_other_answer_is_told_in_a_sentence(
     assert message in str(raised.value)
 
 
-def test_nobody_answers_in_time(server: Answers, prometheus: Prometheus) -> None:
+def test_nobody_answers_in_time(server: ChosenResponse, prometheus: Prometheus) -> None:
     server.before = 5
 
     with pytest.raises(MeasurementsUnavailable, match="cannot be asked: no answer in time"):

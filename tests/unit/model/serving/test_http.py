@@ -364,7 +364,7 @@ def test_a_request_that_waits_longer_than_its_timeout_is_504_and_not_computed(
     late = asyncio.run(test())
 
     assert late.status_code == 504
-    assert late.json() == {"error": "The request was not answered within its timeout of 1000 microseconds."}
+    assert late.json() == {"error": "The request exceeded its timeout of 1000 microseconds."}
     assert app.count("v2", "504") + app.count("v1", "504") == 1
     assert "labelwright_predictor_texts_total 1.0" in app.ask("GET", "/metrics").text
     assert app.predictor.unanswered == 0

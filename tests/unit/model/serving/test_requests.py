@@ -172,7 +172,7 @@ def test_what_asks_for_nothing_else_is_let_through(asked: dict[str, Any]) -> Non
         pytest.param({"timeout": -1}, "parameter timeout is -1: expected microseconds, a non-negative integer", id="timeout"),
         pytest.param({"timeout": 0.5}, "parameter timeout is 0.5: expected microseconds, a non-negative integer", id="seconds"),
         pytest.param({"timeout": True}, "parameter timeout is true: expected microseconds, a non-negative integer", id="boolean"),
-        pytest.param({"sequence_id": 7}, "parameter sequence_id is 7: expected none, for each text is", id="sequence"),
+        pytest.param({"sequence_id": 7}, "parameter sequence_id is 7: expected none, since each text is", id="sequence"),
         pytest.param({"sequence_start": True}, "parameter sequence_start is true: expected none", id="start-of-a-sequence"),
         pytest.param({"content_type": "base64"}, 'parameter content_type is "base64": expected str', id="content-type"),
     ],
