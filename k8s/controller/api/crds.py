@@ -18,28 +18,13 @@ from k8s.controller.api.v1alpha1 import (
     TrainingRunStatus,
 )
 from k8s.controller.api.v1alpha1.fields import RULES, Spec, Status
+from k8s.controller.api.v1alpha1.printer_columns import TEXT_CLASSIFIER_COLUMNS, TRAINING_RUN_COLUMNS, PrinterColumn
 
 Document = dict[str, Any]
 
 MANIFEST = Path("k8s/manifests/controller/00-crds.yaml")
 CHART = Path("charts/labelwright/templates/crds")
 HEAD = "# Made by `make crds` from the types in k8s/controller/api/v1alpha1: change those."
-
-
-@dataclass(frozen=True)
-class Column:
-    """Printer column of `kubectl get`."""
-
-    name: str
-    path: str
-    description: str
-    type: str = "string"
-    wide: bool = False  # only with -o wide
-
-    def document(self) -> Document:
-        """Return the column as an entry of a CRD."""
-        priority = {"priority": 1} if self.wide else {}
-        return {"name": self.name, "type": self.type, "description": self.description, "jsonPath": self.path, **priority}
 
 
 @dataclass(frozen=True)
@@ -53,14 +38,8 @@ class Definition:
     longest_name: int  # characters
     spec: type[Spec]
     status: type[Status]
-    columns: tuple[Column, ...]
+    columns: tuple[PrinterColumn, ...]
 
-
-def _of_condition(kind: str, field: str) -> str:
-    return f'.status.conditions[?(@.type=="{kind}")].{field}'
-
-
-AGE = Column("Age", ".metadata.creationTimestamp", "Time since the creation.", type="date")
 
 TEXT_CLASSIFIER = Definition(
     kind="TextClassifier",
@@ -71,16 +50,7 @@ TEXT_CLASSIFIER = Definition(
     longest_name=40,
     spec=TextClassifierSpec,
     status=TextClassifierStatus,
-    columns=(
-        Column("Version", ".status.version", "Version that is served."),
-        Column("Score", ".status.score", "Score of the served version.", type="number"),
-        Column("State", ".status.state", "State of the classifier."),
-        Column("Ready", _of_condition("Ready", "status"), "Whether the classifier serves requests."),
-        Column("Gate", _of_condition("GatePassed", "reason"), "Verdict of the gate on the latest published version."),
-        AGE,
-        Column("Run", ".status.activeRun", "TrainingRun in progress.", wide=True),
-        Column("Message", ".status.message", "Explanation of the state.", wide=True),
-    ),
+    columns=TEXT_CLASSIFIER_COLUMNS,
 )
 
 # An Indexed Job of 64 nodes adds three characters to its name, and a host's name has 63 at most.
@@ -92,18 +62,7 @@ TRAINING_RUN = Definition(
     longest_name=60,
     spec=TrainingRunSpec,
     status=TrainingRunStatus,
-    columns=(
-        Column("Date", ".status.startedAt", "Time at which the training started."),
-        Column("Dataset", ".status.datasetHash", "First twelve characters of the SHA-256 of the dataset's content."),
-        Column("Path", ".spec.dataset.uri", "Address of the dataset."),
-        Column("MLflow", ".status.mlflowRunId", "Identifier of the run in MLflow."),
-        Column("Checkpoint", ".status.bestCheckpoint", "Published checkpoint."),
-        Column("F1", ".status.score", "Score on the test part.", type="number"),
-        Column("Minimum", ".status.minimum", "Lowest score that passes the gate.", type="number"),
-        Column("Weights", ".status.artifactUri", "Address of the published version."),
-        Column("State", ".status.state", "State of the run."),
-        Column("Message", ".status.message", "Outcome of the run.", wide=True),
-    ),
+    columns=TRAINING_RUN_COLUMNS,
 )
 
 DEFINITIONS = (TEXT_CLASSIFIER, TRAINING_RUN)

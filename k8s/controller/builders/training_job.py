@@ -14,6 +14,7 @@ from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import Document
 from k8s.controller.objects.ports import RENDEZVOUS_PORT, TRAINER_METRICS_PORT
 
+RETRIES_PER_NODE = 6  # of a Pod that failed; the loss of a node does not count
 KEPT_SECONDS = 7 * 24 * 3600  # seconds that an ended Job and its Pods are kept
 SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
@@ -118,8 +119,8 @@ def peer_network_policy(run: Document, spec: TrainingRunSpec) -> Document:
 
 def _number_of_pods(nodes: int) -> Document:
     if nodes == 1:
-        return {"backoffLimit": 6}
-    return {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes, "backoffLimit": 6 * nodes}
+        return {"backoffLimit": RETRIES_PER_NODE}
+    return {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes, "backoffLimit": RETRIES_PER_NODE * nodes}
 
 
 def _settings(name: str, spec: TrainingRunSpec) -> dict[str, str]:
