@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 import polars as pl
-import zstandard
+from backports import zstd
 from numpy.typing import NDArray
 from polars.io.plugins import register_io_source
 
@@ -140,7 +140,7 @@ def _opened(part: Path, packed: str) -> Iterator[IO[bytes]]:
             return
         out: Any
         if packed == ".zst":
-            out = zstandard.ZstdCompressor(level=ZSTD_LEVEL).stream_writer(file, closefd=False)
+            out = zstd.ZstdFile(file, "wb", level=ZSTD_LEVEL)
         else:  # no time and no name within, so that the same rows are the same bytes
             out = gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=GZIP_LEVEL, mtime=0)
         with out:

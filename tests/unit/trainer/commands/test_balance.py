@@ -14,7 +14,7 @@ import click
 import numpy as np
 import polars as pl
 import pytest
-import zstandard
+from backports import zstd
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,7 +181,7 @@ def test_every_format_becomes_every_other(tmp_path: Path, source: str, target: s
 def write(file: Path, rows: list[dict[str, Any]]) -> None:
     kind, _, packed = file.name.partition(".")[2].partition(".")
     if kind == "jsonl":
-        pack = {"": bytes, "gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress}[packed]
+        pack = {"": bytes, "gz": gzip.compress, "zst": zstd.compress, "bz2": bz2.compress}[packed]
         file.write_bytes(pack(as_lines(rows)))
     elif kind == "parquet":
         pl.DataFrame(rows, infer_schema_length=None).write_parquet(file)
@@ -193,7 +193,7 @@ def read(file: Path) -> list[dict[str, Any]]:
     kind, _, packed = file.name.partition(".")[2].partition(".")
     content = file.read_bytes()
     if packed:
-        content = gzip.decompress(content) if packed == "gz" else zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        content = gzip.decompress(content) if packed == "gz" else zstd.decompress(content)
     if kind == "jsonl":
         return [json.loads(line) for line in content.splitlines()]
     if kind == "parquet":

@@ -9,7 +9,7 @@ import lzma
 from pathlib import Path
 
 import pytest
-import zstandard
+from backports import zstd
 
 from tests.support.reading import labels_of, read
 from trainer.data.reading import DatasetRejected, Loaded
@@ -37,7 +37,7 @@ def quoted(rows: list[tuple[str, str]], separator: str = ",") -> str:
     return lines([(f'"{text}"', f'"{label}"') for text, label in rows], separator)
 
 
-PACKED = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACKED = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
 @pytest.mark.parametrize("packed", PACKED)

@@ -17,7 +17,7 @@ from pathlib import Path
 import boto3
 import polars as pl
 import pytest
-import zstandard
+from backports import zstd
 from moto.server import ThreadedMotoServer
 
 from model.manifest import Task
@@ -114,7 +114,7 @@ PLAIN: dict[str, Callable[[Path], bytes]] = {
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
-    ".zst": zstandard.compress,
+    ".zst": zstd.compress,
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
 }
