@@ -25,7 +25,7 @@ import aiohttp
 from aiohttp import web
 from controller_api import MERGE, Api, ApiError, Document
 
-from model.gate import GateScores
+from model.gate import GateRecord, GateRule
 from model.manifest import ScoreName
 from model.run_result import RunResult
 
@@ -199,8 +199,8 @@ def _result(pod: Document) -> RunResult:
         version=version,
         artifact_uri=f"{settings['LABELWRIGHT__OUTPUT_DIR'].rstrip('/')}/{name}/{version}/",
         dataset_sha256="0" * 64,
-        gate=GateScores(
-            score=ScoreName.MICRO_F1, value=0.9, baseline=0.8, micro_f1=0.9, macro_f1=0.9, tolerance=0.005, passed=True
+        gate=GateRecord(
+            scores=dict.fromkeys(ScoreName, 0.9), baseline_scores=dict.fromkeys(ScoreName, 0.8), rule=GateRule(), passed=True
         ),
         seconds=TRAINING_SECONDS,
     )

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from model.gate import GateScores, suspicions
+from model.gate import GateRecord, GateRule, suspicions
 from model.manifest import ScoreName
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
@@ -207,12 +207,11 @@ def suspected(rows: pl.DataFrame, served: str, folder: Path, *, seed: int) -> tu
         data = prepare(config, Attempt(), Path(scratch))
         scored = score_served(served, data.test, data.used)
     assert isinstance(scored, ServedScores), scored
-    nothing = {"value": 1, "baseline": 1, "micro_f1": 1, "macro_f1": 1}  # no second version is judged
-    return suspicions(
-        GateScores(
-            score=ScoreName.MICRO_F1, tolerance=config.gate.tolerance, served_version="served", data=scored.data, **nothing
-        )
+    nothing = {ScoreName.MICRO_F1: 1.0}  # no second version is judged
+    record = GateRecord(
+        scores=nothing, baseline_scores=nothing, served_version="served", data=scored.data, rule=GateRule(), served_scores=nothing
     )
+    return suspicions(record, config.gate)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""The gate: what was measured of a version, what was asked for, and what keeps the version from being served.
+"""The gate: the record of what was measured of a version, the rule, and the verdict.
 
-One rule for the trainer, which measures, and for the controller, which decides. Knows no storage, no model and no resource.
-Messages name the trainer's settings (`gate.minimum`); the controller translates them.
+The trainer measures and judges once; the controller judges the same record again when the rule changes. Knows no storage, no
+model and no resource. Messages name the trainer's settings (`gate.minimum`); the controller translates them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.manifest import Name, ScoreName, Scores, Share, Strict, Task
 
@@ -54,55 +56,169 @@ class DataChange(Strict):
     used: int = Field(default=0, ge=0, description="rows of this dataset that have a text and a label")
 
 
-class GateScores(Strict):
-    """What decides whether a version may be served: its scores on the test part, and what was asked for."""
+class GateRule(Strict):
+    """What a version has to reach."""
 
-    score: ScoreName = Field(description="the one that decides; accuracy: the share of texts whose labels are all right")
-    value: Share = Field(description="of that score")
-    baseline: Share = Field(description="the same score of the linear model, on the same texts")
-    micro_f1: Share
-    macro_f1: Share
+    score: ScoreName = Field(
+        default=ScoreName.MICRO_F1,
+        description="the score that decides: micro-f1, macro-f1, samples-f1, weighted-f1, or accuracy, the share of texts whose "
+        "labels are all right",
+    )
+    minimum: float | None = Field(default=None, ge=0, le=1, description="the least that it has to be; none: any will do")
+    tolerance: float = Field(default=0.005, ge=0, le=1, description="how far it may be below that of the served version")
+    served_may_fall: bool = Field(
+        default=False,
+        description="whether the dataset may differ so much from that of the served version that the served version falls on it",
+    )
+
+
+class GateRecord(Strict):
+    """What was measured of a version on its test part: enough to judge it by any rule, without another training.
+
+    scores, baseline_scores, served_scores: of the version, of the linear model and of the served version on the same texts, by
+    name. A record of an earlier release holds only the score of its rule, and micro-F1 and macro-F1 of the version.
+    """
+
+    scores: dict[ScoreName, Share]
+    baseline_scores: dict[ScoreName, Share]
+    served_scores: dict[ScoreName, Share] = Field(default={}, description="empty: nothing was compared with a served version")
+    served_version: Name | None = Field(default=None, description="the version that it was compared with")
+    not_compared: str | None = Field(default=None, description="why nothing was compared with the served version; none: it was")
     texts: int | None = Field(default=None, ge=0, description="of the test part")
     constant: Share | None = Field(default=None, description="micro-F1 of the best answer that is the same for every text")
-    minimum: Share | None = Field(default=None, description="none: any value will do")
-    served_version: Name | None = Field(default=None, description="what it was compared with")
-    served_value: Share | None = Field(default=None, description="of the served version, on the same texts")
-    not_compared: str | None = Field(default=None, description="why nothing was compared with the served version; none: it was")
-    tolerance: Share = Field(description="how far the value may be below that of the served version")
     data: DataChange | None = Field(default=None, description="how the dataset differs from that of the served version")
-    served_may_fall: bool = Field(default=False, description="the dataset may differ from that of the served version")
-    passed: bool | None = Field(default=None, description="none: there was nothing to compare the value with")
+    rule: GateRule = Field(description="the rule that the run was given")
+    passed: bool | None = Field(default=None, description="by that rule; none: there was nothing to compare the score with")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_release(cls, content: object) -> object:
+        """Return the content as it is, or the record of a release that measured one score, in the names of this one."""
+        if not isinstance(content, dict) or "value" not in content:
+            return content
+        left, name = dict(content), str(content.get("score"))
+        versions = {"micro-f1": left.pop("micro_f1", None), "macro-f1": left.pop("macro_f1", None), name: left.pop("value")}
+        served, baseline = left.pop("served_value", None), left.pop("baseline", None)
+        rule = {field: left.pop(field) for field in GateRule.model_fields if field in left}
+        return {
+            **left,
+            "scores": {each: value for each, value in versions.items() if value is not None},
+            "baseline_scores": {name: baseline},
+            "served_scores": {} if served is None else {name: served},
+            "rule": rule,
+        }
+
+    @model_validator(mode="after")
+    def _holds_the_score_of_its_rule(self) -> Self:
+        if not self.holds(self.rule.score):
+            raise ValueError(f"rule.score is {self.rule.score}, which was not measured")
+        return self
+
+    def holds(self, score: ScoreName) -> bool:
+        """Whether a rule can compare this score."""
+        return all(score in each for each in (self.scores, self.baseline_scores, self.served_scores or self.scores))
 
     @property
-    def is_below_minimum(self) -> bool:
-        """Whether a minimum was asked for that it does not reach."""
-        return self.minimum is not None and self.value < self.minimum - ROUNDING
-
-    @property
-    def is_worse_than_served(self) -> bool:
-        """Whether it is behind the version it was compared with by more than the tolerance."""
-        return self.served_value is not None and self.value < self.served_value - self.tolerance - ROUNDING
+    def verdict(self) -> Verdict:
+        """The verdict by the rule that the run was given."""
+        return judge(self, self.rule)
 
 
-def suspicions(scores: GateScores) -> tuple[str, ...]:
-    """Why nobody should trust the version before a person has looked at its dataset, in sentences without a full stop.
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a version, and why, in a sentence. Held: it waits until someone has looked at its dataset.
 
-    None where a minimum was asked for: whoever names one has said what is good enough.
+    score: the score that was compared.
     """
-    if scores.minimum is not None:
+
+    state: Literal["Published", "Held", "Rejected"]
+    message: str
+    score: ScoreName
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be served."""
+        return self.state == "Published"
+
+
+def judge(
+    record: GateRecord, rule: GateRule, *, version: str = "", approve: str | None = None, served: str | None = None
+) -> Verdict:
+    """Return whether the version may be served.
+
+    A score that the record does not hold is replaced by that of the record's own rule, and the message says so. version: whose
+    record it is, where a version can be approved by name. approve: the version that is approved: of the rule, only the minimum
+    applies to it. served: the version that it should have been compared with.
+    """
+    score = rule.score if record.holds(rule.score) else record.rule.score
+    ours, theirs = record.scores[score], record.served_scores.get(score)
+    value = f"{score} {ours:.4f}" + ("" if score is rule.score else f" ({rule.score} was not measured)")
+    if rule.minimum is not None and ours < rule.minimum - ROUNDING:
+        beside = "" if theirs is None else f" ({_served(record)}: {theirs:.4f})"
+        return Verdict("Rejected", f"refused: {value} is below gate.minimum {rule.minimum:g}{beside}", score)
+    is_behind = theirs is not None and ours < theirs - rule.tolerance - ROUNDING
+    reached = "" if rule.minimum is None else f"reaches gate.minimum {rule.minimum:g}"
+    compared = _comparison(record, rule, score, is_behind=is_behind, served=served)
+    said = ", ".join(each for each in (reached, compared) if each)
+    value += f" {said}" if said else ", no gate.minimum, nothing served yet"
+    if approve and approve == version:
+        return Verdict("Published", f"approved by gate.approve: {value}", score)
+    if doubts := suspicions(record, rule):
+        is_dataset = not suspicions(record, rule.model_copy(update={"served_may_fall": True}))
+        ways = _ways_to_serve(version, approve, is_dataset=is_dataset)
+        return Verdict("Held", f"held: {'; '.join(doubts)}. {ways}. The version: {value}", score)
+    return Verdict("Rejected" if is_behind else "Published", f"{'refused' if is_behind else 'passes'}: {value}", score)
+
+
+def _served(record: GateRecord) -> str:
+    return f"the served version {record.served_version or ''}".rstrip()
+
+
+def _comparison(record: GateRecord, rule: GateRule, score: ScoreName, *, is_behind: bool, served: str | None) -> str:
+    """How far the version is from the served one; "" if nothing was served."""
+    if score not in record.served_scores:
+        if served is None and record.not_compared is None:
+            return ""
+        why = f": {record.not_compared}" if record.not_compared else ""
+        name = f" {served}" if served else ""
+        return f"was not compared with the served version{name}, which could not be read{why}"
+    theirs = f"{_served(record)} ({record.served_scores[score]:.4f} on the same texts)"
+    distance = record.scores[score] - record.served_scores[score]
+    if abs(distance) < 0.00005:
+        return f"is as good as {theirs}"
+    if distance > 0:
+        return f"is {distance:.4f} ahead of {theirs}"
+    return f"is {-distance:.4f} behind {theirs}, {'more than' if is_behind else 'within'} gate.tolerance {rule.tolerance:g}"
+
+
+def _ways_to_serve(version: str, approve: str | None, *, is_dataset: bool) -> str:
+    """is_dataset: only a change of the dataset is suspicious."""
+    ways = [f"gate.approve: {version} serves this version"] if version else []
+    ways.append(f"a gate.minimum that it reaches serves it{', too' if ways else ''}")
+    if is_dataset:
+        ways.append("gate.served_may_fall: true lets the dataset of this classifier change")
+    other = f" (gate.approve is {approve}, which is another version)" if approve else ""
+    return f"If the dataset is wrong, correct it; if it is right, {'; '.join(ways)}{other}"
+
+
+def suspicions(record: GateRecord, rule: GateRule) -> tuple[str, ...]:
+    """Why a person should look at the dataset before the version is served, in sentences without a full stop.
+
+    Empty if the rule has a minimum, which says what is good enough.
+    """
+    if rule.minimum is not None:
         return ()
-    changed = () if scores.data is None or scores.served_may_fall else _changes(scores.data, scores)
-    return (*changed, *_no_better_than_constant(scores))
+    changed = () if record.data is None or rule.served_may_fall else _changes(record.data, _served(record), rule.tolerance)
+    return (*changed, *_no_better_than_constant(record))
 
 
-def _changes(data: DataChange, scores: GateScores) -> tuple[str, ...]:
-    served = f"the served version {scores.served_version or ''}".rstrip()
+def _changes(data: DataChange, served: str, tolerance: float) -> tuple[str, ...]:
     found = []
-    if has_fallen(data, tolerance=scores.tolerance):
+    if has_fallen(data, tolerance=tolerance):
         found.append(
             f"the dataset changed, not the model: {served} scored micro-F1 {data.score_before:.4f} on its own test part "
             f"({data.texts_before:,} texts) and scores {data.score:.4f} on this one ({data.texts:,} texts), a larger fall than "
-            f"chance and gate.tolerance {scores.tolerance:g} explain"
+            f"chance and gate.tolerance {tolerance:g} explain"
         )
     elif data.fallen:
         found.append(f"the dataset changed, not the model: {served} finds {_fallen(data)}")
@@ -163,15 +279,16 @@ def best_constant(scores: Scores, task: Task) -> float:
     return best
 
 
-def _no_better_than_constant(scores: GateScores) -> tuple[str, ...]:
-    if scores.constant is None or not scores.texts:
+def _no_better_than_constant(record: GateRecord) -> tuple[str, ...]:
+    micro_f1 = record.scores.get(ScoreName.MICRO_F1)
+    if record.constant is None or not record.texts or micro_f1 is None:
         return ()
-    low, _ = _wilson(scores.micro_f1, scores.texts, errors=BETTER)
-    if low > scores.constant:
+    low, _ = _wilson(micro_f1, record.texts, errors=BETTER)
+    if low > record.constant:
         return ()
     reason = (
-        f"the version learned nothing: its micro-F1 is {scores.micro_f1:.4f} on {scores.texts:,} texts, and the same answer "
-        f"for every text reaches {scores.constant:.4f}, which chance explains"
+        f"the version learned nothing: its micro-F1 is {micro_f1:.4f} on {record.texts:,} texts, and the same answer "
+        f"for every text reaches {record.constant:.4f}, which chance explains"
     )
     return (reason,)
 

@@ -9,10 +9,14 @@ MOST_OF_A_VALUE = 60
 MOST_NAMES = 20
 
 
+def cut(text: str, most: int, *, end: str = "…") -> str:
+    """Return the text, its end replaced by `end` if it has more than `most` characters."""
+    return text if len(text) <= most else text[: most - len(end)] + end
+
+
 def shown(value: object, most: int = MOST_OF_A_VALUE) -> str:
     """Return the value in quotes: control characters escaped, and cut to `most` characters."""
-    text = str(value)
-    return repr(text if len(text) <= most else text[: most - 3] + "...")
+    return repr(cut(str(value), most, end="..."))
 
 
 def escaped(value: object, most: int = MOST_OF_A_VALUE) -> str:
@@ -46,5 +50,4 @@ def shortened_list(names: Iterable[tuple[str, str]], *, most: int = MOST_NAMES) 
 
 def shown_type(kind: object) -> str:
     """Return a column's type for people; that of a nested one names every field, and may be long."""
-    text = str(kind)
-    return text if len(text) <= MOST_OF_A_VALUE else text[: MOST_OF_A_VALUE - 3] + "..."
+    return cut(str(kind), MOST_OF_A_VALUE, end="...")

@@ -16,7 +16,6 @@ from trainer.attempt import Attempt
 from trainer.config.settings import Config
 from trainer.errors import ConfigRejected
 from trainer.evaluation.evaluate import answer
-from trainer.evaluation.gate import shortcomings
 from trainer.preparation import PreparedData, prepare
 from trainer.publishing import Published, make_manifest, publish_version, report_earlier, score_served_version
 from trainer.run.checkpoints import Checkpoints
@@ -108,8 +107,8 @@ def conclude(
     manifest = make_manifest(config, data, candidates, selected, answers, cost=cost, now=now)
     attempt.metrics.phase(Phase.PUBLISHING)
     published = publish_version(config, data, selected, answers, manifest, served=served)
-    for each in shortcomings(published.gate):
-        log.warning("%s", each)
+    if not (verdict := published.gate.verdict).passed:
+        log.warning("%s", verdict.message)
     report = selected.exported.folder / REPORT
     attempt.tracker.published(published.manifest, report, uri=published.uri, gate=published.gate)
     return replace(published, mlflow_run_id=attempt.tracker.run_id)

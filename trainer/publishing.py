@@ -10,14 +10,14 @@ from importlib.metadata import version as release
 from pathlib import Path
 
 from model.artifact import PARTS, REPORT, SERVED, PublishedVersion, describe, publish, read_published
-from model.gate import GateScores
+from model.gate import GateRecord
 from model.manifest import AllScores, BaselineScores, Candidate, Manifest, Scores, Training
 from model.storage import ObjectExists
 from trainer.architectures.registry import BASELINE
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import Answers, answer, evaluate, reference
-from trainer.evaluation.gate import ServedScores, comparison, judge
+from trainer.evaluation.gate import Comparison, NotCompared, comparison, measure
 from trainer.evaluation.served import score_served, served_then
 from trainer.preparation import PreparedData
 from trainer.report.page import Part, write_report
@@ -40,7 +40,7 @@ class Published:
     uri: str
     manifest: Manifest
     manifest_sha256: str
-    gate: GateScores
+    gate: GateRecord
     best_checkpoint: str | None = None
     mlflow_run_id: str | None = None
     micro_f1_interval: float | None = None
@@ -57,7 +57,7 @@ def report_earlier(config: Config, earlier: PublishedVersion, scratch: Path) -> 
     store.download(manifest.stored(REPORT), scratch / REPORT)
     served = served_then(store, manifest)
     published = Published(
-        store.uri, manifest, earlier.manifest_sha256, judge(config.gate, manifest.scores, manifest.task, served)
+        store.uri, manifest, earlier.manifest_sha256, measure(config.gate, manifest.scores, manifest.task, served)
     )
     with tracked(config.tracking) as tracker:
         tracker.begin(config, manifest.dataset, only_interrupted=True)
@@ -66,18 +66,18 @@ def report_earlier(config: Config, earlier: PublishedVersion, scratch: Path) -> 
     return replace(published, mlflow_run_id=tracker.run_id)
 
 
-def score_served_version(config: Config, data: PreparedData) -> tuple[PreparedData, ServedScores | str | None]:
+def score_served_version(config: Config, data: PreparedData) -> tuple[PreparedData, Comparison]:
     """Return the served version's scores on the test part, or why there are none; and the data, with a note of that."""
     if not config.gate.served_uri:
         return data, None
-    if not data.served.readable:
-        return data, data.served.note.removeprefix(UNREADABLE)
+    if data.served.not_compared is not None:
+        return data, NotCompared(not_compared=data.served.not_compared)
     served = score_served(config.gate.served_uri, data.test, data.used, manifest_sha256=config.gate.served_manifest_sha256)
-    if isinstance(served, ServedScores):
+    if not isinstance(served, NotCompared):
         return data, served
-    log.warning("%s", served)
-    noted = data.facts.model_copy(update={"notes": (*data.facts.notes, served)})
-    return replace(data, facts=noted), served.removeprefix(UNREADABLE)
+    note = f"{UNREADABLE}{served.not_compared}"
+    log.warning("%s", note)
+    return replace(data, facts=data.facts.model_copy(update={"notes": (*data.facts.notes, note)})), served
 
 
 def make_manifest(
@@ -125,11 +125,11 @@ def publish_version(
     answers: Answers,
     manifest: Manifest,
     *,
-    served: ServedScores | str | None = None,
+    served: Comparison = None,
 ) -> Published:
     """Judge the version, write its report and upload it, unless another attempt at the same run was faster."""
     folder, rule = selected.exported.folder, selected.classifier.rule
-    gate = judge(config.gate, manifest.scores, manifest.task, served)
+    gate = measure(config.gate, manifest.scores, manifest.task, served)
     if compared := comparison(gate, len(data.test)):
         log.info("%s", compared)
     part = Part(data.test.targets, answers.probabilities, rule.assigned(answers.probabilities), answers.token_lengths)
@@ -137,7 +137,7 @@ def publish_version(
         folder / REPORT, manifest, part, data.train.label_counts(), data.facts.notes, comparison=compared, reading=data.reading
     )
     (folder / PARTS).write_bytes(data.seen.to_bytes())
-    if isinstance(served, ServedScores):
+    if served is not None:
         (folder / SERVED).write_text(f"{served.model_dump_json(indent=1)}\n")
     complete = manifest.model_copy(update={"files": describe(folder)})
     store, step = version_store(config, manifest.version), selected.exported.best_step
@@ -146,12 +146,8 @@ def publish_version(
         published = publish(folder, complete, store)
     except ObjectExists:
         published = find_published(config) or read_published(store)
-        gate = judge(
-            config.gate,
-            published.manifest.scores,
-            published.manifest.task,
-            served_then(store, published.manifest),
-        )
+        earlier = published.manifest
+        gate = measure(config.gate, earlier.scores, earlier.task, served_then(store, earlier))
     best = f"step-{step}" if step else None
     return Published(
         store.uri, published.manifest, published.manifest_sha256, gate, best_checkpoint=best, micro_f1_interval=interval

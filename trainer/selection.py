@@ -57,7 +57,7 @@ def score_candidate(exported: Exported, validation: Examples) -> ScoredCandidate
 def select(candidates: Sequence[ScoredCandidate], settings: TrainingConfig) -> ScoredCandidate:
     """Return the candidate of the configured architecture; with `auto`, the cheapest within tolerance."""
     if settings.architecture == "auto":
-        return cheapest_within_tolerance(candidates, settings.tolerance)
+        return cheapest_within_tolerance(candidates, settings.selection_tolerance)
     return next(each for each in candidates if each.architecture == settings.architecture)
 
 

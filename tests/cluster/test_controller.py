@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from k8s.controller.objects.kinds import Document
 from model.artifact import publish, read_manifest
 from model.storage import ObjectStore, open_store
 from tests.support.cluster.controlled import (
@@ -101,6 +102,24 @@ def test_what_is_served_passed_the_gate_and_says_so(pets: ManagedClassifier, lif
     }
     assert pets.run(life.first)["state"] == "Published"
     assert pets.versions() == {life.first}
+
+
+@pytest.mark.parametrize(
+    ("gate", "verdict", "state"),
+    [
+        pytest.param({"minimum": 1.0, "score": "accuracy"}, "Refused", "Rejected", id="refused"),
+        pytest.param({"minimum": 0.5, "score": None}, "Passed", "Published", id="accepted-again"),
+    ],
+)
+def test_another_gate_judges_again_and_neither_trains_nor_ends_serving(
+    pets: Classifier, life: Life, gate: Document, verdict: str, state: str
+) -> None:
+    pets.patch(gate=gate)
+    pets.wait_for(lambda _: pets.condition("GatePassed").get("reason") == verdict, f"GatePassed has the reason {verdict}")
+
+    (run,) = pets.runs()
+    assert (run["metadata"]["name"], run["status"]["state"]) == (life.first, state)
+    assert (pets.status()["state"], pets.status()["version"]) == ("Ready", life.first)
 
 
 def test_texts_that_get_better_are_noticed_and_lead_to_another_version(

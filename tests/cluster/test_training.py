@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from model.manifest import ScoreName
 from model.storage import ObjectStore, open_store
 from tests.support.cluster.namespace import Namespace
 from tests.support.cluster.training import Job, published, put_pets
@@ -54,7 +55,7 @@ def test_a_job_trains_on_texts_in_s3_and_leaves_a_version_there(start: Start, bu
     assert result.artifact_uri == "s3://models/trained/pets/pets-linear/"
     assert result.dataset_sha256 == manifest.dataset.sha256
     assert result.gate is not None
-    assert result.gate.micro_f1 == manifest.scores.test.micro_f1 > 0.9
+    assert result.gate.scores[ScoreName.MICRO_F1] == manifest.scores.test.micro_f1 > 0.9
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_an_interrupted_run_goes_on_under_its_id(kept: bool, server: MlflowProce
     first = broken_off(config, Terminated(), steps=(1, 2, 3))
     stopped = run_of(server, first.run_id)
 
-    changed = config.model_copy(update={"training": config.training.model_copy(update={"tolerance": 0.5})})
+    changed = config.model_copy(update={"training": config.training.model_copy(update={"selection_tolerance": 0.5})})
     with tracked(config.tracking) as second:
         second.begin(changed, DATASET, run_id=first.run_id if kept else None)
         going_on = run_of(server, second.run_id)

@@ -14,7 +14,6 @@ import click
 from model.run_result import RunResult, write
 from trainer.config.settings import PREFIX
 from trainer.errors import ConfigRejected
-from trainer.evaluation.gate import remarks
 
 if TYPE_CHECKING:
     from trainer.publishing import Published
@@ -44,11 +43,11 @@ class ResultFile:
 
     def published(self, published: Published) -> None:
         """There is a version."""
-        manifest = published.manifest
-        test = manifest.dataset.test
+        manifest, gate = published.manifest, published.gate
+        test, verdict = manifest.dataset.test, gate.verdict
         self._result = RunResult(
             exit_code=0,
-            message="; ".join(remarks(published.gate)),
+            message="" if verdict.passed and gate.not_compared is None else verdict.message,
             classifier=manifest.classifier,
             version=manifest.version,
             artifact_uri=published.uri,
@@ -57,7 +56,7 @@ class ResultFile:
             test_sha256=test.sha256 if test else None,
             best_checkpoint=published.best_checkpoint,
             mlflow_run_id=published.mlflow_run_id,
-            gate=published.gate,
+            gate=gate,
         )
 
     def checked(self, *, dataset_sha256: str, test_sha256: str | None) -> None:

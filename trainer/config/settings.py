@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from model.manifest import ArchitectureChoice, Name, ScoreName, Sha256
+from model.gate import GateRule
+from model.manifest import ArchitectureChoice, Name, Sha256
 
 ARXIV = "kaggle://Cornell-University/arxiv"  # the snapshot that `train` reads when no dataset is named
 # Of variables that are settings. Two underscores: Kubernetes itself makes LABELWRIGHT_… for Services of such names.
@@ -141,9 +142,11 @@ class TrainingConfig(Settings):
 
     architecture: ArchitectureChoice = Field(
         default="auto",
-        description="auto: linear, and transformer if there is a base model; the cheapest within tolerance of the best is published",
+        description="auto: linear, and transformer if there is a base model; the cheapest within selection_tolerance of the best is published",
     )
-    tolerance: float = Field(default=0.005, ge=0, description="micro-F1 on validation that a cheaper model may be behind")
+    selection_tolerance: float = Field(
+        default=0.005, ge=0, description="micro-F1 on validation that a cheaper model may be behind, with auto"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same data, same machine: same model")
     from_scratch: bool = Field(default=False, description="ignore checkpoints of an interrupted run")
     base_model: str | None = Field(
@@ -229,19 +232,9 @@ class CheckpointConfig(Settings):
     )
 
 
-class GateConfig(Settings):
+class GateConfig(GateRule, Settings):
     """How good a version has to be, on the test part. One that is not is published all the same, and marked."""
 
-    score: ScoreName = Field(
-        default=ScoreName.MICRO_F1,
-        description="the score that decides: micro-f1, macro-f1, samples-f1, weighted-f1, or accuracy, the share of texts whose labels are all right",
-    )
-    minimum: float | None = Field(default=None, ge=0, le=1, description="the least that it has to be; none: any will do")
-    tolerance: float = Field(default=0.005, ge=0, le=1, description="how far it may be below that of the served version")
-    served_may_fall: bool = Field(
-        default=False,
-        description="whether the dataset may differ so much from that of the served version that the served version falls on it",
-    )
     served_uri: str | None = Field(
         default=None,
         description="the version that is served, a folder, file:// or s3://: compared on the same texts, none of which it was trained on; none: not compared",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from model.artifact import PARTS, SERVED, ArtifactRejected, fetch, read_file, read_manifest
 from model.classifier import Classifier
@@ -17,9 +18,11 @@ from model.manifest import LabelScores, Manifest
 from model.storage import ObjectMissing, ObjectStore
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import answer
-from trainer.evaluation.gate import ServedScores
+from trainer.evaluation.gate import Comparison, NotCompared, ServedScores
 from trainer.evaluation.scores import score
-from trainer.split.provenance import UNREADABLE, TextProvenance
+from trainer.split.provenance import TextProvenance
+
+_COMPARISON: TypeAdapter[ServedScores | NotCompared] = TypeAdapter(ServedScores | NotCompared)
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,10 @@ class Used:
     texts: int | None
 
 
-def score_served(uri: str, test: Examples, used: Used | None = None, *, manifest_sha256: str | None = None) -> ServedScores | str:
-    """Return the served version's scores on these examples, by its own thresholds; or in a sentence why there are none.
+def score_served(
+    uri: str, test: Examples, used: Used | None = None, *, manifest_sha256: str | None = None
+) -> ServedScores | NotCompared:
+    """Return the served version's scores on these examples, by its own thresholds; or why there are none.
 
     A label that it does not know counts as missed; one that the examples do not know is ignored. used: of the dataset that
     the examples are from. manifest_sha256: what its manifest has to be. Raises StorageRejected, StorageUnavailable.
@@ -47,7 +52,7 @@ def score_served(uri: str, test: Examples, used: Used | None = None, *, manifest
             classifier = Classifier.assemble(folder, manifest)
             before = _different_texts(folder, manifest)
         except (ObjectMissing, ArtifactRejected) as error:
-            return f"{UNREADABLE}{error}"
+            return NotCompared(not_compared=str(error))
         answers = answer(classifier, test, f"scoring the served version {manifest.version} on the test part")
     assigned = classifier.rule.assigned(answers.probabilities)
     aligned = [_aligned(each, manifest.labels, test.labels) for each in (answers.probabilities, assigned)]
@@ -59,12 +64,11 @@ def score_served(uri: str, test: Examples, used: Used | None = None, *, manifest
     return ServedScores(version=manifest.version, uri=uri, scores=scores, data=change)
 
 
-def served_then(store: ObjectStore, manifest: Manifest) -> ServedScores | str | None:
-    """What that version was compared with when it was published; or why with nothing."""
-    if SERVED in manifest.files:
-        return ServedScores.model_validate_json(read_file(store, manifest, SERVED))
-    why_not = (note.removeprefix(UNREADABLE) for note in manifest.dataset.notes if note.startswith(UNREADABLE))
-    return next(why_not, None)
+def served_then(store: ObjectStore, manifest: Manifest) -> Comparison:
+    """Return what that version was compared with when it was published; or why with nothing."""
+    if SERVED not in manifest.files:
+        return None
+    return _COMPARISON.validate_json(read_file(store, manifest, SERVED))
 
 
 def _different_texts(folder: Path, manifest: Manifest) -> int | None:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 RECORD = "run.json"
 INDEX = "index.json"  # of a checkpoint, the last of its objects
 # Settings that choose among what was fitted, but change nothing of a transformer that is half trained.
-CHOOSING = {"architecture", "tolerance"}
+CHOOSING = {"architecture", "selection_tolerance"}
 # Where the data lie does not matter, but what they are; and whoever says "from scratch" means the same run once more.
 INDIFFERENT = {"dataset.uri", "dataset.test_uri", "training.from_scratch", "training.token_cache"}
 

@@ -80,14 +80,14 @@ class TextProvenance:
 class ServedHistory:
     """Texts that the served version has seen; None if it cannot be read or an older release has published it.
 
-    sha256: of the list of texts. note: why there is none, in a sentence. readable: whether the version can be compared at all.
+    sha256: of the list of texts. note: why there is none, in a sentence. not_compared: why the version cannot be compared at all.
     """
 
     version: str = ""
     texts: TextProvenance | None = None
     sha256: str | None = None
     note: str = ""
-    readable: bool = True
+    not_compared: str | None = None
 
 
 def read_served_history(uri: str, *, manifest_sha256: str | None = None) -> ServedHistory:
@@ -101,7 +101,7 @@ def read_served_history(uri: str, *, manifest_sha256: str | None = None) -> Serv
     except StorageRejected as error:
         raise StorageRejected(f"gate.served_uri: {error}") from error
     except (ObjectMissing, ArtifactRejected) as error:
-        return ServedHistory(note=f"{UNREADABLE}{error}", readable=False)
+        return ServedHistory(note=f"{UNREADABLE}{error}", not_compared=str(error))
 
 
 def _read(store: ObjectStore, manifest_sha256: str | None) -> ServedHistory:

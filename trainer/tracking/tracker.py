@@ -19,11 +19,10 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from model.artifact import MANIFEST, REPORT, to_json
-from model.gate import GateScores
+from model.gate import GateRecord
 from model.manifest import Dataset, Manifest, Scores
 from trainer.config.settings import Config, TrackingConfig
 from trainer.errors import ConfigRejected, Terminated
-from trainer.evaluation.gate import shortcomings
 from trainer.tracking.mlflow_server import DatasetFacts, MlflowServer, Point, Resume, RunFacts, without_credentials
 from trainer.tracking.outbox import Outbox, Refused
 
@@ -63,7 +62,7 @@ class Tracker(Protocol):
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         """Values after so many optimizer steps, such as `loss`; steps that an interrupted attempt has told are left out."""
 
-    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateScores) -> None:
+    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateRecord) -> None:
         """The version is published at `uri`; `report` is there until the run has ended."""
 
     def end(self, status: Status) -> None:
@@ -109,7 +108,7 @@ class Untracked:
 
     def measured(self, step: int, values: Mapping[str, float]) -> None: ...
 
-    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateScores) -> None: ...
+    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateRecord) -> None: ...
 
     def end(self, status: Status) -> None: ...
 
@@ -146,7 +145,7 @@ class MlflowTracker:
         when = int(time.time() * 1000)
         self._add(Point(name, float(value), step, when) for name, value in values.items())
 
-    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateScores) -> None:
+    def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateRecord) -> None:
         when = int(time.time() * 1000)
         tags = version_tags(manifest, gate)
         self._add(Point(name, value, 0, when) for name, value in final_scores(manifest).items())
@@ -251,9 +250,9 @@ def final_scores(manifest: Manifest) -> dict[str, float]:
     return {**found, "cost/milliseconds_per_text": scores.milliseconds_per_text}
 
 
-def version_tags(manifest: Manifest, gate: GateScores) -> dict[str, str]:
+def version_tags(manifest: Manifest, gate: GateRecord) -> dict[str, str]:
     """What a model version, and the run that it came from, are tagged with; of one that failed, why."""
-    failed = {"labelwright.gate_reason": "; ".join(shortcomings(gate))} if gate.passed is False else {}
+    failed = {"labelwright.gate_reason": gate.verdict.message} if gate.passed is False else {}
     return failed | {
         "labelwright.gate": GATE[gate.passed],
         "labelwright.version": manifest.version,

@@ -10,7 +10,7 @@ from k8s.controller.builders.training_run import asked_for, training_run
 from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import ConditionFacts, conditions, state, summary
 from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
-from k8s.controller.decisions.gate import comparable
+from k8s.controller.decisions.gate import comparable, give_gate, judge_again
 from k8s.controller.decisions.problems import problems
 from k8s.controller.decisions.retention import HistoryDecision, enforce_history
 from k8s.controller.decisions.rollout import LATE, RollOut, roll_out
@@ -93,12 +93,12 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
     if active is not None:
         stale = [run for run in observed.active if not run.asks_for_the_same(asked) and not run.document["spec"].get("cancelled")]
         stop = {"metadata": {"annotations": {names.SUPERSEDED: "true"}}, "spec": {"cancelled": True}}
-        judged_by_this = [step for run in observed.active if run not in stale for step in _judge_by_this(observed, run)]
+        judged_by_this = [step for run in observed.active if run not in stale for step in give_gate(observed, run)]
         return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
-    judged_anew = tuple(step for run in _to_be_judged_requeue_after(observed, asked) for step in _judge_by_this(observed, run))
+    again = judge_again(observed, asked, rollout.version)
     trigger = None if observed.spec.suspend else triggers.due(observed, images.trainer)
     if trigger is None or (observed.name_conflict and not observed.served):  # what could not be served is not trained
-        return judged_anew, None
+        return again, None
     wanted = {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256}
     served = comparable(wanted, observed.spec.storage.uri) if rollout.version else None
     if rollout.version and served is None:
@@ -111,35 +111,11 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
         trigger=trigger,
         served=served,
     )
-    return (*judged_anew, Create(run)), None
-
-
-def _to_be_judged_requeue_after(observed: ObservedClassifier, asked: Document) -> list[TrainingRunSummary]:
-    """Refused runs that the gate of now may let pass: the newest, if the spec still asks for it, and one that is approved."""
-    refused = [observed.newest] if observed.newest is not None and observed.newest.asks_for_the_same(asked) else []
-    approved = observed.run_of(observed.spec.gate.approve) if observed.spec.gate.approve else None
-    if approved is not None and approved not in refused:
-        refused.append(approved)
-    return [run for run in refused if run.was_refused]
+    return (*again, Create(run)), None
 
 
 def _not_compared(rollout: RollOut) -> str:
     return f"it is not compared with {rollout.version}, which is served: that lies in another storage, {rollout.uri}"
-
-
-def _judge_by_this(observed: ObservedClassifier, run: TrainingRunSummary) -> tuple[Step, ...]:
-    """The run follows a change of the gate: one that goes on, and one that was refused, so that it may pass untrained."""
-    gate = observed.classifier["spec"].get("gate")
-    if gate is None or run.document["spec"].get("gate") == gate or run.document["spec"].get("cancelled"):
-        return ()
-    if run.score_compared != gate.get("score", run.score_compared):
-        return ()  # it was not measured: that needs another training
-    return (Merge(TRAINING_RUN, run.document, {"spec": {"gate": {**_cleared(run), **gate}}}),)
-
-
-def _cleared(run: TrainingRunSummary) -> dict[str, None]:
-    """In a merge, null takes a field away."""
-    return dict.fromkeys(run.document["spec"].get("gate") or {})
 
 
 def _in_use(observed: ObservedClassifier, rollout: RollOut) -> set[str]:

@@ -130,7 +130,7 @@ def _gate_passed(facts: ConditionFacts) -> ConditionValue:
     last = facts.observed.judged
     if last is None:
         return ConditionValue("GatePassed", None, "NothingJudged", "no version has been published yet")
-    passed = bool(last.status["passed"])
+    passed = bool(last.status["passed"]) and not last.was_refused
     reason = {"Held": "Held", "Rejected": "Refused"}.get(last.state, "Passed" if passed else "Refused")
     return ConditionValue("GatePassed", passed, reason, f"{last.name}: {last.status.get('message', '')}")
 

@@ -1,28 +1,15 @@
-"""The gate: whether a version is good enough to be served."""
+"""The gate: the verdict on a version, and judging it again when spec.gate changes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from k8s.controller.api.v1alpha1 import GateSpec
+from k8s.controller.decisions.steps import Merge, Step
 from k8s.controller.objects import names
-from k8s.controller.objects.kinds import Document
-from k8s.controller.observed.wording import in_the_users_terms
-from model.gate import GateScores, suspicions
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What becomes of a version, and why, for people. Held: it waits until someone has looked at its dataset."""
-
-    state: Literal["Published", "Held", "Rejected"]
-    message: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether it may be served."""
-        return self.state == "Published"
+from k8s.controller.objects.kinds import TRAINING_RUN, Document
+from k8s.controller.observed.classifier import ObservedClassifier
+from k8s.controller.observed.run import ObservedRun, TrainingRunSummary
+from k8s.controller.observed.wording import in_fields
+from model.gate import GateRecord, judge
 
 
 def comparable(served: Document | None, storage: str) -> Document | None:
@@ -35,58 +22,62 @@ def comparable(served: Document | None, storage: str) -> Document | None:
     return {field: served[field] for field in ("version", "uri", "manifestSha256") if served.get(field)}
 
 
-def judge(measured: GateScores, gate: GateSpec, *, version: str = "", served: str | None = None) -> Verdict:
-    """Return whether the version may be served, by the gate of now: the one the trainer was given may have changed since.
+def judged(observed: ObservedRun, record: GateRecord) -> Document:
+    """Return what the status of a run says of the verdict, by the gate in its spec.
 
-    A change of the score that is compared asks for another training; here the one that was measured counts. version: whose
-    scores these are. served: the version that it should have been compared with.
+    If the version was served when the gate changed, it stays served, and `passed` stays true.
     """
-    scores = measured.model_copy(
-        update={"minimum": gate.minimum, "tolerance": gate.tolerance, "served_may_fall": gate.served_may_fall}
+    gate, compared = observed.spec.gate or GateSpec(), observed.spec.served
+    verdict = judge(
+        record,
+        gate,
+        version=observed.run["metadata"]["name"],
+        approve=gate.approve,
+        served=compared.version if compared else None,
     )
-    value = f"{scores.score} {scores.value:.4f}"
-    if scores.is_below_minimum:
-        theirs = "" if scores.served_value is None else f" ({_served(scores)}: {scores.served_value:.4f})"
-        return Verdict("Rejected", f"refused: {value} is below spec.gate.minimum {gate.minimum:g}{theirs}")
-    said = ", ".join(each for each in (_minimum(gate), _comparison(scores, served)) if each)
-    if gate.approve and gate.approve == version:
-        return Verdict("Published", f"approved by spec.gate.approve: {value} {said}")
-    if doubts := suspicions(scores):
-        found = in_the_users_terms("; ".join(doubts))
-        return Verdict("Held", f"held: {found}. {_what_to_do(scores, gate, version)}. The version: {value} {said}")
-    if scores.is_worse_than_served:
-        return Verdict("Rejected", f"refused: {value} {said}")
-    return Verdict("Published", f"passes: {value} {said}")
+    was_served = names.STAYS_SERVED in (observed.run["metadata"].get("annotations") or {})
+    stays = was_served and bool(observed.status.get("passed")) and not verdict.passed
+    message = in_fields(verdict.message)
+    theirs = record.served_scores.get(verdict.score)
+    return {
+        "state": verdict.state,
+        "score": round(record.scores[verdict.score], 4),
+        "minimum": gate.minimum,
+        "baselineScore": round(record.baseline_scores[verdict.score], 4),
+        "servedScore": None if theirs is None else round(theirs, 4),
+        "servedVersion": record.served_version,
+        "passed": verdict.passed or stays,
+        "message": f"{message}; it passed before, and stays served" if stays else message,
+    }
 
 
-def _minimum(gate: GateSpec) -> str:
-    return "" if gate.minimum is None else f"reaches spec.gate.minimum {gate.minimum:g}"
+def judge_again(observed: ObservedClassifier, asked: Document, wanted: str | None) -> tuple[Step, ...]:
+    """Return the steps that give spec.gate to finished runs: the newest, if the spec still asks for it, and an approved one.
+
+    wanted: the version that is to be served. Until it is, it is not judged again: a roll-out that has begun is finished first.
+    """
+    runs = [observed.newest] if observed.newest is not None and observed.newest.asks_for_the_same(asked) else []
+    runs = [run for run in runs if run.was_judged and (run.name != wanted or run.name == observed.served.get("version"))]
+    approved = observed.run_of(observed.spec.gate.approve) if observed.spec.gate.approve else None
+    if approved is not None and approved not in runs and approved.was_refused:
+        runs.append(approved)
+    return tuple(step for run in runs for step in give_gate(observed, run))
 
 
-def _served(scores: GateScores) -> str:
-    return f"the served version {scores.served_version or ''}".rstrip()
+def give_gate(observed: ObservedClassifier, run: TrainingRunSummary) -> tuple[Step, ...]:
+    """Return the step by which the run is judged by the classifier's gate, if it has another one.
 
-
-def _comparison(scores: GateScores, served: str | None) -> str:
-    """How far the version is from the served one."""
-    if scores.served_value is None:
-        if served is not None:
-            why = f": {scores.not_compared}" if scores.not_compared else ""
-            return f"was not compared with the served version {served}, which could not be read{why}"
-        return "" if scores.minimum is not None else "without a spec.gate.minimum, and nothing was served to compare it with"
-    theirs = f"{_served(scores)} ({scores.served_value:.4f} on the same texts)"
-    distance = scores.value - scores.served_value
-    if abs(distance) < 0.00005:
-        return f"is as good as {theirs}"
-    if distance > 0:
-        return f"is {distance:.4f} ahead of {theirs}"
-    how = "more than" if scores.is_worse_than_served else "within"
-    return f"is {-distance:.4f} behind {theirs}, {how} spec.gate.tolerance {scores.tolerance:g}"
-
-
-def _what_to_do(scores: GateScores, gate: GateSpec, version: str) -> str:
-    ways = [f"spec.gate.approve: {version} serves this version", "a spec.gate.minimum that it reaches serves it, too"]
-    if suspicions(scores.model_copy(update={"served_may_fall": True})) == ():
-        ways.append("spec.gate.servedMayFall: true lets the dataset of this classifier change")
-    other = f" (spec.gate.approve is {gate.approve}, which is another version)" if gate.approve else ""
-    return f"If the dataset is wrong, correct it; if it is right, {'; '.join(ways)}{other}"
+    A version that was approved stays approved when spec.gate.approve names another version. A served version is marked as such.
+    """
+    gate, theirs = observed.classifier["spec"].get("gate"), run.document["spec"].get("gate") or {}
+    if gate is None or run.document["spec"].get("cancelled"):
+        return ()
+    if theirs.get("approve") == run.name and run.status.get("passed"):
+        gate = {**gate, "approve": run.name}
+    if theirs == gate:
+        return ()
+    is_served = run.may_be_served and run.name == observed.served.get("version")
+    is_marked = names.STAYS_SERVED in (run.document["metadata"].get("annotations") or {})
+    mark = {"metadata": {"annotations": {names.STAYS_SERVED: "true" if is_served else None}}} if is_served or is_marked else {}
+    # In a merge, null takes a field away.
+    return (Merge(TRAINING_RUN, run.document, {**mark, "spec": {"gate": dict.fromkeys(theirs) | gate}}),)

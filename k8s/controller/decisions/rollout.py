@@ -119,7 +119,7 @@ def _step_towards(observed: ObservedClassifier, wanted: Version, failed: tuple[D
     if _answers(observed, wanted):
         failed = _without(wanted, failed)  # it has come after all
         return RollOut(wanted.name, wanted.uri, _served(observed, wanted), None, failed, _given_up(observed, failed))
-    problem, served = _given_up(observed, failed), observed.served or None
+    problem, served = _given_up(observed, failed), _judged_now(observed) or None
     is_settled = observed.uri in (wanted.uri, None) and served_uri(observed.deployment) in (wanted.uri, None)
     if served and served["uri"] == wanted.uri and is_settled and not observed.status.get("rollout"):
         if wanted.manifest_sha256 and served_manifest(observed.deployment) == wanted.manifest_sha256:
@@ -222,7 +222,7 @@ def _known_digest(observed: ObservedClassifier, version: str, uri: str) -> str |
     run = observed.run_of(version)
     if run is not None and run.status.get("artifactUri") == uri and run.status.get("manifestSha256"):
         return str(run.status["manifestSha256"])
-    if (observed.served.get("version"), observed.served.get("uri")) == (version, uri):
+    if _is_served(observed, version, uri):
         found: str | None = observed.served.get("manifestSha256")
         return found
     return None
@@ -241,13 +241,13 @@ def _given_up(observed: ObservedClassifier, failed: tuple[Document, ...]) -> str
 def _called(observed: ObservedClassifier, version: Version) -> str | None:
     """The field that asks for another digest of the served version; none: that is not what is asked for."""
     digest = observed.spec.serving.manifest_sha256
-    if digest is None or digest != version.manifest_sha256 or not _is_served(observed, version):
+    if digest is None or digest != version.manifest_sha256 or not _is_served(observed, version.name, version.uri):
         return None
     return f"spec.serving.manifestSha256 {digest} of {version.name}"
 
 
-def _is_served(observed: ObservedClassifier, version: Version) -> bool:
-    return (observed.served.get("version"), observed.served.get("uri")) == (version.name, version.uri)
+def _is_served(observed: ObservedClassifier, version: str, uri: str) -> bool:
+    return (observed.served.get("version"), observed.served.get("uri")) == (version, uri)
 
 
 def _answers(observed: ObservedClassifier, wanted: Version) -> bool:
@@ -255,7 +255,7 @@ def _answers(observed: ObservedClassifier, wanted: Version) -> bool:
 
     Pods of the served version may be of before it was given its digest, and answer the same.
     """
-    if _is_served(observed, wanted) and not _is_exchanged(observed, wanted):
+    if _is_served(observed, wanted.name, wanted.uri) and not _is_exchanged(observed, wanted):
         return False
     return set(answers_about(observed, wanted.uri)) == {wanted.name}
 
@@ -269,10 +269,18 @@ def _is_exchanged(observed: ObservedClassifier, wanted: Version) -> bool:
 def _served(observed: ObservedClassifier, wanted: Version) -> Document:
     told = wanted.manifest_sha256 if served_manifest(observed.deployment) == wanted.manifest_sha256 else None
     vouched = {"manifestSha256": told} if told else {}
-    if _is_served(observed, wanted):
-        return {**observed.served, **vouched}
+    if _is_served(observed, wanted.name, wanted.uri):
+        return {**_judged_now(observed), **vouched}
     since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(observed.now), **vouched}
     return since if wanted.score is None else {**since, "score": wanted.score}
+
+
+def _judged_now(observed: ObservedClassifier) -> Document:
+    """Return status.served with the score that its run was last judged by."""
+    run = observed.run_of(observed.served.get("version", ""))
+    if run is None or "score" not in run.status or not _is_served(observed, run.name, run.status.get("artifactUri", "")):
+        return observed.served
+    return {**observed.served, "score": run.status["score"]}
 
 
 def _requeue_after(observed: ObservedClassifier, wanted: Version, in_progress: Document) -> float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
-from k8s.controller.api.v1alpha1 import GateSpec, TrainingSpec
+from k8s.controller.api.v1alpha1 import TrainingSpec
 from k8s.controller.builders.training_job import Images, headless_service, peer_network_policy, training_job
 from k8s.controller.builders.training_run import asked_for, belonging
-from k8s.controller.decisions.gate import comparable, judge
+from k8s.controller.decisions.gate import comparable, judged
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import (
@@ -26,9 +24,8 @@ from k8s.controller.objects.documents import (
     unpulled,
 )
 from k8s.controller.objects.kinds import JOB, TRAINING_RUN, Document
-from k8s.controller.observed.run import FINAL_STATES, ObservedRun
+from k8s.controller.observed.run import FINAL_STATES, JUDGED_STATES, ObservedRun
 from k8s.controller.observed.wording import in_the_users_terms
-from model.gate import GateScores
 from model.run_result import RunResult
 
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -93,22 +90,13 @@ def _adopt(observed: ObservedRun) -> Plan:
 
 
 def _after(observed: ObservedRun) -> Plan:
-    """It is over. A gate that was changed judges a version anew that it has refused; what has passed has passed."""
+    """Judge the version of a finished run by the gate of its spec, which may have changed."""
     steps = (Delete(JOB, observed.job),) if observed.job and observed.status["state"] == "Superseded" else ()
     if (observed.run["metadata"].get("annotations") or {}).get(names.FILES) == "deleted" and not observed.status.get("deleted"):
         return _status(observed, steps=steps, deleted=True)
-    scores = _noted_scores(observed)
-    if observed.status["state"] in ("Held", "Rejected") and scores and not observed.status.get("deleted"):
-        return _status(observed, steps=steps, **_judged(observed, scores))
+    if observed.status["state"] in JUDGED_STATES and observed.record and not observed.status.get("deleted"):
+        return _status(observed, steps=steps, **judged(observed, observed.record))
     return Plan(steps)
-
-
-def _noted_scores(observed: ObservedRun) -> GateScores | None:
-    """What the trainer told, if it is still there: the API server lets whoever may write a status write anything here."""
-    try:
-        return GateScores.model_validate((observed.status.get("result") or {}).get("gate"))
-    except ValidationError:
-        return None
 
 
 def _supersede(observed: ObservedRun) -> Plan:
@@ -265,24 +253,8 @@ def _result(observed: ObservedRun, told: RunResult) -> Document:
         "manifestSha256": told.manifest_sha256,
         "bestCheckpoint": told.best_checkpoint,
         "mlflowRunId": told.mlflow_run_id,
-        "baselineScore": round(told.gate.baseline, 4),
-        "servedScore": None if told.gate.served_value is None else round(told.gate.served_value, 4),
-        "servedVersion": told.gate.served_version,
         "result": told.model_dump(mode="json", exclude_none=True),
-        **_judged(observed, told.gate),
-    }
-
-
-def _judged(observed: ObservedRun, scores: GateScores) -> Document:
-    gate, compared = observed.spec.gate or GateSpec(), observed.spec.served
-    name, served = observed.run["metadata"]["name"], compared.version if compared else None
-    verdict = judge(scores, gate, version=name, served=served)
-    return {
-        "state": verdict.state,
-        "score": round(scores.value, 4),
-        "minimum": gate.minimum,
-        "passed": verdict.passed,
-        "message": verdict.message,
+        **judged(observed, told.gate),
     }
 
 

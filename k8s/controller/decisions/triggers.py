@@ -36,9 +36,14 @@ def due(observed: ObservedClassifier, image: str) -> Document | None:
 
 
 def _spec_has_changed(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
-    if not newest.asks_for_the_same(asked_for(observed.classifier)):
-        return _trigger("NewSpec", _asked(observed), "the spec asks for another training")
-    return None
+    asked = asked_for(observed.classifier)
+    if newest.asks_for_the_same(asked):
+        return None
+    score = newest.lacks_score(asked)
+    why = (
+        f"spec.gate.score is {score}, which was not measured for {newest.name}" if score else "the spec asks for another training"
+    )
+    return _trigger("NewSpec", _asked(observed), why)
 
 
 def _schedule_has_come(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:

@@ -15,6 +15,7 @@ KSERVE_GROUP = "serving.kserve.io"
 CLASSIFIER = f"{GROUP}/classifier"  # label of all that belongs to a TextClassifier
 SEQUENCE = f"{GROUP}/sequence"  # annotation of a TrainingRun: the how-manieth of its classifier it is
 SUPERSEDED = f"{GROUP}/superseded"  # annotation of a TrainingRun that the controller has stopped
+STAYS_SERVED = f"{GROUP}/stays-served"  # annotation of a run: its version was served when the gate changed
 FILES = f"{GROUP}/files"  # annotation of a TrainingRun: what became of the files of its version
 FINALIZER = f"{GROUP}/versions"  # of a TextClassifier whose versions are deleted with it
 MANAGER = "labelwright"

@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from k8s.controller.api.v1alpha1 import TrainingRunSpec
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import owned_by, parse_time
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document
+from model.gate import GateRecord
+from model.manifest import ScoreName
 
-FINAL_STATES = {"Published", "Held", "Rejected", "Failed", "Superseded"}
+JUDGED_STATES = {"Published", "Held", "Rejected"}
+FINAL_STATES = JUDGED_STATES | {"Failed", "Superseded"}
 # Where and with what a training runs: a change of it is no reason to repeat one that has succeeded.
 PLACEMENT_FIELDS = {"nodes", "resources", "nodeSelector", "tolerations", "timeout", "tracking"}
 
@@ -109,19 +114,28 @@ class TrainingRunSummary:
         return fingerprint(self.status) or meant  # it may have changed again before it was read
 
     @property
-    def score_compared(self) -> str:
-        """By its gate."""
-        return str((self.document["spec"].get("gate") or {}).get("score", "micro-f1"))
+    def was_judged(self) -> bool:
+        """Whether the gate has given a verdict on its version, whose files are still there."""
+        return self.state in JUDGED_STATES and not self.files_deleted
+
+    def lacks_score(self, asked: Document) -> ScoreName | None:
+        """Return the score that spec.gate asks for, if the version was published and this score was not measured."""
+        score = (asked.get("gate") or {}).get("score")
+        compared = (self.document["spec"].get("gate") or {}).get("score", ScoreName.MICRO_F1)
+        if score in (None, compared) or self.state not in JUDGED_STATES:
+            return None
+        record = recorded(self.status)
+        return None if record is not None and record.holds(ScoreName(score)) else ScoreName(score)
 
     def asks_for_the_same(self, asked: Document) -> bool:
         """Whether it is the training that is asked for now. What has succeeded need not be repeated elsewhere.
 
-        Of the gate, only which score it compares: by that the trainer chooses among architectures, and measures no other.
+        The gate is no part of it: its result is judged again, unless it is of an earlier release that did not measure the score.
         """
-        if self.score_compared != (asked.get("gate") or {}).get("score", self.score_compared):
+        if self.lacks_score(asked):
             return False
         ours, theirs = what_is_trained(self.document["spec"]), what_is_trained(asked)
-        if self.state in ("Published", "Held", "Rejected"):
+        if self.state in JUDGED_STATES:
             return _what_matters(ours) == _what_matters(theirs)
         return ours == theirs
 
@@ -141,6 +155,14 @@ def fingerprint(facts: Mapping[str, object]) -> str | None:
     """Of a dataset and its test set, by the hashes in a status."""
     hashes = [str(facts[name]) for name in ("datasetSha256", "testSha256") if facts.get(name)]
     return "+".join(hashes) or None
+
+
+def recorded(status: Document) -> GateRecord | None:
+    """Return what the trainer measured; None if it is missing, or someone with access to the status wrote something else."""
+    try:
+        return GateRecord.model_validate((status.get("result") or {}).get("gate"))
+    except ValidationError:
+        return None
 
 
 def runs_of(runs: list[Document], uid: str) -> tuple[TrainingRunSummary, ...]:
@@ -168,6 +190,11 @@ class ObservedRun:
         """As it was last written."""
         status: Document = self.run.get("status") or {}
         return status
+
+    @property
+    def record(self) -> GateRecord | None:
+        """What the trainer measured of the version."""
+        return recorded(self.status)
 
     @property
     def is_ending(self) -> bool:

@@ -49,12 +49,17 @@ def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec 
     """
     for made, field in MADE:
         message = message.replace(made, field)
-    translated = SETTING.sub(lambda found: FIELDS.get(found[0], f"spec.{_camel(found[0])}"), message)
+    translated = in_fields(message)
     fields = _behind(translated, BEHIND) or _behind(translated, BEHIND_IF_NOTHING_ELSE)
     if spec is not None and not fields and "spec." not in translated:
         fields = _lacking(translated, spec) or _holding(translated, spec)
     unsaid = [field for field in fields if field not in translated]
     return f"{', '.join(unsaid)}: {translated}" if unsaid else translated
+
+
+def in_fields(message: str) -> str:
+    """Return the message with the resource's fields in place of the trainer's settings."""
+    return SETTING.sub(lambda setting: FIELDS.get(setting[0], f"spec.{_camel(setting[0])}"), message)
 
 
 def of_maintenance_jobs(message: str, spec: TextClassifierSpec) -> str:

@@ -12,7 +12,8 @@ from k8s.controller.objects.documents import format_time, owner
 from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
 from k8s.controller.observed.run import ObservedRun, TrainingRunSummary
-from model.gate import GateScores
+from model.gate import GateRecord, GateRule
+from model.manifest import ScoreName
 from model.run_result import RunResult
 from tests.support.kubernetes.server_side_apply import merge_patched
 from tests.support.kubernetes.simulation import admitted
@@ -112,12 +113,21 @@ def job(name: str = "papers-1-aaaaaa", *, how: str | None = None, component: str
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "status": {**status, **more}}
 
 
-def result(name: str = "papers-1-aaaaaa", *, value: float = 0.9, **gate: Any) -> RunResult:
-    """Return the result of a training that published a version."""
-    scores = {"score": "micro-f1", "value": value, "baseline": 0.1, "micro_f1": value, "macro_f1": 0.5, "tolerance": 0.005}
+def result(name: str = "papers-1-aaaaaa", *, value: float = 0.9, served_value: float | None = None, **gate: Any) -> RunResult:
+    """Return the result of a training that published a version.
+
+    value, served_value: of all five scores. gate: fields of the record, or of its rule.
+    """
+    rule = GateRule(**{field: gate.pop(field) for field in GateRule.model_fields if field in gate})
+    served = {} if served_value is None else dict.fromkeys(ScoreName, served_value)
+    record = {
+        "scores": dict.fromkeys(ScoreName, value),
+        "baseline_scores": dict.fromkeys(ScoreName, 0.1),
+        "served_scores": served,
+    }
     return RunResult(
         exit_code=0, classifier="papers", version=name, artifact_uri=uri(name), dataset_sha256=SHA["a"],
-        gate=GateScores.model_validate({**scores, **gate}), best_checkpoint="step-10", mlflow_run_id="m",
+        gate=GateRecord.model_validate({**record, "rule": rule, **gate}), best_checkpoint="step-10", mlflow_run_id="m",
     )  # fmt: skip
 
 

@@ -51,7 +51,8 @@ from k8s.controller.reconcile.observe import Observer
 from k8s.controller.reconcile.reconciler import Reconciler
 from k8s.controller.runtime.metrics import ControllerMetrics
 from k8s.controller.runtime.queue import Key, WorkQueue
-from model.gate import GateScores
+from model.gate import GateRecord, GateRule
+from model.manifest import ScoreName
 from model.run_result import RunResult
 from tests.support.fakes import FakeClock, FakeCluster, Killed, copied
 from tests.support.kubernetes.server_side_apply import merge_patched
@@ -96,10 +97,11 @@ class Trainer:
         if uri in self.published:
             return self.published[uri]
         served = self.published.get(settings.get("GATE__SERVED_URI", ""))
-        compared = {"served_version": served.version, "served_value": served.gate.value} if served and served.gate else {}
-        gate = GateScores(
-            score=settings["GATE__SCORE"], value=self.score, baseline=0.1, micro_f1=self.score, macro_f1=self.score,
-            minimum=settings.get("GATE__MINIMUM"), tolerance=settings["GATE__TOLERANCE"], **compared,
+        compared = {"served_version": served.version, "served_scores": served.gate.scores} if served and served.gate else {}
+        rule = {name: settings.get(f"GATE__{name.upper()}") for name in ("score", "minimum", "tolerance")}
+        gate = GateRecord(
+            scores=dict.fromkeys(ScoreName, self.score), baseline_scores=dict.fromkeys(ScoreName, 0.1),
+            rule=GateRule.model_validate(rule), **compared,
         )  # fmt: skip
         result = self._fingerprint(settings).model_copy(
             update={"classifier": settings["NAME"], "version": settings["VERSION"], "artifact_uri": uri, "gate": gate}

@@ -21,6 +21,7 @@ from k8s.controller.api.v1alpha1.fields import (
     VersionName,
     WebAddress,
 )
+from model.gate import GateRule
 from model.manifest import ArchitectureChoice, ScoreName
 
 
@@ -235,7 +236,7 @@ class TrainingSpec(Spec):
     )
 
 
-class GateSpec(Spec):
+class GateSpec(GateRule, Spec):
     """Quality that a version needs to be served. A version that fails the gate stays in the storage."""
 
     score: ScoreName = Field(default=ScoreName.MICRO_F1, description="Score that the gate compares, on the test part.")

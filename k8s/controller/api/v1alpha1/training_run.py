@@ -128,7 +128,10 @@ class TrainingRunStatus(Status):
     served_score: float | None = Field(default=None, description="Score of the served version on the same test part.")
     served_version: VersionName | None = Field(default=None, description="Served version that the run was compared with.")
     baseline_score: float | None = Field(default=None, description="Score of the linear baseline on the same test part.")
-    passed: bool | None = Field(default=None, description="Whether the version has passed the gate.")
+    passed: bool | None = Field(
+        default=None,
+        description="Whether the version may be served. Still true if a later gate refuses a version that is served.",
+    )
     deleted: bool | None = Field(
         default=None, description="Whether the version's files were deleted, as history.versions demands."
     )

@@ -102,7 +102,47 @@ def test_the_newest_run_follows_a_change_of_the_gate() -> None:
     refused = run("v1", passed=False, spec={"gate": {"score": "micro-f1", "minimum": 0.95, "tolerance": 0.005}})
     (step,) = decided(refused, gate={"tolerance": 0.1}).steps
     assert step.change == {"spec": {"gate": {"minimum": None, "score": "micro-f1", "servedMayFall": False, "tolerance": 0.1}}}  # type: ignore[union-attr]
-    assert steps(decided(run("v1", passed=True), gate={"tolerance": 0.1}))[-1:] == ["Apply InferenceService"]
+
+
+def test_a_served_version_follows_a_change_of_the_gate_and_is_marked_as_served() -> None:
+    (merge,) = (
+        step for step in decided(V1, status=STATUS, there=SERVED, gate={"minimum": 0.95}).steps if isinstance(step, Merge)
+    )
+    assert merge.change["spec"]["gate"]["minimum"] == 0.95
+    assert merge.change["metadata"] == {"annotations": {names.STAYS_SERVED: "true"}}
+
+
+def test_a_version_that_is_about_to_be_served_is_not_judged_again() -> None:
+    plan = decided(V1, V2, status=STATUS, there=SERVED, gate={"minimum": 0.95})
+    assert steps(plan) == ["Apply ServingRuntime", "Apply InferenceService"]
+
+
+def test_a_version_that_waits_behind_a_pinned_one_is_judged_again_and_not_marked() -> None:
+    plan = decided(V1, V2, status=STATUS, there=SERVED, gate={"minimum": 0.95}, serving={"version": "v1"})
+    (merge,) = (step for step in plan.steps if isinstance(step, Merge))
+    assert (merge.document["metadata"]["name"], "metadata" in merge.change) == ("v2", False)
+
+
+def test_a_served_version_that_the_gate_refuses_now_stays_before_an_older_one_that_passed() -> None:
+    refused = run("v2", sequence=2, passed=True, state="Rejected", message="v2 is refused")
+    there = {"service": service("v2"), "deployment": deployment("v2")}
+    plan = decided(V1, refused, status={"served": served("v2")}, there=there)
+    assert plan.steps[1].document["spec"]["predictor"]["model"]["storageUri"].endswith("/v2/")
+    verdict = condition({"status": status(plan)}, "GatePassed")
+    assert (verdict["status"], verdict["reason"], verdict["message"]) == ("False", "Refused", "v2: v2 is refused")
+    assert status(plan)["state"] == "Ready"
+
+
+def test_an_approved_version_stays_approved_when_another_is_named() -> None:
+    approved = run("v1", passed=True, spec={"gate": {"score": "micro-f1", "approve": "v1"}})
+    plan = decided(approved, status=STATUS, there=SERVED, gate={"approve": "v2"})
+    (merge,) = (step for step in plan.steps if isinstance(step, Merge))
+    assert merge.change["spec"]["gate"]["approve"] == "v1"
+
+
+def test_the_score_of_what_is_served_is_the_one_that_its_run_was_last_judged_by() -> None:
+    judged = run("v1", passed=True, score=0.7)
+    assert status(decided(judged, status=STATUS, there=SERVED))["score"] == 0.7
 
 
 @pytest.mark.parametrize(

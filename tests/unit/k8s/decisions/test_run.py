@@ -289,6 +289,40 @@ def test_a_rejected_version_is_judged_by_a_gate_that_was_changed(minimum: float,
     assert (plan.status or {})["minimum"] == minimum
 
 
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [
+        pytest.param({"minimum": 0.5}, ("Published", True, 0.9), id="reaches-it"),
+        pytest.param({"minimum": 0.95}, ("Rejected", False, 0.9), id="misses-it"),
+        pytest.param({"score": "accuracy"}, ("Rejected", False, 0.4), id="another-score-by-which-it-is-behind"),
+        pytest.param({"score": "accuracy", "tolerance": 0.5}, ("Published", True, 0.4), id="another-score-and-tolerance"),
+    ],
+)
+def test_a_published_version_is_judged_by_a_gate_that_was_changed(gate: Document, expected: tuple[str, bool, float]) -> None:
+    told = result(served_value=0.8, served_version="v0").model_dump(mode="json", exclude_none=True)
+    told["gate"]["scores"]["accuracy"] = 0.4
+    status = decided(run(NAME, passed=True, result=told, spec={"gate": gate})).status or {}
+    assert (status["state"], status["passed"], status["score"]) == expected
+    assert (status["baselineScore"], status["servedScore"], status["servedVersion"]) == (0.1, 0.8, "v0")
+
+
+def test_what_an_earlier_release_recorded_is_judged_by_a_gate_that_was_changed() -> None:
+    gate = {
+        "score": "macro-f1",
+        "value": 0.9,
+        "baseline": 0.1,
+        "micro_f1": 0.8,
+        "macro_f1": 0.9,
+        "tolerance": 0.005,
+        "minimum": 0.95,
+    }
+    rejected = run(
+        NAME, passed=False, result={"exit_code": 0, "gate": gate}, spec={"gate": {"score": "macro-f1", "minimum": 0.5}}
+    )
+    status = decided(rejected).status or {}
+    assert (status["state"], status["score"], status["baselineScore"]) == ("Published", 0.9, 0.1)
+
+
 def test_that_files_were_deleted_is_told() -> None:
     plan = decided(run(NAME, passed=True, files="deleted"))
     assert (plan.status or {})["deleted"] is True

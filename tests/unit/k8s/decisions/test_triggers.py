@@ -12,7 +12,7 @@ from k8s.controller.decisions.triggers import due
 from k8s.controller.objects.documents import parse_time
 from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.classifier import MeasuredTraffic
-from tests.support.kubernetes.sights import NOW, SHA, ago, classifier, run, seen, served
+from tests.support.kubernetes.sights import IMAGES, NOW, SHA, ago, classifier, result, run, seen, served
 
 HOURLY = {"schedule": "@hourly"}
 NOTED = {"expression": "@hourly UTC", "since": ago(86400)}
@@ -52,8 +52,10 @@ def test_what_was_stopped_for_another_spec_is_made_up_for(superseded: bool, expe
         pytest.param({"dataset": {"labelColumn": "topic"}}, "Rejected", "NewSpec", id="another-column"),
         pytest.param({"training": {"seed": 1}}, "Published", "NewSpec", id="another-seed"),
         pytest.param({"storage": {"uri": "s3://elsewhere"}}, "Published", "NewSpec", id="another-storage"),
-        pytest.param({"gate": {"score": "macro-f1"}}, "Published", "NewSpec", id="another-score"),
-        pytest.param({"gate": {"score": "macro-f1"}}, "Rejected", "NewSpec", id="another-score-of-what-was-refused"),
+        pytest.param({"gate": {"score": "macro-f1"}}, "Published", "NewSpec", id="another-score-that-nothing-holds"),
+        pytest.param({"gate": {"score": "macro-f1"}}, "Rejected", "NewSpec", id="the-same-of-what-was-refused"),
+        pytest.param({"gate": {"score": "macro-f1"}}, "Failed", None, id="another-score-of-what-failed"),
+        pytest.param({"gate": {"score": "macro-f1"}}, "Running", None, id="another-score-of-what-goes-on"),
         pytest.param({"gate": {"minimum": 0.9}}, "Published", None, id="another-minimum"),
         pytest.param({"training": {"timeout": "1h"}}, "Published", None, id="place-of-what-succeeded"),
         pytest.param({"training": {"timeout": "1h"}}, "Failed", "NewSpec", id="place-of-what-failed"),
@@ -67,6 +69,35 @@ def test_a_change_of_the_spec_asks_for_a_training_if_the_result_would_change(
     change: Document, state: str, expected: str | None
 ) -> None:
     assert reason(classifier(**change), run("papers-1-aaaaaa", state=state)) == expected
+
+
+GATES: list[Document] = [
+    {"score": "macro-f1"},
+    {"score": "accuracy", "minimum": 0.95},
+    {"minimum": 0.95},
+    {"minimum": 0.1},
+    {"tolerance": 0.5},
+    {"servedMayFall": True},
+    {"approve": "papers-1-aaaaaa"},
+]
+
+
+@pytest.mark.parametrize("state", ["Published", "Held", "Rejected"])
+@pytest.mark.parametrize("gate", GATES, ids="-".join)
+def test_another_gate_trains_nothing_where_all_scores_were_measured(gate: Document, state: str) -> None:
+    measured = {"result": result().model_dump(mode="json", exclude_none=True)}
+    assert reason(classifier(gate=gate), run("papers-1-aaaaaa", state=state, **measured)) is None
+
+
+def test_a_score_that_an_earlier_release_did_not_measure_is_trained_for_and_said() -> None:
+    gate = {"score": "micro-f1", "value": 0.9, "baseline": 0.1, "micro_f1": 0.9, "macro_f1": 0.5, "tolerance": 0.005}
+    before = run("papers-1-aaaaaa", state="Published", result={"exit_code": 0, "gate": gate})
+    trigger = due(seen(classifier(gate={"score": "accuracy"}), before), IMAGES.trainer)
+    assert trigger is not None
+    assert (trigger["reason"], trigger["message"]) == (
+        "NewSpec", "spec.gate.score is accuracy, which was not measured for papers-1-aaaaaa",
+    )  # fmt: skip
+    assert due(seen(classifier(gate={"minimum": 0.95}), before), IMAGES.trainer) is None
 
 
 @pytest.mark.parametrize(

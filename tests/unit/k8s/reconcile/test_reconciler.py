@@ -389,14 +389,25 @@ def test_a_dataset_that_could_not_be_read_is_forgotten_once_another_is_named(rea
     assert condition(ready.classifier, "Degraded")["reason"] == "AsExpected"
 
 
-def test_a_change_of_the_score_that_is_compared_is_measured() -> None:
+def test_a_change_of_the_gate_judges_again_and_trains_nothing() -> None:
     simulation = Simulation()
     simulation.add({"gate": {"minimum": 0.95}})
     simulation.settle()
+    assert simulation.states() == ["Rejected"]
     simulation.edit({"gate": {"minimum": 0.1, "score": "macro-f1"}})
     simulation.settle()
-    assert simulation.states() == ["Rejected", "Published"]
-    assert simulation.runs()[1]["status"]["result"]["gate"]["score"] == "macro-f1"
+    assert simulation.states() == ["Published"]
+    assert simulation.status["state"] == "Ready"
+    version = simulation.status["version"]
+    simulation.edit({"gate": {"minimum": 0.95}})
+    simulation.settle()
+    assert simulation.states() == ["Rejected"]
+    assert (simulation.status["state"], simulation.status["version"]) == ("Ready", version)
+    assert condition(simulation.classifier, "GatePassed")["reason"] == "Refused"
+    simulation.edit({"gate": {"minimum": 0.5}})
+    simulation.settle()
+    assert simulation.states() == ["Published"]
+    assert condition(simulation.classifier, "GatePassed")["reason"] == "Passed"
 
 
 @pytest.mark.parametrize(("policy", "left"), [("Keep", 1), ("Delete", 0)])

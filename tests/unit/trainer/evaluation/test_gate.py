@@ -7,7 +7,7 @@ import pytest
 from model.manifest import AllScores, ScoreName, Task
 from tests.support.versions import make_manifest
 from trainer.config.settings import GateConfig
-from trainer.evaluation.gate import ServedScores, judge, remarks, shortcomings
+from trainer.evaluation.gate import NotCompared, ServedScores, measure
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def served(scores: AllScores, micro_f1: float) -> ServedScores:
     ],
 )
 def test_the_gate_asks_for_the_minimum_on_the_test_part(minimum: float | None, passed: bool | None, scores: AllScores) -> None:
-    assert judge(GateConfig(minimum=minimum), scores, Task.MULTI_LABEL).passed is passed
+    assert measure(GateConfig(minimum=minimum), scores, Task.MULTI_LABEL).passed is passed
 
 
 @pytest.mark.parametrize(
@@ -43,35 +43,37 @@ def test_the_gate_asks_for_the_minimum_on_the_test_part(minimum: float | None, p
     ],
 )
 def test_the_gate_compares_with_the_served_version(value: float, passed: bool, scores: AllScores) -> None:
-    found = judge(GateConfig(tolerance=0.005), scores, Task.MULTI_LABEL, served(scores, value))
-    assert (found.passed, found.served_version, found.served_value) == (passed, "v1", value)
+    found = measure(GateConfig(tolerance=0.005), scores, Task.MULTI_LABEL, served(scores, value))
+    assert (found.passed, found.served_version, found.served_scores[ScoreName.MICRO_F1]) == (passed, "v1", value)
 
 
 def test_why_a_version_was_not_compared_with_the_served_one_is_told_beside_its_scores(scores: AllScores) -> None:
     why = "s3://models/pets/v1/manifest.json has SHA-256 1, expected 2: it is not the manifest that was published"
-    found = judge(GateConfig(minimum=0.5), scores, Task.MULTI_LABEL, why)
-    assert (found.passed, found.served_value, found.not_compared) == (True, None, why)
-    assert remarks(found) == (f"it was not compared with the served version: {why}",)
-    assert shortcomings(found) == ()
+    found = measure(GateConfig(minimum=0.5), scores, Task.MULTI_LABEL, NotCompared(not_compared=why))
+    assert (found.passed, found.served_scores, found.not_compared) == (True, {}, why)
+    assert found.verdict.message == (
+        "passes: micro-f1 0.9000 reaches gate.minimum 0.5, was not compared with the served version, which could not be read: "
+        f"{why}"
+    )
 
 
 def test_a_long_reason_is_cut_so_that_it_fits_into_a_result(scores: AllScores) -> None:
-    found = judge(GateConfig(), scores, Task.MULTI_LABEL, "x" * 10_000)
+    found = measure(GateConfig(), scores, Task.MULTI_LABEL, NotCompared(not_compared="x" * 10_000))
     assert found.not_compared is not None
     assert len(found.not_compared) == 600
 
 
 def test_a_version_better_than_the_served_one_still_has_to_reach_the_minimum(scores: AllScores) -> None:
-    found = judge(GateConfig(minimum=0.95), scores, Task.MULTI_LABEL, served(scores, 0.1))
+    found = measure(GateConfig(minimum=0.95), scores, Task.MULTI_LABEL, served(scores, 0.1))
     assert not found.passed
-    assert shortcomings(found) == ("the version's micro-f1 on the test part is 0.9000, gate.minimum is 0.95",)
+    assert found.verdict.message == "refused: micro-f1 0.9000 is below gate.minimum 0.95 (the served version v1: 0.1000)"
 
 
 def test_why_a_version_fails_names_both_versions_values(scores: AllScores) -> None:
-    (reason,) = shortcomings(judge(GateConfig(), scores, Task.MULTI_LABEL, served(scores, 0.95)))
-    assert reason == (
-        "the version's micro-f1 on the test part is 0.9000, that of the served version v1 is 0.9500 on the same texts, "
-        "gate.tolerance is 0.005"
+    verdict = measure(GateConfig(), scores, Task.MULTI_LABEL, served(scores, 0.95)).verdict
+    assert verdict.message == (
+        "refused: micro-f1 0.9000 is 0.0500 behind the served version v1 (0.9500 on the same texts), "
+        "more than gate.tolerance 0.005"
     )
 
 
@@ -86,7 +88,7 @@ def test_why_a_version_fails_names_both_versions_values(scores: AllScores) -> No
     ],
 )
 def test_the_score_that_was_chosen_decides(score: ScoreName, value: float, baseline: float, scores: AllScores) -> None:
-    found = judge(GateConfig(score=score, minimum=0.75), scores, Task.MULTI_LABEL, served(scores, 0.9))
-    assert (found.score, found.value, found.baseline) == (score, value, baseline)
-    assert (found.micro_f1, found.macro_f1) == (0.9, 0.7)
+    found = measure(GateConfig(score=score, minimum=0.75), scores, Task.MULTI_LABEL, served(scores, 0.9))
+    assert (found.scores[score], found.baseline_scores[score]) == (value, baseline)
+    assert found.scores.keys() == found.baseline_scores.keys() == found.served_scores.keys() == set(ScoreName)
     assert found.passed is (score != "macro-f1")

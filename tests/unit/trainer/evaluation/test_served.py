@@ -16,7 +16,7 @@ from model.storage import StorageRejected, open_store
 from tests.support.versions import make_version
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
-from trainer.evaluation.gate import ServedScores
+from trainer.evaluation.gate import NotCompared, ServedScores
 from trainer.evaluation.served import Used, score_served
 from trainer.split import near_duplicates
 from trainer.split.provenance import TextProvenance, read_served_history
@@ -82,9 +82,10 @@ def test_a_served_version_that_always_gives_a_label_is_wrong_on_texts_without_on
 def test_what_is_no_version_is_told_in_a_sentence(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     uri = str(tmp_path / "nothing") if place == "file" else f"{request.getfixturevalue('s3_bucket')}pets/v1/"
     seen = read_served_history(uri)
-    assert (seen.texts, seen.readable) == (None, False)
+    assert seen.texts is None
     assert seen.note.startswith("the served version cannot be read, and nothing is compared with it: ")
-    assert score_served(uri, numbered(tmp_path / "t", 0, 4)) != ""
+    assert seen.not_compared
+    assert isinstance(score_served(uri, numbered(tmp_path / "t", 0, 4)), NotCompared)
 
 
 @pytest.mark.parametrize("place", ["file", "s3"])
@@ -113,11 +114,12 @@ def test_with_another_manifest_than_the_expected_one_nothing_is_compared(
         score_served(uri, numbered(test, 0, 4), manifest_sha256=published),
     )
 
-    assert (seen.readable, seen.texts) == (False, None)
-    for said in (seen.note, found):
-        assert isinstance(said, str)
-        assert said.startswith("the served version cannot be read, and nothing is compared with it: ")
-        assert said.endswith(
+    assert seen.texts is None
+    assert seen.note == f"the served version cannot be read, and nothing is compared with it: {seen.not_compared}"
+    assert isinstance(found, NotCompared)
+    for why in (seen.not_compared, found.not_compared):
+        assert why is not None
+        assert why.endswith(
             f"manifest.json has SHA-256 {altered}, expected {published}: it is not the manifest that was published"
         )
 
@@ -141,7 +143,7 @@ def test_a_version_that_says_nothing_of_its_texts_is_split_around_in_no_way(tmp_
     assert divided.parts.test is not None
     assert plain.parts.test is not None
     assert divided.parts.test.rows.tolist() == plain.parts.test.rows.tolist()
-    assert divided.served.readable
+    assert divided.served.not_compared is None
     assert "v1 does not say which texts it was trained on" in divided.notes[0]
     assert plain.notes == ()
 

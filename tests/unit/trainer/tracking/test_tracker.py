@@ -10,7 +10,7 @@ import model.manifest
 from model.manifest import Dataset
 from tests.support.versions import make_manifest
 from trainer.config.settings import Config, GateConfig, TrackingConfig
-from trainer.evaluation.gate import judge
+from trainer.evaluation.gate import measure
 from trainer.tracking.mlflow_server import without_credentials
 from trainer.tracking.tracker import Status, final_scores, open_tracker, parameters, tracked, version_tags
 
@@ -81,7 +81,7 @@ def test_scores_and_cost_have_a_name_each(tmp_path: Path) -> None:
             {"minimum": 0.95},
             {
                 "labelwright.gate": "failed",
-                "labelwright.gate_reason": "the version's micro-f1 on the test part is 0.9000, gate.minimum is 0.95",
+                "labelwright.gate_reason": "refused: micro-f1 0.9000 is below gate.minimum 0.95",
             },
             id="failed",
         ),
@@ -92,7 +92,7 @@ def test_a_version_is_tagged_with_what_it_came_from_and_its_gate(
 ) -> None:
     manifest = make_manifest(tmp_path, version="v9")
 
-    assert version_tags(manifest, judge(GateConfig(**asked), manifest.scores, manifest.task)) == told | {
+    assert version_tags(manifest, measure(GateConfig(**asked), manifest.scores, manifest.task)) == told | {
         "labelwright.version": "v9",
         "labelwright.dataset_sha256": manifest.dataset.sha256,
     }
@@ -107,7 +107,7 @@ def test_without_an_address_nothing_is_told(uri: str | None, tmp_path: Path) -> 
         tracker.measured(1, {"loss": 1.0})
         manifest = make_manifest(tmp_path)
         tracker.published(
-            manifest, tmp_path / "report.html", uri="s3://m/", gate=judge(GateConfig(), manifest.scores, manifest.task)
+            manifest, tmp_path / "report.html", uri="s3://m/", gate=measure(GateConfig(), manifest.scores, manifest.task)
         )
 
     assert tracker.run_id is None
