@@ -175,7 +175,7 @@ def _served(record: GateRecord) -> str:
 
 
 def _comparison(record: GateRecord, rule: GateRule, score: ScoreName, *, is_behind: bool, served: str | None) -> str:
-    """How far the version is from the served one; "" if nothing was served."""
+    """Return how far the version is from the served one; "" if nothing was served."""
     if score not in record.served_scores:
         if served is None and record.not_compared is None:
             return ""

@@ -47,7 +47,7 @@ def judged(observed: ObservedRun, record: GateRecord) -> Document:
         "servedScore": None if theirs is None else round(theirs, 4),
         "servedVersion": record.served_version,
         "passed": verdict.passed or stays,
-        "message": f"{message}; it passed before, and stays served" if stays else message,
+        "message": f"{message}; it was served when the gate changed, and stayed" if stays else message,
     }
 
 
