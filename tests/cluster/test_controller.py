@@ -112,7 +112,7 @@ def test_what_is_served_passed_the_gate_and_says_so(pets: ManagedClassifier, lif
     ],
 )
 def test_another_gate_judges_again_and_neither_trains_nor_ends_serving(
-    pets: Classifier, life: Life, gate: Document, verdict: str, state: str
+    pets: ManagedClassifier, life: Life, gate: Document, verdict: str, state: str
 ) -> None:
     pets.patch(gate=gate)
     pets.wait_for(lambda _: pets.condition("GatePassed").get("reason") == verdict, f"GatePassed has the reason {verdict}")

@@ -160,5 +160,8 @@ def test_a_version_that_was_served_when_the_gate_refused_it_stays_served() -> No
     status, refused = judged(seen_run(passed), record), judged(seen_run(other), record)
 
     assert (status["state"], status["passed"]) == ("Rejected", True)
-    assert status["message"] == "refused: micro-f1 0.9000 is below spec.gate.minimum 0.95; it was served when the gate changed, and stayed"
+    assert (
+        status["message"]
+        == "refused: micro-f1 0.9000 is below spec.gate.minimum 0.95; it was served when the gate changed, and stayed"
+    )
     assert (refused["state"], refused["passed"]) == ("Rejected", False)

@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_matrix
 
-from model.artifact import MANIFEST, PARTS, describe, file_entry, read_manifest, to_json
+from model.artifact import MANIFEST, PARTS, SERVED, describe, file_entry, read_manifest, to_json
 from model.manifest import Task
 from model.storage import StorageRejected, open_store
 from tests.support.versions import make_version
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.evaluation.gate import NotCompared, ServedScores
-from trainer.evaluation.served import Used, score_served
+from trainer.evaluation.served import Used, score_served, served_then
 from trainer.split import near_duplicates
 from trainer.split.provenance import TextProvenance, read_served_history
 from trainer.split.split import split_dataset
@@ -122,6 +122,16 @@ def test_with_another_manifest_than_the_expected_one_nothing_is_compared(
         assert why.endswith(
             f"manifest.json has SHA-256 {altered}, expected {published}: it is not the manifest that was published"
         )
+
+
+def test_what_a_version_was_compared_with_is_read_back_from_it(tmp_path: Path) -> None:
+    folder = make_version(tmp_path / "v2")
+    manifest = read_manifest(folder)
+    compared = ServedScores(version="v1", uri="s3://m/v1/", scores=manifest.scores.test)
+    for said in (compared, NotCompared(not_compared="manifest.json is gone")):
+        (folder / SERVED).write_text(said.model_dump_json())
+        assert served_then(open_store(str(folder)), manifest.model_copy(update={"files": describe(folder)})) == said
+    assert served_then(open_store(str(folder)), manifest) is None
 
 
 def publish_as_it_is(folder: Path, uri: str) -> None:
