@@ -148,15 +148,16 @@ class OnnxModel:
 
     label_count: number of labels.
     one_text_per_call: whether each text is computed by a call of its own (ONE_TEXT_PER_CALL).
-    threads: of one call. threads_alone: of a call while no other is made. If that is more, and the model can use them
-        (MULTICORE), a second copy of the weights is held.
+    multicore: whether several cores may compute a long text faster than one (MULTICORE).
+    threads: of one call. threads_alone: of a call while no other is made; if that is more, and the model is `multicore`, a
+        second copy of the weights is held.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, threads_alone: int = 1) -> None:
         self._session = _session(path, threads)
         metadata = self._session.get_modelmeta()
-        multicore = _is_multicore(metadata.custom_metadata_map.get(MULTICORE), metadata.producer_name)
-        self._session_alone = _session(path, threads_alone) if multicore and threads_alone > threads else self._session
+        self.multicore = _is_multicore(metadata.custom_metadata_map.get(MULTICORE), metadata.producer_name)
+        self._session_alone = _session(path, threads_alone) if self.multicore and threads_alone > threads else self._session
         self.one_text_per_call = ONE_TEXT_PER_CALL in metadata.custom_metadata_map
         self.label_count = self._compute([[0]]).shape[-1]
 
@@ -253,9 +254,9 @@ class Classifier:
 
 
 def _is_multicore(value: str | None, producer: str) -> bool:
-    """Return whether several cores may compute a long text faster than one. value: of MULTICORE in the model's metadata.
+    """Return `OnnxModel.multicore` by the model's metadata. value: of MULTICORE, None if the model lacks it.
 
-    Earlier releases did not write it. Their models that name labelwright as the producer need only one core.
+    Earlier releases did not write it. Of their models, those whose producer is labelwright are as fast on one core.
     """
     return producer != "labelwright" if value is None else value != "false"
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, ArtifactRejected, to_json
-from model.classifier import MAX_BATCH_TOKENS, Classifier, Floats, PredictionRule, Selection, to_probabilities
+from model.classifier import (
+    MAX_BATCH_TOKENS,
+    MULTICORE,
+    Classifier,
+    Floats,
+    OnnxModel,
+    PredictionRule,
+    Selection,
+    to_probabilities,
+)
 from model.manifest import Task
 from tests.support.versions import LABELS, make_manifest, make_version, write_graph, write_tokenizer
 
@@ -191,6 +201,30 @@ def test_what_is_longer_than_the_model_reads_is_cut_and_says_so(classifier: Clas
 
     assert (len(short.ids), short.truncated) == (16, False)
     assert (len(long.ids), long.truncated) == (16, True)
+
+
+# --- cores ---
+
+
+@pytest.mark.parametrize(
+    ("producer", "value", "multicore"),
+    [
+        pytest.param("labelwright", "false", False, id="one-core"),
+        pytest.param("labelwright", "true", True, id="several-cores"),
+        pytest.param("pytorch", None, True, id="exported-by-an-earlier-release"),
+        pytest.param("labelwright", None, False, id="linear-of-an-earlier-release"),
+    ],
+)
+def test_a_models_metadata_decides_whether_a_lone_text_may_use_several_cores(
+    tmp_path: Path, producer: str, value: str | None, multicore: bool
+) -> None:
+    write_graph(tmp_path / GRAPH, 3)
+    model = onnx.load(tmp_path / GRAPH)
+    model.producer_name = producer
+    onnx.helper.set_model_props(model, {} if value is None else {MULTICORE: value})
+    onnx.save(model, tmp_path / GRAPH)
+
+    assert OnnxModel(tmp_path / GRAPH, threads_alone=2).multicore is multicore
 
 
 # --- versions whose parts do not fit ---

@@ -61,6 +61,14 @@ def settings(**linear_settings: object) -> Config:
     return Config.model_validate({"linear": linear_settings})
 
 
+def test_its_model_needs_one_core(tmp_path: Path) -> None:
+    train, validation = (examples(tmp_path, count=60, task=Task.SINGLE_LABEL, seed=seed) for seed in (0, 1))
+
+    linear.fit(train, validation, Config(), folder=tmp_path / "linear")
+
+    assert not OnnxModel(tmp_path / "linear" / GRAPH).multicore
+
+
 @pytest.mark.parametrize("task", list(Task))
 def test_it_learns_what_the_texts_are_about(tmp_path: Path, task: Task) -> None:
     train, validation = examples(tmp_path, count=300, task=task), examples(tmp_path, count=60, task=task, seed=1)
