@@ -194,7 +194,7 @@ def test_a_value_is_seen_in_what_is_rendered(path: str) -> None:
     assert seen(rendered(**{path: value}))
 
 
-def test_the_password_of_prometheus_stands_in_a_secret_alone() -> None:
+def test_the_password_of_prometheus_is_only_in_a_secret() -> None:
     documents = rendered(**{"prometheus.url": "http://me:hunter2@p:9090"})
 
     assert [each["kind"] for each in documents if "hunter2" in json.dumps(each)] == ["Secret"]
@@ -207,7 +207,7 @@ def test_a_secret_of_somebody_else_holds_the_address_of_prometheus() -> None:
     assert all(each["kind"] != "Secret" for each in documents)
 
 
-def test_unless_told_otherwise_any_secret_and_node_may_be_used() -> None:
+def test_by_default_any_secret_and_node_may_be_used() -> None:
     found = options(rendered())
 
     assert (found["allowed_secrets"], found["allowed_service_accounts"], found["placement"]) == (None, None, True)

@@ -83,7 +83,7 @@ class TestAKubernetesClusterThatHearsOfEvents(ClusterContract):
             yield found
 
 
-def test_a_list_is_not_older_than_what_an_event_told(cluster: KubernetesCluster, namespace: str) -> None:
+def test_a_list_is_not_older_than_an_event(cluster: KubernetesCluster, namespace: str) -> None:
     with from_environment() as elsewhere:
         for number in range(20):
             made = elsewhere.create(job(namespace, f"n{number}"))
@@ -117,7 +117,7 @@ def test_a_field_that_is_not_there_is_refused_by_name(cluster: Cluster, namespac
         cluster.apply(job(namespace, nonsense=1))
 
 
-def test_what_is_wrong_with_a_job_is_told_field_by_field_and_shortly(cluster: Cluster, namespace: str) -> None:
+def test_errors_of_a_job_are_reported_by_field_and_briefly(cluster: Cluster, namespace: str) -> None:
     with pytest.raises(Refused, match=r"spec\.template\.spec\.containers: Required value") as raised:
         cluster.create(job(namespace, template={"spec": {"restartPolicy": "Never", "containers": []}}))
     assert len(str(raised.value)) < 300
@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_job_is_told_field_by_field_and_shortly(cluster: Cl
     assert len(str(raised.value)) <= 1000
 
 
-def test_a_server_that_nobody_answers_at_is_unavailable_within_the_time_limit() -> None:
+def test_a_server_that_does_not_answer_is_unavailable_within_the_time_limit() -> None:
     configuration = Configuration(host="https://192.0.2.1:6443")
     configuration.retries = False
     began = time.monotonic()

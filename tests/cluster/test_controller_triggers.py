@@ -233,7 +233,7 @@ def test_a_schedule_tells_when_it_comes_next(occasions: None, life: Life) -> Non
     assert 0 < (life.due - life.scheduled).total_seconds() < 60 + LATE
 
 
-def test_a_quota_that_forbids_the_pod_of_a_training_is_told(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
+def test_a_quota_that_forbids_the_pod_of_a_training_is_reported(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
     greedy = classifiers["greedy"]
 
     wait_until_told(greedy, "no Pod was made", "quota")
@@ -267,7 +267,7 @@ def test_the_training_that_waited_goes_on_once_the_secret_is_back(
     assert kept.answer(CATS) == (["cats"], life.second)
 
 
-def test_a_schedule_starts_a_training_when_its_minute_comes_and_the_next_is_told(
+def test_a_schedule_starts_a_training_in_its_minute_and_the_next_time_is_reported(
     classifiers: Mapping[str, ManagedClassifier], occasions: None, life: Life
 ) -> None:
     scheduled = classifiers["scheduled"]
@@ -281,7 +281,7 @@ def test_a_schedule_starts_a_training_when_its_minute_comes_and_the_next_is_told
     assert names(scheduled.runs())[:2] == [life.first["scheduled"], run["metadata"]["name"]]
 
 
-def test_the_version_before_answers_while_a_roll_out_finds_no_s3_and_that_is_told(
+def test_the_previous_version_answers_while_a_roll_out_cannot_reach_s3_and_the_status_reports_it(
     classifiers: Mapping[str, ManagedClassifier], life: Life
 ) -> None:
     kept = classifiers["kept"]

@@ -274,7 +274,7 @@ def test_what_a_run_is_does_not_change(spec: Document, change: Callable[[Documen
         change(spec)
 
 
-def test_a_run_can_be_filled_in_cancelled_and_judged_anew(change: Callable[..., Document]) -> None:
+def test_a_run_can_be_filled_in_cancelled_and_judged_again(change: Callable[..., Document]) -> None:
     sections = {
         name: full("TrainingRun")["spec"][name] for name in ("dataset", "training", "gate", "storage", "served", "trigger")
     }

@@ -293,7 +293,7 @@ def found_at(config: Config, setting: str) -> Any:
 
 
 @given(dataset=datasets, training=trainings, gate=gates)
-def test_every_field_reaches_the_setting_that_it_stands_for(dataset: Document, training: Document, gate: Document) -> None:
+def test_every_field_reaches_its_setting(dataset: Document, training: Document, gate: Document) -> None:
     run = a_run(dataset=dataset, training=training, gate=gate)
     config = config_of(run)
 

@@ -26,7 +26,7 @@ def predictor(digest: str | None) -> dict[str, Any]:
     return found
 
 
-def test_the_downloader_understands_what_the_controller_tells_it() -> None:
+def test_the_downloader_accepts_the_controllers_arguments() -> None:
     (container,) = predictor(DIGEST)["initContainers"]
 
     with download.make_context("download", list(container["args"])) as context:
@@ -34,7 +34,7 @@ def test_the_downloader_understands_what_the_controller_tells_it() -> None:
         assert context.params["manifest_sha256"] == DIGEST
 
 
-def test_the_server_understands_what_the_controller_tells_it() -> None:
+def test_the_server_accepts_the_controllers_arguments() -> None:
     (container,) = serving_runtime(classifier(), IMAGES)["spec"]["containers"]
     arguments = [each.replace("{{.Name}}", "papers") for each in (*container["args"], *predictor(DIGEST)["model"]["args"])]
 

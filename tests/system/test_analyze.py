@@ -80,7 +80,7 @@ def test_settings_reach_the_analysis(dataset: Path, tmp_path: Path) -> None:
         pytest.param((*COLUMNS, "--no-such-option"), 64, "No such option", id="unknown-option"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence_and_a_code(
+def test_errors_are_a_sentence_and_an_exit_code(
     dataset: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     output = () if "--output" in arguments else ("--output", str(tmp_path / "page.html"))

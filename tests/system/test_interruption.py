@@ -68,7 +68,7 @@ def test_an_evaluation_does_not_hold_up_the_end(folder: Path, bert: Path) -> Non
     again.end()
 
 
-def test_a_version_that_an_earlier_attempt_published_is_found_and_told_again(folder: Path, bert: Path) -> None:
+def test_a_version_of_an_earlier_attempt_is_found_and_reported_again(folder: Path, bert: Path) -> None:
     first = TrainingProcess(folder, bert=bert, training__architecture="linear")
     assert first.end() == 0
     published = first.manifest()

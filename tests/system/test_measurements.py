@@ -173,7 +173,9 @@ def test_drift(prometheus: Prometheus, namespace: str, classifier: str, version:
     assert wait_for(lambda: prometheus.drift(namespace, classifier, version) == expected)
 
 
-def test_the_drift_of_a_real_predictor_is_told_once_it_has_seen_enough(prometheus: Prometheus, predictor: RunningServer) -> None:
+def test_the_drift_of_a_real_predictor_is_measured_once_it_has_classified_enough_texts(
+    prometheus: Prometheus, predictor: RunningServer
+) -> None:
     assert prometheus.drift("real", "papers", "v1") is None
     texts = {"name": "text", "datatype": "BYTES", "shape": [LEAST_TEXTS], "data": ["stat.ML and more"] * LEAST_TEXTS}
     request = urllib.request.Request(f"{predictor.rest}/v2/models/papers/infer", json.dumps({"inputs": [texts]}).encode())
@@ -201,7 +203,7 @@ def test_corrections_are_counted_however_the_gateway_is_scraped(
     assert counted("team", "forged") is None  # by a Pod that is scraped, and no gateway
 
 
-def test_why_there_is_no_drift_is_told(prometheus: Prometheus) -> None:
+def test_the_reason_for_missing_drift_is_reported(prometheus: Prometheus) -> None:
     wait_for(lambda: prometheus.unseen("another", "papers", "v2") is None)
     assert "none with the label namespace='nowhere'" in str(prometheus.unseen("nowhere", "papers", "v2"))
     assert "has no series of v9" in str(prometheus.unseen("team", "papers", "v9"))

@@ -133,7 +133,7 @@ OF_ONE = {
 }
 
 
-def test_tritons_client_is_obeyed_or_told_what_it_asks_in_vain(server: RunningServer) -> None:
+def test_tritons_client_is_served_or_gets_an_error_for_what_is_not_supported(server: RunningServer) -> None:
     rest = server.rest.removeprefix("http://")
     outcomes = json.loads(printed(sys.executable, str(CLIENTS / "triton.py"), rest, server.grpc))
 
@@ -225,7 +225,7 @@ def test_grpc_health_of_another_model_is_not_found(channel: grpc.Channel) -> Non
     watching.cancel()
 
 
-def test_a_client_that_watches_beyond_the_bound_is_told_so(server: RunningServer) -> None:
+def test_a_watcher_beyond_the_limit_gets_an_error(server: RunningServer) -> None:
     with (
         grpc.insecure_channel(server.grpc) as one,
         grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as another,
@@ -278,7 +278,7 @@ def test_bytes_that_are_no_message_are_the_clients_fault(channel: grpc.Channel, 
     assert refused.value.details().startswith("the request's bytes cannot be read: expected a message ")
 
 
-def test_whoever_watches_is_told_that_the_server_stops_and_does_not_hold_it_up(tmp_path: Path) -> None:
+def test_watchers_learn_that_the_server_stops_and_do_not_delay_it(tmp_path: Path) -> None:
     with serving(make_version(tmp_path / "v1"), tmp_path / "log", options=[f"--grace-seconds={GRACE_SECONDS}"]) as running:
         with grpc.insecure_channel(running.grpc) as channel:
             watching = HealthStub(channel).Watch(health("papers"))

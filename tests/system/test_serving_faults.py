@@ -180,7 +180,7 @@ async def byte_by_byte(port: int, sent: bytes, *, seconds: float) -> Answer:
     return answer
 
 
-def test_a_client_that_sends_byte_by_byte_is_answered_and_holds_up_nobody(server: RunningServer) -> None:
+def test_a_client_that_sends_byte_by_byte_is_answered_and_does_not_delay_others(server: RunningServer) -> None:
     async def together() -> tuple[list[Answer], int]:
         slow = [asyncio.create_task(byte_by_byte(port_of(server.rest), post("cs.LG"), seconds=0.004)) for _ in range(20)]
         others = 0
@@ -195,7 +195,7 @@ def test_a_client_that_sends_byte_by_byte_is_answered_and_holds_up_nobody(server
     assert others > 10
 
 
-def test_a_client_that_does_not_read_holds_up_nobody_and_may_read_later(server: RunningServer) -> None:
+def test_a_client_that_does_not_read_does_not_delay_others_and_may_read_later(server: RunningServer) -> None:
     """What waits for it is several megabytes, more than the kernel keeps."""
     asked = request("POST", INFER, json.dumps(v2(*["cs.LG"] * 1_024, parameters={"top_k": 3})).encode())
 
@@ -266,7 +266,7 @@ def affordable(wanted: int) -> int:
     return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
 
 
-def test_of_10_000_requests_at_once_each_is_answered_or_told_to_come_back(server: RunningServer) -> None:
+def test_of_10_000_requests_at_once_each_is_answered_or_refused_with_retry_after(server: RunningServer) -> None:
     count = 10_000
 
     async def together() -> list[Answer]:
@@ -304,7 +304,7 @@ def short_queue(slow_version: Path, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
-def test_requests_beyond_the_queue_are_told_when_to_come_back(short_queue: RunningServer) -> None:
+def test_requests_beyond_the_queue_get_retry_after(short_queue: RunningServer) -> None:
     async def together() -> list[Answer]:
         async with busy(short_queue):
             return list(await asyncio.gather(*(ask(port_of(short_queue.rest), post("cs.LG")) for _ in range(30))))

@@ -117,7 +117,7 @@ def test_when_one_is_lost_the_other_fails_and_the_next_attempt_goes_on(folder: P
     assert "resuming at step" in first.log_file.read_text()
 
 
-def test_when_one_is_told_to_stop_both_do_after_a_checkpoint(folder: Path, bert: Path) -> None:
+def test_if_one_process_gets_sigterm_both_stop_after_a_checkpoint(folder: Path, bert: Path) -> None:
     first, second = start_two(folder, bert, training__num_epochs=10, checkpoints__every_minutes=60)
     first.wait_for("validation micro-F1")
     second.signal(signal.SIGTERM)

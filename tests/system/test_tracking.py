@@ -233,7 +233,7 @@ def test_another_training_is_another_run(other: dict[str, str], server: MlflowPr
     assert second.run_id != first.run_id
 
 
-def test_a_version_that_is_told_twice_is_registered_once(server: MlflowProcess, tmp_path: Path) -> None:
+def test_a_version_that_is_reported_twice_is_registered_once(server: MlflowProcess, tmp_path: Path) -> None:
     config = config_of(server.uri, name="twice")
     tracker = MlflowTracker(server.uri)
     tracker.begin(config, DATASET)
@@ -248,7 +248,7 @@ def test_a_version_that_is_told_twice_is_registered_once(server: MlflowProcess, 
     assert len(MlflowClient(server.uri, server.uri).search_model_versions("name = 'twice'")) == 1
 
 
-def test_a_version_that_was_published_before_the_interruption_is_told_after_it(server: MlflowProcess, tmp_path: Path) -> None:
+def test_a_version_that_was_published_before_an_interruption_is_reported_after_it(server: MlflowProcess, tmp_path: Path) -> None:
     config = config_of(server.uri, name="late", from_scratch=True)
     first = broken_off(config, Terminated())
 
@@ -265,7 +265,7 @@ def test_a_version_that_was_published_before_the_interruption_is_told_after_it(s
     assert tracker.run_id is None
 
 
-def test_what_mlflow_missed_while_it_was_away_is_told_later(
+def test_values_that_mlflow_missed_are_sent_later(
     server: MlflowProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = config_of(server.uri, name="away")
@@ -414,7 +414,7 @@ def test_an_experiment_that_is_deleted_is_named_once(
     assert "its experiment 'deleted' is deleted; restore it, or set tracking.experiment" in refused
 
 
-def test_what_the_registry_does_not_take_is_named_and_the_rest_is_told(
+def test_values_that_the_registry_refuses_are_named_and_the_others_are_sent(
     server: MlflowProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = config_of(server.uri, name="local")

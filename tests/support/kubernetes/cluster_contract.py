@@ -160,7 +160,7 @@ class ApplyContract:
         now = cluster.apply(service(namespace))
         assert now["metadata"]["ownerReferences"] == [second]
 
-    def test_apply_for_an_object_of_before_conflicts(self, cluster: Cluster, namespace: str) -> None:
+    def test_apply_for_a_previous_object_conflicts(self, cluster: Cluster, namespace: str) -> None:
         before = created(cluster, service_account(namespace))["metadata"]["uid"]
         cluster.delete(SERVICE_ACCOUNT, namespace, "one")
         created(cluster, service_account(namespace))
@@ -232,7 +232,7 @@ class ChangeContract:
         cluster.delete(SERVICE, namespace, "one")
         assert cluster.write_status(read) is None
 
-    def test_a_status_for_an_object_of_before_conflicts(self, cluster: Cluster, namespace: str) -> None:
+    def test_a_status_for_a_previous_object_conflicts(self, cluster: Cluster, namespace: str) -> None:
         read = created(cluster, service(namespace))
         cluster.delete(SERVICE, namespace, "one")
         created(cluster, service(namespace))
@@ -386,7 +386,7 @@ class OurKindsContract:
         cluster.delete(TEXT_CLASSIFIER, namespace, "papers")
         assert cluster.write_status(read | {"status": {"state": "Ready"}}) is None
 
-    def test_a_status_for_an_object_of_before_conflicts(self, cluster: Cluster, namespace: str) -> None:
+    def test_a_status_for_a_previous_object_conflicts(self, cluster: Cluster, namespace: str) -> None:
         read = created(cluster, classifier(namespace))
         cluster.delete(TEXT_CLASSIFIER, namespace, "papers")
         created(cluster, classifier(namespace))

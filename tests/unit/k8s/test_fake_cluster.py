@@ -74,7 +74,7 @@ def test_the_garbage_collector_may_come_late() -> None:
     assert names(cluster) == []
 
 
-def test_changes_are_told_in_their_order() -> None:
+def test_the_watch_gets_changes_in_order() -> None:
     told: list[tuple[str, str]] = []
     cluster = FakeCluster(watch=lambda event, document: told.append((event, document["metadata"]["name"])))
     owner = created(cluster, service_account(NAMESPACE, "owner"))

@@ -251,7 +251,7 @@ def test_a_deleted_service_goes_with_all_that_served_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_befalls_pods_all_is_well_afterwards(outcomes: Outcomes, seed: int) -> None:
+def test_after_any_failures_of_pods_the_state_is_right(outcomes: Outcomes, seed: int) -> None:
     clock, random = FakeClock(), Random(seed)
     world = World(FakeCluster(clock=clock, collects=seed % 2 == 0), clock=clock, random=random, outcome=outcomes)
     add_job(world, backoffLimit=1000)

@@ -327,7 +327,7 @@ def test_what_an_interrupted_attempt_left_of_other_bytes_is_neither_used_nor_tou
     assert Classifier.load(folder).predict(["cs.LG"])[0].labels == ("cs.LG",)
 
 
-def test_a_copy_of_all_that_lies_there_can_be_loaded(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_copy_of_all_files_can_be_loaded(store: ObjectStore, tmp_path: Path) -> None:
     leave(store, b"of another attempt", GRAPH, TOKENIZER)
     published(tmp_path, store)
     copied = tmp_path / "copied"

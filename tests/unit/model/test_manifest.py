@@ -94,7 +94,7 @@ def test_a_wrong_manifest_is_refused_with_the_fields_name(tmp_path: Path, change
     assert said in str(refused.value)
 
 
-def test_what_is_wrong_with_many_values_of_a_field_is_told_once(tmp_path: Path) -> None:
+def test_the_same_error_of_many_values_of_a_field_is_reported_once(tmp_path: Path) -> None:
     changed = {"thresholds": [float("nan"), 0.5, -1, 2], "max_length": 0}
 
     with pytest.raises(ArtifactRejected) as refused:
@@ -233,7 +233,7 @@ JSON = st.recursive(
 
 
 @given(st.binary(max_size=400) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_whatever_lies_in_a_manifests_place_is_refused_in_one_line(content: bytes) -> None:
+def test_any_other_content_of_a_manifest_is_refused_in_one_line(content: bytes) -> None:
     with pytest.raises(ArtifactRejected) as refused:
         parse_manifest(content, where="here")
 

@@ -260,7 +260,7 @@ open_store(sys.argv[1]).upload(Path(__file__ if "__file__" in globals() else sys
 """
 
 
-def test_what_a_killed_writer_left_goes_once_nobody_writes_to_it(tmp_path: Path) -> None:
+def test_files_of_a_killed_writer_are_deleted_once_they_are_idle(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     subprocess.run([sys.executable, "-c", WRITE_AND_DIE, store.uri], check=False)
     (part,) = (tmp_path / "store" / "deep").iterdir()
@@ -304,7 +304,7 @@ def test_an_upload_that_was_never_finished_is_aborted_below_the_uri_only(listing
     assert unfinished(listing_bucket) == ["papers/v10/model.onnx"]
 
 
-def test_a_key_that_may_not_list_uploads_is_told_and_goes_on(
+def test_a_key_that_may_not_list_uploads_logs_a_warning(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with broken_s3(s3_server) as faults:

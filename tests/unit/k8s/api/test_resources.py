@@ -97,14 +97,14 @@ def test_a_value_of_another_type_is_refused_by_its_fields_name(kind: str, path: 
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_the_users_terms(path: str, value: object, sentence: str) -> None:
+def test_errors_use_the_names_of_the_spec(path: str, value: object, sentence: str) -> None:
     with pytest.raises(SpecRejected) as refused:
         read_text_classifier(with_value(full("TextClassifier"), path, value))
 
     assert str(refused.value) == sentence
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     wrong = with_value(with_value(full("TextClassifier"), "spec.suspend", "no"), "spec.gate.minimum", 2)
 
     with pytest.raises(SpecRejected, match=r"spec\.gate\.minimum is 2: .*; spec\.suspend is 'no': "):

@@ -124,7 +124,7 @@ def test_where_it_runs_is_the_pods() -> None:
     assert container(found)["envFrom"] == [{"secretRef": {"name": "labelwright-s3"}}]
 
 
-def test_a_training_that_asks_for_nothing_gets_what_the_controller_is_told() -> None:
+def test_a_training_without_settings_gets_the_controllers() -> None:
     told = dataclasses.replace(IMAGES, training_resources=ResourcesSpec(limits={"cpu": "4"}))
     found = run("papers-1-aaaaaa").document
 

@@ -180,7 +180,7 @@ def told(version: int) -> dict[str, Any]:
     return {"kind": "Job", "metadata": {"resourceVersion": str(version)}}
 
 
-def test_a_list_is_no_older_than_what_events_have_told_and_what_was_written(server: Server) -> None:
+def test_a_list_is_no_older_than_events_and_writes(server: Server) -> None:
     server.answer = answer(200, {**told(11), "items": []})
     with server.cluster() as cluster:
         cluster.list(JOB, "one", labels={})
@@ -218,7 +218,7 @@ def test_a_path_follows_from_the_kind(kind: Kind, namespace: str, name: str, pat
     assert kind.path(namespace, name) == path
 
 
-def test_a_document_of_a_kind_that_nobody_uses_is_our_mistake() -> None:
+def test_a_document_of_an_unused_kind_is_our_mistake() -> None:
     with pytest.raises(LookupError, match="ConfigMap of v1"):
         kind_of({"apiVersion": "v1", "kind": "ConfigMap"})
 

@@ -87,7 +87,7 @@ def test_an_answer_in_chunks_is_read(server: ChosenResponse) -> None:
     assert HttpProbe(port=server.port).version(pod(), "papers") == "papers-1a2b3c4d"
 
 
-def test_nobody_listens() -> None:
+def test_nothing_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         assert HttpProbe(port=taken.getsockname()[1]).version(pod(), "papers") is None
@@ -113,7 +113,7 @@ def test_a_server_that_takes_its_time_is_not_waited_for(server: ChosenResponse, 
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", id="of-the-body"),
     ],
 )
-def test_a_server_that_sends_a_byte_now_and_then_holds_nobody_up(beginning: bytes) -> None:
+def test_a_server_that_sends_a_byte_now_and_then_blocks_nothing(beginning: bytes) -> None:
     with dripping(beginning) as (port, between):
         began = time.monotonic()
         assert HttpProbe(port=port, seconds=4 * between).version(pod(), "papers") is None

@@ -123,7 +123,7 @@ def test_credentials_in_the_address_are_sent_and_not_shown(server: ChosenRespons
         pytest.param(200, {"status": "success", "data": None}, "something else than one value", id="no-data"),
     ],
 )
-def test_any_other_answer_is_told_in_a_sentence(
+def test_any_other_answer_is_reported_in_a_sentence(
     server: ChosenResponse, prometheus: Prometheus, status: int, body: Any, message: str
 ) -> None:
     server.status, server.body = status, body
@@ -133,14 +133,14 @@ def test_any_other_answer_is_told_in_a_sentence(
     assert message in str(raised.value)
 
 
-def test_nobody_answers_in_time(server: ChosenResponse, prometheus: Prometheus) -> None:
+def test_an_answer_that_comes_too_late(server: ChosenResponse, prometheus: Prometheus) -> None:
     server.before = 5
 
     with pytest.raises(MeasurementsUnavailable, match="cannot be asked: no answer in time"):
         prometheus.drift("team", "papers", "v1")
 
 
-def test_nobody_listens() -> None:
+def test_nothing_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         prometheus = Prometheus(f"http://127.0.0.1:{taken.getsockname()[1]}")

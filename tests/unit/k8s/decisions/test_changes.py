@@ -158,7 +158,7 @@ def test_what_there_is_follows_from_the_spec_and_not_from_its_past(before: list[
         raise
 
 
-def test_a_classifier_that_was_removed_and_applied_again_begins_anew() -> None:
+def test_a_classifier_that_was_deleted_and_applied_again_starts_from_nothing() -> None:
     simulation = applied(spec({"training.seed": 1, "storage.deletionPolicy": 0}))
     simulation.remove()
     simulation.settle()

@@ -77,13 +77,13 @@ def test_a_run_is_compared_with_the_manifest_that_is_served() -> None:
     assert made["spec"]["served"] == {"version": "v1", "uri": "s3://models/papers/v1/", "manifestSha256": "d" * 64}
 
 
-def test_a_version_that_was_refused_for_another_dataset_is_not_judged_anew() -> None:
+def test_a_version_that_was_refused_for_another_dataset_is_not_judged_again() -> None:
     refused = run("v1", passed=False, spec={"gate": {"score": "micro-f1", "minimum": 0.95, "tolerance": 0.005}})
     plan = decided(refused, gate={"tolerance": 0.1}, dataset={"uri": "s3://datasets/others/"})
     assert steps(plan) == ["Create TrainingRun"]
 
 
-def test_a_run_says_that_what_is_served_lies_elsewhere_and_is_not_compared() -> None:
+def test_a_run_reports_that_a_served_version_in_another_storage_is_not_compared() -> None:
     plan = decided(V1, status=STATUS, there=SERVED, storage={"uri": "s3://elsewhere/"})
     (made,) = [step.document for step in plan.steps if step.document["kind"] == "TrainingRun"]
     assert "served" not in made["spec"]
@@ -264,7 +264,7 @@ def test_when_to_look_again(spec: Document, there: dict[str, Any], expected: flo
     assert decided(V1, status=STATUS, there={**SERVED, **there}, **spec).requeue_after == expected
 
 
-def test_versions_and_jobs_of_before_are_kept_in_order() -> None:
+def test_previous_versions_and_jobs_are_kept_in_order() -> None:
     old = [run(f"v{each}", sequence=each, age=9000 - each, passed=True) for each in range(1, 5)]
     plan = decided(*old, status={"served": served("v4")}, there={"service": service("v4"), "deployment": deployment("v4")},
                    history={"versions": 2})  # fmt: skip
@@ -272,7 +272,7 @@ def test_versions_and_jobs_of_before_are_kept_in_order() -> None:
     assert job(component="prune")["metadata"]["labels"]["app.kubernetes.io/component"] == "prune"
 
 
-def test_a_first_run_that_was_cancelled_is_told_of() -> None:
+def test_a_cancelled_first_run_is_reported() -> None:
     told = status(decided(run("v1", state="Superseded", startedAt=ago(60))))
     said = "v1 was cancelled by its spec.cancelled, and no version is served: create a TrainingRun to train again"
     assert (told["state"], told["message"]) == ("Cancelled", said)

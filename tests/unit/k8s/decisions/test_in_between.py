@@ -46,7 +46,7 @@ def test_what_is_served_from_another_storage_keeps_its_keys() -> None:
 
 
 @pytest.mark.parametrize("state", ["Running", "Failed"])
-def test_what_becomes_of_versions_in_the_end_is_no_reason_to_train_anew(state: str) -> None:
+def test_the_end_of_versions_is_no_reason_to_train_again(state: str) -> None:
     before = run("v1", state=state)
     plan = decide(seen(classifier(storage={"deletionPolicy": "Delete"}), before), IMAGES)  # the finalizer
     (finalized,) = steps(plan, Merge)

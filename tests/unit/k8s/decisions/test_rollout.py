@@ -105,7 +105,7 @@ def test_the_version_that_is_wanted(
     assert rolled(*runs, status=status, spec=spec).version == expected
 
 
-def test_a_version_lies_where_its_run_has_published_it() -> None:
+def test_a_versions_address_is_the_one_of_its_run() -> None:
     elsewhere = run("v1", passed=True, artifactUri="s3://before/papers/v1/")
     assert rolled(elsewhere, spec={"serving": {"version": "v1"}}).uri == "s3://before/papers/v1/"
     assert rolled(spec={"serving": {"version": "v1"}}).uri == uri("v1")
@@ -153,7 +153,7 @@ def test_the_time_of_a_roll_out_begins_with_its_version() -> None:
     assert found.in_progress == {"version": "v2", "startedAt": ago(0)}
 
 
-def test_another_spec_gives_a_roll_out_its_time_anew() -> None:
+def test_another_spec_restarts_a_roll_outs_deadline() -> None:
     status = {"served": served("v1"), "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, generation=2, service=service("v2"), deployment=deployment("v2", updated=0))
     assert (found.in_progress, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
@@ -194,7 +194,7 @@ def test_a_version_that_does_not_become_ready_in_time_is_given_up(since: float, 
     assert bool(found.problem) is (version == "v1")
 
 
-def test_why_it_was_given_up_is_told_in_kserves_words() -> None:
+def test_a_roll_out_that_was_given_up_reports_kserves_message() -> None:
     failing = service("v2") | {"status": {"modelStatus": {"lastFailureInfo": {"message": "model.onnx  differs"}}}}
     status = {"served": served("v1"), "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, service=failing, deployment=deployment("v1"))
@@ -218,7 +218,7 @@ def test_what_fits_nowhere_is_waited_for_unless_the_version_itself_fails(pods: l
     assert found.problem
 
 
-def test_what_makes_a_version_fail_is_told_before_what_makes_a_pod_wait() -> None:
+def test_the_failure_of_a_version_is_reported_before_the_reason_why_a_pod_waits() -> None:
     status = {"served": served("v1"), "rollout": going("v2", since=700)}
     pods = (unscheduled("v2"), crashing("v2"))
     found = rolled(V1, V2, status=status, service=service("v2"), deployment=deployment("v2", updated=0), pods=pods)
@@ -248,7 +248,7 @@ def test_a_version_whose_pods_are_ready_but_cannot_be_heard_stays(before: Docume
         pytest.param({"deployment": deployment("v2", available=0), "answers": {}}, id="a-pod-begins-anew"),
     ],
 )
-def test_what_was_late_for_no_reason_of_its_own_has_its_time_anew(there: Document) -> None:
+def test_a_delay_that_is_not_the_versions_fault_restarts_the_deadline(there: Document) -> None:
     for since, version in ((60, "v2"), (601, "v1")):
         noted = {**going("v2", since=7000), "deadlinePausedAt": ago(since)}
         found = rolled(V1, V2, status={"served": served("v1"), "rollout": noted}, **{**SILENT, **there})
@@ -264,7 +264,7 @@ def test_a_pause_that_was_noted_under_its_former_name_holds_after_an_upgrade() -
     assert (found.version, found.in_progress) == ("v2", {**going("v2", since=7000), "deadlinePausedAt": ago(60)})
 
 
-def test_that_the_pods_cannot_be_heard_is_told_before_it_is_late() -> None:
+def test_unreachable_pods_are_reported_before_the_deadline() -> None:
     said = conditions(V1, V2, status={"served": served("v1"), "rollout": going("v2")}, **SILENT)
     assert said["Served"] == ("RollingOut", UNHEARD)
     assert said["Ready"] == ("Answers", "Pods are ready, but none has told the controller whether it answers with v1 or v2")
@@ -285,7 +285,7 @@ def test_a_version_that_only_some_pods_answer_with_is_given_up(answers: Document
 
 
 @pytest.mark.parametrize("asked", ["v1", "v2"], ids=["not-asked-for-yet", "no-pod-yet"])
-def test_what_pods_of_before_answer_is_no_reason(asked: str) -> None:
+def test_answers_of_previous_pods_are_no_reason(asked: str) -> None:
     status = {"served": served("v1"), "rollout": going("v2", since=20)}
     there = {"service": service(asked), "deployment": deployment("v1"), "answers": {"a": "v1"}}
     assert conditions(V1, V2, status=status, **there)["Served"][1] == "v2 is not served by every Pod yet"
@@ -383,7 +383,7 @@ def vouched_for(version: str, digest: str | None) -> Document:
 @pytest.mark.parametrize(
     ("found", "expected"), [pytest.param(DIGEST, DIGEST, id="once-every-pod-was-told-it"), pytest.param(None, None, id="not-yet")]
 )
-def test_what_is_served_is_said_to_be_vouched_for(found: str | None, expected: str | None) -> None:
+def test_the_served_version_has_its_digest(found: str | None, expected: str | None) -> None:
     told = run("v1", passed=True, manifestSha256=DIGEST)
 
     after = rolled(told, status={"served": served("v1")}, service=service("v1"), deployment=vouched_for("v1", found))
@@ -393,7 +393,7 @@ def test_what_is_served_is_said_to_be_vouched_for(found: str | None, expected: s
     assert (after.in_progress is None) is (expected is not None)  # the Pods are exchanged for the sake of it
 
 
-def test_a_digest_that_no_pod_was_told_is_not_said_to_be_served() -> None:
+def test_a_digest_that_no_pod_has_is_not_reported_as_served() -> None:
     after = rolled(
         status={"served": served("v0"), "rollout": going("v1")},
         spec={"serving": {"version": "v1", "manifestSha256": DIGEST}},
@@ -407,7 +407,7 @@ def test_a_digest_that_no_pod_was_told_is_not_said_to_be_served() -> None:
     assert "manifestSha256" not in after.served
 
 
-def test_a_pinned_version_that_nothing_vouches_for_is_served_and_said_to_be_so() -> None:
+def test_a_pinned_version_without_a_digest_is_served_and_reported_as_such() -> None:
     status = {"served": served("old")}
     found = conditions(status=status, service=service("old"), deployment=deployment("old"))
     pinned = decide(

@@ -88,7 +88,7 @@ def test_the_last_time_is_the_one_before_the_first_that_is_too_late(
 
 
 @given(expression=expressions, zone=st.sampled_from(ZONES), after=instants(2026), share=st.floats(0, 1))
-def test_whoever_asks_in_between_is_told_the_same_next_time(expression: str, zone: str, after: datetime, share: float) -> None:
+def test_a_question_before_the_next_time_gets_the_same_time(expression: str, zone: str, after: datetime, share: float) -> None:
     schedule = parse(expression, zone)
     following = schedule.next(after)
     between = min(after + (following - after) * share, following - timedelta(microseconds=1))

@@ -36,7 +36,9 @@ ACCOUNT = {"storage": {"secretName": None, "serviceAccountName": "cloud-admin"}}
                      "spec.serving.tolerations is set", id="taints"),
     ],
 )  # fmt: skip
-def test_what_is_not_allowed_is_said_by_field_value_and_what_would_be(policy: Policy, spec: Document, said: str | None) -> None:
+def test_a_forbidden_value_is_reported_with_field_value_and_allowed_ones(
+    policy: Policy, spec: Document, said: str | None
+) -> None:
     found = policy.refuses(read_text_classifier(classifier(**spec)))
     assert (found or "").startswith(said or "")
     assert bool(found) == bool(said)
@@ -167,7 +169,7 @@ def test_a_training_whose_image_cannot_be_pulled_begins_again_with_another() -> 
     assert simulation.status["state"] == "Ready"
 
 
-def test_a_training_whose_image_cannot_be_pulled_ends_in_minutes_and_another_image_trains_anew() -> None:
+def test_a_training_whose_image_cannot_be_pulled_ends_in_minutes_and_another_image_trains_again() -> None:
     simulation = without_image()
     simulation.settle(600)
     assert simulation.states() == ["Failed"]

@@ -100,12 +100,12 @@ ELSEWHERE = {"dataset": {"uri": "s3://other/"}}
         pytest.param([run("v2", state="Failed", age=60, spec=ELSEWHERE)], ELSEWHERE, False, id="a-training-of-the-other-failed"),
     ],
 )
-def test_that_a_dataset_could_not_be_read_is_said_until_it_is_mended(since: list[Any], spec: Document, stays: bool) -> None:
+def test_an_unreadable_dataset_is_reported_until_it_is_readable(since: list[Any], spec: Document, stays: bool) -> None:
     found = checked(OLD, *since, note=BROKEN, spec=spec).note
     assert found == (BROKEN if stays else {"sha256": SHA["a"], "checkedAt": ago(600)})
 
 
-def test_a_look_at_the_dataset_of_before_says_nothing_of_the_one_of_now() -> None:
+def test_a_check_of_the_previous_dataset_says_nothing_about_the_present_one() -> None:
     looked = checking(how="Failed", age=30, said=RunResult(exit_code=65, message="dataset.uri holds no file"))
     assert checked(OLD, note=NOTE, spec=ELSEWHERE, jobs=(looked,)).note == {"sha256": SHA["a"], "checkedAt": ago(30)}
 
@@ -122,7 +122,7 @@ def test_a_look_that_took_too_long_is_not_blamed_on_the_training() -> None:
     assert note["message"] == "Job was active longer than specified deadline"
 
 
-def test_nothing_is_known_of_a_dataset_that_nobody_watches() -> None:
+def test_a_dataset_that_is_not_watched_has_no_state() -> None:
     found = checked(OLD, note=NOTE, spec={"triggers": {"datasetChange": False}}, jobs=(checking(how=None, age=30),))
     assert (found.note, said(found.steps)) == (None, ["Delete papers-dataset-1"])
 
@@ -233,7 +233,7 @@ def test_that_versions_are_deleted_is_noted_once_it_is_done() -> None:
     assert said(kept(*gone, jobs=(pruning("Complete", "v1"),), **spec).steps) == [f"Delete {names.prune_name('papers', ('v1',))}"]
 
 
-def test_that_versions_could_not_be_deleted_is_told() -> None:
+def test_versions_that_could_not_be_deleted_are_reported() -> None:
     assert kept(*runs(4), jobs=(pruning("Failed", "v1", words="no right"),), history={"versions": 3}).problem == "no right"
 
 
@@ -246,14 +246,14 @@ def stuck(*versions: str) -> MaintenanceJob:
     return MaintenanceJob(pruning(None, *versions).job, [pod(phase="Pending", containerStatuses=[STUCK])])
 
 
-def test_that_versions_are_not_deleted_is_told_while_their_job_waits() -> None:
+def test_versions_that_are_not_deleted_are_reported_while_their_job_waits() -> None:
     found = kept(*runs(4), jobs=(stuck("v1"),), history={"versions": 3})
     assert (found.steps, found.problem) == ((), SECRET)
     assert found.requeue_after is not None
 
 
 @pytest.mark.parametrize(("age", "told"), [(10, False), (30, True)], ids=["it-has-just-begun", "for-long"])
-def test_that_the_job_gets_no_pod_is_told(age: float, told: bool) -> None:
+def test_a_job_that_gets_no_pod_is_reported(age: float, told: bool) -> None:
     begun = pruning(None, "v1")
     begun.job["metadata"]["creationTimestamp"] = ago(age)
     problem = kept(*runs(4), jobs=(begun,), history={"versions": 3}).problem or ""
@@ -327,7 +327,7 @@ def said_of(plan: Any, kind: str) -> tuple[str, ...]:
         ),
     ],
 )
-def test_what_its_deletion_waits_for_is_told(arguments: Document, state: str, message: str) -> None:
+def test_a_waiting_deletion_is_reported_with_its_reason(arguments: Document, state: str, message: str) -> None:
     status = leaving(status=BEFORE, **arguments).status
     assert (status["state"], status["version"]) == (state, "v1")
     assert message in status["message"]
@@ -342,7 +342,7 @@ def test_what_hinders_its_deletion_is_degraded_and_nothing_answers_any_more() ->
     assert condition(found, "Degraded")["lastTransitionTime"] == ago(0)
 
 
-def test_what_hindered_its_deletion_is_told_until_the_next_attempt_has_succeeded() -> None:
+def test_a_failed_deletion_is_reported_until_the_next_attempt_succeeds() -> None:
     failed = leaving(status=BEFORE, jobs=(pruning("Failed", words="no right"),)).status
     assert leaving(status=failed).status is None
     running = MaintenanceJob(pruning(None).job, [pod(phase="Running")])

@@ -88,7 +88,7 @@ def test_of_several_that_failed_the_newest_is_heard() -> None:
     assert [each.message for each in results([old, new])] == ["later", "away"]
 
 
-def test_what_a_container_said_before_it_began_anew_counts() -> None:
+def test_the_message_of_a_container_before_its_restart_counts() -> None:
     again = pod(phase="Running")
     terminated = {"terminated": {"exitCode": 0, "message": result().model_dump_json(exclude_none=True)}}
     again["status"]["containerStatuses"][0]["lastState"] = terminated

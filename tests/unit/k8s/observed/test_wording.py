@@ -52,7 +52,7 @@ def test_what_names_its_field_is_left_as_it_is() -> None:
         ),
     ],
 )
-def test_what_a_message_tells_of_is_told_by_the_field_that_holds_it(said: str, field: str) -> None:
+def test_a_message_names_the_field_of_its_address(said: str, field: str) -> None:
     spec = TextClassifierSpec.model_validate(
         {
             "dataset": {"uri": "s3://texts/pets/", "testUri": "s3://texts/pets/test/", "textColumns": ["title", "body"]},

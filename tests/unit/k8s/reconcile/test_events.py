@@ -51,7 +51,7 @@ READY, UNREADY = condition("Ready", "True", "Answers"), condition("Ready", "Fals
         pytest.param([], [condition("GatePassed", "False", "Refused")], [("Warning", "Refused")], id="a-version-was-refused"),
     ],
 )
-def test_a_change_is_told_once(before: list[Document], after: list[Document], expected: list[tuple[str, str]]) -> None:
+def test_a_change_is_reported_once(before: list[Document], after: list[Document], expected: list[tuple[str, str]]) -> None:
     assert told(before, after) == expected
 
 
@@ -64,7 +64,7 @@ def test_a_change_is_told_once(before: list[Document], after: list[Document], ex
         pytest.param({"state": "Running"}, {"state": "Running", "message": "other"}, [], id="it-goes-on"),
     ],
 )
-def test_the_states_of_a_run_are_told(before: Document, after: Document, expected: list[tuple[str, str]]) -> None:
+def test_the_states_of_a_run_are_reported(before: Document, after: Document, expected: list[tuple[str, str]]) -> None:
     found = events(run("papers-1-aaaaaa").document, before, after, NOW)
     assert [(each["type"], each["reason"]) for each in found] == expected
 
@@ -77,7 +77,7 @@ def test_an_event_says_of_what_it_is() -> None:
     assert event["firstTimestamp"] == event["lastTimestamp"] == "2026-03-02T12:00:00Z"
 
 
-def test_the_same_event_has_the_same_name_so_that_it_is_told_once() -> None:
+def test_the_same_event_has_the_same_name_so_that_it_is_created_once() -> None:
     def name(document: Document) -> Any:
         return events(document, {}, {"conditions": [READY]}, NOW)[0]["metadata"]["name"]
 

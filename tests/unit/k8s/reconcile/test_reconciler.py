@@ -75,7 +75,7 @@ def test_what_cannot_be_served_hinders_no_training(ready: Simulation) -> None:
     assert condition(ready.classifier, "Degraded")["reason"] == "Refused"
 
 
-def test_what_is_refused_is_told_and_tried_again() -> None:
+def test_a_refused_object_is_reported_and_tried_again() -> None:
     simulation = Simulation()
     simulation.restart(lambda cluster: Refusing(cluster, verb="create", kind=TRAINING_RUN))
     simulation.add()
@@ -180,7 +180,7 @@ def test_a_name_is_taken_by_what_another_owns(kind: Kind, owner: str | None, tak
     assert (observed.service is not None) == (kind == INFERENCE_SERVICE and taken is None)
 
 
-def test_what_is_refused_of_serving_is_told_of_serving(ready: Simulation) -> None:
+def test_a_refused_serving_object_is_reported_for_serving(ready: Simulation) -> None:
     ready.restart(lambda cluster: Refusing(cluster, verb="apply", kind=INFERENCE_SERVICE))
     ready.edit({"serving": {"replicas": {"minimum": 2}}})
     with pytest.raises(Refused):
@@ -188,7 +188,7 @@ def test_what_is_refused_of_serving_is_told_of_serving(ready: Simulation) -> Non
     assert condition(ready.classifier, "Degraded")["message"].startswith("spec.serving.resources: ")
 
 
-def test_old_versions_that_are_not_deleted_are_told_while_that_waits(ready: Simulation) -> None:
+def test_old_versions_that_are_not_deleted_are_reported_while_their_job_waits(ready: Simulation) -> None:
     (first,) = [run["metadata"]["name"] for run in ready.runs()]
     ready.world.unschedulable.add(names.prune_name(NAME, (first,)))
     ready.edit({"history": {"versions": 1}, "training": {"seed": 1}})
@@ -199,7 +199,7 @@ def test_old_versions_that_are_not_deleted_are_told_while_that_waits(ready: Simu
     nothing_is_written(ready)
 
 
-def test_a_job_that_is_refused_is_told_by_its_run() -> None:
+def test_a_refused_job_is_reported_by_its_run() -> None:
     simulation = Simulation()
     simulation.restart(lambda cluster: Refusing(cluster, verb="create", kind=JOB))
     simulation.add()
@@ -294,7 +294,7 @@ def test_what_came_of_a_run_stays_though_its_spec_cannot_be_read(ready: Simulati
     assert ready.runs()[0]["status"] == run["status"]
 
 
-def test_a_schedule_that_never_comes_is_told_and_what_is_served_stays(ready: Simulation) -> None:
+def test_a_schedule_that_never_comes_is_reported_and_the_served_version_stays(ready: Simulation) -> None:
     ready.edit({"triggers": {"schedule": "0 0 30 2 *"}, "training": {"seed": 1}})
     ready.settle()
     assert ready.status["state"] == "Invalid"
@@ -316,7 +316,7 @@ def test_what_was_deleted_is_made_again(ready: Simulation, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [INFERENCE_SERVICE, SERVING_RUNTIME], ids=lambda kind: kind.kind)
-def test_what_was_deleted_while_nobody_heard_is_made_again_in_time(ready: Simulation, kind: Kind) -> None:
+def test_an_object_that_was_deleted_during_a_broken_watch_is_made_again(ready: Simulation, kind: Kind) -> None:
     ready.is_deaf = True
     ready.cluster.delete(kind, SPACE, NAME)
     ready.world.settle()
@@ -367,7 +367,7 @@ def _broken(simulation: Simulation, job: Document) -> Any:
     return found
 
 
-def test_a_look_at_a_dataset_of_before_the_last_training_starts_none(ready: Simulation) -> None:
+def test_a_dataset_check_from_before_the_last_training_starts_none(ready: Simulation) -> None:
     """The note on the old content stays; the training for another reason has read the new one."""
     ready.edit({"triggers": {"datasetChange": True, "datasetCheckInterval": "10m"}})
     ready.settle(700)
@@ -445,7 +445,7 @@ def test_a_deletion_that_does_not_go_on_says_so_once_and_may_be_given_up() -> No
     assert len(simulation.trainer.published) == 1
 
 
-def test_checkpoints_of_a_training_that_failed_are_deleted_before_nobody_knows_them() -> None:
+def test_checkpoints_of_a_failed_training_are_deleted_before_the_run_is() -> None:
     simulation = Simulation()
     pruned: list[list[str]] = []
     simulation.listeners.append(lambda event, document: pruned.extend(_pruned(event, document)))

@@ -126,7 +126,7 @@ def test_a_released_lease_is_taken_at_once(cluster: FakeCluster, candidate: Call
     assert b.attempt()
 
 
-def test_nobody_releases_what_another_holds(cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate]) -> None:
+def test_no_candidate_releases_anothers_lease(cluster: FakeCluster, candidate: Callable[[str], LeaderCandidate]) -> None:
     candidate("a").attempt()
     candidate("b").release()
 
@@ -323,7 +323,7 @@ def test_the_second_works_once_the_first_has_ended(cluster: FakeCluster) -> None
 
 
 @pytest.mark.parametrize("hangs", [pytest.param(False, id="refused"), pytest.param(True, id="hanging")])
-def test_the_loss_is_told_in_time_if_the_cluster_is_away(cluster: FakeCluster, hangs: bool) -> None:
+def test_the_loss_of_the_lease_is_reported_in_time_if_the_cluster_is_unreachable(cluster: FakeCluster, hangs: bool) -> None:
     gate, lost = Gate(cluster, hangs=hangs), threading.Event()
     shut_at: list[float] = []
 

@@ -136,7 +136,7 @@ def test_the_port_tells_whether_it_is_well(endpoint: MetricsEndpoint, health: li
     assert get(endpoint.port, "/healthz") == (503, "not well\n")
 
 
-def test_a_health_that_cannot_be_told_is_none(registry: CollectorRegistry) -> None:
+def test_an_unknown_health_is_none(registry: CollectorRegistry) -> None:
     def healthy() -> bool:
         raise RuntimeError("nobody knows")
 
@@ -155,7 +155,7 @@ def test_the_port_answers_over_ipv6_too(endpoint: MetricsEndpoint) -> None:
     assert get(endpoint.port, "/healthz", "::1")[0] == 200
 
 
-def test_a_client_that_says_nothing_keeps_nobody_waiting_not_even_the_end(registry: CollectorRegistry) -> None:
+def test_a_silent_client_delays_neither_other_clients_nor_the_end(registry: CollectorRegistry) -> None:
     endpoint = serve(0, registry, healthy=lambda: True)
     with socket.create_connection(("127.0.0.1", endpoint.port)):
         assert get(endpoint.port, "/healthz")[0] == 200

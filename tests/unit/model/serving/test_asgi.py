@@ -238,7 +238,7 @@ def test_nothing_watches_once_the_work_is_done() -> None:
     assert run(test) == set()
 
 
-def test_a_client_that_leaves_as_the_work_is_done_harms_nobody() -> None:
+def test_a_client_that_leaves_as_the_work_ends_does_no_harm() -> None:
     async def test() -> str:
         client = Client()
 

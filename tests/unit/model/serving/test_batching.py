@@ -257,7 +257,7 @@ def test_requests_of_one_size_are_answered_one_after_the_other(start: Start) -> 
     run(test)
 
 
-def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
+def test_a_lone_text_is_marked_alone_if_nothing_waits(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held())
         await plugged(graph, batcher)
@@ -270,7 +270,7 @@ def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
     run(test)
 
 
-def test_texts_that_go_together_are_not_said_to_be_alone(start: Start) -> None:
+def test_texts_of_a_batch_are_not_marked_alone(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held())
         graph.let()
@@ -281,7 +281,7 @@ def test_texts_that_go_together_are_not_said_to_be_alone(start: Start) -> None:
     run(test)
 
 
-def test_a_text_is_not_said_to_be_alone_while_another_thread_computes(start: Start) -> None:
+def test_a_text_is_not_marked_alone_while_another_thread_computes(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held(), threads=2)
         await plugged(graph, batcher, threads=2)
@@ -309,7 +309,7 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(start: Start) -> None:
     run(test)
 
 
-def test_whoever_is_not_let_in_is_told_how_long_what_waits_will_take(start: Start) -> None:
+def test_a_refused_request_gets_the_time_until_the_waiting_texts_are_computed(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held(), capacity=3)
         graph.seconds = 10.0

@@ -109,7 +109,7 @@ def test_a_body_of_any_depth_is_refused_with_a_sentence(opened: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_json_s_words(body: bytes, sentence: str) -> None:
+def test_errors_use_the_names_of_json_types(body: bytes, sentence: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         read(body)
 
@@ -144,7 +144,7 @@ def test_a_number_of_any_size_is_refused_with_a_short_sentence(digits: int) -> N
         pytest.param({"data": ["a", 5]}, "has 5 at position 1: expected a string", id="a-number-as-text"),
     ],
 )
-def test_what_is_wrong_with_the_input_is_said_of_it(changed: dict[str, Any], sentence: str) -> None:
+def test_errors_of_the_input_name_the_input(changed: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         question({"inputs": [TENSOR | changed]})
 

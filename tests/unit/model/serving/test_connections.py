@@ -184,7 +184,7 @@ def test_what_does_not_end_in_time_is_408(monkeypatch: pytest.MonkeyPatch, bound
     check_refusal(refused)
 
 
-def test_a_body_that_nobody_waits_for_does_not_hold_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_is_not_needed_does_not_hold_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_BODY_SECONDS", 0.05)
 
     async def test() -> list[Answer]:
@@ -346,7 +346,7 @@ def test_an_offer_does_not_make_right_what_is_wrong(broken: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [pytest.param(1, id="byte-by-byte"), pytest.param(1 << 18, id="in-one-piece")])
-def test_a_client_that_speaks_http_2_without_an_offer_is_told_in_http_2_to_use_another(size: int) -> None:
+def test_a_client_that_starts_with_http_2_gets_an_http_2_error(size: int) -> None:
     async def test() -> bytes:
         made, wire = connect()
         for piece in pieces(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), size):
@@ -373,7 +373,7 @@ def bounds(*, connections: int = 100, stalled_bytes: int = 10_000) -> type[RestC
         pytest.param(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 6_000, id="body"),
     ],
 )
-def test_of_stalled_requests_that_hold_too_much_the_first_is_told_and_closed(begun: bytes) -> None:
+def test_of_stalled_requests_that_hold_too_much_the_first_gets_an_error_and_is_closed(begun: bytes) -> None:
     async def test() -> None:
         kind = bounds()
         first, second = connect(kind=kind), connect(kind=kind)

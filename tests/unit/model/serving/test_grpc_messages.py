@@ -122,7 +122,7 @@ def test_a_parameter_that_cannot_be_obeyed_is_refused_by_its_name(parameters: di
         ),
     ],
 )
-def test_a_field_that_nobody_would_look_at_is_refused(where: Any, sentence: str) -> None:
+def test_an_unknown_field_is_refused(where: Any, sentence: str) -> None:
     asked = message()
     asked.outputs.add(name="labels")
     where(asked).MergeFromString(b"\x98\x06\x01")  # field 99, the number 1
@@ -193,7 +193,7 @@ def test_empty_fields_are_parts_each(number: int) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.binary(max_size=300))
-def test_a_message_is_told_to_its_end(texts: list[bytes], raw: bytes) -> None:
+def test_the_parts_of_a_whole_message_are_counted(texts: list[bytes], raw: bytes) -> None:
     whole = request(*texts, raw_input_contents=[raw], id="mine").SerializeToString()
 
     assert count(whole) >= len(texts) + 8
@@ -203,7 +203,7 @@ def test_a_message_is_told_to_its_end(texts: list[bytes], raw: bytes) -> None:
     st.binary(max_size=60)
     | st.builds(lambda at, more: request(b"a").SerializeToString()[:at] + more, st.integers(0, 40), st.binary(max_size=20))
 )
-def test_what_cannot_be_told_cannot_be_read_either(sent: bytes) -> None:
+def test_a_message_whose_parts_cannot_be_counted_cannot_be_parsed_either(sent: bytes) -> None:
     try:
         count(sent)
     except DecodeError:
@@ -217,5 +217,5 @@ def test_numbers_and_lengths_that_do_not_end_are_refused_at_once() -> None:
             count(sent)
 
 
-def test_what_is_told_is_told_as_it_is_found() -> None:
+def test_parts_are_counted_lazily() -> None:
     assert list(islice(part_counts(b"\x2a\x00" * 2**20, KIND), 3)) == [1, 2, 3]

@@ -128,7 +128,7 @@ def test_texts_without_a_label_are_a_category_of_drift(
     assert (value(registry, "drift_label_psi") > 0.25) is drifts
 
 
-def test_what_is_told_can_be_written_out(metrics: Metrics, registry: CollectorRegistry) -> None:
+def test_every_series_can_be_written_as_text(metrics: Metrics, registry: CollectorRegistry) -> None:
     text = generate_latest(registry).decode()
 
     assert "# TYPE labelwright_predictor_tokens_total counter" in text

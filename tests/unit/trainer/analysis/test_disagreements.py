@@ -135,7 +135,7 @@ def test_more_texts_than_can_be_judged_are_sampled(tmp_path: Path, monkeypatch: 
     assert part.examples.texts() == [f"text {at}" for at in part.positions]
 
 
-def test_rows_are_told_apart_by_what_models_would_do_to_them() -> None:
+def test_rows_are_distinguished_by_the_predictions_of_models() -> None:
     given = np.array([[1, 0], [0, 1]] * 50 + [[1, 0], [1, 0], [1, 1]], np.uint8)
     said = np.where(given == 1, 0.9, 0.1).astype(np.float32)
     said[-3:] = [[0.01, 0.99], [0.95, 0.99], [0.95, 0.01]]

@@ -104,7 +104,7 @@ def test_pairs_that_come_together_as_often_as_chance_has_it_or_too_rarely_to_tel
     assert co_occurrence(targets_of(*rare)).pairs == ()
 
 
-def test_a_label_that_brings_another_along_implies_it_and_never_stands_alone() -> None:
+def test_a_label_that_implies_another_never_occurs_alone() -> None:
     found = co_occurrence(targets_of(*[{0, 1}] * 20, *[{1}] * 20, *[{2}] * 5))
 
     [implication] = found.implications

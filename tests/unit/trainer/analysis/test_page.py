@@ -199,7 +199,7 @@ def test_what_each_strategy_would_leave_is_in_the_table(tmp_path: Path) -> None:
     assert f"<b>{undersampled.after.texts}</b>" in html
 
 
-def test_a_sample_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_sample_is_called_a_sample(tmp_path: Path) -> None:
     texts, labels = one_label()
     found, _, html = analysed(tmp_path, texts, labels, **{"dataset.sample_count": 120})
 

@@ -22,7 +22,7 @@ def test_the_mean_ratio_leaves_out_labels_that_nothing_carries() -> None:
     assert mean_ratio(np.array([0, 0])) == 0
 
 
-def test_the_imbalance_of_a_dataset_is_told_in_texts_and_ratios() -> None:
+def test_the_imbalance_of_a_dataset_is_reported_in_texts_and_ratios() -> None:
     found = measure(matrix((1, 0, 0, 0), (1, 1, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0)))
 
     assert found == Imbalance(4, largest=4, median=2, smallest=1, worst_ratio=4, mean_ratio=pytest.approx((1 + 2 + 4) / 3))

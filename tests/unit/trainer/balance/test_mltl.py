@@ -79,7 +79,7 @@ def test_a_text_that_shares_no_word_has_no_neighbour(tmp_path: Path) -> None:
     assert not links(examples_of(tmp_path, rows)).any()
 
 
-def test_balancing_by_links_is_told_in_the_notes(tmp_path: Path) -> None:
+def test_balancing_by_links_is_reported_in_the_notes(tmp_path: Path) -> None:
     twins = [("quick brown foxes jump", "common"), ("quick brown foxes leap", "rare")]
     examples = examples_of(tmp_path, twins + background())
 

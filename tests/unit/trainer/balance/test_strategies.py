@@ -181,7 +181,7 @@ def test_oversampling_ends_when_every_rare_label_is_as_frequent_as_the_mean() ->
     assert after.tolist() == [1_000, 800, 100, int(np.ceil(1_000 / mean))]
 
 
-def test_no_strategy_is_told_as_none_and_changes_nothing() -> None:
+def test_no_strategy_is_reported_as_none_and_changes_nothing() -> None:
     examples = examples_with(skewed(0, rows=50, labels=4))
 
     balanced = balance(examples, BalanceConfig(), seed=0)

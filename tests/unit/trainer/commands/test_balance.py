@@ -345,7 +345,7 @@ def test_in_is_never_overwritten(lines: Path, tmp_path: Path, way: str) -> None:
     assert lines.read_bytes() == content
 
 
-def test_a_column_that_is_not_there_is_told_with_those_that_are(lines: Path, tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_with_the_existing_ones(lines: Path, tmp_path: Path) -> None:
     result = run(undersample, lines, tmp_path / "out.jsonl", "--label-column", "topic", expect=65)
 
     assert "has no column 'topic'; found 'id', 'title', 'abstract', 'categories', 'authors', 'score'" in result.stderr

@@ -81,7 +81,7 @@ def test_the_result_has_both_hashes(dataset: str, tmp_path: Path, monkeypatch: p
         pytest.param(["--set", "dataset.url=x"], 64, "dataset.url is not a setting", id="unknown-setting"),
     ],
 )
-def test_what_is_wrong_is_told_as_by_a_training(
+def test_errors_are_reported_as_by_a_training(
     arguments: list[str], code: int, message: str, tmp_path: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rows.csv").write_text("title,categories\n")

@@ -90,7 +90,7 @@ def test_vectors_of_0_and_1_are_refused_and_the_row_is_named(vectors: list[objec
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("cells", [["0100", "1000", "0011"], ["01", "10"], ["000", "010", ""]], ids=["four", "two", "zeros"])
-def test_rows_of_bits_are_refused_unless_they_are_said_to_be_names(cells: list[str], ending: str, tmp_path: Path) -> None:
+def test_rows_of_bits_are_refused_unless_a_setting_calls_them_names(cells: list[str], ending: str, tmp_path: Path) -> None:
     path = write(tmp_path, cells * 3, ending)
 
     with pytest.raises(

@@ -91,7 +91,7 @@ def test_blanks_in_the_names_of_aisles_separate_nothing(count: int) -> None:
 FEW = ["astro-ph.CO astro-ph.HE", "astro-ph.CO gr-qc", "gr-qc", "hep-th math-ph", "math-ph math.MP", "cs.LG stat.ML"]
 
 
-def test_what_may_be_several_labels_and_was_taken_whole_is_told() -> None:
+def test_cells_that_may_be_several_labels_and_were_read_as_one_are_reported() -> None:
     found = read_labels(pl.Series(FEW * 3), listed=False, separator="auto", aliases={})
 
     [note] = found.notes
@@ -101,7 +101,7 @@ def test_what_may_be_several_labels_and_was_taken_whole_is_told() -> None:
     )
 
 
-def test_what_may_be_several_labels_is_told_when_nothing_is_left(tmp_path: Path) -> None:
+def test_cells_that_may_be_several_labels_are_reported_if_no_label_is_left(tmp_path: Path) -> None:
     with pytest.raises(DatasetRejected, match=r"nothing to tell apart.*5 of 6 different labels hold ' '"):
         read(write(tmp_path, FEW), label_separator="auto")
 
@@ -177,7 +177,7 @@ def test_aliases_merge_labels_even_in_chains(tmp_path: Path) -> None:
     assert loaded.examples.label_counts().tolist() == [6, 2]
 
 
-def test_an_alias_for_no_label_is_told(tmp_path: Path) -> None:
+def test_an_alias_of_no_label_is_reported(tmp_path: Path) -> None:
     loaded = read(write(tmp_path, ["a", "b"] * 3), aliases={"a": "c", "gone": "b"})
 
     assert loaded.notes == ("dataset.aliases: no row carries 'gone'",)
@@ -194,7 +194,7 @@ def test_rare_labels_are_set_aside_and_named(tmp_path: Path) -> None:
     assert "2 rows that had no other label were set aside too" in loaded.notes
 
 
-def test_at_most_twenty_names_are_told(tmp_path: Path) -> None:
+def test_at_most_twenty_names_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path, ["a", "b"] * 3 + [f"rare-{index:02}" for index in range(25)])
 
     [note] = [note for note in read(path).notes if "fewer than" in note]
@@ -252,11 +252,11 @@ def test_what_was_renamed_for_training_is_renamed_for_the_test(tmp_path: Path) -
         ),
     ],
 )
-def test_names_that_may_not_be_what_they_seem_are_told(labels: list[str], note: str, tmp_path: Path) -> None:
+def test_suspicious_label_names_are_reported(labels: list[str], note: str, tmp_path: Path) -> None:
     assert read(write(tmp_path, labels * 3), label_separator="").notes == (note,)
 
 
-def test_a_name_that_stands_for_a_missing_label_can_be_renamed_to_none(tmp_path: Path) -> None:
+def test_a_name_that_means_a_missing_label_can_be_renamed_to_none(tmp_path: Path) -> None:
     loaded = read(write(tmp_path, ["nan", "tea", "coffee"] * 3), label_separator="", aliases={"nan": ""})
 
     assert loaded.examples.labels == ("coffee", "tea")

@@ -77,7 +77,7 @@ def test_what_was_set_aside_is_named_by_file_and_place(ending: str, tmp_path: Pa
         pytest.param(["['x' 'y']", "['y']"], "arrays written by NumPy", id="numpy"),
     ],
 )
-def test_how_labels_are_written_is_said(cells: list[str], written: str, tmp_path: Path) -> None:
+def test_the_format_of_labels_is_reported(cells: list[str], written: str, tmp_path: Path) -> None:
     pl.DataFrame({"text": ["t"] * len(cells), "labels": cells}).write_csv(tmp_path / "d.csv")
 
     assert written in facts(tmp_path / "d.csv")["labels"]

@@ -47,7 +47,7 @@ def test_counts_do_not_wrap_where_one_pair_has_more_texts_than_a_byte_holds() ->
         pytest.param([0.75, 0.75, 0.25, 0.25], [True, True, False, False], 0.25, id="too-modest"),
     ],
 )
-def test_the_calibration_error_is_how_far_what_is_said_lies_from_what_comes_true(
+def test_the_calibration_error_is_the_distance_between_probability_and_frequency(
     probabilities: list[float], right: list[bool], error: float
 ) -> None:
     *_, counts, found = error_analysis.reliability(np.array(probabilities, np.float32), np.array(right))

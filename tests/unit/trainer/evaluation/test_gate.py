@@ -47,7 +47,7 @@ def test_the_gate_compares_with_the_served_version(value: float, passed: bool, s
     assert (found.passed, found.served_version, found.served_scores[ScoreName.MICRO_F1]) == (passed, "v1", value)
 
 
-def test_why_a_version_was_not_compared_with_the_served_one_is_told_beside_its_scores(scores: AllScores) -> None:
+def test_the_reason_for_no_comparison_is_reported_beside_the_scores(scores: AllScores) -> None:
     why = "s3://models/pets/v1/manifest.json has SHA-256 1, expected 2: it is not the manifest that was published"
     found = measure(GateConfig(minimum=0.5), scores, Task.MULTI_LABEL, NotCompared(not_compared=why))
     assert (found.passed, found.served_scores, found.not_compared) == (True, {}, why)

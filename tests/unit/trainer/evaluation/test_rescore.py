@@ -65,7 +65,7 @@ def test_twenty_texts_are_scored_without_a_warning(tmp_path: Path, caplog: pytes
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
-def test_what_was_guessed_of_the_dataset_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_guesses_about_the_dataset_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     run(tmp_path, 20, "--set", "dataset.aliases={stat.ML: ''}")
 

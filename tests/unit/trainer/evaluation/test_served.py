@@ -79,7 +79,7 @@ def test_a_served_version_that_always_gives_a_label_is_wrong_on_texts_without_on
 
 
 @pytest.mark.parametrize("place", ["file", "s3"])
-def test_what_is_no_version_is_told_in_a_sentence(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_an_invalid_version_is_reported_in_a_sentence(place: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     uri = str(tmp_path / "nothing") if place == "file" else f"{request.getfixturevalue('s3_bucket')}pets/v1/"
     seen = read_served_history(uri)
     assert seen.texts is None
@@ -181,7 +181,7 @@ def test_with_a_given_test_set_nothing_is_kept_and_its_texts_are_written_down(tm
     assert (len(divided.seen.trained), len(divided.seen.tested), divided.served.sha256) == (100, 30, None)
 
 
-def test_what_the_served_version_does_on_labels_that_it_knows_is_told(tmp_path: Path) -> None:
+def test_the_served_versions_scores_on_the_labels_that_it_knows_are_reported(tmp_path: Path) -> None:
     version = make_version(tmp_path / "v1", labels=("gone", "a", "b"))  # a text gets the labels whose names it holds
     test = examples_of(tmp_path / "t", ["a", "b", "new", "a", "b"], {"a": [0, 4], "b": [1, 3], "new": [2]})
 

@@ -322,7 +322,7 @@ def test_the_page_says_where_the_version_comes_from(page: Page) -> None:
     assert page.row("linear") == ["linear", "fp32", "0.500", "0.21", "44 s", DASH, ""]  # an older manifest's
 
 
-def test_what_a_model_cost_stands_beside_its_score(tmp_path: Path) -> None:
+def test_a_models_cost_is_shown_beside_its_score(tmp_path: Path) -> None:
     manifest, test = two_labels_one_text()
     (linear,) = manifest.training.candidates
     cost = {"cpu_seconds": 80.0, "gpu_seconds": 0.0, "peak_memory_bytes": 2**30}
@@ -361,7 +361,7 @@ def test_the_served_versions_score_is_shown_where_there_is_one(tmp_path: Path) -
     assert "the served version" not in written(tmp_path, manifest, test)
 
 
-def test_a_dash_stands_where_there_was_nothing_to_divide_by(tmp_path: Path) -> None:
+def test_a_dash_is_shown_instead_of_a_division_by_zero(tmp_path: Path) -> None:
     targets = np.zeros((20, 4), np.uint8)
     predicted = np.zeros((20, 4), np.bool_)
     targets[:10, 0] = targets[:5, 1] = 1

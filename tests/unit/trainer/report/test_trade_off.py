@@ -102,7 +102,7 @@ costs = st.just(0.0) | st.floats(1e-3, 1e7)
         max_size=3,
     )
 )
-def test_any_costs_and_scores_can_be_drawn_and_told(models: list[Candidate]) -> None:
+def test_any_costs_and_scores_can_be_drawn_and_described(models: list[Candidate]) -> None:
     drawn = score_against_cost(models)
 
     measured = sum((each.cpu_seconds > 0) + (each.milliseconds_per_text > 0) for each in models)

@@ -29,7 +29,7 @@ def leave_checkpoint(run: Run, folder: Path) -> None:
     Checkpoints(run.store).save(folder, step=10, best_step=10)
 
 
-def test_a_run_lies_apart_from_what_is_published(tmp_path: Path) -> None:
+def test_a_runs_files_are_separate_from_published_ones(tmp_path: Path) -> None:
     run = begin(config_in(tmp_path / "models", version="v1"), dataset_sha256=SHA, now=NOW)
     leave_checkpoint(run, tmp_path / "local")
     assert (tmp_path / "models/checkpoints/papers/v1" / RECORD).is_file()
@@ -68,7 +68,7 @@ def test_settings_that_saved_nothing_may_be_mended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("record", [None, b'{"of": "another release"}'])
-def test_checkpoints_that_are_nobodys_are_not_resumed(
+def test_checkpoints_without_a_valid_record_are_not_resumed(
     record: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = begin(config_in(tmp_path, version="v1"), dataset_sha256=SHA, now=EARLIER)
@@ -114,7 +114,7 @@ def test_a_served_version_that_another_training_was_compared_with_makes_it_anoth
     assert "gate.served_uri was 's3://m/papers/v0/', is None" in caplog.text
 
 
-def test_from_scratch_begins_anew_whatever_was_there(tmp_path: Path) -> None:
+def test_from_scratch_ignores_checkpoints(tmp_path: Path) -> None:
     config = config_in(tmp_path, version="v1")
     leave_checkpoint(begin(config, dataset_sha256=SHA, now=EARLIER), tmp_path / "local")
     again = config_in(tmp_path, version="v1", training={"from_scratch": True, "seed": 7})
@@ -209,7 +209,7 @@ def test_what_an_earlier_attempt_has_published_is_found(tmp_path: Path) -> None:
         pytest.param({"dataset": {"uri": OLD, "test_uri": NEW}}, f"dataset.test_uri was None, is {NEW!r}", id="another-test-set"),
     ],
 )
-def test_a_version_that_was_published_of_something_else_is_not_told_as_this_one(
+def test_a_version_of_other_settings_is_not_reported_as_this_one(
     settings: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     of_before: dict[str, object] = {"dataset": {"uri": OLD}}

@@ -7,7 +7,7 @@ import pytest
 from trainer.run import progress
 
 
-def test_long_work_in_a_log_is_told_in_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_of_long_work_is_logged_in_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     with caplog.at_level(logging.INFO, logger="trainer"):
         assert list(progress.track("abc", total=3, what="reading letters")) == ["a", "b", "c"]

@@ -117,7 +117,7 @@ def test_a_server_gets_no_credentials_that_are_not_for_it(
     assert not [value for value in credentials.values() if value in caplog.text]
 
 
-def test_the_server_that_stands_beside_the_credentials_gets_them(
+def test_the_server_named_beside_the_credentials_gets_them(
     named: Server, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     environment.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)

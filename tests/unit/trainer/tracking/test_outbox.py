@@ -54,7 +54,7 @@ def test_letters_arrive_in_order(box: Outbox, recipient: Recipient) -> None:
     assert recipient.took == names
 
 
-def test_a_letter_that_waits_stands_for_another_of_its_name(recipient: Recipient) -> None:
+def test_a_waiting_letter_is_replaced_by_another_of_its_name(recipient: Recipient) -> None:
     box = Outbox("somebody", every=60)
     for _ in range(3):
         box.put("the same", recipient.letter("the same"))

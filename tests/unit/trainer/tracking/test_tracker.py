@@ -33,7 +33,7 @@ def test_every_setting_that_decides_the_result_is_a_parameter() -> None:
         assert names <= found.keys()
 
 
-def test_a_given_test_set_is_told_as_well() -> None:
+def test_a_separate_test_set_is_reported_as_well() -> None:
     test = model.manifest.TestSet(uri="s3://test/", sha256="7e" * 32, rows=99)
 
     found = parameters(Config(), DATASET.model_copy(update={"test": test}))
@@ -99,7 +99,7 @@ def test_a_version_is_tagged_with_what_it_came_from_and_its_gate(
 
 
 @pytest.mark.parametrize("uri", [None, ""])
-def test_without_an_address_nothing_is_told(uri: str | None, tmp_path: Path) -> None:
+def test_without_an_address_nothing_is_reported(uri: str | None, tmp_path: Path) -> None:
     settings = TrackingConfig(uri=uri)
 
     with tracked(settings) as tracker:

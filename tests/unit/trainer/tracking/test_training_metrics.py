@@ -50,7 +50,7 @@ def test_a_series_appears_with_its_first_value(metrics: TrainingMetrics) -> None
     assert shown(metrics) == {"step": 30, "steps": 200, "epoch": 0.45, "validation_micro_f1": 0.7}
 
 
-def test_every_value_that_is_told_is_shown(metrics: TrainingMetrics) -> None:
+def test_every_reported_value_is_shown(metrics: TrainingMetrics) -> None:
     metrics.progressed(1, steps=2, epoch=0.5)
     metrics.progressed(2, steps=2, epoch=1)
     metrics.measured(loss=0.25, learning_rate=1e-4, texts_per_second=120)

@@ -117,7 +117,7 @@ def test_a_tokenizer_without_a_fast_version_is_refused(bert: Path, tmp_path: Pat
         ),
     ],
 )
-def test_a_base_model_that_brings_its_own_code_is_refused_and_nobody_is_asked(
+def test_a_base_model_that_brings_its_own_code_is_refused_without_a_prompt(
     file: str, settings: dict[str, object], bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = json.loads((bert / file).read_text()) if (bert / file).exists() else {}
@@ -136,7 +136,7 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         load(str(tmp_path / "nothing"), tmp_path)
 
 
-def test_a_hub_that_cannot_be_asked_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_model, "HF_HUB_OFFLINE", False)
     error = OSError("We couldn't connect to 'https://huggingface.co' to load the files.\nCheck your connection.")
     with pytest.raises(StorageUnavailable) as unavailable, base_model._read("owner/name", "model"):

@@ -146,7 +146,7 @@ def test_a_key_does_not_depend_on_where_the_texts_lie(tmp_path: Path) -> None:
         pytest.param(lambda whole: whole[:8] + bytes([whole[8] ^ 1]) + whole[9:], id="another-number-of-texts"),
     ],
 )
-def test_a_damaged_file_is_made_anew(damage: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_made_again(damage: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     examples, cache = examples_of(TEXTS, tmp_path / "texts"), TokenCache(tmp_path / "tokens")
     cache.encode(examples, tokenizer_of(), max_length=8)
     [entry] = entries(tmp_path / "tokens")
