@@ -120,27 +120,27 @@ async def phases(controller: ControllerProcess, classifiers: TextClassifierLoad,
     ready = await classifiers.make()
     await controller.until_quiet()
     made = await controller.read()
-    figures = told(f"{number} classifiers are made", of_work(before, made, seconds=ready - started, objects=number))
+    figures = printed(f"{number} classifiers are made", of_work(before, made, seconds=ready - started, objects=number))
 
     before = await controller.read()
     await asyncio.sleep(arguments.idle_seconds)
-    figures += told(f"{number} classifiers are left alone", of_idleness(before, await controller.read()))
+    figures += printed(f"{number} classifiers are left alone", of_idleness(before, await controller.read()))
 
     started, before = time.monotonic(), await controller.read()
     ready = await classifiers.change(changes, seed=1)
     await controller.until_quiet()
     changed = await controller.read()
-    figures += told(f"{changes} classifiers are changed", of_work(before, changed, seconds=ready - started, objects=changes))
+    figures += printed(f"{changes} classifiers are changed", of_work(before, changed, seconds=ready - started, objects=changes))
 
     await controller.stop()
     started = time.monotonic()
     await controller.start()
     quiet = await controller.until_quiet()
-    anew = of_work(Reading.of_none(changed.calls), await controller.read(), seconds=quiet - started, objects=number)
-    return figures + told(f"The controller starts again with {number} classifiers", anew)
+    restarted = of_work(Reading.of_none(changed.calls), await controller.read(), seconds=quiet - started, objects=number)
+    return figures + printed(f"The controller starts again with {number} classifiers", restarted)
 
 
-def told(phase: str, figures: Iterable[Figure]) -> list[Figure]:
+def printed(phase: str, figures: Iterable[Figure]) -> list[Figure]:
     """Print the figures of a phase, and return them."""
     print(f"\n{phase} (load of the machine {os.getloadavg()[0]:.1f})")
     measured = list(figures)

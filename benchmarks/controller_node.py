@@ -155,8 +155,8 @@ class StubNode:
     async def _works(self, pod: Document) -> None:
         await self._say(pod, "Running", {"running": {"startedAt": _now()}})
         await asyncio.sleep(TRAINING_SECONDS)
-        told = _result(pod).model_dump_json(exclude_none=True)
-        ended = {"exitCode": 0, "reason": "Completed", "message": told, "startedAt": _now(), "finishedAt": _now()}
+        message = _result(pod).model_dump_json(exclude_none=True)
+        ended = {"exitCode": 0, "reason": "Completed", "message": message, "startedAt": _now(), "finishedAt": _now()}
         await self._say(pod, "Succeeded", {"terminated": ended})
 
     async def _say(self, pod: Document, phase: str, state: Document, *, ready: bool = False) -> None:
