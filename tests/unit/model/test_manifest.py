@@ -125,7 +125,7 @@ def test_bins_need_one_share_more_than_edges(tmp_path: Path) -> None:
     changed = fields(tmp_path)
     changed["reference"]["token_length_shares"] = [1.0]
 
-    with pytest.raises(ValidationError, match="one entry for each edge and one for all that is longer"):
+    with pytest.raises(ValidationError, match="one entry per edge, and one more for longer texts"):
         Manifest.model_validate_json(json.dumps(changed))
 
 

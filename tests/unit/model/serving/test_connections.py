@@ -236,7 +236,7 @@ def test_a_client_that_leaves_leaves_no_timer() -> None:
 
 
 # What the JDK's HttpClient sends with every request, and curl with --http2.
-UPGRADE = b"RestConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
 
 
 def post(body: bytes, *, headers: bytes = UPGRADE, version: bytes = b"1.1") -> bytes:
@@ -264,8 +264,8 @@ async def answered(sent: bytes, size: int, count: int, application: Any = echo) 
     "headers",
     [
         pytest.param(UPGRADE, id="http2"),
-        pytest.param(b"RestConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", id="websocket"),
-        pytest.param(b"RestConnection: Upgrade\r\nUpgrade: TLS/1.3, a/1\r\nUpgrade: b/2\r\n", id="unknown-protocols"),
+        pytest.param(b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", id="websocket"),
+        pytest.param(b"Connection: Upgrade\r\nUpgrade: TLS/1.3, a/1\r\nUpgrade: b/2\r\n", id="unknown-protocols"),
         pytest.param(UPGRADE + b"Expect: 100-continue\r\n", id="asking-whether-to-go-on"),
     ],
 )
@@ -281,7 +281,7 @@ def test_a_request_that_offers_another_protocol_is_answered_in_this_one(headers:
 @pytest.mark.parametrize(
     "sent",
     [
-        pytest.param(post(b"text", headers=b"RestConnection: Upgrade, close\r\nUpgrade: h2c\r\n"), id="asked-to-close"),
+        pytest.param(post(b"text", headers=b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n"), id="asked-to-close"),
         pytest.param(post(b"text", version=b"1.0"), id="http-1.0"),
     ],
 )
@@ -309,7 +309,7 @@ def test_every_header_of_an_offer_arrives_but_the_offer() -> None:
 
 def test_many_offers_in_one_piece_are_each_read_once() -> None:
     """Not once for each of those before: in one turn of the event loop a connection delivers up to 256 KiB."""
-    few, many = (post(b"", headers=b"RestConnection: Upgrade\r\nUpgrade: h2c\r\n") * count for count in (50, 2000))
+    few, many = (post(b"", headers=b"Connection: Upgrade\r\nUpgrade: h2c\r\n") * count for count in (50, 2000))
 
     async def read(sent: bytes) -> float:
         made, wire = connect()
