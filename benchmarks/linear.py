@@ -46,7 +46,7 @@ Answering = Callable[[list[str]], Floats]
 
 @dataclass(frozen=True)
 class DataParts:
-    """DataParts of the dataset, the same for both sides."""
+    """Parts of the dataset, the same for both sides."""
 
     train: Examples
     validation: Examples
