@@ -72,19 +72,19 @@ class Classifiers:
 
 def make_classifiers(data: Path, folder: Path) -> Classifiers:
     """Return the classifiers. Those that do not exist yet are made, which takes some minutes."""
-    found = Classifiers(folder)
+    classifiers = Classifiers(folder)
     source = data / "arxiv" / "train.parquet"
-    for version in (found.linear, found.linear_149):
+    for version in (classifiers.linear, classifiers.linear_149):
         if not (version / "manifest.json").exists():
             with TemporaryDirectory() as scratch:
-                rows = _rows(source, Path(scratch), every_label=version == found.linear_149)
+                rows = _rows(source, Path(scratch), every_label=version == classifiers.linear_149)
                 (Path(scratch) / "run").mkdir()
                 config = _config(rows, folder, version.name)
                 run(config, Attempt(), scratch=Path(scratch) / "run", now=datetime.now(UTC))
-    if not found.optimum.exists():
+    if not classifiers.optimum.exists():
         with TemporaryDirectory() as scratch:
-            _make_minilm(_rows(source, Path(scratch), every_label=False), found, Path(scratch))
-    return found
+            _make_minilm(_rows(source, Path(scratch), every_label=False), classifiers, Path(scratch))
+    return classifiers
 
 
 def _rows(source: Path, folder: Path, *, every_label: bool) -> Path:

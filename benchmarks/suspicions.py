@@ -130,19 +130,19 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=sorted(POOL), default=sorted(POOL))
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
-    began, found, shown = time.perf_counter(), Counter[tuple[str, str]](), dict[str, str]()
+    began, suspected_counts, shown = time.perf_counter(), Counter[tuple[str, str]](), dict[str, str]()
     for name in chosen.only:
         rows = read(name, chosen.data)
         for seed in range(chosen.pairs):
             reasons = {change: why for change, why in findings(name, rows, seed).items() if why}
-            found.update((change, name) for change in reasons)
+            suspected_counts.update((change, name) for change in reasons)
             for change, why in reasons.items():
                 shown.setdefault(change, f"{name}: {why[0]}")
             print(f"{name} {seed}: {', '.join(reasons)}", flush=True)
     print(f"{chosen.pairs} pairs of each, {time.perf_counter() - began:.0f} s, load {os.getloadavg()[0]:.1f}")
     print(" | ".join(("change", *chosen.only)))
     for change in (*HONEST, *DAMAGE):
-        print(" | ".join((change, *(str(found[change, name]) for name in chosen.only))))
+        print(" | ".join((change, *(str(suspected_counts[change, name]) for name in chosen.only))))
     for change, reason in shown.items():
         print(f"{change}: {reason}")
 
@@ -154,12 +154,12 @@ def read(name: str, data: Path) -> pl.DataFrame:
 
         with tempfile.TemporaryDirectory() as folder:
             write_dataset(Path(folder) / "docstrings.parquet")
-            found = pl.read_parquet(Path(folder) / "docstrings.parquet").rename({"labels": "label"})
+            rows = pl.read_parquet(Path(folder) / "docstrings.parquet").rename({"labels": "label"})
     else:
         rows = pl.read_parquet(data / name / "train.parquet")
         texts, label = {"arxiv": (["title", "abstract"], "categories"), "products": (["name", "description"], "category")}[name]
-        found = rows.select(text=pl.concat_str(texts, separator="\n"), label=pl.col(label))
-    return found.sample(min(POOL[name], len(found)), seed=0)
+        rows = rows.select(text=pl.concat_str(texts, separator="\n"), label=pl.col(label))
+    return rows.sample(min(POOL[name], len(rows)), seed=0)
 
 
 def findings(name: str, rows: pl.DataFrame, seed: int) -> dict[str, tuple[str, ...]]:
@@ -173,11 +173,11 @@ def findings(name: str, rows: pl.DataFrame, seed: int) -> dict[str, tuple[str, .
     withheld = rows.filter(has_it).head(size // 10)
     with tempfile.TemporaryDirectory() as folder:
         served = train(known.head(size), Path(folder), seed=seed)
-        found = {}
+        reasons = {}
         for at, (change, made) in enumerate((HONEST | DAMAGE).items()):
             sample = Sample(known.head(size), known.tail(-size), withheld, np.random.default_rng([seed, at]))
-            found[change] = suspected(made(sample), served, Path(folder), seed=seed)
-        return found
+            reasons[change] = suspected(made(sample), served, Path(folder), seed=seed)
+        return reasons
 
 
 def counted(rows: pl.DataFrame) -> Counter[str]:

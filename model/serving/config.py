@@ -27,15 +27,15 @@ class ServingConfig(Strict):
     grpc_port: int = Field(default=8081, ge=0, le=65535, description="gRPC port, by default KServe's; 0: any free port")
     threads: int = Field(default_factory=usable_cores, ge=1, description="inference threads, one core each")
     queue_texts: int = Field(default=2048, ge=1, description="texts that may wait; further requests get status 429")
-    max_texts: int = Field(default=1024, ge=1, description="per request")
-    max_characters: int = Field(default=1_000_000, ge=1, description="per text")
+    max_texts: int = Field(default=1024, ge=1, description="texts per request")
+    max_characters: int = Field(default=1_000_000, ge=1, description="characters per text")
     max_request_characters: int = Field(
-        default=4_000_000, ge=1, description="per request, all texts together; bounds its memory and its work"
+        default=4_000_000, ge=1, description="characters per request, all texts together; bounds its memory and its work"
     )
     max_connections: int = Field(
         default=16_384, ge=8, description="REST connections; fewer if the process may not open this many files"
     )
-    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="per request over REST; over gRPC at most 8 MiB")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="bytes per request over REST; over gRPC at most 8 MiB")
     grace_seconds: float = Field(default=20, ge=0, description="time for requests in flight when stopping")
 
     @field_validator("host")

@@ -35,8 +35,8 @@ class Namespace:
         return document
 
     def pods(self, selector: str) -> list[Document]:
-        found: list[Document] = json.loads(self.kubectl("get", "pods", "--selector", selector, "--output=json"))["items"]
-        return found
+        pods: list[Document] = json.loads(self.kubectl("get", "pods", "--selector", selector, "--output=json"))["items"]
+        return pods
 
     def log(self, pod: str, container: str) -> str:
         """Return a container's log since its last start; an empty string if there is none."""
@@ -55,12 +55,12 @@ class Namespace:
             process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             stack.callback(process.terminate)
             assert process.stdout is not None
-            found: list[str] = []
-            while len(found) < len(ports):
+            addresses: list[str] = []
+            while len(addresses) < len(ports):
                 line = process.stdout.readline()
                 assert line, f"{' '.join(command)} ended"
-                found += re.findall(r"Forwarding from (127\.0\.0\.1:\d+)", line)
-            yield found
+                addresses += re.findall(r"Forwarding from (127\.0\.0\.1:\d+)", line)
+            yield addresses
 
 
 def wait_until(true: Callable[[], Any], what: str, *, seconds: float, instead: Callable[[], str] = str) -> Any:

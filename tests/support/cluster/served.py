@@ -64,11 +64,11 @@ class Served:
         return json.dumps([each["state"] for status in statuses for kind in kinds for each in status.get(kind, [])])
 
     def _is_rolled_out(self, version: str) -> bool:
-        found = self.namespace.get("deployment", f"{self.name}-predictor")
-        if found is None or found["spec"]["template"]["metadata"]["annotations"].get(SOURCE) != version:
+        deployment = self.namespace.get("deployment", f"{self.name}-predictor")
+        if deployment is None or deployment["spec"]["template"]["metadata"]["annotations"].get(SOURCE) != version:
             return False
-        status, wanted = found["status"], found["spec"]["replicas"]
-        seen = found["metadata"]["generation"] == status.get("observedGeneration")
+        status, wanted = deployment["status"], deployment["spec"]["replicas"]
+        seen = deployment["metadata"]["generation"] == status.get("observedGeneration")
         return seen and all(status.get(each, 0) == wanted for each in ("replicas", "updatedReplicas", "availableReplicas"))
 
     @contextmanager

@@ -386,11 +386,11 @@ def _fitted(value: Any, schema: Document) -> Any:
 
 
 def _settings(container: Document) -> dict[str, Any]:
-    found = {}
+    settings = {}
     for each in container["env"]:
         if each["name"].startswith("LABELWRIGHT__") and "value" in each:
             try:
-                found[each["name"].removeprefix("LABELWRIGHT__")] = json.loads(each["value"])
+                settings[each["name"].removeprefix("LABELWRIGHT__")] = json.loads(each["value"])
             except ValueError:  # set by hand in the manifest: plain YAML
-                found[each["name"].removeprefix("LABELWRIGHT__")] = each["value"]
-    return found
+                settings[each["name"].removeprefix("LABELWRIGHT__")] = each["value"]
+    return settings

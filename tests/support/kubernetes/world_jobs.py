@@ -28,9 +28,9 @@ def possible(world: World) -> list[Action]:
     """Return the next actions of job controller and kubelet."""
     pods = [each for each in world.all(POD) if JOB_NAME in each["metadata"]["labels"]]
     jobs = world.all(JOB)
-    found = [action for job in jobs for action in _of_job(world, job, [each for each in pods if owned_by(each, job)])]
+    of_jobs = [action for job in jobs for action in _of_job(world, job, [each for each in pods if owned_by(each, job)])]
     alive = {each["metadata"]["uid"] for each in jobs}
-    return [*found, *(action for pod in pods for action in _of_pod(world, pod, alive))]
+    return [*of_jobs, *(action for pod in pods for action in _of_pod(world, pod, alive))]
 
 
 def kill(world: World, pod: Document) -> None:
@@ -98,8 +98,8 @@ def _is_done(job: Document, index: str | None) -> bool:
 
 
 def _index(pod: Document) -> str | None:
-    found: str | None = pod["metadata"]["labels"].get(INDEX)
-    return found
+    index: str | None = pod["metadata"]["labels"].get(INDEX)
+    return index
 
 
 def _make_pod(world: World, job: Document, index: str | None) -> None:
