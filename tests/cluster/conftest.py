@@ -60,7 +60,7 @@ def namespace() -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session")
 def versions(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    """Where versions lie in the cluster's S3."""
+    """Store of the versions in the cluster's S3."""
     namespace.apply(list(yaml.safe_load_all((HERE / "minio.yaml").read_text())))
     namespace.kubectl("wait", "--for=condition=Ready", "pod/minio", f"--timeout={MAX_START_SECONDS:g}s")
     with namespace.forwarded("pod/minio", 9000) as (address,), pytest.MonkeyPatch.context() as environment:

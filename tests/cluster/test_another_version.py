@@ -1,4 +1,4 @@
-"""Serving another version is one field. A version that is not what was published serves nobody; one that is loses nobody."""
+"""Another version is served by a change of one field. An altered version never serves; a change loses no request."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> subprocess
 
 
 def rendered(**values: Any) -> list[Document]:
-    """By values such as controller__replicas=2."""
+    """Render the chart with values such as controller__replicas=2."""
     given = {path.replace("__", "."): value for path, value in values.items()}
     # The oldest Kubernetes that the chart is for.
     done = helm("template", RELEASE, str(CHART), f"--namespace={HOME}", "--kube-version=1.30.0", values=given)
@@ -68,12 +68,12 @@ def container(documents: list[Document]) -> Document:
 
 
 def options(documents: list[Document]) -> Document:
-    """What the controller itself reads of its arguments."""
+    """Return the controller's arguments, as the controller parses them."""
     return controller.make_context("controller", list(container(documents)["args"])).params
 
 
 def prometheus(documents: list[Document]) -> Document:
-    """Where the controller has the address of Prometheus from."""
+    """Return the controller's variable with the address of Prometheus."""
     (variable,) = container(documents)["env"]
     assert variable["name"] == "LABELWRIGHT_CONTROLLER_PROMETHEUS_URL"  # as click reads --prometheus-url
     return dict(variable["valueFrom"]["secretKeyRef"])

@@ -40,7 +40,7 @@ ALTERED = "pets-98-altered"
 
 @dataclass
 class Life:
-    """What the tests before have come to."""
+    """Results of earlier tests."""
 
     first: str = ""
     second: str = ""

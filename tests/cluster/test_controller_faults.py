@@ -1,4 +1,4 @@
-"""What goes wrong: specs ask for what is not there, Jobs are deleted by hand, the controller is killed."""
+"""Faults: specs name missing objects, Jobs are deleted by hand, the controller is killed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def texts(versions: ObjectStore) -> str:
 WRONG: Mapping[str, tuple[str, object, str]] = {
     "no-dataset": ("dataset.uri", "s3://models/datasets/none/", "spec.dataset.uri"),
     "no-bucket-of-datasets": ("dataset.uri", "s3://nobodys-texts/pets/", "spec.dataset.uri"),
-    "no-hub": ("dataset.uri", "hf://nobody/nothing", "spec.dataset.uri"),
+    "no-hub": ("dataset.uri", "hf://no-one/nothing", "spec.dataset.uri"),
     "no-test-set": ("dataset.testUri", "s3://models/datasets/none/", "spec.dataset.testUri"),
     "no-text-column": ("dataset.textColumns", ["body"], "spec.dataset.textColumns"),
     "no-label-column": ("dataset.labelColumn", "species", "spec.dataset.labelColumn"),
@@ -49,7 +49,11 @@ WRONG: Mapping[str, tuple[str, object, str]] = {
     "no-such-day": ("triggers.schedule", "0 0 30 2 *", "spec.triggers.schedule"),
     "no-bucket-of-versions": ("storage.uri", "s3://nobodys-versions", "spec.storage.uri"),
     "no-secret": ("storage.secretName", "nobodys-secret", "spec.storage.secretName"),
-    "no-account": ("storage", {"uri": "s3://models/trained", "serviceAccountName": "nobody"}, "spec.storage.serviceAccountName"),
+    "no-account": (
+        "storage",
+        {"uri": "s3://models/trained", "serviceAccountName": "no-such-account"},
+        "spec.storage.serviceAccountName",
+    ),
 }
 
 
@@ -88,7 +92,7 @@ def test_a_condition_names_the_field_that_asks_for_what_is_not_there(wrong: Mapp
 
 @dataclass
 class Life:
-    """What the tests before have come to."""
+    """Results of earlier tests."""
 
     training: str = ""
 

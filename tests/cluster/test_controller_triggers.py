@@ -1,4 +1,4 @@
-"""What starts a training besides a change of the spec, and what becomes of a classifier while something it needs is away.
+"""Triggers of trainings besides a change of the spec, and classifiers while something that they need is unavailable.
 
 All classifiers begin at once, since most of the time is spent on waiting; each test looks at one of its own.
 """
@@ -47,11 +47,11 @@ SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1G
 
 @dataclass
 class Life:
-    """What the tests before have come to."""
+    """Results of earlier tests."""
 
     first: dict[str, str] = field(default_factory=dict)  # the first version that was served, by classifier
     scheduled: datetime = datetime.min  # when the schedule was set
-    due: datetime = datetime.min  # when it was to come, as it was told then
+    due: datetime = datetime.min  # the scheduled time, as it was reported then
     second: str = ""
     forbidden: str = ""  # the run that a quota forbade a Pod
 
@@ -63,7 +63,7 @@ def bucket(versions: ObjectStore) -> ObjectStore:
 
 @pytest.fixture(scope="module")
 def prometheus(namespace: Namespace, controller_image: str) -> Iterator[Namespace]:
-    """It scrapes the namespace that it is in. Nobody was corrected yet."""
+    """Run a Prometheus that scrapes its namespace. There are no corrections yet."""
     text = (HERE / "prometheus.yaml").read_text().replace("NAMESPACE", namespace.name).replace("CONTROLLER", controller_image)
     namespace.apply(list(yaml.safe_load_all(text)))
     namespace.kubectl("wait", "--for=condition=Ready", "pod/prometheus", "pod/corrections", "--timeout=90s")
@@ -106,7 +106,7 @@ def own_storage(namespace: Namespace, elsewhere: Namespace, controller: Controll
 
 
 def secret(name: str, data: Document, *, endpoint: str) -> Document:
-    """The same keys, for another way to S3."""
+    """Return a Secret with the same keys, for another address of S3."""
     told = {"stringData": {"AWS_ENDPOINT_URL": endpoint}}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data, **told}
 
@@ -181,7 +181,7 @@ def ask(classifier: ManagedClassifier, texts: list[str]) -> None:
 
 
 def count_corrections(namespace: Namespace, times: int) -> None:
-    """So many since the beginning, of the one classifier that waits for them."""
+    """Set the number of corrections since the start, for the classifier that waits for them."""
     series = f'labelwright_feedback_corrections_total{{namespace="{namespace.name}",classifier="corrected"}} {times}\n'
     namespace.kubectl("exec", "-i", "corrections", "--", "tee", "/told/metrics.txt", given=series)
 

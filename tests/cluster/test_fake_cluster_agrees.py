@@ -135,7 +135,7 @@ CHOICES = (_applied, _applied, _applied, _made, _merged, _merged, _merged, _stat
 
 
 def _outcome(hand: Hand, write: Write) -> tuple[str, Any]:
-    """What came of it in one word, and how the object is now."""
+    """Return the outcome of a write in one word, and the object afterwards."""
     before = hand.cluster.get(SERVICE, hand.namespace, NAME)
     try:
         word = "none" if write(hand) is None else "done"

@@ -1,4 +1,4 @@
-"""What the API server makes of specs: it refuses each wrong field by its name, and fills in what was not said."""
+"""Specs at the API server: it refuses each wrong field by name, and fills in defaults."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def api(crds: None) -> Iterator[client.CustomObjectsApi]:
 
 @pytest.fixture(scope="module")
 def post(api: client.CustomObjectsApi, alone: Namespace) -> Post:
-    """As `kubectl apply --dry-run=server` does for an object that is new: what would be stored. Raises Refused."""
+    """Return a function that creates an object as `kubectl apply --dry-run=server` does, and returns it. Raises Refused."""
 
     def post_one(document: Document, *, dry_run: bool = True) -> Document:
         options: dict[str, Any] = {"field_validation": "Strict", **({"dry_run": "All"} if dry_run else {})}
@@ -314,7 +314,7 @@ CLASSIFIER_STATUS = {
 
 
 def _listed(alone: Namespace, document: Document, status: Document, *options: str) -> dict[str, str]:
-    """What `kubectl get` prints of it, by the columns' headings."""
+    """Return the output of `kubectl get`, by column."""
     alone.apply([document])
     kind, name = document["kind"], document["metadata"]["name"]
     alone.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "--patch", json.dumps({"status": status}))
@@ -366,13 +366,13 @@ def test_kubectl_explains_every_field(alone: Namespace) -> None:
     assert "no description" not in alone.kubectl("explain", "textclassifier.spec", "--recursive=false")
 
 
-HIDDEN = "hunter2-that-nobody-may-read"
+HIDDEN = "hunter2-that-must-stay-secret"
 NOT_A_SECRET = "s3://models/$(password)"
 POD_OF_TWO = "told-by-the-node"
 
 
 def test_no_value_of_a_secret_is_put_into_an_address(alone: Namespace, crds: None, image: str, trainer_image: str) -> None:
-    """By the node, of what the builders make of an address that the API server would refuse; it is said as it was written."""
+    """The kubelet expands no variable in an address, even in one that the API server would refuse: it stays as written."""
     metadata = {"name": "papers", "namespace": alone.name, "uid": "1"}
     classifier = {**smallest("TextClassifier"), "metadata": metadata}
     spec = read_text_classifier(classifier)

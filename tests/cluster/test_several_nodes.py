@@ -77,7 +77,7 @@ def test_two_pods_have_the_loss_curve_of_one_publish_once_and_meet_no_stranger(
     stranger(prepared, trainer_image, first="pets-both-0.pets-both")
     both = start("pets-both", SEVERAL, num_epochs=4)
     assert both.wait(seconds=PATIENCE) == "Complete"
-    # A port that nobody listens on would be refused at once: the policy lets nothing through.
+    # A port without a listener would refuse at once: the policy drops everything.
     said = wait_until(lambda: prepared.log("stranger", "stranger"), "what the stranger met;", seconds=60, instead=both.describe)
     assert said.split() == ["8080", "open", "29400", "silent"]
 

@@ -62,7 +62,7 @@ def test_a_job_trains_on_texts_in_s3_and_leaves_a_version_there(start: Start, bu
     ("settings", "code", "said"),
     [
         pytest.param({"training": {"batch_size": 0}}, 64, "training.batch_size is 0", id="a-setting"),
-        pytest.param({"output_dir": "s3://nobody"}, 64, "no such bucket", id="no-bucket"),
+        pytest.param({"output_dir": "s3://no-such-bucket"}, 64, "no such bucket", id="no-bucket"),
         pytest.param({"dataset": {"uri": "s3://models/datasets/none/"}}, 65, "there is no file", id="no-dataset"),
     ],
 )

@@ -1,5 +1,5 @@
-"""What a user applies for the controller, and what the trainer reads of it: examples that are valid and complete, and every field
-of a resource reaches the setting that it stands for.
+"""Manifests for the controller, and the trainer's settings: the examples are valid and complete, and every field of a resource
+reaches its setting.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def container_of(run: Document) -> Document:
 
 
 def expanded(value: str) -> str:
-    """As the node hands a variable's value to a container: $(NAME) stands for another variable, and $$ for $."""
+    """Return a variable's value as a container gets it: $(NAME) is another variable, and $$ is $."""
     return value.replace("$$", "$")
 
 
 def config_of(run: Document) -> Config:
-    """What the trainer makes of the variables of its container."""
+    """Return the trainer's configuration from the variables of its container."""
     container = container_of(run)
     assert container["args"] == ["train"]
     return load(None, {}, {each["name"]: expanded(each["value"]) for each in container["env"] if "value" in each})
@@ -156,7 +156,7 @@ def _spec_in(annotation: Any) -> type[Spec] | None:
 
 
 def leaves(value: Any, kind: type[Spec], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The same of what is written."""
+    """Yield the path and value of every field of a document."""
     known = {field.alias: _spec_in(field.annotation) for field in kind.model_fields.values()}
     for name, held in value.items():
         inner = known[name]

@@ -1,4 +1,4 @@
-"""What the chart lets the controller do is what it does: it is refused nothing, and there is nothing that it never asks for."""
+"""Rights of the controller in the chart are those that it uses: none is missing, and none is unused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VERBS = {
 
 
 def rules(file: str, after: str) -> list[dict[str, Any]]:
-    """What stands between this line and the next that is Helm's or of another document. No value of the chart bears on it."""
+    """Return the rules after this line, up to the next line of Helm or of another document. They do not depend on values."""
     lines = (TEMPLATES / file).read_text().partition(f"{after}\n")[2].splitlines()
     end = next(number for number, line in enumerate(lines) if line.startswith(("{{", "---")))
     found: list[dict[str, Any]] = yaml.safe_load("\n".join(lines[:end]))
@@ -61,7 +61,7 @@ def needed(calls: Iterable[tuple[str, str]]) -> set[Right]:
 
 
 def watched() -> set[Right]:
-    """By kopf, which lists what it begins to watch."""
+    """Return the rights that kopf needs, which lists and watches."""
     registry = kopf.OperatorRegistry()
     handlers.register(registry, WorkQueue(), ApplyCache(), lambda _: None)
     heard = [each.selector for each in registry._watching.get_all_handlers() if each.selector]

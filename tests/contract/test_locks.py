@@ -1,4 +1,4 @@
-"""What is installed is what was locked: every file by its hash, from wherever it comes."""
+"""Installed packages are the locked ones: every file is checked by its hash, from any index."""
 
 from __future__ import annotations
 

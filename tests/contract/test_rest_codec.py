@@ -57,7 +57,7 @@ class Magnitudes(OnnxModel):
 
 
 class Answer(NamedTuple):
-    """What must be the same."""
+    """Parts of a response that must be equal."""
 
     status: int
     json_length: str | None

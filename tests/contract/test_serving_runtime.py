@@ -1,4 +1,4 @@
-"""What KServe is told to start is what the server's own command understands."""
+"""The command in the ServingRuntime is valid for the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trainer publishes is what the server loads, says and shows."""
+"""A version of the trainer can be loaded and served, and its report is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user applies and what the trainer reads: the manifests' settings, variables and exit codes are the trainer's own."""
+"""Settings, variables and exit codes in the training manifests are those of the trainer."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pod_of(file: Path) -> Document:
 
 
 def config_of(file: Path, tmp_path: Path) -> Config:
-    """What the trainer makes of the file and of the variables; those that a Pod's fields fill have some value."""
+    """Return the trainer's configuration from the file and the variables. Variables from a Pod's fields get some value."""
     (container,) = pod_of(file)["containers"]
     mounted = tmp_path / "training.yaml"
     mounted.write_text(of_kind(file, "ConfigMap")["data"]["training.yaml"])
@@ -134,7 +134,7 @@ def test_kubeflows_published_schema_knows_every_field(kind: str, schema: Any) ->
 
 
 def missing(written: Any, read: Any, where: str = "") -> Any:
-    """What the schema did not take, or took as something else."""
+    """Return the parts that the schema dropped or changed."""
     if isinstance(written, dict):
         for key, value in written.items():
             if not isinstance(read, dict) or key not in read:

@@ -61,7 +61,7 @@ def seen_by(folder: Path, version: str) -> TextProvenance:
 
 
 def hashes_of(folder: Path, version: str) -> np.ndarray:
-    """Of the texts of the dataset that was given to the version."""
+    """Return the hashes of the texts of the version's dataset."""
     file = folder / f"{version}.parquet"
     count = len(pl.read_parquet(file))
     return near_duplicates.text_hashes(

@@ -1,4 +1,4 @@
-"""A training that is told to stop, and the one that goes on: the command as a Job runs it."""
+"""Training that gets SIGTERM, and the attempt that resumes it: the command as in a Job."""
 
 from __future__ import annotations
 

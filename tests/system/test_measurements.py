@@ -105,7 +105,7 @@ def prometheus(
 
 
 def exposed(classifier: str, version: str, *, labels: float, lengths: float, texts: int) -> str:
-    """What a predictor says of its drift, as text."""
+    """Return a predictor's series of drift, as text."""
     return "\n".join(
         [
             f'labelwright_model_info{{classifier="{classifier}",version="{version}",architecture="linear",precision="fp32"}} 1',
@@ -118,7 +118,7 @@ def exposed(classifier: str, version: str, *, labels: float, lengths: float, tex
 
 
 def correct(gateways: dict[str, ChosenResponse], times: int) -> None:
-    """So many corrections of `team` at each gateway; the one within the namespace need not say it."""
+    """Count corrections of `team` at each gateway. The gateway within the namespace does not name the namespace."""
     series = "labelwright_feedback_corrections_total"
     tell(gateways["honoured"], f'{series}{{namespace="team",classifier="honoured"}} {times}\n')
     tell(gateways["renamed"], f'{series}{{namespace="team",classifier="renamed"}} {times}\n')
@@ -162,7 +162,7 @@ def wait_for(true: Callable[[], Any]) -> Any:
         pytest.param("team", "products", "v2", 0.8, id="just-enough-texts"),
         pytest.param("team", ODD, "v2", 0.4, id="odd-name"),
         pytest.param("another", "papers", "v2", 0.7, id="of-this-namespace-alone"),
-        pytest.param("team", "papers", "v3", None, id="nobody-serves-it"),
+        pytest.param("team", "papers", "v3", None, id="not-served"),
         pytest.param("nowhere", "papers", "v2", None, id="no-such-namespace"),
     ],
 )

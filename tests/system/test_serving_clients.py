@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def printed(*command: str) -> str:
-    """What the command writes to standard output; fails with what it writes to standard error."""
+    """Run a command and return its standard output. Fails with its standard error."""
     finished = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout

@@ -96,7 +96,7 @@ def slow_down(path: Path, *, products: int, side: int = 800) -> None:
 
 @contextmanager
 def many_connections() -> Iterator[None]:
-    """As many open files as the machine allows, for this process and the servers that it starts."""
+    """Raise the limit of open files to the machine's maximum, for this process and the servers that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -196,7 +196,7 @@ def test_a_client_that_sends_byte_by_byte_is_answered_and_does_not_delay_others(
 
 
 def test_a_client_that_does_not_read_does_not_delay_others_and_may_read_later(server: RunningServer) -> None:
-    """What waits for it is several megabytes, more than the kernel keeps."""
+    """The unread responses have several megabytes, more than the kernel buffers."""
     asked = request("POST", INFER, json.dumps(v2(*["cs.LG"] * 1_024, parameters={"top_k": 3})).encode())
 
     async def together() -> list[Answer]:
@@ -262,7 +262,7 @@ def test_texts_of_a_client_that_hangs_up_while_waiting_are_not_computed(slow_ser
 
 
 def affordable(wanted: int) -> int:
-    """As many connections as open files allow."""
+    """Return the number of connections that the limit of open files allows, at most `wanted`."""
     return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
 
 
@@ -470,7 +470,7 @@ def test_many_large_bodies_at_once_are_held_up_to_a_limit_and_small_ones_are_ans
     before = most_memory(server)
 
     async def send_all_but_the_end() -> Answer | None:
-        """What came meanwhile: nothing where the server waits for the end."""
+        """Return the response before the end of the request; None if the server waits for the end."""
         reader, writer = await asyncio.open_connection(HOST, port_of(server.rest))
         writers.append(writer)
         with suppress(ConnectionError):
@@ -542,7 +542,7 @@ def test_a_message_of_50_megabytes_is_refused_over_grpc(server: RunningServer) -
 
 @dataclass
 class Load:
-    """What clients saw that asked without pause; times are those of asking."""
+    """Results of clients that send requests without pause, by the time of the request."""
 
     stopped_at: float = float("inf")
     answered: list[tuple[float, int]] = field(default_factory=list)
@@ -571,7 +571,7 @@ async def keep_asking_on_one_connection(server: RunningServer, load: Load) -> No
 
 
 async def keep_asking_on_new_connections(server: RunningServer, load: Load, sent: bytes, seen: list[tuple[float, int]]) -> None:
-    """Until nobody listens. A connection that was made after the signal may be cut: nobody need have accepted it."""
+    """Send requests until the server does not listen. A connection made after the signal may be cut before it is accepted."""
     while True:
         asked_at = time.monotonic()
         try:
@@ -623,7 +623,7 @@ async def stop_under_load(server: RunningServer, load: Load) -> tuple[int, float
 
 @dataclass(frozen=True)
 class Stopped:
-    """What came of stopping a server under load."""
+    """Result of stopping a server under load."""
 
     load: Load
     status: int

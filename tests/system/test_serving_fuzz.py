@@ -32,7 +32,7 @@ JSON_SPACE = " \t\r\n"
 
 
 def examples(count: int) -> Callable[[Any], Any]:
-    """As many requests, the same in every run."""
+    """Return hypothesis settings for `count` requests, the same in every run."""
     return settings(
         max_examples=count,
         derandomize=True,
@@ -125,7 +125,7 @@ FULL_V1 = {"instances": ["cs.LG", "a"], "parameters": {"top_k": 2, "threshold": 
 
 
 def places(content: Any) -> Iterator[tuple[Any, ...]]:
-    """Where something stands in a body: its keys and indices from the top."""
+    """Yield the path of every value in a body: its keys and indices from the top."""
     keys = content.keys() if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
     for key in keys:
         yield (key,)

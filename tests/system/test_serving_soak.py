@@ -31,7 +31,7 @@ TEXTS = ["cs.LG", "stat.ML " * 200, "", "hep-th 😀"]
 
 @dataclass(frozen=True)
 class Held:
-    """What the process holds."""
+    """Resources that the process holds."""
 
     megabytes: float
     threads: int

@@ -30,7 +30,7 @@ EXPECTED = [[], ["battery"], ["screens", "sound"]]
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 240 rows 120 carry no label and 6 are missing one."""
+    """Write 240 rows, 120 without a label and 6 with one missing."""
     random = np.random.default_rng(0)
     rows = []
     for at in range(240):

@@ -313,7 +313,7 @@ def test_a_server_that_does_not_come_back_costs_a_bounded_wait(
 
 
 def test_a_server_that_was_never_there_costs_one_attempt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with socket.socket() as taken:  # bound, but nobody listens
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         config = config_of(f"http://somebody:secret@127.0.0.1:{taken.getsockname()[1]}", name="never")
         MlflowTracker("http://127.0.0.1:1").begin(config, DATASET)  # the import is not what is measured

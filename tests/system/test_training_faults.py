@@ -1,4 +1,4 @@
-"""Trainings and balancing that meet what nobody planned for: each ends soon, with its exit code and one sentence."""
+"""Faults of trainings and balancing: each ends soon, with its exit code and one sentence."""
 
 from __future__ import annotations
 

@@ -309,7 +309,7 @@ def test_no_more_of_a_file_is_fetched_than_the_manifest_says(s3_bucket: str, tmp
 
 
 def leave(store: ObjectStore, content: bytes, *names: str) -> None:
-    """As an attempt does that was interrupted."""
+    """Leave objects as an interrupted attempt does."""
     for name in names:
         store.write(name, content)
 
@@ -394,7 +394,7 @@ class Publisher(threading.Thread):
 
 
 def interleavings(one: int, other: int) -> Iterable[str]:
-    """In which order two publishers of so many steps can take turns."""
+    """Yield the orders in which two publishers with these numbers of steps can take turns."""
     for turns in itertools.combinations(range(one + other), one):
         yield "".join("A" if at in turns else "B" for at in range(one + other))
 

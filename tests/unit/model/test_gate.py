@@ -1,4 +1,4 @@
-"""The rule of the gate, and what keeps a version from being served although it is good enough."""
+"""Rule of the gate, and suspicions that hold a version although its score is good enough."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_json_keeps_its_value_and_has_no_control_character(value: object) -> Non
 
 
 def check_shown(output: str) -> None:
-    """It holds the end of HOSTILE, and nothing that acts on a terminal."""
+    """Check that the output has the end of HOSTILE, and no character that controls a terminal."""
     assert "slaf" in output
     assert not set("\x1b\r\x9b\u202e") & set(output)
 

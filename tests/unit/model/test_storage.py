@@ -1,4 +1,4 @@
-"""Objects: a folder and a bucket must not be told apart."""
+"""Object storage: a folder and a bucket behave alike."""
 
 from __future__ import annotations
 

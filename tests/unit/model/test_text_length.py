@@ -1,4 +1,4 @@
-"""How much of a long text is tokenised, by the server and by the trainer."""
+"""Part of a long text that server and trainer tokenise."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_text_that_is_not_long_is_left_as_it_is(text: str) -> None:
 def test_texts_of_words_lose_no_token_that_the_model_would_read(text: str) -> None:
     (found,) = TextTokenizer(tokenizer(), LENGTH).encode([text])
 
-    if found.truncated and len(found.ids) < LENGTH:  # so many characters without a word
+    if found.truncated and len(found.ids) < LENGTH:  # the beginning has long words only
         assert len(text) > MOST
     else:
         assert found.ids == ids_of_whole(text)

@@ -1,4 +1,4 @@
-"""What `labelwright verify` says of a version."""
+"""Findings of `labelwright verify`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture
 def digest(store: ObjectStore, tmp_path: Path) -> str:
-    """Of the manifest of a version that lies there."""
+    """Publish a version to the store, and return the SHA-256 of its manifest."""
     folder = make_version(tmp_path / "made")
     return publish(folder, read_manifest(folder), store).manifest_sha256
 

@@ -64,13 +64,13 @@ def test_a_run_waits_for_its_turn(active: str | None, said: str) -> None:
     assert (steps(plan), state(plan), message(plan)) == ([], "Pending", said)
 
 
-def test_a_run_of_its_own_waits_for_nobody() -> None:
+def test_a_run_without_a_classifier_does_not_wait() -> None:
     own = run(NAME)
     own.document["metadata"] |= {"labels": {}, "ownerReferences": []}
     assert steps(decided(own, of=None)) == ["Create Job"]
 
 
-def test_a_run_that_only_bears_the_label_of_a_classifier_waits_for_nobody() -> None:
+def test_a_run_that_only_has_the_label_of_a_classifier_does_not_wait() -> None:
     """As a copy of another's manifest does."""
     copied = run(NAME)
     copied.document["metadata"]["ownerReferences"] = []
@@ -125,7 +125,7 @@ def test_what_a_job_that_goes_on_does(pods: list[Document], expected: str, said:
     ("age", "said"),
     [pytest.param(1, "its Pod starts", id="a-moment-ago"), pytest.param(700, "kubectl describe job", id="long-ago")],
 )
-def test_a_job_without_a_pod_is_told_of_after_a_while(age: float, said: str) -> None:
+def test_a_job_without_a_pod_is_reported_after_a_while(age: float, said: str) -> None:
     made = job()
     made["metadata"]["creationTimestamp"] = ago(age)
     plan = decided(job=made)
@@ -133,7 +133,7 @@ def test_a_job_without_a_pod_is_told_of_after_a_while(age: float, said: str) -> 
     assert said in message(plan)
 
 
-def test_lost_pods_are_told_of() -> None:
+def test_lost_pods_are_reported() -> None:
     going = job(failed=2) | {"spec": {"backoffLimit": 6}}
     assert message(decided(job=going, pods=[pod(phase="Running")])) == "trains, attempt 3 of 7"
 
@@ -235,7 +235,7 @@ def test_a_pod_cannot_say_that_another_version_was_published(changed: Document) 
         pytest.param([], "it ended", id="the-jobs-own-words"),
     ],
 )
-def test_a_failure_is_told(pods: list[Document], said: str) -> None:
+def test_a_failure_is_reported(pods: list[Document], said: str) -> None:
     plan = decided(job=job(how="Failed"), pods=pods)
     assert (state(plan), message(plan)) == ("Failed", said)
 
@@ -323,7 +323,7 @@ def test_what_an_earlier_release_recorded_is_judged_by_a_gate_that_was_changed()
     assert (status["state"], status["score"], status["baselineScore"]) == ("Published", 0.9, 0.1)
 
 
-def test_that_files_were_deleted_is_told() -> None:
+def test_deleted_files_are_reported() -> None:
     plan = decided(run(NAME, passed=True, files="deleted"))
     assert (plan.status or {})["deleted"] is True
 

@@ -30,7 +30,7 @@ def run(test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 
 class Client:
-    """What it sends is received in order, then nothing comes until `hang_up`; keeps what it is sent."""
+    """Client whose messages arrive in order, then nothing until `hang_up`. Keeps what it receives."""
 
     def __init__(self, *messages: Message) -> None:
         self.messages = list(messages)

@@ -1,4 +1,4 @@
-"""The micro-batcher: who is computed with whom, who waits for whom, and who is told what."""
+"""Micro-batcher: which texts are computed together, which requests wait, and the results of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POISON = "poison"  # cannot be computed
 
 
 class Panic(BaseException):
-    """What a library in Rust raises: no Exception."""
+    """Error of a library in Rust, which is no Exception."""
 
 
 class Bytes(TextTokenizer):
@@ -72,7 +72,7 @@ class Held(OnnxModel):
         return self._began.get(timeout=PATIENCE)
 
     async def began(self) -> list[str]:
-        """The same, while others go on."""
+        """Wait for the start of a computation, without blocking the event loop."""
         return await asyncio.to_thread(self.next)
 
     def let(self) -> None:
@@ -96,7 +96,7 @@ def tiny(version: Path) -> Classifier:
 
 @pytest.fixture(scope="module")
 def batchers(version: Path, tiny: Classifier) -> Iterator[list[Batcher]]:
-    """Of one thread, of two and of five."""
+    """Batchers with one thread, two and five."""
     metrics = Metrics(read_manifest(version), CollectorRegistry())
     batchers = [Batcher(tiny, metrics, threads=threads, capacity=1000) for threads in (1, 2, 5)]
     yield batchers
@@ -134,7 +134,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def lengths(_: Sequence[Prediction], probabilities: Floats) -> Any:
-    """Of the texts that `Held` computed these of."""
+    """Return the lengths of the texts, from the probabilities that `Held` computed."""
     return [round(100 * float(each)) for each in np.log(probabilities[:, 0] / (1 - probabilities[:, 0]))]
 
 
@@ -184,7 +184,7 @@ def test_a_lone_request_is_computed_at_once(start: Start) -> None:
 
         task = await asked(batcher, "a")
 
-        assert await graph.began() == ["a"]  # though nobody else has come
+        assert await graph.began() == ["a"]  # though no other text has arrived
         graph.let()
         assert await task == [1]
 

@@ -1,4 +1,4 @@
-"""What uvicorn leaves unbounded on a connection."""
+"""Limits of a connection that uvicorn does not have."""
 
 from __future__ import annotations
 
@@ -395,7 +395,7 @@ def test_a_stalled_client_that_has_not_read_its_last_answer_is_cut_off() -> None
         kind = bounds(stalled_bytes=1_000)
         made, wire = connect(kind=kind)
         made.data_received(HEAD + b"0\r\n\r\n")
-        while not wire.written:  # which stays unsent, since nobody reads it
+        while not wire.written:  # which stays unsent, since the client does not read it
             await asyncio.sleep(0)
         said = wire.written
         made.data_received(b"GET / HTTP/1.1\r\nX: " + b"x" * 2_000)
@@ -468,7 +468,7 @@ def test_requests_one_after_the_other_on_one_connection_hold_nothing() -> None:
 
 
 class Clock:
-    """Goes on when it is told to."""
+    """Clock that only a test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""When texts are said to differ from those of the test, and that chance alone does not make it so."""
+"""Drift is found if texts differ from the test part, and not by chance alone."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_parameters_are_obeyed_or_refused_as_over_rest(parameters: dict[str, Any
         except InvalidInput as refused:
             told.append(str(refused))
 
-    if all(isinstance(each, str) for each in told):  # a map has no order: of several wrong ones either may be told
+    if all(isinstance(each, str) for each in told):  # a map has no order: any of several wrong ones may be reported
         assert len(parameters) > 1 or told[0] == told[1]
     else:
         assert told[0] == told[1]

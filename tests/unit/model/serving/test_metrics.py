@@ -1,4 +1,4 @@
-"""What Prometheus is told, call by call."""
+"""Series of the predictor, call by call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of texts, in whatever batches they come."""
+"""Counts of texts do not depend on their batches."""
 
 from __future__ import annotations
 
