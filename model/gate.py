@@ -1,4 +1,4 @@
-"""The gate: the record of what was measured of a version, the rule, and the verdict.
+"""The gate: record of a version's scores, rule, and verdict.
 
 The trainer measures and judges once; the controller judges the same record again when the rule changes. Knows no storage, no
 model and no resource. Messages name the trainer's settings (`gate.minimum`); the controller translates them.
@@ -15,20 +15,20 @@ from pydantic import Field, model_validator
 
 from model.manifest import Name, ScoreName, Scores, Share, Strict, Task
 
-ROUNDING = 1e-9  # of scores that are exactly as far apart as people write them
-CHANCE = 3.0  # standard errors: a fall of the served version that is larger has another cause than the choice of texts
-BETTER = 2.0  # standard errors by which a version has to be better than a constant answer
-LABEL_CHANCE = 0.001  # probability that any label of a dataset that did not change seems to have fallen
-LABEL_FALL = 0.2  # of a label's recall, beyond chance
-FEWEST_TEXTS = 2 / 3  # of the served version's, with a label
-MOST_SET_ASIDE = 0.1  # of all rows, more than of the served version's dataset
-MOST_LOST = 0.05  # of the served version's labels, counted by text, that the dataset does not have any more
-NAMES_SHOWN = 3
-LONGEST_NAME = 40  # characters of a label's name in a result
+ROUNDING_ERROR = 1e-9  # of a difference of two scores
+CHANCE_STANDARD_ERRORS = 3.0  # a larger fall of the served version is not explained by the choice of texts
+BETTER_STANDARD_ERRORS = 2.0  # by which a version has to be better than a constant answer
+LABEL_FALSE_ALARM_PROBABILITY = 0.001  # that any label of an unchanged dataset seems to have fallen
+MAX_LABEL_FALL = 0.2  # of a label's recall, beyond chance
+MIN_TEXTS_SHARE = 2 / 3  # of the served version's texts with a label
+MAX_LEFT_OUT_SHARE = 0.1  # of all rows, in addition to that of the served version's dataset
+MAX_LOST_SHARE = 0.05  # of the served version's labels, counted by text, that the dataset lacks
+MAX_SHOWN_NAMES = 3
+MAX_NAME_CHARACTERS = 40  # of a label's name in a result
 
 
 class LabelFall(Strict):
-    """A label that the served version finds in fewer of its texts than it did on its own test part."""
+    """Label whose recall by the served version is lower than on that version's own test part."""
 
     label: str
     texts_before: int = Field(ge=0, description="of the served version's test part that carry the label")
@@ -38,7 +38,7 @@ class LabelFall(Strict):
 
 
 class DataChange(Strict):
-    """How a dataset differs from the one of the served version: facts, of which `suspicions` makes findings."""
+    """Differences between a dataset and the one of the served version, from which `suspicions` draws conclusions."""
 
     score_before: Share = Field(description="micro-F1 of the served version on its own test part")
     texts_before: int = Field(ge=0, description="of that test part")
@@ -57,7 +57,7 @@ class DataChange(Strict):
 
 
 class GateRule(Strict):
-    """What a version has to reach."""
+    """Rule by which a version is judged."""
 
     score: ScoreName = Field(
         default=ScoreName.MICRO_F1,
@@ -73,7 +73,7 @@ class GateRule(Strict):
 
 
 class GateRecord(Strict):
-    """What was measured of a version on its test part: enough to judge it by any rule, without another training.
+    """Scores of a version on its test part, by which it can be judged by any rule without another training.
 
     scores, baseline_scores, served_scores: of the version, of the linear model and of the served version on the same texts, by
     name. A record of an earlier release holds only the score of its rule, and micro-F1 and macro-F1 of the version.
@@ -93,7 +93,7 @@ class GateRecord(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_earlier_release(cls, content: object) -> object:
-        """Return the content as it is, or the record of a release that measured one score, in the names of this one."""
+        """Return the content. The record of a release that measured only one score is converted."""
         if not isinstance(content, dict) or "value" not in content:
             return content
         left, name = dict(content), str(content.get("score"))
@@ -115,18 +115,18 @@ class GateRecord(Strict):
         return self
 
     def holds(self, score: ScoreName) -> bool:
-        """Whether a rule can compare this score."""
+        """Return whether a rule can compare this score."""
         return all(score in each for each in (self.scores, self.baseline_scores, self.served_scores or self.scores))
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict by the rule that the run was given."""
+        """Verdict by the rule that the run was given."""
         return judge(self, self.rule)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a version, and why, in a sentence. Held: it waits until someone has looked at its dataset.
+    """Decision about a version, and its reason in a sentence. Held: it waits until a person has checked its dataset.
 
     score: the score that was compared.
     """
@@ -137,7 +137,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether it may be served."""
+        """Whether the version may be served."""
         return self.state == "Published"
 
 
@@ -146,17 +146,17 @@ def judge(
 ) -> Verdict:
     """Return whether the version may be served.
 
-    A score that the record does not hold is replaced by that of the record's own rule, and the message says so. version: whose
-    record it is, where a version can be approved by name. approve: the version that is approved: of the rule, only the minimum
-    applies to it. served: the version that it should have been compared with.
+    A score that the record lacks is replaced by the one of the record's own rule, and the message says so. version: name of the
+    version, if versions can be approved. approve: name of the approved version, for which only the rule's minimum applies.
+    served: the version with which it should have been compared.
     """
     score = rule.score if record.holds(rule.score) else record.rule.score
     ours, theirs = record.scores[score], record.served_scores.get(score)
     value = f"{score} {ours:.4f}" + ("" if score is rule.score else f" ({rule.score} was not measured)")
-    if rule.minimum is not None and ours < rule.minimum - ROUNDING:
+    if rule.minimum is not None and ours < rule.minimum - ROUNDING_ERROR:
         beside = "" if theirs is None else f" ({_served(record)}: {theirs:.4f})"
         return Verdict("Rejected", f"refused: {value} is below gate.minimum {rule.minimum:g}{beside}", score)
-    is_behind = theirs is not None and ours < theirs - rule.tolerance - ROUNDING
+    is_behind = theirs is not None and ours < theirs - rule.tolerance - ROUNDING_ERROR
     reached = "" if rule.minimum is None else f"reaches gate.minimum {rule.minimum:g}"
     compared = _comparison(record, rule, score, is_behind=is_behind, served=served)
     said = ", ".join(each for each in (reached, compared) if each)
@@ -192,7 +192,7 @@ def _comparison(record: GateRecord, rule: GateRule, score: ScoreName, *, is_behi
 
 
 def _ways_to_serve(version: str, approve: str | None, *, is_dataset: bool) -> str:
-    """is_dataset: only a change of the dataset is suspicious."""
+    """Return how to get a held version served. is_dataset: whether only a change of the dataset is suspicious."""
     ways = [f"gate.approve: {version} serves this version"] if version else []
     ways.append(f"a gate.minimum that it reaches serves it{', too' if ways else ''}")
     if is_dataset:
@@ -202,7 +202,7 @@ def _ways_to_serve(version: str, approve: str | None, *, is_dataset: bool) -> st
 
 
 def suspicions(record: GateRecord, rule: GateRule) -> tuple[str, ...]:
-    """Why a person should look at the dataset before the version is served, in sentences without a full stop.
+    """Return the reasons for a person to check the dataset before the version is served, as sentences without a full stop.
 
     Empty if the rule has a minimum, which says what is good enough.
     """
@@ -213,46 +213,46 @@ def suspicions(record: GateRecord, rule: GateRule) -> tuple[str, ...]:
 
 
 def _changes(data: DataChange, served: str, tolerance: float) -> tuple[str, ...]:
-    found = []
+    reasons = []
     if has_fallen(data, tolerance=tolerance):
-        found.append(
+        reasons.append(
             f"the dataset changed, not the model: {served} scored micro-F1 {data.score_before:.4f} on its own test part "
             f"({data.texts_before:,} texts) and scores {data.score:.4f} on this one ({data.texts:,} texts), a larger fall than "
             f"chance and gate.tolerance {tolerance:g} explain"
         )
     elif data.fallen:
-        found.append(f"the dataset changed, not the model: {served} finds {_fallen(data)}")
-    if data.lost_share > MOST_LOST:
-        found.append(
+        reasons.append(f"the dataset changed, not the model: {served} finds {_fallen(data)}")
+    if data.lost_share > MAX_LOST_SHARE:
+        reasons.append(
             f"the dataset lacks {_named(data.lost, data.lost_count)}, which were {data.lost_share:.0%} of the labels in the "
             f"test part of {served}"
         )
     if data.labelled_before and data.labelled is not None:
-        found += _lost_rows(data, data.labelled, data.labelled_before, served)
-    return tuple(found)
+        reasons += _lost_rows(data, data.labelled, data.labelled_before, served)
+    return tuple(reasons)
 
 
 def has_fallen(data: DataChange, *, tolerance: float) -> bool:
-    """Whether the served version is worse on this test part than on its own, by more than chance and the tolerance."""
+    """Return whether the served version is worse on this test part than on its own, by more than chance and the tolerance."""
     if not data.texts or not data.texts_before:
         return False
     before, now = (data.score_before, data.texts_before), (data.score, data.texts)
-    return least_fall(before, now, errors=CHANCE) > tolerance + ROUNDING
+    return least_fall(before, now, errors=CHANCE_STANDARD_ERRORS) > tolerance + ROUNDING_ERROR
 
 
 def label_has_fallen(fall: LabelFall, *, labels: int) -> bool:
-    """Whether the served version finds this label less often, by more than chance and `LABEL_FALL`; one of so many labels."""
+    """Return whether the recall of a label has fallen by more than chance and MAX_LABEL_FALL. labels: number of labels."""
     if not fall.texts or not fall.texts_before:
         return False
-    errors = NormalDist().inv_cdf(1 - LABEL_CHANCE / max(1, labels))
-    return least_fall((fall.recall_before, fall.texts_before), (fall.recall, fall.texts), errors=errors) > LABEL_FALL
+    errors = NormalDist().inv_cdf(1 - LABEL_FALSE_ALARM_PROBABILITY / max(1, labels))
+    return least_fall((fall.recall_before, fall.texts_before), (fall.recall, fall.texts), errors=errors) > MAX_LABEL_FALL
 
 
 def least_fall(before: tuple[float, int], now: tuple[float, int], *, errors: float) -> float:
-    """The least fall from one share to another, each of so many texts, that chance allows for.
+    """Return the lower limit of the fall from one share to another. before, now: each a share and its number of texts.
 
-    The interval for the difference of two independent proportions of Newcombe (Statistics in Medicine 1998, method 10). A
-    micro-F1 is taken for a proportion of the texts.
+    It is the limit of Newcombe's interval for the difference of two independent proportions (Statistics in Medicine 1998, method
+    10). A micro-F1 counts as a proportion of the texts.
     """
     low, _ = _wilson(*before, errors=errors)
     _, high = _wilson(*now, errors=errors)
@@ -260,7 +260,7 @@ def least_fall(before: tuple[float, int], now: tuple[float, int], *, errors: flo
 
 
 def _wilson(share: float, texts: int, *, errors: float) -> tuple[float, float]:
-    """The interval of Wilson (JASA 1927) around a share of so many texts."""
+    """Return Wilson's interval (JASA 1927) of a share of `texts` texts."""
     square = errors**2
     middle = (share + square / (2 * texts)) / (1 + square / texts)
     half = errors / (1 + square / texts) * sqrt(share * (1 - share) / texts + square / (4 * texts**2))
@@ -268,7 +268,7 @@ def _wilson(share: float, texts: int, *, errors: float) -> tuple[float, float]:
 
 
 def best_constant(scores: Scores, task: Task) -> float:
-    """Micro-F1 of the best answer that is the same for every text of the part: its most frequent labels."""
+    """Return the micro-F1 of the best constant answer, which gives the most frequent labels to every text of the part."""
     counts = sorted((each.support for each in scores.per_label.values()), reverse=True)
     due, right, best = sum(counts), 0, 0.0
     for given, count in enumerate(counts, start=1):
@@ -283,7 +283,7 @@ def _no_better_than_constant(record: GateRecord) -> tuple[str, ...]:
     micro_f1 = record.scores.get(ScoreName.MICRO_F1)
     if record.constant is None or not record.texts or micro_f1 is None:
         return ()
-    low, _ = _wilson(micro_f1, record.texts, errors=BETTER)
+    low, _ = _wilson(micro_f1, record.texts, errors=BETTER_STANDARD_ERRORS)
     if low > record.constant:
         return ()
     reason = (
@@ -311,9 +311,9 @@ def _named(names: tuple[str, ...], count: int) -> str:
 
 def _lost_rows(data: DataChange, labelled: int, before: int, served: str) -> list[str]:
     set_aside, set_aside_before = 1 - data.used / max(1, data.rows), 1 - before / max(1, data.rows_before)
-    if labelled < FEWEST_TEXTS * before:
+    if labelled < MIN_TEXTS_SHARE * before:
         return [f"{labelled:,} different texts have a label, the dataset of {served} had {before:,}"]
-    if set_aside > set_aside_before + MOST_SET_ASIDE:
+    if set_aside > set_aside_before + MAX_LEFT_OUT_SHARE:
         before_that = f"in the dataset of {served} at least {1 - set_aside_before:.0%}"
         return [f"{data.used:,} of {data.rows:,} rows have a text and a label, {1 - set_aside:.0%}; {before_that}"]
     return []

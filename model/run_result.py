@@ -1,6 +1,6 @@
-"""What a training came to, in a form small enough for a Pod's termination message.
+"""Result of a training, small enough for a Pod's termination message.
 
-Written by the trainer, read by whoever started it: the controller learns a run's outcome from the Kubernetes API alone.
+The trainer writes it. The controller reads it from the Pod's status, so it needs only the Kubernetes API.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_RESULT_BYTES = 4096  # of a termination message; Kubernetes cuts what is lon
 
 
 class RunResult(Strict):
-    """The outcome of one attempt: a published version, or why there is none. Of a check, what a dataset holds."""
+    """Result of one attempt: a published version, or the reason for a failure. Of a dataset check: the dataset's SHA-256."""
 
     schema_version: Literal[1] = 1
     exit_code: int
@@ -37,7 +37,7 @@ class RunResult(Strict):
 
 
 def write(result: RunResult, path: Path) -> None:
-    """Write it into the file, whose folder exists; a message that is too long loses its end."""
+    """Write the result to a file, whose folder exists. A message that is too long is cut."""
     content = result.model_dump_json(exclude_none=True).encode()
     surplus = len(content) - MAX_RESULT_BYTES
     if surplus > 0:

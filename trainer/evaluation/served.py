@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from model.artifact import PARTS, SERVED, ArtifactRejected, fetch, read_file, read_manifest
 from model.classifier import Classifier
-from model.gate import LONGEST_NAME, NAMES_SHOWN, DataChange, LabelFall, label_has_fallen
+from model.gate import MAX_NAME_CHARACTERS, MAX_SHOWN_NAMES, DataChange, LabelFall, label_has_fallen
 from model.manifest import LabelScores, Manifest
 from model.storage import ObjectMissing, ObjectStore
 from trainer.data.examples import Examples
@@ -104,9 +104,9 @@ def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assi
         texts_before=manifest.scores.test.texts,
         score=float(2 * hits.sum() / max(1, given + due.sum())),
         texts=int(known.sum()),
-        fallen=tuple(fallen[:NAMES_SHOWN]),
+        fallen=tuple(fallen[:MAX_SHOWN_NAMES]),
         fallen_count=len(fallen),
-        lost=tuple(label[:LONGEST_NAME] for label in lost[:NAMES_SHOWN]),
+        lost=tuple(label[:MAX_NAME_CHARACTERS] for label in lost[:MAX_SHOWN_NAMES]),
         lost_count=len(lost),
         lost_share=sum(_support(before, label) for label in lost) / max(1, supports),
     )
@@ -114,7 +114,7 @@ def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assi
 
 def _label_fall(label: str, before: LabelScores, hits: int, due: int) -> LabelFall:
     return LabelFall(
-        label=label[:LONGEST_NAME],
+        label=label[:MAX_NAME_CHARACTERS],
         texts_before=before.support,
         recall_before=before.recall,
         texts=due,
