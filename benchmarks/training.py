@@ -31,7 +31,7 @@ from trainer.architectures import devices
 from trainer.architectures.transformer import fine_tuning
 from trainer.architectures.transformer import fit as transformer
 from trainer.architectures.transformer.cache import TokenCache
-from trainer.architectures.transformer.callbacks import StoreCheckpoints, TellProgress
+from trainer.architectures.transformer.callbacks import ReportProgress, StoreCheckpoints
 from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.architectures.transformer.losses import Loss, loss_function
 from trainer.architectures.transformer.network import PooledClassifier
@@ -147,7 +147,7 @@ def take_turns(network: PooledClassifier, tokens: TokenizedDataset, config: Conf
         args=fine_tuning.arguments(settings, fine_tuning.total_steps(len(tokens), settings), folder, resumable=False),
         eval_dataset=tokens,
         compute_loss_func=loss,
-        callbacks=[TellProgress(attempt, settings.batch_size), StoreCheckpoints(attempt, folder, minutes=600), turns],
+        callbacks=[ReportProgress(attempt, settings.batch_size), StoreCheckpoints(attempt, folder, minutes=600), turns],
     )
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
     trainer.train()

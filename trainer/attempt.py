@@ -1,4 +1,4 @@
-"""One process's try at a run: where it saves, who may stop it, who watches it, and who works with it."""
+"""One attempt at a run: its checkpoints, interruption, metrics, tracker and processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _unseen() -> TrainingMetrics:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What surrounds a run. Without checkpoints, nothing is resumed and nothing is saved."""
+    """Context of a run in this process. Without checkpoints, nothing is resumed and nothing is saved."""
 
     checkpoints: Checkpoints | None = None
     interruption: Interruption = field(default_factory=Interruption)

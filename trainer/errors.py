@@ -1,4 +1,4 @@
-"""Errors of a training, sorted by what the caller must do."""
+"""Errors of a training, by what the caller must do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ class ConfigRejected(Exception):
 
 
 class DatasetRejected(Exception):
-    """No examples come of this dataset; the message is one sentence that says why."""
+    """The dataset cannot be used; the message says why in one sentence."""
 
 
 class Terminated(BaseException):
-    """The process was asked to stop. Not an Exception, so that nothing takes it for a failure of its own and goes on."""
+    """The process was asked to stop. Not an Exception, so that no handler of failures catches it and continues."""

@@ -25,7 +25,7 @@ def escaped(value: object, most: int = MOST_OF_A_VALUE) -> str:
 
 
 def shown_names(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
-    """Return the names in quotes, as many as a message may hold, and how many more there are."""
+    """Return the names in quotes, as many as fit into a message, and the number of the others."""
     return shortened_list([(name, shown(name)) for name in names], most=most)
 
 
@@ -35,7 +35,7 @@ def escaped_names(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
 
 
 def shortened_list(names: Iterable[tuple[str, str]], *, most: int = MOST_NAMES) -> str:
-    """Return what stands for each name, within `most` and MOST_CHARACTERS of their names, and how many more there are."""
+    """Return the texts of (name, text) pairs, at most `most` and MOST_CHARACTERS of names, and the number of the others."""
     every = list(names)
     parts: list[str] = []
     left = MOST_CHARACTERS
@@ -49,5 +49,5 @@ def shortened_list(names: Iterable[tuple[str, str]], *, most: int = MOST_NAMES) 
 
 
 def shown_type(kind: object) -> str:
-    """Return a column's type for people; that of a nested one names every field, and may be long."""
+    """Return a column's type, cut to MOST_OF_A_VALUE characters: a nested type names every field."""
     return cut(str(kind), MOST_OF_A_VALUE, end="...")

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Published:
-    """Train and publish one version, or return the one that an earlier attempt has published.
+    """Train and publish one version, or return the version that an earlier attempt published.
 
     Raises ConfigRejected, DatasetRejected, StorageError, Terminated.
     """
@@ -61,7 +61,7 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
 
 
 def assist(config: Config, attempt: Attempt, *, scratch: Path) -> None:
-    """Train together with rank 0, on every other rank, and wait until rank 0 has published."""
+    """Train together with rank 0 on every other rank, and wait until rank 0 has published."""
     shared = [each for each in registry.wanted(config) if each.distributed]
     if find_published(config) or not shared:
         log.info("this process has nothing to do")
@@ -74,7 +74,7 @@ def assist(config: Config, attempt: Attempt, *, scratch: Path) -> None:
 
 
 def check(config: Config, scratch: Path) -> None:
-    """Raise ConfigRejected or StorageError now rather than at the end, if no version can be written or nothing fitted."""
+    """Raise ConfigRejected or StorageError before any work if no version can be written or an architecture cannot be fitted."""
     try:
         require_writable(open_store(f"{config.output_dir.rstrip('/')}/{config.name}/"))
     except StorageRejected as error:
@@ -84,7 +84,7 @@ def check(config: Config, scratch: Path) -> None:
 
 
 def fit(config: Config, data: PreparedData, attempt: Attempt, scratch: Path) -> Iterator[Exported]:
-    """Fit and export every wanted architecture, one after the other."""
+    """Fit and export the configured architectures, one after the other."""
     attempt.metrics.phase(Phase.FITTING)
     for each in registry.wanted(config):
         yield each.fit(data.train, data.validation, config, folder=scratch / each.name, attempt=attempt)
@@ -99,7 +99,7 @@ def conclude(
     cost: Cost,
     now: datetime,
 ) -> Published:
-    """Select a candidate, score it and the served version on the test part, publish it and report that."""
+    """Select a candidate, score it and the served version on the test part, and publish it."""
     selected = select(candidates, config.training)
     attempt.metrics.phase(Phase.EVALUATING)
     answers = answer(selected.classifier, data.test, "scoring the test part")

@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 class PreparedData:
     """The parts of the dataset, and what is known about it.
 
-    balance: what was done to the training part. seen: hashes of the texts of each part, before balancing. served: the texts
-    that the served version has seen. used: how much of the dataset is in the parts. reading: how the dataset was read.
+    balance: description of the balancing of the training part. seen: hashes of the texts of each part, before balancing.
+    served: the texts that the served version has seen. used: how much of the dataset is in the parts. reading: summary of
+    how the dataset was read.
     """
 
     facts: Dataset
@@ -41,7 +42,7 @@ class PreparedData:
 
 
 def prepare(config: Config, attempt: Attempt, scratch: Path) -> PreparedData:
-    """Read the dataset, split it and balance the training part. A test set that is given is used as it is.
+    """Read the dataset, split it and balance the training part. A given test set is used unchanged.
 
     Raises DatasetRejected, StorageError.
     """

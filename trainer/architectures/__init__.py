@@ -1,1 +1,1 @@
-"""What can be fitted. Each architecture turns examples into a fitted model that exports itself to ONNX."""
+"""Architectures: each fits a model to examples and exports it to ONNX."""

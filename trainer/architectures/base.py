@@ -1,4 +1,4 @@
-"""What an architecture is: how the pipeline asks for it, and what it hands on."""
+"""Protocol of an architecture, and the fitted model that it returns."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from trainer.data.examples import Examples
 
 @dataclass(frozen=True)
 class Exported:
-    """A fitted model on disk, ready to be scored as it will be served.
+    """A fitted model on disk, scored from these files as it will be served.
 
     folder: holds `model.onnx` (`input_ids`, `attention_mask` int64 [texts, tokens] to `logits` float32 [texts, labels])
         and `tokenizer.json`.
     max_length: tokens of a text that the model sees.
-    epochs: passes over the training part that were made.
+    epochs: completed passes over the training part.
     parity: largest difference between the exported and the fitted model's logits, as `parity.check_parity` returned it.
-    seconds: from the examples to the folder.
-    cpu_seconds: of all cores, in the same time.
-    gpu_seconds: GPUs of the training times the seconds for which it held them.
-    peak_memory_bytes: the most resident memory of a process of the run until then.
-    best_step: the optimizer step whose weights these are; None where there are no steps.
+    seconds: wall-clock time of fitting and export.
+    cpu_seconds: CPU time of all cores in that time.
+    gpu_seconds: number of GPUs times the seconds for which they were held.
+    peak_memory_bytes: peak resident memory of a process of the run until then.
+    best_step: optimizer step of these weights; None if the architecture has no steps.
     """
 
     folder: Path
@@ -43,27 +43,27 @@ class Exported:
 
 
 class Architecture(Protocol):
-    """A kind of model that can be fitted to examples and exported to ONNX.
+    """Kind of model that can be fitted to examples and exported to ONNX.
 
-    Its folder's `__init__.py` holds one, and imports the libraries that it needs only when a method is called.
+    Each is defined in the `__init__.py` of its folder, and imports its libraries only when a method is called.
     """
 
     @property
     def name(self) -> ArchitectureName:
-        """Its name in settings and manifests."""
+        """Name in settings and manifests."""
         ...
 
     @property
     def distributed(self) -> bool:
-        """Whether all ranks of a training fit it together; otherwise rank 0 fits it alone."""
+        """Whether all ranks fit the model together; otherwise rank 0 fits it alone."""
         return False
 
     def is_configured(self, config: Config) -> bool:
-        """Return whether the settings that it cannot do without are set."""
+        """Return whether its required settings are set."""
         ...
 
     def check(self, config: Config, *, scratch: Path) -> None:
-        """Raise ConfigRejected or StorageError, before the dataset is read, if it could not be fitted later."""
+        """Raise ConfigRejected or StorageError, before the dataset is read, if the model cannot be fitted."""
         ...
 
     def fit(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> Exported:
@@ -74,5 +74,5 @@ class Architecture(Protocol):
         ...
 
     def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
-        """Fit together with rank 0, on every other rank; only called if `distributed`."""
+        """Fit together with rank 0 on every other rank; called only if `distributed`."""
         ...

@@ -1,4 +1,4 @@
-"""Communication between the ranks of one training; with a single process, each answer is its own."""
+"""Communication between the ranks of one training. With a single process, every function returns its own values."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import distributed, serialization
 
-# Until all ranks have joined: their nodes may have to start first, and every rank reads the data. Also how long a rank may be
-# silent before the others take it for dead.
+# Until all ranks have joined: nodes may have to start first, and every rank reads the data. A rank that is silent for longer
+# is considered lost.
 JOIN_TIMEOUT = timedelta(minutes=30)
 # The other ranks wait while rank 0 exports, scores and publishes.
 PUBLISH_TIMEOUT = timedelta(days=2)
-BEFORE_TORCH = 5  # priority of our way to restore tensors; torch's own start at 10
+BEFORE_TORCH = 5  # priority of our function to restore tensors; torch's own start at 10
 # Random states take 16 KB and some bytes for each GPU. Any process that reaches the port may announce any length.
 MAX_FILE_BYTES = 2**20
 
 
 class PeerLost(ConnectionError):
-    """A rank of the training is lost: all have to start again, from the last checkpoint."""
+    """A rank of the training is lost: all have to restart from the last checkpoint."""
 
 
 def world_size() -> int:
@@ -85,9 +85,9 @@ def gather_files(path_of: Callable[[int], Path]) -> None:
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the ranks of the training, as the environment that torch reads describes them, and leave when rank 0 is done.
+    """Join the ranks of the training, which torch's environment variables describe, and leave when rank 0 is done.
 
-    A rank that left earlier could not come back if rank 0 fails and all have to start again. Raises PeerLost if not all join.
+    A rank that has left could not rejoin if rank 0 fails and all have to restart. Raises PeerLost if not all ranks join.
     """
     with peer_errors():
         if torch.cuda.is_available():
@@ -95,8 +95,8 @@ def process_group() -> Iterator[None]:
         try:
             distributed.init_process_group(backend(), timeout=JOIN_TIMEOUT)
         except RuntimeError as error:
-            raise PeerLost(f"the other processes of the training did not come: {str(error).splitlines()[0]}") from error
-        end = distributed.new_group(backend="gloo", timeout=PUBLISH_TIMEOUT)  # made while all ranks are there
+            raise PeerLost(f"the other processes of the training did not join: {str(error).splitlines()[0]}") from error
+        end = distributed.new_group(backend="gloo", timeout=PUBLISH_TIMEOUT)  # all ranks have to be connected for this
         serialization.register_package(BEFORE_TORCH, lambda _: None, _numbered_cpu)
         yield
         distributed.barrier(end)
@@ -110,11 +110,11 @@ def peer_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if world_size() > 1 and any(sign in str(error) for sign in PEER_LOST_SIGNS):
-            raise PeerLost(f"another process of the training has gone: {str(error).splitlines()[0]}") from error
+            raise PeerLost(f"another process of the training is lost: {str(error).splitlines()[0]}") from error
         raise
 
 
-# In the messages of gloo, NCCL and torch's store.
+# Parts of messages of gloo, NCCL and torch's store.
 PEER_LOST_SIGNS = (
     "Connection closed by peer",
     "Connection reset",
@@ -128,7 +128,7 @@ PEER_LOST_SIGNS = (
 
 
 def _numbered_cpu(storage: Any, location: str) -> Any:
-    """Keep in memory what the Trainer loads to a device such as "cpu:1", which torch cannot find."""
+    """Keep a storage in memory if the Trainer loads it to a device such as "cpu:1", which torch does not know."""
     return storage if location.startswith("cpu:") else None
 
 

@@ -1,4 +1,4 @@
-"""The parity check: an exported model has to compute what was fitted."""
+"""Parity check: an exported model has to compute the same logits as the fitted one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ log = logging.getLogger(__name__)
 
 
 class ExportFailed(Exception):
-    """The exported model does not compute what was fitted, by a fault of this program or its libraries: never publish it."""
+    """The exported model differs from the fitted one, by a fault of this program or its libraries. It is not published."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a logit may be off: `absolute`, or `relative` times the logit's size, whichever is more."""
+    """Allowed difference of a logit: `absolute`, or `relative` times the logit's size, whichever is more."""
 
     absolute: float
     relative: float = 0.0
 
 
 def check_parity(folder: Path, texts: Sequence[str], fitted: Floats, *, max_length: int, tolerance: Tolerance) -> float:
-    """Compare the files in `folder`, read as a server reads them, with the fitted model; every architecture calls it.
+    """Compare the files in `folder`, loaded as in the server, with the fitted model. Every architecture calls this.
 
     fitted: the fitted model's logits of the texts, float32 [texts, labels].
-    Returns the largest difference of a logit. Raises ExportFailed if one is beyond the tolerance.
+    Return the largest difference of a logit. Raises ExportFailed if one is beyond the tolerance.
     """
     tokenizer = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
     onnx_model = OnnxModel(folder / GRAPH)
@@ -42,7 +42,7 @@ def check_parity(folder: Path, texts: Sequence[str], fitted: Floats, *, max_leng
     differences = np.abs(exported - fitted)
     allowed = np.maximum(tolerance.absolute, tolerance.relative * np.abs(fitted))
     largest = float(differences.max())
-    if not (differences <= allowed).all():  # nor may one be NaN
+    if not (differences <= allowed).all():  # also true for NaN
         raise ExportFailed(f"{GRAPH} differs from the fitted model by {largest:g} in a logit, more than {tolerance}")
     log.info("the exported model's logits are within %.1g of the fitted model's, on %d texts", largest, len(texts))
     return largest

@@ -1,4 +1,4 @@
-"""The architectures that can be fitted. A new one is a folder beside these, its name in `ArchitectureName` and a line here."""
+"""Registry of the architectures. A new one needs a folder here, its name in `ArchitectureName`, and a line in `REGISTRY`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from trainer.config.settings import Config
 from trainer.errors import ConfigRejected
 from trainer.run.processes import Processes
 
-# Fitted in every run, since every other architecture is measured against it.
+# Fitted in every run: other architectures are compared with it.
 BASELINE: Architecture = LINEAR
-# In the order of fitting: an interrupted run resumes the first ones, and the other ranks wait for them.
+# In the order of fitting. The transformer comes first: a resumed run continues with it at once, and no rank has to wait.
 REGISTRY: tuple[Architecture, ...] = (TRANSFORMER, LINEAR)
 
 
 def wanted(config: Config) -> list[Architecture]:
-    """Return the architectures to fit, in order: those that the configuration asks for, and the baseline."""
+    """Return the architectures to fit, in order: the configured ones and the baseline."""
     choice = config.training.architecture
     return [each for each in REGISTRY if each is BASELINE or (choice in ("auto", each.name) and each.is_configured(config))]
 
 
 def process_group(config: Config, processes: Processes) -> AbstractContextManager[None]:
-    """Return the context in which the ranks of a training work together: from when all have joined until rank 0 is done.
+    """Return a context in which the ranks of a training are connected, until rank 0 is done.
 
-    Raises ConfigRejected if there are several and no version is named.
+    Raises ConfigRejected if there are several ranks and no version is named.
     """
     if processes.world_size > 1 and config.version is None:
         raise ConfigRejected(f"version is not set: the {processes.world_size} processes have to agree on one")

@@ -17,28 +17,28 @@ from trainer.run import logs
 log = logging.getLogger(__name__)
 
 
-@click.command(name="analyze", cls=CodedCommand, short_help="Write a page on what a dataset is like, before training.")
+@click.command(name="analyze", cls=CodedCommand, short_help="Write a page about a dataset, before training.")
 @click.argument("dataset__uri", metavar="[DATASET]", required=False)
 @TEXT_COLUMNS
 @LABEL_COLUMN
-@click.option("--output", default="analysis.html", show_default=True, help="The page: a path, file:// or s3://.")
+@click.option("--output", default="analysis.html", show_default=True, help="File to write: a path, file:// or s3://.")
 @OVERRIDES
 @CONFIG_FILE
 def analyze(output: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
-    """Write one HTML page on a dataset: labels, lengths, duplicates, suspicious rows, and what to decide before training.
+    """Write an HTML page about a dataset: labels, lengths, duplicates, suspicious rows and suggested settings.
 
-    DATASET is what train takes as --dataset. The page's URI is the only line on standard output; the decisions that the
-    data suggests are on standard error too.
+    DATASET is an address as for train --dataset. The page's URI is the only line on standard output. The suggestions are
+    also written to standard error.
 
     \b
     Exit codes: 0 written, 64 a setting is wrong, 65 the dataset is wrong,
-    75 something outside failed and trying again may help.
+    75 a temporary failure, such as a storage that cannot be reached.
     """
     with failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         config = configure(file, overrides, options)
         logs.configure(config.progress.log_format)
         store, key, uri = destination(output)
-        require_writable(store)  # better known now than at the end
+        require_writable(store)  # fail now rather than at the end
         from trainer.analysis.findings import analyse
         from trainer.analysis.page import render
         from trainer.analysis.suggestions import suggest
@@ -54,7 +54,7 @@ def analyze(output: str, overrides: tuple[str, ...], file: Path | None, **option
 
 
 def destination(output: str) -> tuple[ObjectStore, str, str]:
-    """Where the page goes: a store, the page's key in it, and its URI. Raises StorageRejected for no address of a file."""
+    """Return the page's store, its key there, and its URI. Raises StorageRejected if `output` is not a file's address."""
     if output.startswith("s3://"):
         folder, _, name = output.rpartition("/")
         if not name or folder == "s3:/":

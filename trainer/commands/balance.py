@@ -29,12 +29,15 @@ log = logging.getLogger(__name__)
 RULES = {"joint": "undersample", "any": "undersample-any"}
 SEED = option("--seed", setting="training.seed", type=int, help="Same seed, same rows.  [default: 0]")
 SHARE = option(
-    "--share", setting="balance.oversample_share", type=float, help="Rows to add at most, of those there are.  [default: 0.25]"
+    "--share",
+    setting="balance.oversample_share",
+    type=float,
+    help="Rows to add at most, as a share of the rows of IN.  [default: 0.25]",
 )
 
 
 def _in_and_out(command: Command) -> Command:
-    """Both addresses, and the options that every command here takes."""
+    """Add the arguments IN and OUT, and the options that every command here takes."""
     ends = (click.argument("target", metavar="OUT"), click.argument("source", metavar="IN"))
     for add in (CONFIG_FILE, OVERRIDES, SEED, LABEL_COLUMN, *ends):
         command = add(command)
@@ -42,22 +45,27 @@ def _in_and_out(command: Command) -> Command:
 
 
 @click.command(cls=CodedCommand, short_help="Drop rows of frequent labels.")
-@option("--threshold", setting="balance.threshold", type=int, help="Rows of a label to aim at.  [default: the median label's]")
+@option(
+    "--threshold",
+    setting="balance.threshold",
+    type=int,
+    help="Target number of rows of a label.  [default: the median over the labels]",
+)
 @click.option(
     "--rule",
     type=click.Choice(list(RULES)),
     default="joint",
     show_default=True,
-    help="joint: labels' counts come near the threshold; any: a row stays if any of its labels draws to keep it.",
+    help="joint: bring each label's count near the threshold; any: keep a row if a random draw for any of its labels keeps it.",
 )
 @_in_and_out
 def undersample(source: str, target: str, rule: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
-    """Write the rows of IN to OUT without some of those whose labels are all frequent, the others as they are.
+    """Write the rows of IN to OUT, without some of the rows whose labels are all frequent.
 
-    IN is whatever train takes as a dataset; OUT a file's path, file:// or s3://, ending in .jsonl, .csv, .tsv or .parquet,
-    the text formats maybe with .gz or .zst. A row with a label that has no more rows than the threshold stays. In a
-    dataset where a text may have no label, rows that carry none are thinned out like those of a label. OUT's URI is the only
-    line on standard output.
+    IN is a dataset as for train. OUT is a file (a path, file:// or s3://) that ends in .jsonl, .csv, .tsv or .parquet; the
+    text formats may be compressed (.gz, .zst). A row is kept if one of its labels has no more rows than the threshold. If
+    a text may have no label, rows without a label are thinned out like those of a label. OUT's URI is the only line on
+    standard output.
     """
     _run("undersample", source, target, overrides, file, {**options, "balance__sampling": RULES[rule]})
 
@@ -66,10 +74,10 @@ def undersample(source: str, target: str, rule: str, overrides: tuple[str, ...],
 @SHARE
 @_in_and_out
 def oversample(source: str, target: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
-    """Write the rows of IN to OUT, and random rows of rare labels once more, each beside the one it repeats (ML-ROS).
+    """Write the rows of IN to OUT, and repeat random rows of rare labels, each next to the row it repeats (ML-ROS).
 
-    IN and OUT are as for undersample. A label is rare if its IRLbl is above the mean; it gets no more when that has fallen
-    to the mean. OUT's URI is the only line on standard output.
+    IN and OUT are as for undersample. A label is rare if its IRLbl is above the mean. Rows are added to it until its IRLbl
+    has fallen to the mean. OUT's URI is the only line on standard output.
     """
     _run("oversample", source, target, overrides, file, {**options, "balance__sampling": "oversample"})
 
@@ -80,8 +88,8 @@ def oversample(source: str, target: str, overrides: tuple[str, ...], file: Path 
 def mltl(source: str, target: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Write the rows of IN to OUT without those in a multi-label Tomek link (MLTL).
 
-    IN and OUT are as for undersample. A row goes if it has no rare label and the text most like its own has rather other
-    labels. OUT's URI is the only line on standard output. Time grows with the square of the rows.
+    IN and OUT are as for undersample. A row is dropped if it has no rare label and the labels of its nearest text differ
+    from its own. OUT's URI is the only line on standard output. Time grows with the square of the number of rows.
     """
     _run("mltl", source, target, overrides, file, {**options, "balance__sampling": "mltl"})
 
@@ -100,7 +108,7 @@ def _run(name: str, source: str, target: str, overrides: tuple[str, ...], file: 
 
 
 def print_imbalance(before: Imbalance, after: Imbalance) -> None:
-    """A small table for people, on standard error."""
+    """Print a table of both to standard error."""
     click.echo(f"{'':<16}{'before':>12}{'after':>12}", err=True)
     rows = {
         "rows": (f"{before.texts:,}", f"{after.texts:,}"),

@@ -1,4 +1,4 @@
-"""`labelwright evaluate`: the scores of a published version on any dataset."""
+"""The command `labelwright evaluate`: score a published version on any dataset."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def evaluate(model_path: str, output_dir: str, overrides: tuple[str, ...], file:
 
 
 def print_scores(scores: dict[str, Any], *, baseline: bool = True, interval: float | None = None) -> None:
-    """Print a small table for people on standard error.
+    """Print the scores as a table to standard error.
 
-    baseline: whether its scores are of the same texts. interval: half of the 95 % interval of the test's micro-F1.
+    baseline: whether the baseline was scored on the same texts. interval: half of the 95 % interval of the test's micro-F1.
     """
     columns = {"test": scores["test"]}
     if baseline:
@@ -53,8 +53,8 @@ def print_scores(scores: dict[str, Any], *, baseline: bool = True, interval: flo
     test = scores["test"]
     texts = f"on {test['texts']:,} text{'' if test['texts'] == 1 else 's'}"
     if interval is not None:
-        texts += f"; another draw of as many may move micro_f1 by {interval:.4f} (95 % interval)"
+        texts += f"; 95 % interval of micro_f1: ±{interval:.4f}"
     click.echo(texts, err=True)
     if test.get("without_label") is not None:
-        shares = f"{100 * test['without_label']:.1f} % carry no label, {100 * test['predicted_without_label']:.1f} %"
-        click.echo(f"of these {shares} are given none", err=True)
+        shares = f"{100 * test['without_label']:.1f} % have no label, {100 * test['predicted_without_label']:.1f} %"
+        click.echo(f"of these {shares} are predicted to have none", err=True)

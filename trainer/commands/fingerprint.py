@@ -1,4 +1,4 @@
-"""`labelwright fingerprint`: has a dataset changed? Runs every few minutes, so it imports nothing that reads texts."""
+"""The command `labelwright fingerprint`: print a dataset's SHA-256. It runs often, so it imports nothing that reads texts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from trainer.data.download import fingerprint as read_fingerprint
 from trainer.run import logs
 
 
-@click.command(cls=CodedCommand, short_help="Print the SHA-256 of what a dataset holds.")
+@click.command(cls=CodedCommand, short_help="Print the SHA-256 of a dataset's content.")
 @option("--dataset", setting="dataset.uri", help="Labelled texts, as for train.")
 @option("--test-dataset", setting="dataset.test_uri", help="A test set, as for train.")
 @OVERRIDES
 @CONFIG_FILE
 def fingerprint(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
-    """Print the SHA-256 of a dataset's content and its address, and those of its test set on a second line.
+    """Print the SHA-256 of a dataset's content and its address; on a second line, those of its test set.
 
-    It is the hash that a version's manifest has: while it is the same, so are the texts.
+    A version's manifest holds the same hash. If it has not changed, the dataset has not.
     """
     with ResultFile(environment()) as result, failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         config = configure(file, overrides, options)

@@ -1,4 +1,4 @@
-"""What the trainer's commands share: options, the configuration they make, and exit codes for what can go wrong."""
+"""Options, configuration and exit codes that the trainer's commands share."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from trainer.run import logs
 
 log = logging.getLogger(__name__)
 
-# Exit codes, after sysexits.h: what a Job's podFailurePolicy decides by.
+# Exit codes, after sysexits.h; a Job's podFailurePolicy depends on them.
 CONFIG_WRONG = 64
 DATASET_WRONG = 65
-TRY_AGAIN = 75
+TEMPORARY = 75
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -35,7 +35,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Translate what can go wrong into exit codes."""
+    """Translate errors into exit codes."""
     try:
         yield
     except (ConfigRejected, StorageRejected, ArtifactRejected, ObjectExists) as error:
@@ -43,10 +43,10 @@ def failures() -> Iterator[None]:
     except (DatasetRejected, ObjectMissing) as error:
         raise _with_code(Failure(str(error)), DATASET_WRONG) from error
     except Terminated as error:
-        message = "stopped by SIGTERM; the same run goes on from its last checkpoint, if there is one"
+        message = "stopped by SIGTERM; the next attempt resumes from the last checkpoint, if there is one"
         raise _with_code(Failure(message), TERMINATED) from error
     except (StorageUnavailable, ConnectionError, TimeoutError) as error:
-        raise _with_code(Failure(f"{error}; trying again may help"), TRY_AGAIN) from error
+        raise _with_code(Failure(f"{error}; this may be temporary"), TEMPORARY) from error
     except OSError as error:
         if error.errno in CANNOT_BE_WRITTEN or "temporary directory" in str(error):
             named = f"{error.filename}: " if error.filename else ""
@@ -54,21 +54,21 @@ def failures() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         full = error.filename or tempfile.gettempdir()
-        raise _with_code(Failure(f"the disk of {full} is full; trying again may help"), TRY_AGAIN) from error
+        raise _with_code(Failure(f"the disk of {full} is full; free some space on it"), TEMPORARY) from error
     except KeyboardInterrupt:
-        message = "stopped; the same command again goes on from the last checkpoint, if there is one"
+        message = "stopped; the same command resumes from the last checkpoint, if there is one"
         raise _with_code(Failure(message), INTERRUPTED) from None
 
 
 class Failure(click.ClickException):
-    """A sentence for people, or a line of JSON where the log is of such."""
+    """Failure of a command: a sentence on standard error, or a line of JSON if the log is in JSON."""
 
     def format_message(self) -> str:
-        """The sentence, on one line, without characters that a terminal obeys."""
+        """Return the message on one line, without control characters."""
         return printable(self.message)
 
     def show(self, file: Any = None) -> None:
-        """As the log is written."""
+        """Print the message in the format of the log."""
         if logs.in_json():
             log.error("%s", self.message, extra=logs.fields(exit_code=self.exit_code))
         else:
@@ -76,10 +76,10 @@ class Failure(click.ClickException):
 
 
 class CodedCommand(PrintableErrors):
-    """A command whose wrong use ends like a wrong configuration: no Job should try it again."""
+    """Command that ends with `CONFIG_WRONG` if its arguments are wrong, so that no Job retries it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, with our exit code, and an outcome for whoever started it."""
+        """Parse as click does; write a result file and exit with `CONFIG_WRONG` if that fails."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -96,7 +96,7 @@ def _with_code(error: click.ClickException, exit_code: int) -> click.ClickExcept
 
 
 def option(*names: str, setting: str, help: str, **kind: Any) -> Callable[[Command], Command]:  # noqa: A002 - click's word
-    """A command-line option for one setting, such as `dataset.uri`; unset, the file or the default decides."""
+    """Return a command-line option for one setting, such as `dataset.uri`. If it is not given, the file or the default holds."""
     return click.option(*names, setting.replace(".", "__"), default=None, help=help, **kind)
 
 
@@ -115,15 +115,15 @@ OVERRIDES = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any setting that `labelwright settings` prints: --set training.batch_size=16.",
+    help="Any setting of `labelwright settings`, such as training.batch_size=16. May be repeated.",
 )
 CONFIG_FILE = click.option(
-    "--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings; options win over it."
+    "--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings. Options override it."
 )
 
 
 def configure(file: Path | None, overrides: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """The configuration of a file, the environment, `--set` and the command's own options, the later winning."""
+    """Return the configuration from a file, the environment, `--set` and the command's options; later ones override."""
     given = {name.replace("__", "."): value for name, value in options.items() if value is not None and value is not False}
     for setting in ("dataset.text_columns", "dataset.label_columns"):
         if setting in given:

@@ -1,4 +1,4 @@
-"""`labelwright prune`: delete published versions and their checkpoints."""
+"""The command `labelwright prune`: delete published versions and their checkpoints."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 @click.command(cls=CodedCommand, short_help="Delete published versions and their checkpoints.")
 @option("--output-dir", setting="output_dir", help="Where versions are published, file:// or s3://.  [default: ./models]")
 @option("--name", setting="name", help="The classifier's name.  [default: classifier]")
-@click.option("--all", "every", is_flag=True, help="Every version of the classifier.")
+@click.option("--all", "every", is_flag=True, help="Delete every version of the classifier.")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @OVERRIDES
 @CONFIG_FILE
 def prune(versions: tuple[str, ...], *, every: bool, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
-    """Delete these versions of a classifier and their checkpoints, and print where each was.
+    """Delete versions of a classifier and their checkpoints, and print their URIs.
 
-    A version that does not exist is no error, so the same command may be run again.
+    A version that does not exist is not an error, so the command may be repeated.
     """
     with ResultFile(environment()) as result, failures():
         config = configure(file, overrides, options)
@@ -46,7 +46,7 @@ def prune(versions: tuple[str, ...], *, every: bool, overrides: tuple[str, ...],
 
 
 def _check(versions: tuple[str, ...], *, every: bool) -> None:
-    """Raise ConfigRejected for a name that no version can have: as a part of a path it might lead elsewhere."""
+    """Raise ConfigRejected for a name that no version can have: as part of a path it could point elsewhere."""
     if every == bool(versions):
         raise ConfigRejected("expected the versions to delete, or --all")
     for version in versions:
@@ -59,7 +59,7 @@ def _check(versions: tuple[str, ...], *, every: bool) -> None:
 
 
 def versions_of(config: Config) -> list[str]:
-    """Return the versions of the classifier of which anything is left, if only checkpoints. Raises StorageError."""
+    """Return the versions of the classifier that have any files or checkpoints. Raises StorageError."""
     output = config.output_dir.rstrip("/")
     places = (each.key.split("/") for each in open_store(f"{output}/{config.name}/").list())
     published = {place[0] for place in places if len(place) == 2 and is_of_a_version(place[1])}
@@ -70,8 +70,8 @@ def versions_of(config: Config) -> list[str]:
 def delete_version(config: Config, version: str) -> str:
     """Delete this version of the classifier and its checkpoints, and return its URI. Raises StorageError.
 
-    The manifest goes first, so that a half-deleted version counts as none. A version that does not exist is no error. Files
-    that belong to no version stay.
+    The manifest is deleted first, so that a partly deleted version does not count as published. A version that does not
+    exist is not an error. Files that do not belong to a version are kept.
     """
     store = version_store(config, version)
     named = _named(store)
@@ -80,7 +80,7 @@ def delete_version(config: Config, version: str) -> str:
         store.delete(name)
     store.tidy(idle_seconds=0)
     open_run(config, version).forget()
-    log.info("%s is deleted" if there else "there is no version at %s", store.uri)
+    log.info("deleted %s" if there else "there is no version at %s", store.uri)
     return store.uri
 
 
@@ -88,6 +88,6 @@ def _named(store: ObjectStore) -> set[str]:
     """Return the names of the objects that the version's manifest lists."""
     try:
         manifest = read_published(store).manifest
-    except (ObjectMissing, ArtifactRejected):  # half deleted, half published, or of a later release
+    except (ObjectMissing, ArtifactRejected):  # partly deleted, partly published, or of a later release
         return set()
     return set(map(manifest.stored, manifest.files))

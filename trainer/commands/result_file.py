@@ -1,4 +1,4 @@
-"""The outcome of an attempt, written where a Job's Pod has its termination message, however the attempt ends."""
+"""Result of an attempt, written to a file (on Kubernetes, the Pod's termination message) however the attempt ends."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 
 
 class ResultFile:
-    """Around an attempt: writes what became of it."""
+    """Context manager around an attempt that writes its result."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """A configuration that is wrong is an outcome, too: until it is read, the environment says where to write."""
+        """Take the path from the environment until `write_to` is called, so that a wrong configuration has a result too."""
         said = environment.get(f"{PREFIX}RESULT_FILE")
         self._path = Path(said) if said else None
         self._result = RunResult(exit_code=0)
         self._started = time.monotonic()
 
     def write_to(self, path: Path | None) -> None:
-        """From now on, this is where; None: nowhere. Raises ConfigRejected where nothing can be written, by trying."""
+        """Set the path; None: write nothing. Raises ConfigRejected if the file cannot be opened for writing."""
         self._path = None
         try:
             if path is not None:
@@ -42,7 +42,7 @@ class ResultFile:
         self._path = path
 
     def published(self, published: Published) -> None:
-        """There is a version."""
+        """Set the result of a training: a published version."""
         manifest, gate = published.manifest, published.gate
         test, verdict = manifest.dataset.test, gate.verdict
         self._result = RunResult(
@@ -60,11 +60,11 @@ class ResultFile:
         )
 
     def checked(self, *, dataset_sha256: str, test_sha256: str | None) -> None:
-        """What the dataset holds is known."""
+        """Set the result of a check of the dataset."""
         self._result = RunResult(exit_code=0, dataset_sha256=dataset_sha256, test_sha256=test_sha256)
 
     def pruned(self, classifier: str) -> None:
-        """Versions of this classifier are gone."""
+        """Set the result of a deletion of versions."""
         self._result = RunResult(exit_code=0, classifier=classifier)
 
     def __enter__(self) -> Self:
@@ -82,5 +82,5 @@ class ResultFile:
             result = RunResult(exit_code=1, message=f"{type(error).__name__}: {error}")
         try:
             write(result.model_copy(update={"seconds": round(time.monotonic() - self._started, 1)}), self._path)
-        except OSError as failed:  # what became of the attempt matters more
+        except OSError as failed:  # the error of the attempt itself matters more
             log.warning("result_file is %r: it could not be written: %s", str(self._path), failed.strerror)

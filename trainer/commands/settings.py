@@ -1,4 +1,4 @@
-"""`labelwright settings`: every setting with its default and its description, as the YAML file that `train --config` reads."""
+"""The command `labelwright settings`: print every setting with its default and description, as YAML for `train --config`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import BaseModel
 from trainer.config.settings import Config
 
 
-@click.command(short_help="Print every setting, to be edited and given to train --config.")
+@click.command(short_help="Print every setting as a YAML file for train --config.")
 def settings() -> None:
-    """Print every setting of train with its default and what it does, as a YAML file for --config."""
+    """Print every setting of train with its description and default, as a YAML file for --config."""
     click.echo(as_yaml(), nl=False)
 
 
 def as_yaml() -> str:
-    """Return a configuration of all defaults, commented."""
+    """Return the default configuration as YAML, with the descriptions as comments."""
     return "\n".join(_lines(Config(), indent="")) + "\n"
 
 

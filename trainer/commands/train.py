@@ -1,4 +1,4 @@
-"""`labelwright train`: labelled texts to a published version, in one process or several."""
+"""The command `labelwright train`: from labelled texts to a published version, in one process or several."""
 
 from __future__ import annotations
 
@@ -26,48 +26,49 @@ from trainer.run.processes import Processes, read_processes, run_all
     setting="dataset.uri",
     help="Labelled texts at file://, s3://, hf:// or kaggle://: a file, folder or glob.  [default: the arXiv snapshot, 4 GB]",
 )
-@option("--test-dataset", setting="dataset.test_uri", help="A test set; without one, a part of the dataset is set aside.")
+@option("--test-dataset", setting="dataset.test_uri", help="A test set.  [default: a random part of the dataset]")
 @TEXT_COLUMNS
 @LABEL_COLUMN
 @option("--output-dir", setting="output_dir", help="Where versions are published, file:// or s3://.  [default: ./models]")
 @option("--name", setting="name", help="The classifier's name.  [default: classifier]")
 @option("--architecture", setting="training.architecture", type=click.Choice(get_args(ArchitectureChoice)),
-        help="What to fit.  [default: auto: linear, and transformer if there is a base model]")  # fmt: skip
+        help="Model to fit; auto: linear, and transformer if there is a base model.  [default: auto]")  # fmt: skip
 @option("--base-model", setting="training.base_model", help="Encoder to fine-tune: a folder, s3://, a hub name, or minilm.")
-@option("--num-epochs", setting="training.num_epochs", type=float, help="Passes over the training part, transformer.")
-@option("--sample-count", setting="dataset.sample_count", type=int, help="Train on a random sample of so many rows.")
-@option("--seed", setting="training.seed", type=int, help="Same seed, same data: same model.  [default: 0]")
+@option("--num-epochs", setting="training.num_epochs", type=float, help="Epochs of the transformer.  [default: 3]")
+@option("--sample-count", setting="dataset.sample_count", type=int, help="Train on a random sample of this many rows.")
+@option("--seed", setting="training.seed", type=int, help="Seed of all random choices.  [default: 0]")
 @option("--from-scratch", setting="training.from_scratch", is_flag=True, help="Ignore the checkpoints of an interrupted run.")
 @OVERRIDES
 @CONFIG_FILE
 def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Train a classifier from labelled texts and publish it as a version.
 
-    The version is written to OUTPUT_DIR/NAME/VERSION/; that URI is the only line on standard output. The same
-    command again resumes an interrupted training.
+    The version is written to OUTPUT_DIR/NAME/VERSION/. Its URI is the only line on standard output. If a training was
+    interrupted, the same command resumes it.
 
     \b
     Exit codes: 0 published, 64 a setting is wrong, 65 the dataset is wrong,
-    75 something outside failed and trying again may help, 143 stopped by SIGTERM after saving a checkpoint.
+    75 a temporary failure, such as a storage that cannot be reached,
+    143 stopped by SIGTERM after saving a checkpoint.
     """
     if environment().get(f"{PREFIX}PROGRESS__LOG_FORMAT") == "json":
-        logs.configure("json")  # settings that are wrong are told so, too
+        logs.configure("json")  # for errors of the configuration too
     with ResultFile(environment()) as result, failures():
         config = configure(file, overrides, options)
         logs.configure(config.progress.log_format)
         result.write_to(config.result_file)
         processes = read_processes(environment(), gpus=_count_gpus)
         if not processes.leads_its_node or len(processes.node) > 1:
-            result.write_to(None)  # the first process of the node has more to tell
+            result.write_to(None)  # the first process of the node writes it
         if len(processes.node) > 1:
             sys.exit(run_all(processes.node, environment()))
-        for each in processes.node:  # torch reads it nowhere else
+        for each in processes.node:  # torch reads them from the environment only
             add_to_environment(each)
         _train(config, processes, result)
 
 
 def _train(config: Config, processes: Processes, result: ResultFile) -> None:
-    """Do the part of this process in the training; rank 0 publishes and reports."""
+    """Run this process's part of the training. Rank 0 publishes and prints the result."""
     from trainer.attempt import Attempt
     from trainer.pipeline import assist, run
 

@@ -1,4 +1,4 @@
-"""Load the configuration from a file, the environment and overrides, the later winning. The only reader of the environment."""
+"""Load the configuration from a file, the environment and overrides; later ones win. No other module reads the environment."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from trainer.messages import MOST_CHARACTERS, escaped, shown
 
 
 def environment() -> Mapping[str, str]:
-    """The variables of this process, which nothing else here reads."""
+    """Return the environment variables of this process."""
     return os.environ
 
 
 def add_to_environment(variables: Mapping[str, str]) -> None:
-    """Set what a library reads from nowhere else."""
+    """Set variables for libraries that read them from the environment only."""
     os.environ.update(variables)
 
 
 def remove_from_environment(names: Iterable[str]) -> None:
-    """Unset what a library would use although it may not."""
+    """Unset variables that a library must not use."""
     for name in names:
         os.environ.pop(name, None)
 
 
 def token_folder(config: Config) -> Path:
-    """Where texts are kept as token ids."""
+    """Return the folder of the token cache."""
     caches = environment().get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - raises nothing without a home
     return config.training.token_cache or Path(caches) / "labelwright" / "tokens"
 
 
 def load(file: Path | None, overrides: dict[str, Any], variables: Mapping[str, str] | None = None) -> Config:
-    """The configuration of a YAML file, with `variables` on top and `overrides` ("training.seed": 1) on top of these.
+    """Return the configuration of a YAML file, overridden by `variables`, then by `overrides` ("training.seed": 1).
 
-    Of the variables those count that begin with `PREFIX`: LABELWRIGHT__TRAINING__SEED=1, the value read as YAML; and
-    MLFLOW_TRACKING_URI where `tracking.uri` is not set. Raises ConfigRejected.
+    Variables that begin with `PREFIX` are settings: LABELWRIGHT__TRAINING__SEED=1, with the value read as YAML.
+    MLFLOW_TRACKING_URI is used if `tracking.uri` is not set. Raises ConfigRejected.
     """
     settings = _read_yaml(file) if file else {}
     given = variables or {}
@@ -61,7 +61,7 @@ def load(file: Path | None, overrides: dict[str, Any], variables: Mapping[str, s
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """`key.path=value`, the value read as YAML. Raises ConfigRejected."""
+    """Return key and value of `key.path=value`, with the value read as YAML. Raises ConfigRejected."""
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ConfigRejected(f"--set {text!r}: expected KEY=VALUE, such as training.batch_size=16")
@@ -86,7 +86,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigRejected(f"--config {file}: expected settings by name, found {type(content).__name__}")
-    empty = {name for name, value in content.items() if value is None and name in SECTIONS}  # only comments below its name
+    empty = {name for name, value in content.items() if value is None and name in SECTIONS}  # sections with comments only
     return {name: value for name, value in content.items() if name not in empty}
 
 
@@ -100,7 +100,7 @@ def _put(settings: dict[str, Any], key: str, value: object) -> None:
 
 
 def _explain(error: Any, variables: Mapping[str, str]) -> str:
-    """variables: that set something, by what they set."""
+    """Return the error as a sentence. variables: names of environment variables, by the setting that they set."""
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"{where} is not a setting" + (f" ({variables[where]})" if where in variables else "")

@@ -1,1 +1,1 @@
-"""Code that is compiled, and work on threads."""
+"""Compiled functions, and work on threads."""

@@ -11,9 +11,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """The function, compiled at its first call for the types it is called with; it holds no interpreter lock.
+    """Compile the function at its first call, for the types of its arguments. It runs without the interpreter lock.
 
-    The machine code is kept on disk for the next process where a place for it can be written, and made anew elsewhere.
+    The machine code is cached on disk for the next process if a cache folder can be written.
     """
     compile_function: Any = numba.njit
     settings: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}

@@ -1,4 +1,4 @@
-"""Map a function over pieces on threads: for functions that hold no interpreter lock, such as compiled ones or polars."""
+"""Map a function over pieces on threads, for functions that release the interpreter lock, such as compiled ones or polars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Done = TypeVar("Done")
 
 
 def thread_map(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
-    """Apply `work` to each piece on threads and yield the results in order; no more pieces are in work than there are cores."""
+    """Apply `work` to each piece on threads and yield the results in order. At most one piece per core is in work."""
     threads = usable_cores()
     waiting: deque[Future[Done]] = deque()
     pool = ThreadPoolExecutor(threads)

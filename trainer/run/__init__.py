@@ -1,1 +1,1 @@
-"""One run and its attempts: identity, checkpoints, processes, signals, cost, logs."""
+"""Identity, checkpoints, processes, signals, cost and logs of a run and its attempts."""

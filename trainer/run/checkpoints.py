@@ -1,7 +1,7 @@
-"""Save a training's state to object storage and find it again: whole, or not at all.
+"""Save a training's state to object storage and restore it, only if it is complete.
 
-Knows folders and objects, and nothing of what the files in them mean. Layout below the run's store (trainer.run.identity):
-`STEP/…` holds the files of a step, and `STEP/index.json`, written last, their checksums.
+This module knows folders and objects, and not what their files mean. Layout below the run's store (trainer.run.identity):
+`STEP/…` holds the files of a step. `STEP/index.json` is written last and holds their checksums.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from trainer.run.identity import INDEX
 
 log = logging.getLogger(__name__)
 
-KEEP = 2  # the newest may be damaged; the one before it is at hand
+KEEP = 2  # checkpoints; if the newest is damaged, the previous one is used
 
 
 class Index(Strict):
-    """A checkpoint's last object: it is there, so the checkpoint is complete.
+    """Last object of a checkpoint. If it exists, the checkpoint is complete.
 
-    best_step: the step with the best validation score so far; its checkpoint is kept, too.
+    best_step: the step with the best validation score so far; its checkpoint is kept too.
     """
 
     step: int
@@ -35,7 +35,7 @@ class Index(Strict):
 
 @dataclass(frozen=True)
 class Restored:
-    """A checkpoint that was fetched: `folder`, and `best`, the folder of the best step, the same if there is no other."""
+    """A fetched checkpoint. best: folder of the best step; `folder` if there is no other."""
 
     folder: Path
     step: int
@@ -47,11 +47,11 @@ class Checkpoints:
     """The checkpoints of one training."""
 
     def __init__(self, store: ObjectStore) -> None:
-        """`store`: the run's own."""
+        """Use the run's own store."""
         self._store = store
 
     def save(self, folder: Path, *, step: int, best_step: int) -> None:
-        """Put the folder's files as the checkpoint of `step`; older ones than the last two and the best are deleted."""
+        """Upload the folder's files as the checkpoint of `step`. All checkpoints but the last two and the best are deleted."""
         files = {}
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
             name = path.relative_to(folder).as_posix()
@@ -62,19 +62,19 @@ class Checkpoints:
         self._prune()
 
     def latest(self, scratch: Path) -> Restored | None:
-        """The newest checkpoint that is whole, in folders below `scratch`, or None; logs why others are passed over."""
+        """Fetch the newest complete checkpoint into folders below `scratch`, or return None. Log why others are skipped."""
         indexes = self._indexes()
         for index in reversed(indexes):
             folder = self._fetch(index, scratch)
             if folder:
                 return self._with_best(index, folder, indexes, scratch)
         if any("/" in each.key for each in self._store.list()):
-            log.warning("there is no whole checkpoint in %s: the training begins anew", self._store.uri)
+            log.warning("there is no complete checkpoint in %s: the training starts from the beginning", self._store.uri)
         return None
 
     def _with_best(self, index: Index, folder: Path, indexes: list[Index], scratch: Path) -> Restored:
-        found = (self._fetch(each, scratch) for each in indexes if each.step == index.best_step != index.step)
-        best = next(found, None)
+        fetched = (self._fetch(each, scratch) for each in indexes if each.step == index.best_step != index.step)
+        best = next(fetched, None)
         if best is None:
             return Restored(folder, index.step, folder, index.step)
         return Restored(folder, index.step, best, index.best_step)
@@ -85,18 +85,18 @@ class Checkpoints:
             try:
                 self._store.download(f"{index.step:09d}/{name}", folder / name)
             except ObjectMissing:
-                log.warning("the checkpoint of step %d lacks %s: it is passed over", index.step, name)
+                log.warning("the checkpoint of step %d lacks %s: it is skipped", index.step, name)
                 return None
             if file_entry(folder / name) != expected:
-                log.warning("the checkpoint of step %d is altered in %s: it is passed over", index.step, name)
+                log.warning("%s of the checkpoint of step %d is altered: the checkpoint is skipped", name, index.step)
                 return None
         return folder
 
     def _indexes(self) -> list[Index]:
-        """Of every complete checkpoint, by step."""
+        """Indexes of all complete checkpoints, by step."""
         keys = [each.key for each in self._store.list() if each.key.endswith(f"/{INDEX}")]
-        found = [self._read(key) for key in keys]
-        return sorted((each for each in found if each), key=lambda each: each.step)
+        indexes = [self._read(key) for key in keys]
+        return sorted((each for each in indexes if each), key=lambda each: each.step)
 
     def _read(self, key: str) -> Index | None:
         try:
@@ -105,7 +105,7 @@ class Checkpoints:
             return None
 
     def _prune(self) -> None:
-        """Delete the older checkpoints, and what earlier attempts have left half uploaded."""
+        """Delete older checkpoints and those that earlier attempts uploaded in part."""
         newest = self._indexes()[-KEEP:]
         keep = {each.step for each in newest} | {each.best_step for each in newest}
         steps = {int(name) for each in self._store.list() if (name := each.key.split("/", 1)[0]).isdecimal()}
@@ -114,6 +114,6 @@ class Checkpoints:
 
     def _delete(self, step: int) -> None:
         folder = f"{step:09d}/"
-        self._store.delete(folder + INDEX)  # first: an index never names what is gone
+        self._store.delete(folder + INDEX)  # first: an index must not name files that are gone
         for each in list(self._store.list(folder)):
             self._store.delete(each.key)

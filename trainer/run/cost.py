@@ -1,4 +1,4 @@
-"""What a training takes of the machine."""
+"""Time and memory that a training uses."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def _cpu_seconds() -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """A clock that was started at the beginning of a stretch: a whole run, or the fitting of one model.
+    """Cost since the start of a run, or since the start of the fitting of one model.
 
-    gpus: that the stretch holds, in this process and in those that train with it.
+    gpus: GPUs in use, by this process and by those that train with it.
     """
 
     gpus: int = 0
@@ -37,13 +37,13 @@ class Cost:
 
     @property
     def gpu_seconds(self) -> float:
-        """GPUs times wall-clock seconds since the start: what is paid for, however busy they were."""
+        """GPUs times wall-clock seconds since the start, whether or not the GPUs were busy."""
         return self.gpus * self.seconds
 
     @property
     def peak_memory_bytes(self) -> int:
-        """The most resident memory that this process or a child that has ended has had, from its own start on.
+        """Peak resident memory of this process or of a child process that has ended, whichever is larger.
 
-        Not their sum: a child begins with its parent's figure, so that the sum would count the parent twice.
+        The sum would count the parent twice, since a child's figure starts at its parent's.
         """
         return max(resource.getrusage(who).ru_maxrss for who in PROCESSES) * 1024

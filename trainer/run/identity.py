@@ -1,7 +1,7 @@
-"""Which run an attempt belongs to: the same settings on the same data, under one version, however often it is interrupted.
+"""Identity of a run: the same settings on the same data under one version. A run may take several attempts.
 
-The first attempt writes the run down as `OUTPUT/checkpoints/NAME/VERSION/run.json`, beside its checkpoints; a later one
-that finds other settings or other data there stops, since it could only publish a mixture.
+The first attempt writes `OUTPUT/checkpoints/NAME/VERSION/run.json`, next to the checkpoints. A later attempt stops if it
+finds other settings or other data there.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ log = logging.getLogger(__name__)
 
 RECORD = "run.json"
 INDEX = "index.json"  # of a checkpoint, the last of its objects
-# Settings that choose among what was fitted, but change nothing of a transformer that is half trained.
+# Settings that choose among fitted models. They do not change a partly trained transformer.
 CHOOSING = {"architecture", "selection_tolerance"}
-# Where the data lie does not matter, but what they are; and whoever says "from scratch" means the same run once more.
+# Settings that do not change a run: addresses (the content is compared instead), and whether the run starts from scratch.
 INDIFFERENT = {"dataset.uri", "dataset.test_uri", "training.from_scratch", "training.token_cache"}
 
 
 class Record(Strict):
-    """What decides the result of a run."""
+    """Settings and hashes that determine the result of a run."""
 
     settings: dict[str, Any]
     dataset_sha256: Sha256
     test_sha256: Sha256 | None = None
-    seen_sha256: Sha256 | None = None  # of what the served version says of its texts, which decides the split
+    seen_sha256: Sha256 | None = None  # of the served version's text hashes, on which the split depends
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was begun, by this attempt or an earlier one. store: where its record and its checkpoints lie."""
+    """A run that this or an earlier attempt has begun. store: of its record and its checkpoints."""
 
     version: str
     store: ObjectStore
@@ -56,15 +56,15 @@ class Run:
 
 
 def version_store(config: Config, version: str) -> ObjectStore:
-    """Where that version is published. Raises StorageRejected."""
+    """Return the store of that version. Raises StorageRejected."""
     return open_store(f"{config.output_dir.rstrip('/')}/{config.name}/{version}/")
 
 
 def find_published(config: Config) -> PublishedVersion | None:
-    """The version that the configuration names, if these settings have published it already: there is nothing left to do.
+    """Return the version that the configuration names, if a run with the same settings has published it.
 
-    None if there is no such version yet, or the configuration names none. Raises ObjectExists for one of other settings or of
-    another dataset, by its address: what lies there is not read. StorageError.
+    Return None if the version does not exist or the configuration names none. Raises ObjectExists if the version has other
+    settings or another dataset (addresses are compared, not contents); StorageError.
     """
     if config.version is None:
         return None
@@ -75,14 +75,14 @@ def find_published(config: Config) -> PublishedVersion | None:
         return None
     manifest = published.manifest
     if manifest.training.settings_sha256 != settings_sha256(config):
-        raise ObjectExists(f"{store.uri} is published already, of other settings: a version never changes")
+        raise ObjectExists(f"{store.uri} is already published, with other settings; a version never changes")
     theirs = {
         "dataset.uri": manifest.dataset.uri,
         "dataset.test_uri": manifest.dataset.test.uri if manifest.dataset.test else None,
     }
     if different := differences(theirs, {"dataset.uri": config.dataset.uri, "dataset.test_uri": config.dataset.test_uri}):
         raise ObjectExists(
-            f"{store.uri} is published already, of another dataset: {'; '.join(different)}; a version never changes, name another"
+            f"{store.uri} is already published, from another dataset: {'; '.join(different)}; name another version"
         )
     return published
 
@@ -90,11 +90,11 @@ def find_published(config: Config) -> PublishedVersion | None:
 def begin(
     config: Config, *, dataset_sha256: str, test_sha256: str | None = None, seen_sha256: str | None = None, now: datetime
 ) -> Run:
-    """The run of this configuration on this content: the one that was interrupted, or a new one.
+    """Return the interrupted run of this configuration on this content, or begin a new one.
 
-    A configuration without a version goes on with the newest interrupted run of the same settings and data, if there is
-    one, and is named after the time otherwise. Raises ConfigRejected or DatasetRejected if the version that it names was
-    begun otherwise (unless `training.from_scratch`), StorageError.
+    If the configuration names no version, the newest interrupted run with the same settings and data is resumed; if there
+    is none, the version is named after the time. Raises ConfigRejected or DatasetRejected if the named version was begun
+    with other settings or data (unless `training.from_scratch`); StorageError.
     """
     record = Record(
         settings=result_settings(config), dataset_sha256=dataset_sha256, test_sha256=test_sha256, seen_sha256=seen_sha256
@@ -106,24 +106,24 @@ def begin(
 
 
 def open_run(config: Config, version: str) -> Run:
-    """The run of that version, begun or not. Raises StorageRejected."""
+    """Return the run of that version, whether or not it was begun. Raises StorageRejected."""
     return Run(version, open_store(f"{_folder(config)}{version}/"))
 
 
 def result_settings(config: Config) -> dict[str, Any]:
-    """The settings that decide what a training ends with, by name."""
+    """Return the settings that determine the result of a training, by name."""
     named = _named(config, {"dataset", "split", "balance", "training"})
     return {name: value for name, value in named.items() if name.removeprefix("training.") not in CHOOSING}
 
 
 def settings_sha256(config: Config) -> str:
-    """A hash of the settings that decide what is published: equal for every attempt of a run."""
+    """Return a hash of the settings that determine what is published. All attempts of a run have the same."""
     named = _named(config, {"dataset", "split", "balance", "training", "linear"})
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """A sentence part for each field in which the settings of two runs differ."""
+    """Return a clause for each field in which the settings of two runs differ."""
     fields = sorted(theirs.keys() | ours.keys())
     return [
         f"{field} was {theirs.get(field)!r}, is {ours.get(field)!r}" for field in fields if theirs.get(field) != ours.get(field)
@@ -133,7 +133,7 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 def _named(config: Config, sections: set[str]) -> dict[str, Any]:
     dumped = config.model_dump(mode="json", include=sections)
     named = {f"{section}.{key}": value for section, values in dumped.items() for key, value in values.items()}
-    if config.gate.served_uri:  # it decides which texts are in the test part; of older versions nothing was
+    if config.gate.served_uri:  # the test part depends on it; left out if not set, as in older versions
         named["gate.served_uri"] = config.gate.served_uri
     return {name: value for name, value in named.items() if name not in INDIFFERENT}
 
@@ -148,7 +148,7 @@ def _begin(config: Config, version: str, record: Record) -> Run:
     theirs = _read(run.store, RECORD)
     saved = any(each.key.endswith(f"/{INDEX}") for each in run.store.list())
     if saved and theirs is None:
-        log.warning("the checkpoints of version %s are of another release, or nobody's: they are not resumed", version)
+        log.warning("the checkpoints of version %s have no readable %s: they are not resumed", version, RECORD)
     if config.training.from_scratch or (saved and theirs is None):
         run.forget()
     elif theirs is not None:
@@ -159,15 +159,15 @@ def _begin(config: Config, version: str, record: Record) -> Run:
 
 
 def _require_same(theirs: Record, ours: Record, config: Config, version: str, *, saved: bool) -> None:
-    """Other settings matter once something is saved that was trained with them; other data mean that the run is another one."""
+    """Raise ConfigRejected for other settings, if a checkpoint was saved with them, and DatasetRejected for other data."""
     instead = "name another version, or set training.from_scratch"
     different = differences(theirs.settings, ours.settings)
     if different and saved:
         raise ConfigRejected(f"version {version!r} was begun with another configuration: {'; '.join(different)}; {instead}")
     if saved and theirs.seen_sha256 != ours.seen_sha256:
         raise DatasetRejected(
-            f"gate.served_uri is {config.gate.served_uri!r}: what it says of the texts that it has seen has changed since "
-            f"version {version!r} was begun, and the test part with it; {instead}"
+            f"gate.served_uri is {config.gate.served_uri!r}: its list of seen texts has changed since version {version!r} was "
+            f"begun, and with it the test part; {instead}"
         )
     for setting, was, is_now in (
         ("dataset.uri", theirs.dataset_sha256, ours.dataset_sha256),
@@ -182,22 +182,22 @@ def _require_same(theirs: Record, ours: Record, config: Config, version: str, *,
 
 
 def _interrupted(config: Config, record: Record) -> Run | None:
-    """The newest run with these settings and data that has left a checkpoint; others would save nothing."""
+    """Return the newest run with these settings and data that has a checkpoint."""
     store = open_store(_folder(config))
     versions = {each.key.split("/", 1)[0] for each in store.list() if each.key.endswith(f"/{INDEX}")}
     for version in sorted(versions, reverse=True):
-        found = _read(store, f"{version}/{RECORD}")
-        if found is None:
+        theirs = _read(store, f"{version}/{RECORD}")
+        if theirs is None:
             continue
-        different = differences(found.settings, record.settings)
-        if (found.dataset_sha256, found.test_sha256) != (record.dataset_sha256, record.test_sha256):
-            different.append(f"the dataset's SHA-256 was {found.dataset_sha256[:12]}…, is {record.dataset_sha256[:12]}…")
-        if found.seen_sha256 != record.seen_sha256:
-            different.append("what the served version has seen has changed")
+        different = differences(theirs.settings, record.settings)
+        if (theirs.dataset_sha256, theirs.test_sha256) != (record.dataset_sha256, record.test_sha256):
+            different.append(f"the dataset's SHA-256 was {theirs.dataset_sha256[:12]}…, is {record.dataset_sha256[:12]}…")
+        if theirs.seen_sha256 != record.seen_sha256:
+            different.append("the list of texts that the served version has seen has changed")
         if not different:
-            log.info("going on with version %s, which was interrupted", version)
+            log.info("resuming version %s, which was interrupted", version)
             return open_run(config, version)
-        log.info("version %s was interrupted and is another training: %s", version, "; ".join(different))
+        log.info("version %s was interrupted, but is not resumed: %s", version, "; ".join(different))
     return None
 
 

@@ -1,6 +1,6 @@
-"""SIGTERM, as Kubernetes sends it to a Pod that has to go: at once where nothing is lost, after a checkpoint where it is.
+"""SIGTERM, which Kubernetes sends to a Pod before it stops it: end at once, or after a checkpoint during a fine-tuning.
 
-A run may be killed at any point and begun again, so all that a signal has to spare is the work since the last checkpoint.
+A run may be killed and started again at any point, so only the work since the last checkpoint has to be saved.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from trainer.errors import Terminated
 
 
 class Interruption:
-    """Whether this process was asked to stop; raises Terminated when it is, except within `deferred`."""
+    """State of whether this process was asked to stop. Raises Terminated when it is, except within `deferred`."""
 
     def __init__(self) -> None:
         self.asked = False
         self._deferred = False
 
     def ask(self) -> None:
-        """What the signal does."""
+        """Ask the process to stop, as the signal does."""
         self.asked = True
         if not self._deferred:
             raise Terminated("asked to stop")
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, nothing is raised: who does the work looks at `asked`, ends in order, and it is raised at the end."""
+        """Raise Terminated only at the end of the block. The work within reads `asked` and ends in order."""
         self._deferred = True
         try:
             yield
@@ -39,7 +39,7 @@ class Interruption:
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
-        """Within, SIGTERM asks. Only in a process's main thread."""
+        """Call `ask` at SIGTERM within the block. For a process's main thread only."""
 
         def handle(_: int, __: FrameType | None) -> None:
             self.ask()

@@ -1,6 +1,6 @@
-"""What a run tells on standard error: lines for people, or a JSON object a line for what collects logs.
+"""Log of a run on standard error: lines of text, or one JSON object per line.
 
-A caller gives a line fields by `extra=fields(step=100, loss=0.31)`; the text format shows the message alone.
+A caller adds fields with `extra=fields(step=100, loss=0.31)`. The text format shows the message only.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 def configure(format: Literal["text", "json"]) -> None:  # noqa: A002 - the setting's name
-    """Log to standard error from INFO on, other packages from WARNING on; a program that has configured logging keeps its way.
+    """Log to standard error: our packages from INFO, others from WARNING. Logging that is already configured stays as it is.
 
-    json: Python's warnings and errors that nothing catches are such lines as well.
+    json: Python's warnings and uncaught errors are logged as JSON too.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if format == "json" else TextLines("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -34,12 +34,12 @@ def configure(format: Literal["text", "json"]) -> None:  # noqa: A002 - the sett
 
 
 def in_json() -> bool:
-    """Whether lines are JSON."""
+    """Return whether the log is in JSON."""
     return any(isinstance(each.formatter, JsonLines) for each in logging.getLogger().handlers)
 
 
 def fields(**values: object) -> dict[str, dict[str, object]]:
-    """What a logging call takes as `extra`, so that a JSON line holds these values by name."""
+    """Return `extra` for a logging call, so that a JSON line holds these values by name."""
     return {"fields": values}
 
 

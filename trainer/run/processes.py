@@ -1,9 +1,9 @@
-"""One training in several processes: the rank of this one, and how those of a node are started.
+"""Processes of a distributed training: read the rank of this one, and start those of a node.
 
-Kubernetes objects describe it by the environment that torchrun reads (PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK,
-PET_MASTER_ADDR, PET_MASTER_PORT), Kubeflow's Trainer included. torchrun itself would end with 1 whatever its processes
-ended with, and kill them 30 s after SIGTERM; a Job decides by exit codes, and a checkpoint may take longer to save. Under
-torchrun or any other launcher that sets RANK and WORLD_SIZE, each process takes the rank it is given.
+Our Jobs and Kubeflow's Trainer set the environment that torchrun reads (PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK,
+PET_MASTER_ADDR, PET_MASTER_PORT). torchrun itself is not used: it always exits with 1 if a process fails, while a Job
+decides by exit codes, and it kills its processes 30 s after SIGTERM, while a checkpoint may take longer to save. Under
+torchrun or any other launcher that sets RANK and WORLD_SIZE, each process uses these.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ POLL = 0.2
 class Processes:
     """The processes of a training and the rank of this one; rank 0 saves and publishes.
 
-    leads_its_node: whether it is the first of those that share a machine. node: what each process that this machine has to
-    start adds to the environment; empty if there is just this one.
+    leads_its_node: whether it is the first process of its machine. node: environment variables of each process that has to
+    be started on this machine; empty if there is only this process.
     """
 
     rank: int = 0
@@ -42,7 +42,7 @@ class Processes:
 
 
 def read_processes(environment: Mapping[str, str], *, gpus: Callable[[], int]) -> Processes:
-    """What the environment says. gpus: counts those of this machine. Raises ConfigRejected."""
+    """Return the processes that the environment describes. gpus: counts this machine's GPUs. Raises ConfigRejected."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
         leads = _number(environment, "LOCAL_RANK", 0) == 0
         return Processes(_number(environment, "RANK"), _number(environment, "WORLD_SIZE"), leads_its_node=leads)
@@ -58,16 +58,16 @@ def read_processes(environment: Mapping[str, str], *, gpus: Callable[[], int]) -
         "LOCAL_WORLD_SIZE": str(here),
         "MASTER_ADDR": address,
         "MASTER_PORT": environment.get("PET_MASTER_PORT", str(PORT)),
-        "TORCH_CPP_LOG_LEVEL": environment.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # its warnings would stand between lines of JSON
+        "TORCH_CPP_LOG_LEVEL": environment.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # its warnings are not JSON
     }
     node = tuple({**common, "RANK": str(first + local), "LOCAL_RANK": str(local)} for local in range(here))
     return Processes(first, nodes * here, node=node)
 
 
 def run_all(processes: Sequence[Mapping[str, str]], environment: Mapping[str, str]) -> int:
-    """Start this very command once for each of `processes`, with what that adds to the environment; the first failure's code.
+    """Run this command once for each of `processes`, with its variables. Return the exit code of the first failure, or 0.
 
-    SIGTERM reaches all of them. When one fails, the others are asked to end, and killed if they do not.
+    SIGTERM is passed on to all. When one fails, the others get SIGTERM, and SIGKILL after GRACE seconds.
     """
     started = [subprocess.Popen(sys.orig_argv, env={**environment, **each}) for each in processes]  # noqa: S603 - our own
 
@@ -91,7 +91,7 @@ def run_all(processes: Sequence[Mapping[str, str]], environment: Mapping[str, st
 
 
 def _first_failure(started: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait until one fails or all have ended; a process that a signal killed counts as a shell would say it."""
+    """Wait until one fails or all have ended. Return the exit code, which is 128 + N if signal N killed the process."""
     while True:
         codes = [each.poll() for each in started]
         for code in codes:
@@ -103,7 +103,7 @@ def _first_failure(started: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _per_node(environment: Mapping[str, str], gpus: Callable[[], int]) -> int:
-    """torchrun also takes words; a process on a CPU uses all of its cores, so there is one of those."""
+    """Return the number of processes per node. For "auto", "gpu" and "cpu": one per GPU, or one that uses all cores."""
     said = environment.get("PET_NPROC_PER_NODE", "1")
     return max(1, gpus()) if said in ("auto", "gpu", "cpu") else _number(environment, "PET_NPROC_PER_NODE", 1)
 

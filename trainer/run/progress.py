@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
-    """What to call, from any thread, after each of `total` steps of the work; shown on standard error."""
+    """Yield a function to call, from any thread, after each of `total` steps. Progress is shown on standard error."""
     if sys.stderr.isatty():
         with tqdm(total=total, desc=what, leave=False, file=sys.stderr) as bar:
             yield bar.update
@@ -29,7 +29,7 @@ def progress(total: int, what: str) -> Iterator[Callable[[], Any]]:
 
 
 def track(steps: Iterable[Step], *, total: int, what: str) -> Iterator[Step]:
-    """The steps as they come, with their progress."""
+    """Yield the steps, and show their progress."""
     with progress(total, what) as advance:
         for step in steps:
             yield step
@@ -37,7 +37,7 @@ def track(steps: Iterable[Step], *, total: int, what: str) -> Iterator[Step]:
 
 
 class _Lines:
-    """A line now and then, none for what is short."""
+    """Log lines every SECONDS_BETWEEN_LINES; none if the work is shorter."""
 
     def __init__(self, total: int, what: str) -> None:
         self._total, self._what, self._done = total, what, 0
@@ -45,7 +45,7 @@ class _Lines:
         self._lock = threading.Lock()
 
     def advance(self) -> None:
-        """One step more is done."""
+        """Count one more step."""
         with self._lock:
             self._done += 1
             now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The linear architecture: one linear model per label over TF-IDF features, as one ONNX graph."""
+"""The linear architecture: a linear model per label over TF-IDF features, as one ONNX graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.data.examples import Examples
 
 
 class LinearArchitecture(Architecture):
-    """Fitted in seconds to minutes on CPUs, by rank 0 alone, and not resumed."""
+    """Architecture that rank 0 fits alone, on CPUs, in seconds to minutes. It is not resumed."""
 
     name = ArchitectureName.LINEAR
 
@@ -21,7 +21,7 @@ class LinearArchitecture(Architecture):
         return True
 
     def check(self, config: Config, *, scratch: Path) -> None:  # noqa: ARG002 - the protocol's
-        """Check nothing: what it needs is installed with the trainer."""
+        """Check nothing: all it needs is installed with the trainer."""
         return
 
     def fit(
@@ -33,13 +33,13 @@ class LinearArchitecture(Architecture):
         folder: Path,
         attempt: Attempt,  # noqa: ARG002 - the protocol's
     ) -> Exported:
-        """Fit, calibrate and export it. Raises ExportFailed."""
+        """Fit, calibrate and export the model. Raises ExportFailed."""
         from trainer.architectures.linear.fit import fit
 
         return fit(train, validation, config, folder=folder)
 
     def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
-        """Refuse: rank 0 fits it alone."""
+        """Raise NotImplementedError: rank 0 fits it alone."""
         raise NotImplementedError("the linear architecture is fitted by rank 0 alone")
 
 

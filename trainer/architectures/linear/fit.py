@@ -1,4 +1,4 @@
-"""The linear architecture: words and pairs of words, TF-IDF, a linear model for each label, all of it in the graph."""
+"""The linear architecture: TF-IDF of words and pairs of words, and a linear model for each label, in one ONNX graph."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from trainer.features.vocabulary import encode, encode_texts, train_tokenizer, w
 from trainer.run.cost import Cost
 
 log = logging.getLogger(__name__)
-# Features times labels: a weight takes four bytes while it is fitted and one in the graph, whose file must stay below 2 GiB.
-# With more than 600 labels, there are therefore fewer features than `max_features`.
+# Features times labels. A weight takes four bytes during fitting and one in the graph, whose file must stay below 2 GiB.
+# With more than 600 labels there are fewer features than `max_features` for that reason.
 MAX_WEIGHTS = 250_000_000
 PARITY_TEXTS = 200  # of the validation part
 TOLERANCE = Tolerance(absolute=1e-4, relative=1e-4)
@@ -35,9 +35,9 @@ TOLERANCE = Tolerance(absolute=1e-4, relative=1e-4)
 def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) -> Exported:
     """Fit on `train`, calibrate on `validation`, and write graph and tokenizer into `folder`.
 
-    With `config.balance.loss` "weighted", errors on a label's own texts cost more the rarer it is; "focal" is for the
-    transformer, and changes nothing here: the squared hinge counts no decision that is right by a margin anyway.
-    The same examples, settings and machine give the same bytes, whatever the number of threads. Raises ExportFailed.
+    With `config.balance.loss` "weighted", errors on texts of rare labels cost more. "focal" has no effect: the squared
+    hinge loss is 0 for decisions that are correct by a margin. The same examples, settings and machine give the same
+    bytes for any number of threads. Raises ExportFailed.
     """
     cost = Cost()
     settings = config.linear
@@ -77,7 +77,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
 
 
 def _choose_features(train: Examples, settings: LinearConfig) -> tuple[Tokenizer, Features, csr_matrix]:
-    """The features, a tokenizer of those words alone that are features, and the training part's TF-IDF."""
+    """Return a tokenizer of the words that are features, the features, and the training part's TF-IDF."""
     wide = train_tokenizer(train, minimum=settings.minimum_texts, max_length=settings.max_length)
     every_word = words_of(wide)
     count = wide.get_vocab_size()

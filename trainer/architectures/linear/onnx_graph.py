@@ -1,8 +1,8 @@
-"""The linear classifier as an ONNX graph: word ids to logits, TF-IDF and pairs of words included.
+"""The linear classifier as an ONNX graph: from word ids to logits, including TF-IDF and pairs of words.
 
-No tensor in it is as wide as the vocabulary. Each position of a text fetches the weights of its word and of the pair
-that begins there; a pair that is not a feature fetches row 0, which is zero. A feature that stands at c positions of a
-text has its part of the sum, (1 + log c) * idf, in c equal shares.
+No tensor is as wide as the vocabulary. Each position of a text gathers the weights of its word and of the pair that begins
+there; a pair that is not a feature gathers row 0, which is zero. A feature that occurs c times in a text has the value
+(1 + log c) * idf, of which each occurrence adds an equal share.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from trainer.architectures.linear.perfect_hash import Dictionary, build
 from trainer.features.tfidf import Features
 
 OPSET = 17
-FORMAT = 9  # of the file; what onnxruntime reads since 1.15
-LARGEST = 127  # of the 8-bit weights
-TINY = 1e-12  # the norm of a text without features, squared: it divides a sum of 0
+IR_VERSION = 9  # readable by onnxruntime from 1.15
+MAX_WEIGHT = 127  # of the 8-bit weights
+TINY = 1e-12  # squared norm that is used for a text without features, to avoid a division by 0
 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """logits = tf_idf @ weights * scale + offset: what the graph computes, in the numbers that it holds.
+    """Quantized linear model, as in the graph: logits = tf_idf @ weights * scale + offset.
 
     weights: int8 [features, labels]. scale, offset: float32 [labels].
     """
@@ -38,16 +38,16 @@ class Scorer:
     offset: NDArray[np.float32]
 
     def logits(self, features: csr_matrix) -> NDArray[np.float32]:
-        """Logits [texts, labels]."""
+        """Return logits [texts, labels]."""
         used, places = np.unique(features.indices, return_inverse=True)
         narrow = csr_matrix((features.data, places, features.indptr), shape=(features.shape[0], len(used)))
-        found: NDArray[np.float32] = narrow @ self.weights[used].astype(np.float32) * self.scale + self.offset
-        return found
+        logits: NDArray[np.float32] = narrow @ self.weights[used].astype(np.float32) * self.scale + self.offset
+        return logits
 
 
 def quantise(weights: NDArray[np.float32], slope: NDArray[np.float64], bias: NDArray[np.float64]) -> Scorer:
-    """The scorer whose logits are `slope * (tf_idf @ weights) + bias`, weights rounded to 8 bits, a scale for each label."""
-    unit = np.maximum(np.abs(weights).max(axis=0), np.finfo(np.float32).tiny) / np.float32(LARGEST)
+    """Return the scorer for logits `slope * (tf_idf @ weights) + bias`, with 8-bit weights and a scale for each label."""
+    unit = np.maximum(np.abs(weights).max(axis=0), np.finfo(np.float32).tiny) / np.float32(MAX_WEIGHT)
     rounded = np.empty(weights.shape, np.int8)
     for start in range(0, len(weights), 1 << 14):
         rounded[start : start + (1 << 14)] = np.rint(weights[start : start + (1 << 14)] / unit)
@@ -55,7 +55,7 @@ def quantise(weights: NDArray[np.float32], slope: NDArray[np.float64], bias: NDA
 
 
 def to_onnx(features: Features, scorer: Scorer) -> onnx.ModelProto:
-    """The model: `input_ids`, `attention_mask` int64 [texts, tokens] to `logits` float32 [texts, labels]."""
+    """Return the ONNX model: `input_ids`, `attention_mask` int64 [texts, tokens] to `logits` float32 [texts, labels]."""
     dictionary = build(features.pairs, first=features.word_count)
     row_of = np.concatenate((np.arange(features.word_count), dictionary.rows(features.pairs)))
     idf = np.zeros(len(dictionary.keys), np.float32)
@@ -78,7 +78,7 @@ def to_onnx(features: Features, scorer: Scorer) -> onnx.ModelProto:
 
 
 class _Graph:
-    """Nodes and constants, named after the order in which they are added."""
+    """Builder of nodes and constants, which are named by their order."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -108,15 +108,15 @@ class _Graph:
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts", labels])]
         graph = helper.make_graph(self._nodes, "linear", inputs, outputs, self._constants)
         opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(graph, producer_name="labelwright", ir_version=FORMAT, opset_imports=[opset])
+        model = helper.make_model(graph, producer_name="labelwright", ir_version=IR_VERSION, opset_imports=[opset])
         helper.set_model_props(model, {MULTICORE: "false"})
         return model
 
 
 def _pair_rows(graph: _Graph, words: str, dictionary: Dictionary, word_count: int) -> str:
-    """The row of the pair that begins at each position [texts, tokens], 0 where that is no feature.
+    """Return the row of the pair that begins at each position [texts, tokens], 0 if it is not a feature.
 
-    Padding and unknown words are in no pair of the dictionary, so that it needs no exception for them.
+    Padding and unknown words are not in any pair of the dictionary, so they need no special treatment.
     """
     rest = graph.node("Slice", words, graph.integers([1]), graph.integers([np.iinfo(np.int64).max]), graph.integers([1]))
     following = graph.node("Pad", rest, graph.integers([0, 0, 0, 1]))
@@ -130,9 +130,9 @@ def _pair_rows(graph: _Graph, words: str, dictionary: Dictionary, word_count: in
 
 
 def _counts(graph: _Graph, places: str) -> str:
-    """How often the feature at each place stands in its text [texts, 2 * tokens].
+    """Return how often the feature at each place occurs in its text [texts, 2 * tokens].
 
-    Words are compared with words and pairs with pairs, in one matrix each: half the work of comparing all with all.
+    Words are compared with words and pairs with pairs, which takes half the work of comparing all with all.
     """
     kinds = graph.node("Reshape", graph.node("Cast", places, to=TensorProto.INT32), graph.integers([0, 2, -1]))
     down = graph.node("Unsqueeze", kinds, graph.integers([3]))
@@ -143,7 +143,7 @@ def _counts(graph: _Graph, places: str) -> str:
 
 
 def _weighted_sum(graph: _Graph, share: str, places: str, weights: NDArray[np.int8]) -> str:
-    """The rows of the weights, each times its share, summed up [texts, labels]."""
+    """Return the sum of the weights' rows, each times its share [texts, labels]."""
     rows = graph.node("Cast", graph.node("Gather", graph.constant(weights), places), to=TensorProto.FLOAT)
     product = graph.node("MatMul", graph.node("Unsqueeze", share, graph.integers([1])), rows)
     return graph.node("Squeeze", product, graph.integers([1]))

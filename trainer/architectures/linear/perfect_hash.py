@@ -1,7 +1,7 @@
-"""An exact dictionary of pairs that a graph can look up: hash and displace, then compare the key.
+"""Perfect hash table of pairs that an ONNX graph can look up: hash and displace, then compare the key.
 
-Two keys never share a row, so that a look-up is two gathers, whatever the key: the displacement of its bucket, and the key
-that belongs to its row. Method: Tarjan and Yao, "Storing a sparse table", Communications of the ACM 22, 1979.
+Two keys never share a row, so a look-up takes two gathers: the displacement of the key's bucket, and the key in its row.
+Method: Tarjan and Yao, "Storing a sparse table", Communications of the ACM 22, 1979.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from trainer.parallel.compiled import compiled
 
-FREE = -1  # no pair has this key
+FREE = -1  # not the key of any pair
 KEYS_IN_A_BUCKET = 3
-ROOM = 1.04  # rows for each key: those that stay free cost memory, fewer of them cost time to build
+ROWS_PER_KEY = 1.04  # more rows take more memory, fewer take longer to build
 
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """A key's row is `(key % modulus + displacements[key % buckets]) % rows`, if `keys` has the key in that row.
+    """Hash table. A key's row is `(key % modulus + displacements[key % buckets]) % rows`, if `keys` has the key there.
 
     displacements: 0 or more, int64 [buckets].
-    keys: the key of each row, FREE where there is none, int64 [rows].
+    keys: the key of each row, or FREE, int64 [rows].
     """
 
     modulus: int
@@ -31,27 +31,27 @@ class Dictionary:
     keys: NDArray[np.int64]
 
     def rows(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The row of each key, 0 where it is not in the dictionary."""
-        found = (keys % self.modulus + self.displacements[keys % len(self.displacements)]) % len(self.keys)
-        return np.where(self.keys[found] == keys, found, 0)
+        """Return the row of each key, 0 for keys that are not in the dictionary."""
+        candidates = (keys % self.modulus + self.displacements[keys % len(self.displacements)]) % len(self.keys)
+        return np.where(self.keys[candidates] == keys, candidates, 0)
 
 
 def build(keys: NDArray[np.int64], *, first: int) -> Dictionary:
-    """The dictionary of these keys, all different and 0 or more, with rows from `first` on."""
+    """Build the dictionary of these keys, which are distinct and 0 or more. Rows below `first` stay free."""
     buckets = _next_prime(len(keys) // KEYS_IN_A_BUCKET + 2)
-    modulus = _next_prime(int(len(keys) * ROOM) + 2)
+    modulus = _next_prime(int(len(keys) * ROWS_PER_KEY) + 2)
     while True:
-        found = _place(keys, buckets, modulus, first)
-        if found is not None:
-            return found
-        # The keys of some bucket fit nowhere, most often because two always meet: other primes part them.
+        dictionary = _place(keys, buckets, modulus, first)
+        if dictionary is not None:
+            return dictionary
+        # The keys of a bucket have no free rows, usually because two have the same remainder: use other primes.
         buckets, modulus = _next_prime(buckets + 1), _next_prime(modulus + 1 + modulus // 100)
 
 
 def _place(keys: NDArray[np.int64], buckets: int, modulus: int, first: int) -> Dictionary | None:
     bucket = keys % buckets
     sizes = np.bincount(bucket, minlength=buckets)
-    # The largest buckets first, while there is room; those of one key fit anywhere.
+    # The largest buckets are placed first; buckets with one key fit into any free row.
     order = np.lexsort((keys, bucket, -sizes[bucket]))
     several = order[sizes[bucket[order]] > 1]
     single = order[sizes[bucket[order]] == 1]
@@ -70,9 +70,9 @@ def _place(keys: NDArray[np.int64], buckets: int, modulus: int, first: int) -> D
 def _displace(
     keys: NDArray[np.int64], bucket: NDArray[np.int64], taken: NDArray[np.int64], displacements: NDArray[np.int64]
 ) -> bool:
-    """Give each bucket, all its keys in a row, a displacement that puts them into free places of `taken`.
+    """Find for each bucket a displacement that puts its keys into free rows of `taken`. Keys are sorted by bucket.
 
-    Returns False where there is none for a bucket.
+    Return False if there is none for a bucket.
     """
     modulus = len(taken)
     begin = 0
@@ -81,8 +81,8 @@ def _displace(
         while end < len(keys) and bucket[end] == bucket[begin]:
             end += 1
         places = np.sort(keys[begin:end] % modulus)
-        # From -places[0] to modulus - 1 - places[-1] all keys stay inside. The search starts anywhere in between: were it
-        # at one end for every bucket, that end would be full.
+        # Displacements from -places[0] to modulus - 1 - places[-1] keep all keys inside. The search starts at a different
+        # one for each bucket, so that the rows fill up evenly.
         choices = modulus - (places[-1] - places[0])
         start = keys[begin] * 7919 % choices
         tried = 0
@@ -99,7 +99,7 @@ def _displace(
 
 @compiled
 def _fits(places: NDArray[np.int64], shift: int, taken: NDArray[np.int64]) -> bool:
-    """Whether the places, shifted, are free and differ. They ascend."""
+    """Return whether the places, shifted, are free and distinct. Places are sorted."""
     for at in range(len(places)):
         if at > 0 and places[at] == places[at - 1]:
             return False

@@ -1,9 +1,9 @@
-"""One-vs-rest linear models of all labels at once, by dual coordinate descent.
+"""One-vs-rest linear support vector machines for many labels, by dual coordinate descent.
 
-Each label's problem is LIBLINEAR's L2-regularised squared hinge; its method is Hsieh, Chang, Lin, Keerthi and
-Sundararajan, "A dual coordinate descent method for large-scale linear SVM", ICML 2008, algorithm 1. What differs is
-the order of work: an example is visited once for all labels, so that its features are fetched once, and the innermost
-loop runs over labels, which lie side by side. Knows nothing of texts.
+Each label's problem is LIBLINEAR's L2-regularised squared hinge loss. Method: Hsieh, Chang, Lin, Keerthi and Sundararajan,
+"A dual coordinate descent method for large-scale linear SVM", ICML 2008, algorithm 1. Unlike in LIBLINEAR, an example is
+visited once for all labels, so that its features are read once, and the innermost loop runs over labels, whose weights
+are adjacent in memory. This module does not know texts.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from model.cores import usable_cores
 from trainer.parallel.compiled import compiled
 from trainer.run.progress import progress
 
-# Labels that are fitted side by side. Their weights of one feature are 320 bytes in a row, and there is work for as
-# many threads as there are blocks. A label's weights do not depend on the block that it is in.
+# Labels per block. Blocks are fitted on separate threads. A feature's weights in a block are 320 adjacent bytes. A label's
+# weights do not depend on its block.
 BLOCK = 80
 
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """margins = features @ weights + bias. Shapes [features, labels] and [labels], float32."""
+    """Linear models: margins = features @ weights + bias. Shapes [features, labels] and [labels], float32."""
 
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
 
     def margins(self, features: csr_matrix) -> NDArray[np.float32]:
-        """Signed distances [texts, labels], 1 at the margin."""
-        found: NDArray[np.float32] = np.asarray(features @ self.weights + self.bias, np.float32)
-        return found
+        """Return the decision function [texts, labels], 1 at the margin."""
+        margins: NDArray[np.float32] = np.asarray(features @ self.weights + self.bias, np.float32)
+        return margins
 
 
 def fit(
@@ -48,10 +48,10 @@ def fit(
     seed: int,
     weights: NDArray[np.float32] | None = None,
 ) -> Linear:
-    """Fit one model per label in `max_iter` passes over the examples, each in a random order that `seed` decides.
+    """Fit one model per label in `max_iter` passes over the examples, each in a random order that depends on `seed`.
 
-    Minimises, for each label, |w|^2 / 2 + C * sum(max(0, 1 - y * (w x))^2), where x has a constant 1 for the bias.
-    weights: factor on C for examples that carry the label [labels]; None: 1.
+    For each label, minimises |w|^2 / 2 + C * sum(max(0, 1 - y * (w x))^2), where x has a constant 1 for the bias.
+    weights: factor on C for examples that have the label [labels]; None: 1.
     """
     slack = np.full((2, targets.shape[1]), 1 / (2 * C), np.float32)
     if weights is not None:
@@ -91,7 +91,7 @@ def _fit_block(
 
 
 class _Rows(NamedTuple):
-    """The features of each example."""
+    """Features of the examples, as CSR arrays."""
 
     starts: NDArray[np.int32]
     indices: NDArray[np.int32]
@@ -99,14 +99,14 @@ class _Rows(NamedTuple):
 
 
 class _Labelled(NamedTuple):
-    """The labels of each example."""
+    """Labels of the examples, as CSR arrays."""
 
     starts: NDArray[np.int32]
     labels: NDArray[np.int32]
 
 
 class _State(NamedTuple):
-    """What a pass changes: weights [features, labels], bias [labels], dual variables [examples, labels]."""
+    """State of the descent: weights [features, labels], bias [labels], dual variables [examples, labels]."""
 
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -115,12 +115,12 @@ class _State(NamedTuple):
 
 @compiled
 def _squares(rows: _Rows) -> NDArray[np.float32]:
-    """The squared length of each example, its constant 1 included."""
-    found = np.ones(len(rows.starts) - 1, np.float32)
-    for example in range(len(found)):
+    """Return the squared norm of each example, including its constant 1."""
+    squares = np.ones(len(rows.starts) - 1, np.float32)
+    for example in range(len(squares)):
         for at in range(rows.starts[example], rows.starts[example + 1]):
-            found[example] += rows.values[at] * rows.values[at]
-    return found
+            squares[example] += rows.values[at] * rows.values[at]
+    return squares
 
 
 @compiled
@@ -132,7 +132,7 @@ def _pass(
     slack: NDArray[np.float32],
     state: _State,
 ) -> None:
-    """Visit every example once, in `order`. slack: 1 / (2 C) without the label and with it [2, labels]."""
+    """Visit every example once, in `order`. slack: 1 / (2 C) of examples without and with the label [2, labels]."""
     labels = len(state.bias)
     sign = np.full(labels, np.float32(-1))
     own_slack = slack[0].copy()
@@ -170,7 +170,7 @@ def _step(
     slack: NDArray[np.float32],
     square: np.float32,
 ) -> int:
-    """Turn the margins in `step` into what the weights move by, each label's dual to its minimum; returns how many moved."""
+    """Minimise each label's dual variable; replace the margins in `step` by the weight updates. Return how many changed."""
     changed = 0
     for label in range(len(dual)):
         gradient = sign[label] * step[label] - np.float32(1) + slack[label] * dual[label]

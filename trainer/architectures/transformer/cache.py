@@ -1,10 +1,9 @@
-"""Token ids kept on disk by what they were made of, so that the same texts are encoded once: for every run on a machine,
-and for every attempt of a Pod whose container is started again.
+"""Cache of token ids on disk, by a hash of texts and tokenizer: later runs on the machine, and restarted containers of a
+Pod, do not encode the same texts again.
 
-An entry is one file: `HEADER`, the ids of all texts, where each text ends (int64 [texts]). It is written beside its place
-and renamed, so it is there whole or not at all, and its checksum is compared before it is believed. The files of all runs
-together are bounded, those that were not used for longest go first. Without a folder that can be written to, texts are
-encoded into memory: the cache saves time and decides nothing.
+An entry is one file: `HEADER`, the ids of all texts, the end of each text (int64 [texts]). It is written under another name
+and renamed, so it is never incomplete, and its checksum is verified before use. The total size is bounded; the least
+recently used entries are deleted first. If the folder cannot be written, texts are encoded into memory.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from trainer.architectures.transformer.dataset import Ids, TokenizedDataset, cutting, flat_batches
+from trainer.architectures.transformer.dataset import Ids, TokenizedDataset, flat_batches, truncating
 from trainer.data.examples import Examples
 
 log = logging.getLogger(__name__)
@@ -36,52 +35,52 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 MOST_BYTES = 5_000_000_000
 MAGIC = b"lwtokens"
-# MAGIC, texts, ids, bytes of an id, CRC-32 of all that follows.
+# MAGIC, number of texts, number of ids, bytes per id, CRC-32 of the rest of the file.
 HEADER = struct.Struct("<8sQQII")
 ENDING = ".tokens"
 PART_PREFIX = ".part-"
-PART_SECONDS = 24 * 3600  # a part that is older was left by a process that was killed
+PART_SECONDS = 24 * 3600  # an older part was left by a process that was killed
 BLOCK_BYTES = 1 << 22
 KINDS: dict[int, type[np.integer[Any]]] = {2: np.uint16, 4: np.int32}
 
 
 class TokenCache:
-    """The encoded texts below a folder, which need not exist yet."""
+    """Token cache in a folder, which is created if needed."""
 
     def __init__(self, folder: Path, *, most_bytes: int = MOST_BYTES) -> None:
-        """`most_bytes`: of all entries together; the newest is kept even if it alone is larger."""
+        """Keep at most `most_bytes` of entries in total. The newest entry is kept even if it alone is larger."""
         self._folder = folder
         self._most_bytes = most_bytes
 
     def encode(self, examples: Examples, tokenizer: Tokenizer, *, max_length: int) -> TokenizedDataset:
-        """The examples' texts as ids, in order, cut at `max_length` tokens: mapped from the cache, which has them from then on.
+        """Return the token ids of the texts, in order, cut at `max_length` tokens. Read them from the cache, or add them to it.
 
-        The ids are those of `model.classifier.TextTokenizer`.
+        The ids are the same as those of `model.classifier.TextTokenizer`.
         """
-        tokenizer = cutting(tokenizer, max_length)
+        tokenizer = truncating(tokenizer, max_length)
         path = self._folder / f"{key(examples, tokenizer, max_length=max_length)}{ENDING}"
-        found = read_entry(path, len(examples))
-        if found is None:
+        entry = read_entry(path, len(examples))
+        if entry is None:
             log.info("encoding %s texts", f"{len(examples):,}")
-            found = self._made(path, examples, tokenizer)
+            entry = self._create(path, examples, tokenizer)
         else:
-            log.info("%s encoded texts are taken from %s", f"{len(examples):,}", path)
-        return TokenizedDataset(*found, examples.targets, examples.task, examples.label_required)
+            log.info("reading %s encoded texts from %s", f"{len(examples):,}", path)
+        return TokenizedDataset(*entry, examples.targets, examples.task, examples.label_required)
 
-    def _made(self, path: Path, examples: Examples, tokenizer: Tokenizer) -> tuple[Ids, NDArray[np.int64]]:
+    def _create(self, path: Path, examples: Examples, tokenizer: Tokenizer) -> tuple[Ids, NDArray[np.int64]]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with _replacing(path) as file:
                 _write_entry(file, examples, tokenizer)
-            found = read_entry(path, len(examples))
+            entry = read_entry(path, len(examples))
             self._make_room(newest=path)
         except OSError as error:
-            log.warning("encoded texts are not kept in %s: %s", self._folder, error.strerror or error)
-            found = None
-        return found or _in_memory(examples, tokenizer)
+            log.warning("encoded texts cannot be cached in %s: %s", self._folder, error.strerror or error)
+            entry = None
+        return entry or _in_memory(examples, tokenizer)
 
     def _make_room(self, *, newest: Path) -> None:
-        """Delete entries, those that were not used for longest first, until what is left is within the bound; and old parts."""
+        """Delete old parts, and the least recently used entries until the rest is within the bound."""
         for part in self._folder.glob(f"{PART_PREFIX}*"):
             if _facts(part)[0] < time.time() - PART_SECONDS:
                 part.unlink(missing_ok=True)
@@ -90,15 +89,17 @@ class TokenCache:
         for _, size, path in entries:
             if total <= self._most_bytes:
                 break
-            path.unlink(missing_ok=True)  # who has mapped it keeps it
+            path.unlink(missing_ok=True)  # processes that have mapped it can still read it
             total -= size
 
 
 def key(examples: Examples, tokenizer: Tokenizer, *, max_length: int) -> str:
-    """SHA-256 over all that decides the ids: the texts in their order, the tokenizer, where it cuts, and this file's format
-    (raised, too, when long texts are cut elsewhere)."""
+    """Return a SHA-256 of everything that determines the ids: texts, tokenizer, `max_length` and FORMAT.
+
+    FORMAT is also raised when `model.text_length` changes.
+    """
     lengths, content = hashlib.sha256(), hashlib.sha256()
-    for texts in examples.text_series():  # two digests, so that it does not matter where a batch ends
+    for texts in examples.text_series():  # two digests, so that the result does not depend on the batches
         lengths.update(texts.str.len_bytes().cast(pl.UInt64).to_numpy().tobytes())
         content.update(texts.str.join("").cast(pl.Binary).item())
     parts = [FORMAT, tokenizers.__version__, lengths.hexdigest(), content.hexdigest(), max_length, tokenizer.to_str()]
@@ -106,16 +107,16 @@ def key(examples: Examples, tokenizer: Tokenizer, *, max_length: int) -> str:
 
 
 def read_entry(path: Path, texts: int) -> tuple[Ids, NDArray[np.int64]] | None:
-    """The ids and the ends of so many texts, mapped from the file; None if there is none, or none that is whole."""
+    """Return the ids and the ends of `texts` texts, memory-mapped; None if the file does not exist or is damaged."""
     try:
         with path.open("rb") as file:
             header = file.read(HEADER.size)
             size = os.fstat(file.fileno()).st_size
             if not _fits(header, texts, size) or _checksum(file) != HEADER.unpack(header)[4]:
-                log.warning("%s is damaged: its texts are encoded anew", path)
+                log.warning("%s is damaged: its texts are encoded again", path)
                 return None
             content = np.memmap(file, np.uint8, "r").view(np.ndarray)
-        os.utime(path)  # used just now
+        os.utime(path)  # the time of the last use
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -127,11 +128,11 @@ def read_entry(path: Path, texts: int) -> tuple[Ids, NDArray[np.int64]] | None:
 
 
 def _fits(header: bytes, texts: int, size: int) -> bool:
-    """Whether this header is that of a file of so many texts and bytes."""
+    """Return whether the header is valid for a file with `texts` texts and `size` bytes."""
     if len(header) != HEADER.size:
         return False
-    magic, found, count, width, _ = HEADER.unpack(header)
-    return magic == MAGIC and found == texts and width in KINDS and size == _start_of_ends(count * width) + 8 * texts
+    magic, text_count, count, width, _ = HEADER.unpack(header)
+    return magic == MAGIC and text_count == texts and width in KINDS and size == _start_of_ends(count * width) + 8 * texts
 
 
 def _start_of_ends(bytes_of_ids: int) -> int:
@@ -139,15 +140,15 @@ def _start_of_ends(bytes_of_ids: int) -> int:
 
 
 def _checksum(file: BinaryIO) -> int:
-    """CRC-32 from where the file stands to its end."""
-    found = 0
+    """Return the CRC-32 from the file's current position to its end."""
+    checksum = 0
     while block := file.read(BLOCK_BYTES):
-        found = zlib.crc32(block, found)
-    return found
+        checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _write_entry(file: BinaryIO, examples: Examples, tokenizer: Tokenizer) -> None:
-    """Batch by batch: what is held at once does not grow with the texts, but for eight bytes of each."""
+    """Encode and write batch by batch. Memory grows only by eight bytes per text."""
     lengths, checksum, count, width = [np.zeros(0, np.int64)], 0, 0, 4
     file.write(bytes(HEADER.size))
     for ids, some in flat_batches(examples, tokenizer):
@@ -164,7 +165,7 @@ def _write_entry(file: BinaryIO, examples: Examples, tokenizer: Tokenizer) -> No
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, which takes its place in one step once it is on the disk."""
+    """Yield a file that replaces `path` in one step once its content is on the disk."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=PART_PREFIX)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -177,12 +178,12 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _facts(path: Path) -> tuple[float, int]:
-    """When the file was last used, and its bytes; zeros if another process has just taken it away."""
+    """Return the time of the file's last use and its size in bytes; zeros if another process has just deleted it."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return 0.0, 0
-    return found.st_mtime, found.st_size
+    return status.st_mtime, status.st_size
 
 
 def _in_memory(examples: Examples, tokenizer: Tokenizer) -> tuple[Ids, NDArray[np.int64]]:

@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002 - the Trainer hands everything to every callback, by name
-"""What happens beside the steps of a fine-tuning: evaluation, lines in the log, checkpoints."""
+"""Callbacks of a fine-tuning: when to evaluate, progress, checkpoints."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from trainer.run.logs import fields
 log = logging.getLogger(__name__)
 
 SCORE, MACRO = "eval_micro_f1", "eval_macro_f1"
-RETRY_SECONDS = 60.0  # after which a checkpoint that could not be saved is tried again
+RETRY_SECONDS = 60.0  # between attempts to save a checkpoint
 
 
 class EvenlySpaced(TrainerCallback):
-    """Evaluates and saves so many times in all, the last time at the last step."""
+    """Evaluate and save at evenly spaced steps, the last time at the last step."""
 
     def __init__(self, steps: int, evaluations: int) -> None:
         self._at = {round(steps * each / evaluations) for each in range(1, evaluations + 1)}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Decides by the step's number, which a resumed training has in common with the one before it.
+        """Ask for an evaluation and a checkpoint at these steps, and if an earlier evaluation was abandoned.
 
-        An evaluation that was abandoned is made up for.
+        Only the number of the step matters, so a resumed training evaluates at the same steps.
         """
         evaluated = max((each["step"] for each in state.log_history if SCORE in each), default=0)
         if any(evaluated < each <= state.global_step for each in self._at):
             control.should_evaluate = control.should_save = control.should_log = True
 
 
-class TellProgress(TrainerCallback):
-    """Lines in the log, a bar on a terminal, and what Prometheus and MLflow are told.
+class ReportProgress(TrainerCallback):
+    """Report progress to the log, a bar on a terminal, Prometheus and MLflow.
 
-    Time that evaluations take is not counted as training.
+    Time of evaluations does not count as training time.
     """
 
     def __init__(self, attempt: Attempt, batch_size: int) -> None:
@@ -57,17 +57,17 @@ class TellProgress(TrainerCallback):
         self._steps = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Opens the bar."""
+        """Open the bar."""
         log.info("training for %d steps of %d texts", state.max_steps, self._batch_size)
         if sys.stderr.isatty():
             self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", leave=False)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Starts the clock."""
+        """Start the clock."""
         self._began = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stops the clock."""
+        """Stop the clock, and report the step."""
         self._seconds += time.perf_counter() - self._began
         self._steps += 1
         self._metrics.progressed(state.global_step, steps=state.max_steps, epoch=state.epoch or 0)
@@ -82,18 +82,18 @@ class TellProgress(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """One line for what the Trainer has measured: the loss, or the score on validation."""
-        found, step = logs or {}, state.global_step
-        if SCORE in found:
-            micro, macro = found[SCORE], found[MACRO]
+        """Report the loss, or the scores on the validation part."""
+        measured, step = logs or {}, state.global_step
+        if SCORE in measured:
+            micro, macro = measured[SCORE], measured[MACRO]
             values = {"validation_micro_f1": micro, "validation_macro_f1": macro}
             log.info("step %d: validation micro-F1 %.4f, macro-F1 %.4f", step, micro, macro, extra=fields(step=step, **values))
             self._metrics.validated(micro_f1=micro, macro_f1=macro)
             self._tracker.measured(step, values)
-        elif "loss" in found and self._steps:
-            self._tell_loss(state, found["loss"], found["learning_rate"])
+        elif "loss" in measured and self._steps:
+            self._report_loss(state, measured["loss"], measured["learning_rate"])
 
-    def _tell_loss(self, state: TrainerState, loss: float, learning_rate: float) -> None:
+    def _report_loss(self, state: TrainerState, loss: float, learning_rate: float) -> None:
         seconds = self._seconds / self._steps
         values = {"loss": loss, "learning_rate": learning_rate, "texts_per_second": self._batch_size / seconds}
         left = seconds * (state.max_steps - state.global_step)
@@ -107,24 +107,24 @@ class TellProgress(TrainerCallback):
         self._seconds, self._steps = 0.0, 0
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Closes the bar."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
         log.info("trained for %.2f epochs; best validation micro-F1 %.4f", state.epoch, state.best_metric or 0)
 
 
 class EvaluationAbandoned(Exception):
-    """The process was asked to stop while it was scoring the validation part, which may take minutes."""
+    """The process was asked to stop during an evaluation, which may take minutes."""
 
 
 class StoreCheckpoints(TrainerCallback):
-    """Has the Trainer save every so many minutes and when the process is asked to stop; hands what it writes to the storage.
+    """Save a checkpoint at an interval and when the process is asked to stop, and upload it to the storage.
 
-    In a training of several processes all decide alike, and the first hands over, with the random states of the others.
+    All ranks make the same decision. Rank 0 uploads, with the random states of the other ranks.
     """
 
     def __init__(self, attempt: Attempt, folder: Path, *, minutes: float) -> None:
-        """`folder`: where the Trainer writes."""
+        """Upload from `folder`, the Trainer's output folder, every `minutes`."""
         self._checkpoints = attempt.checkpoints
         self._interruption = attempt.interruption
         self._metrics = attempt.metrics
@@ -135,25 +135,27 @@ class StoreCheckpoints(TrainerCallback):
         self._stored: set[int] = set()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Asks for a checkpoint, and for the end."""
+        """Ask the Trainer for a checkpoint if one is due, and to stop if this or another rank was asked to stop."""
         now = time.monotonic()
-        stop, due, away = distributed.any_rank(self._interruption.asked, now >= self._due, now < self._failed + RETRY_SECONDS)
+        stop, due, unavailable = distributed.any_rank(
+            self._interruption.asked, now >= self._due, now < self._failed + RETRY_SECONDS
+        )
         if stop:
-            self._interruption.asked = True  # maybe of another process: none may go on as if the training were over
+            self._interruption.asked = True  # maybe on another rank only: no rank may take the training for finished
             control.should_training_stop, control.should_evaluate = True, False
         if stop or due:
-            # A storage that has just failed would fail again, and take the time that is left.
-            control.should_save = self._checkpoints is not None and not (stop and away)
+            # A storage that has just failed would probably fail again, and use up the time until SIGKILL.
+            control.should_save = self._checkpoints is not None and not (stop and unavailable)
 
     def on_prediction_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Looks between two batches of an evaluation, too."""
+        """Abandon the evaluation if a rank was asked to stop."""
         (stop,) = distributed.any_rank(self._interruption.asked)
         if stop:
             self._interruption.asked = True
             raise EvaluationAbandoned
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Only the first of several processes does it: they hold the same weights."""
+        """Upload the checkpoint on rank 0; all ranks have the same weights."""
         step = state.global_step
         folder = self._folder / f"checkpoint-{step}"
         if distributed.world_size() > 1:
@@ -162,8 +164,8 @@ class StoreCheckpoints(TrainerCallback):
             return
         try:
             for each in (state.best_global_step or step, step):
-                self._hand_over(self._checkpoints, each, best_step=state.best_global_step or step)
-        except StorageUnavailable as error:  # the next one may succeed, and the training is worth more than this one
+                self._upload(self._checkpoints, each, best_step=state.best_global_step or step)
+        except StorageUnavailable as error:  # the training continues; the next upload may succeed
             log.warning("no checkpoint was saved at step %d: %s", step, error)
             self._failed = time.monotonic()
             self._due = self._failed + min(self._seconds, RETRY_SECONDS)
@@ -172,8 +174,8 @@ class StoreCheckpoints(TrainerCallback):
             self._metrics.checkpoint_saved()
             log.info("saved a checkpoint at step %d", step, extra=fields(step=step))
 
-    def _hand_over(self, checkpoints: Checkpoints, step: int, *, best_step: int) -> None:
-        """The best one may have to be made up for, if the storage was away when it was new."""
+    def _upload(self, checkpoints: Checkpoints, step: int, *, best_step: int) -> None:
+        """Upload the checkpoint of `step` unless that was done; the best one may be older, if its upload failed."""
         folder = self._folder / f"checkpoint-{step}"
         if step not in self._stored and folder.is_dir():
             checkpoints.save(folder, step=step, best_step=best_step)

@@ -1,4 +1,4 @@
-"""Texts as token ids: encoded on every core, kept flat, handed out as tensors."""
+"""Dataset of token ids: texts are encoded on all cores, stored in one array, and returned as tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model.text_length import beginning
 from trainer.data.examples import Examples
 from trainer.parallel.threads import thread_map
 
-# Large enough that a call's own cost does not show, small enough that the texts and encodings of a few take some 50 MB.
+# Large enough that the cost per call is negligible. The texts and encodings of a few batches take about 50 MB.
 BATCH_TEXTS = 2_000
 
 Ids = NDArray[np.integer[Any]]
@@ -28,11 +28,11 @@ Ids = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, eq=False)
 class TokenizedDataset(Dataset[int]):
-    """Tokenized examples. As a dataset it yields positions, which `batch` turns into tensors.
+    """Tokenized examples. Items are positions, which `batch` turns into tensors.
 
-    ids: of all texts, one after the other; in memory or a file that is mapped into it.
-    ends: where in `ids` each text ends [texts].
-    targets: 1 where a text carries a label, uint8 [texts, labels].
+    ids: token ids of all texts, concatenated; in memory or memory-mapped.
+    ends: end of each text in `ids` [texts].
+    targets: 1 where a text has a label, uint8 [texts, labels].
     """
 
     ids: Ids
@@ -52,7 +52,7 @@ class TokenizedDataset(Dataset[int]):
         return self.ids[self.ends[position - 1] if position else 0 : self.ends[position]]
 
     def longest_first(self) -> TokenizedDataset:
-        """Return the texts sorted by length: evaluation pads little, and a lack of memory shows with the first batch."""
+        """Return the dataset sorted by length, longest first: little padding, and a lack of memory shows in the first batch."""
         order = np.argsort(-self.lengths, kind="stable")
         ids = np.concatenate([self.text(each) for each in order]) if len(order) else self.ids
         return replace(self, ids=ids, ends=np.cumsum(self.lengths[order]), targets=self.targets[order])
@@ -63,10 +63,10 @@ class TokenizedDataset(Dataset[int]):
         return np.diff(self.ends, prepend=0)
 
     def batch(self, positions: Sequence[int]) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask` (int64 [texts, tokens]) and `labels` of the texts at these positions.
+        """Return `input_ids`, `attention_mask` (int64 [texts, tokens]) and `labels` of the texts at these positions.
 
-        Padded with id 0 to the longest, as the server does. Labels are float32 [texts, labels], or the label's column
-        when single-label.
+        Texts are padded with id 0 to the longest, as in the server. Labels are float32 [texts, labels], or int64 [texts]
+        for a single-label task.
         """
         texts = [self.text(each) for each in positions]
         ids = np.zeros((len(texts), max(1, *map(len, texts))), np.int64)
@@ -83,27 +83,27 @@ class TokenizedDataset(Dataset[int]):
         }
 
 
-def cutting(tokenizer: Tokenizer, max_length: int) -> Tokenizer:
-    """A tokenizer of its own that cuts at `max_length` tokens and does not pad, as the server's `TextTokenizer` does."""
-    own = Tokenizer.from_str(tokenizer.to_str())
-    own.no_padding()
-    own.enable_truncation(max_length)
-    return own
+def truncating(tokenizer: Tokenizer, max_length: int) -> Tokenizer:
+    """Return a copy that truncates at `max_length` tokens and does not pad, as the server's `TextTokenizer` does."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_padding()
+    copy.enable_truncation(max_length)
+    return copy
 
 
-def narrowest(tokenizer: Tokenizer) -> type[np.integer[Any]]:
-    """The type that holds every id of the tokenizer: of most, two bytes are enough."""
+def smallest_id_type(tokenizer: Tokenizer) -> type[np.integer[Any]]:
+    """Return the smallest type that holds every id of the tokenizer."""
     largest = max(*tokenizer.get_vocab(with_added_tokens=True).values(), *tokenizer.encode("").ids, 0)
     return np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32
 
 
 def flat_batches(examples: Examples, tokenizer: Tokenizer, size: int = BATCH_TEXTS) -> Iterator[tuple[Ids, NDArray[np.int64]]]:
-    """The texts in order, at most `size` at a time: ids one after the other, and how many each text has [texts].
+    """Yield the texts in order, at most `size` at a time: concatenated ids, and the number of ids of each text [texts].
 
-    `tokenizer` is one of `cutting`; long texts are cut before they are tokenised, as the server does.
-    The tokenizers library encodes a batch on every core; while one batch becomes an array, the next is in work.
+    tokenizer: from `truncating`. Long texts are cut before they are tokenized, as in the server. The tokenizers library
+    encodes a batch on all cores, while the previous batch is converted to an array.
     """
-    kind = narrowest(tokenizer)
+    kind = smallest_id_type(tokenizer)
     max_length: int = tokenizer.truncation["max_length"]
 
     def flat(texts: list[str]) -> tuple[Ids, NDArray[np.int64]]:

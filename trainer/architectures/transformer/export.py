@@ -25,22 +25,22 @@ def export_graph(network: PooledClassifier, folder: Path, *, max_length: int) ->
     """Write `model.onnx`: `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels])."""
     network = network.cpu().float().eval()
     with warnings.catch_warnings():
-        # The tracer warns of what may depend on the example that it follows; the comparison shows whether it does.
+        # The tracer warns of code that may depend on the example input; the parity check shows whether it does.
         warnings.simplefilter("ignore")
         traced = {"batch_size": 2, "sequence_length": min(16, max_length)}
         export(network, _export_config(network), folder / GRAPH, input_shapes=traced)
 
 
 def _export_config(network: PooledClassifier) -> OnnxConfig:
-    """Optimum's knowledge of this kind of encoder, less every input that the server does not send.
+    """Return optimum's configuration for this encoder, without the inputs that the server does not send.
 
-    Token types, where an encoder has them, are then its own default: one text, type 0.
+    Encoders with token types then use their default: one text, type 0.
     """
     try:
         known = TasksManager.get_exporter_config_constructor(
             "onnx", model=network.encoder, task="text-classification", library_name="transformers"
         ).func
-    except (KeyError, ValueError):  # optimum has not heard of it; most encoders need no special treatment
+    except (KeyError, ValueError):  # unknown to optimum; most encoders need no special treatment
         known = type("Generic", (TextEncoderOnnxConfig,), {"NORMALIZED_CONFIG_CLASS": NormalizedTextConfig})
     inputs = {"input_ids": AXES, "attention_mask": AXES}
     two_inputs = type("TwoInputs", (known,), {"inputs": property(lambda _: inputs)})
@@ -48,7 +48,7 @@ def _export_config(network: PooledClassifier) -> OnnxConfig:
 
 
 def logits_of(network: PooledClassifier, tokenizer: TextTokenizer, texts: Sequence[str]) -> Floats:
-    """Return the network's logits [texts, labels], one text at a time: so a comparison shows what the graph makes of padding."""
+    """Return the network's logits [texts, labels], computed per text, so that a comparison shows the effect of padding."""
     with torch.no_grad():
         rows = [torch.tensor([each.ids]) for each in tokenizer.encode(texts)]
         return np.concatenate([network(each, torch.ones_like(each)).logits.numpy() for each in rows])

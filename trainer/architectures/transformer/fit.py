@@ -1,4 +1,4 @@
-"""The transformer architecture: an encoder of the Hugging Face kind, fine-tuned, exported and made small."""
+"""The transformer architecture: fine-tune a Hugging Face encoder, export and quantize it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.architectures.transformer import base_model
 from trainer.architectures.transformer.base_model import BaseModel
 from trainer.architectures.transformer.cache import TokenCache
 from trainer.architectures.transformer.export import export_graph, logits_of
-from trainer.architectures.transformer.fine_tuning import FineTuned, Material, fine_tune
+from trainer.architectures.transformer.fine_tuning import FineTuned, TrainingData, fine_tune
 from trainer.architectures.transformer.network import PooledClassifier
 from trainer.architectures.transformer.quantization import quantize_if_harmless
 from trainer.attempt import Attempt
@@ -41,9 +41,9 @@ HEAD_DROPOUT = 0.1
 def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> Exported:
     """Fine-tune the base model on `train` and export it into `folder`.
 
-    It goes on from the newest of the attempt's checkpoints, if there is one; the caller clears them once the result is
-    published. Raises Terminated if the attempt was asked to stop, ConfigRejected for a base model that cannot be used,
-    StorageError where it cannot be fetched, ExportFailed where the graph is not the network.
+    Training resumes from the attempt's newest checkpoint, if there is one. The caller deletes the checkpoints once the
+    result is published. Raises Terminated if the attempt was asked to stop, ConfigRejected for a base model that cannot be
+    used, StorageError if it cannot be fetched, ExportFailed if the graph differs from the network.
     """
     cost = Cost(gpus=devices.count_gpus() and distributed.world_size())
     base, done, parity = train_and_export(train, validation, config, folder=folder, attempt=attempt)
@@ -57,7 +57,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path, 
 def train_and_export(
     train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt
 ) -> tuple[BaseModel, FineTuned, float]:
-    """Do what `fit` does, but leave the graph in fp32. Returns the base model, the training's end and `Exported.parity`."""
+    """Fine-tune and export, without quantization. Return the base model, the result of the training and `Exported.parity`."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         base, network = _start(train, config, Path(scratch))
@@ -67,7 +67,7 @@ def train_and_export(
 
 
 def assist(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
-    """Train on a rank other than 0; nothing is kept of it."""
+    """Train on a rank other than 0, without exporting."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:
         base, network = _start(train, config, Path(scratch))
@@ -92,18 +92,18 @@ def _fine_tune(
 ) -> FineTuned:
     cache = TokenCache(token_folder(config))
     train, validation = (cache.encode(each, base.tokenizer, max_length=base.max_length) for each in parts)
-    return fine_tune(network, Material(train, validation.longest_first()), config, folder=folder, attempt=attempt)
+    return fine_tune(network, TrainingData(train, validation.longest_first()), config, folder=folder, attempt=attempt)
 
 
 def require_base_model(config: Config, *, scratch: Path) -> None:
-    """Raise ConfigRejected or StorageError if the base model cannot be used, before anything else takes time."""
+    """Raise ConfigRejected or StorageError if the base model cannot be used."""
     prepare_libraries(config.training.seed)
     with TemporaryDirectory(dir=scratch, prefix="base-") as folder:
         base_of(config, scratch=Path(folder))
 
 
 def prepare_libraries(seed: int) -> None:
-    """Seed every source of random numbers, and keep the libraries' own lines and bars out of ours."""
+    """Seed all random number generators, and turn off the libraries' own log lines and progress bars."""
     transformers.set_seed(seed)
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_default_handler()
@@ -112,20 +112,20 @@ def prepare_libraries(seed: int) -> None:
 
 
 def base_of(config: Config, *, scratch: Path) -> BaseModel:
-    """The base model that is configured. Raises as `base_models.load` does, and ConfigRejected if none is."""
+    """Return the configured base model. Raises what `base_model.load` raises, and ConfigRejected if none is configured."""
     settings = config.training
     if not settings.base_model:
         raise ConfigRejected("training.base_model is not set: the transformer needs an encoder to fine-tune")
     base = base_model.load(settings.base_model, max_length=settings.max_length, dropout=settings.dropout, scratch=scratch)
     if base.max_length < config.training.max_length:
-        log.info("training.max_length is lowered to the %d tokens that %s can see", base.max_length, base.name)
+        log.info("training.max_length is lowered to %d tokens, the maximum of %s", base.max_length, base.name)
     return base
 
 
 def new_network(base: BaseModel, train: Examples, *, dropout: float | None) -> PooledClassifier:
-    """The base model's network with a head for the labels, which begins at their rates in the training part.
+    """Return the base model's network with a new head, whose bias is initialized from the labels' rates in the training part.
 
-    dropout: before that head; None: `HEAD_DROPOUT`.
+    dropout: before the head; None: `HEAD_DROPOUT`.
     """
     rates = np.clip(train.label_counts() / max(1, len(train)), 1e-4, 1 - 1e-4)
     odds = np.log(rates) if train.task is Task.SINGLE_LABEL else np.log(rates / (1 - rates))
@@ -134,7 +134,7 @@ def new_network(base: BaseModel, train: Examples, *, dropout: float | None) -> P
 
 
 def check_exportable(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> None:
-    """Export the network before it is trained: better refused in the first minute than after the last epoch."""
+    """Export the network before it is trained. Raises ConfigRejected in the first minute rather than after the last epoch."""
     try:
         export(network, base, validation, folder)
     except Exception as error:  # torch, optimum and onnxruntime each have their own
@@ -143,7 +143,7 @@ def check_exportable(network: PooledClassifier, base: BaseModel, validation: Exa
 
 
 def export(network: PooledClassifier, base: BaseModel, validation: Examples, folder: Path) -> float:
-    """Write graph and tokenizer and check their parity on validation texts. Returns `Exported.parity`; raises ExportFailed."""
+    """Write graph and tokenizer, and check their parity on validation texts. Return `Exported.parity`; raises ExportFailed."""
     base.tokenizer.no_padding()
     base.tokenizer.no_truncation()
     base.tokenizer.save(str(folder / TOKENIZER))

@@ -1,4 +1,4 @@
-"""What happens when memory is short: an error that can be caught, rather than a kernel that kills the process."""
+"""Handling of short memory: raise an error that can be caught, instead of being killed by the kernel."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 
 import torch
 
-# In the messages of torch's allocators and of oneDNN, which have no error of their own for it on a CPU.
+# Messages of torch's allocators and of oneDNN, which raise plain RuntimeErrors on a CPU.
 SIGNS = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a memory", "could not create a primitive")
 M_MMAP_THRESHOLD = -3  # malloc.h
-NEEDED_OF_FILES = 0.5  # of the libraries' pages that are in memory; the kernel takes the rest back when it has to
-RESERVE = 0.1  # of the limit: for what the kernel counts besides, such as stacks and files that were just written
+NEEDED_OF_FILES = 0.5  # share of the libraries' resident pages that is needed; the kernel can reclaim the rest
+RESERVE = 0.1  # share of the limit for other memory that the kernel counts, such as stacks and files that were just written
 
 
 def is_short(error: BaseException) -> bool:
-    """Whether this error says that memory is short."""
+    """Return whether this error means that memory is short."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
 
 
 def release() -> None:
-    """Give back what is no longer used, and what the allocators keep for later: others could not have it."""
+    """Return unused memory to the system, including what the allocators keep for later."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -35,10 +35,10 @@ def release() -> None:
 
 
 def give_back_at_once() -> None:
-    """From now on, have every tensor of a megabyte and more mapped for itself and unmapped when it is gone.
+    """Map each later tensor of 1 MiB or more separately, and unmap it when it is freed.
 
-    The GNU C library keeps freed memory for itself otherwise, where neither `bounded` nor the kernel can tell what is used
-    of it. It costs time: new pages have to be cleared.
+    Otherwise the GNU C library keeps freed memory, which `bounded` and the kernel cannot distinguish from used memory.
+    This costs time, since new pages have to be cleared.
     """
     adjust = getattr(ctypes.CDLL(None), "mallopt", None)
     if adjust is not None:
@@ -47,10 +47,10 @@ def give_back_at_once() -> None:
 
 @contextmanager
 def bounded(limit: float) -> Iterator[None]:
-    """Within, an allocation that would take the process beyond `limit` bytes of memory fails; infinite: nothing is changed.
+    """Let allocations fail that would take the process beyond `limit` bytes of memory; infinite: change nothing.
 
-    Otherwise it succeeds, and the kernel kills the process when the memory is used. Only without a GPU, whose driver maps
-    far more addresses than it uses memory.
+    Without the bound they succeed, and the kernel kills the process when the memory is used. With a GPU nothing is changed:
+    its driver maps far more addresses than it uses memory.
     """
     room = _room(limit)
     before = resource.getrlimit(resource.RLIMIT_DATA)
@@ -63,7 +63,7 @@ def bounded(limit: float) -> Iterator[None]:
 
 
 def _room(limit: float) -> int | None:
-    """Bytes of data that this process may map, of which some are mapped and not used; None without a limit."""
+    """Return the bytes of data that this process may map, including those that are mapped and unused; None without a limit."""
     if math.isinf(limit):
         return None
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)

@@ -1,7 +1,7 @@
-"""The network that is fine-tuned: an encoder, the mean of its tokens, a linear layer.
+"""Network of a fine-tuning: an encoder, mean pooling of its tokens, and a linear layer.
 
-One head for every encoder. The mean is how sentence encoders such as MiniLM were trained, and for the others it is no
-worse than the first token; heads of the encoders' own start from random weights that one epoch hardly trains.
+All encoders get the same head. Sentence encoders such as MiniLM were trained with mean pooling; for others it is no worse
+than the first token. The encoders' own heads have more layers with random weights, which one epoch hardly trains.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class PooledClassifier(nn.Module):
-    """Token ids to logits."""
+    """Encoder with mean pooling and a linear head for the labels."""
 
     def __init__(self, encoder: nn.Module, bias: Tensor, *, dropout: float) -> None:
-        """`bias` [labels]: the logits of a text of which nothing is known, so that no step is spent on learning them."""
+        """Initialize the head's bias to `bias` [labels], the logits of the labels' rates, so that they need not be learned."""
         super().__init__()
         self.encoder = encoder
         self.config = encoder.config  # where transformers and optimum look
@@ -26,7 +26,7 @@ class PooledClassifier(nn.Module):
             self.head.bias.copy_(bias)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """Logits [texts, labels] of `input_ids` and `attention_mask`, both [texts, tokens]."""
+        """Return logits [texts, labels] from `input_ids` and `attention_mask`, both [texts, tokens]."""
         tokens = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         weights = attention_mask.unsqueeze(-1).to(tokens.dtype)
         mean = (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

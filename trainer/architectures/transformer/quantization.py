@@ -1,4 +1,4 @@
-"""Weights of eight bits, where that costs next to nothing."""
+"""Dynamic quantization to int8, if it costs almost no score."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def quantize_if_harmless(folder: Path, tokenizer: TextTokenizer, validation: Exa
 
 
 def quantize(graph: Path, to: Path) -> None:
-    """The graph with its matrix products in int8: weights by column beforehand, activations by tensor at run time.
+    """Write the graph with int8 matrix products: weights scaled per column now, activations per tensor at run time.
 
-    Embeddings, by now most of the file, are stored in 16 bits, and looked up in those.
+    Embeddings, then most of the file, are stored in float16.
     """
     with _silence():
         quantize_dynamic(graph, to, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
@@ -52,7 +52,7 @@ def quantize(graph: Path, to: Path) -> None:
 
 
 def _halve_embeddings(graph: onnx.GraphProto) -> None:
-    """Store in float16 every table of float32 that is only looked up in; what is found there is float32 again."""
+    """Store the float32 tables that only a Gather reads in float16, and cast the gathered rows back."""
     tables = {each.name: each for each in graph.initializer if each.data_type == TensorProto.FLOAT and len(each.dims) == 2}
     users = Counter(name for node in graph.node for name in node.input)
     nodes = []
@@ -60,17 +60,17 @@ def _halve_embeddings(graph: onnx.GraphProto) -> None:
         nodes.append(node)
         table = tables.get(node.input[0]) if node.op_type == "Gather" else None
         if table is not None and users[table.name] == 1:
-            found, half = node.output[0], f"{node.output[0]}_half"
+            output, half = node.output[0], f"{node.output[0]}_half"
             table.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(table).astype(np.float16), table.name))
             node.output[0] = half
-            nodes.append(helper.make_node("Cast", [half], [found], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Cast", [half], [output], to=TensorProto.FLOAT))
     del graph.node[:]
     graph.node.extend(nodes)
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Drop what onnxruntime tells the root logger, as if it were the program, about every node of the graph."""
+    """Drop the lines that onnxruntime writes to the root logger for each node of the graph."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

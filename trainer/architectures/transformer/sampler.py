@@ -1,4 +1,4 @@
-"""Order in which texts are trained on: batches of similar length, divided among ranks."""
+"""Order of the training texts: batches of similar length, divided among ranks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-SORTED_BATCHES = 50  # batches whose texts are sorted by length together: little padding, and still a random order
+SORTED_BATCHES = 50  # batches whose texts are sorted by length together; more would pad less, and order less randomly
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """Positions of texts in an order in which every `batch_size` consecutive ones have similar length.
+    """Sampler in whose order every `batch_size` consecutive texts have similar length.
 
-    The order depends on seed and epoch alone: a training that is resumed in the middle of an epoch goes on with the texts
-    that it has not seen, and several ranks see the texts that one would, each its part of every batch.
+    The order depends only on seed and epoch. A training that is resumed within an epoch continues with the remaining
+    texts. Several ranks together see the same batches as a single one, each its share of every batch.
     """
 
     def __init__(self, lengths: NDArray[np.int64], *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        """lengths: tokens of each text [texts]. batch_size: texts of a step on all ranks; a multiple of `world_size`."""
+        """Take lengths: tokens of each text [texts]; batch_size: texts per step on all ranks, a multiple of `world_size`."""
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
@@ -38,7 +38,7 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         for batch in self._batches():
-            if len(batch) >= self._world_size:  # a smaller last batch would leave a rank without a text
+            if len(batch) >= self._world_size:  # a smaller last batch would leave a rank without texts
                 yield from batch[self._rank :: self._world_size].tolist()
 
     def _batches(self) -> list[NDArray[np.int64]]:
@@ -55,7 +55,7 @@ class LengthGroupedSampler(Sampler[int]):
 def _full_ones_shuffled(
     batches: list[NDArray[np.int64]], batch_size: int, random: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Return the full batches in random order, then the one that is not full: earlier, it would shift all that follow."""
+    """Return the full batches in random order, then the incomplete one, which would shift all that follow it."""
     full = [each for each in batches if len(each) == batch_size]
     rest = [each for each in batches if len(each) < batch_size]
     return [full[at] for at in random.permutation(len(full))] + rest

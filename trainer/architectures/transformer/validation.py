@@ -1,4 +1,4 @@
-"""How good a network is on the validation part, while it is trained and once it is exported."""
+"""Scores of a network on the validation part, during training and after export."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from trainer.evaluation.thresholds import choose_thresholds
 
 
 def micro_f1_of(graph: OnnxModel, tokenizer: TextTokenizer, examples: Examples) -> float:
-    """The graph's micro-F1 on the examples, with the thresholds that are best for it there."""
-    logits = [graph.logits(tokenizer.encode(texts)) for texts in examples.batches()]
-    found = np.concatenate(logits)
-    return micro_f1_at_best(found, examples.targets, examples.task, label_required=examples.label_required)
+    """Return the graph's micro-F1 on the examples, with thresholds chosen on them."""
+    logits = np.concatenate([graph.logits(tokenizer.encode(texts)) for texts in examples.batches()])
+    return micro_f1_at_best(logits, examples.targets, examples.task, label_required=examples.label_required)
 
 
 def micro_f1_at_best(logits: Floats, targets: csr_matrix, task: Task, *, label_required: bool = True) -> float:
-    """Micro-F1 of logits [texts, labels], decided as they are served, with thresholds chosen for them."""
+    """Return the micro-F1 of logits [texts, labels] under the prediction rule of the server, with thresholds chosen on them."""
     return f1_at_best(logits, targets, task, label_required=label_required)[0]
 
 
 def f1_at_best(logits: Floats, targets: csr_matrix, task: Task, *, label_required: bool = True) -> tuple[float, float]:
-    """The same, and macro-F1 over the labels that occur in the targets."""
+    """Return micro-F1 as `micro_f1_at_best` does, and macro-F1 over the labels that occur in the targets."""
     probabilities = to_probabilities(logits, task)
     rule = PredictionRule(task, (), choose_thresholds(probabilities, targets, task), label_required)
     assigned, truth = rule.assigned(probabilities), targets.toarray().astype(np.bool_)

@@ -89,7 +89,7 @@ def test_any_texts_come_back_as_the_server_encodes_them(
 
 @pytest.mark.parametrize("size", [1, 2, 5, 6, 100])
 def test_batches_of_any_size_have_the_same_ids(size: int, tmp_path: Path) -> None:
-    batches = list(dataset.flat_batches(examples_of(TEXTS, tmp_path), dataset.cutting(tokenizer_of(), 8), size))
+    batches = list(dataset.flat_batches(examples_of(TEXTS, tmp_path), dataset.truncating(tokenizer_of(), 8), size))
 
     assert [len(lengths) for _, lengths in batches[:-1]] == [size] * (len(batches) - 1)
     assert [int(each) for ids, _ in batches for each in ids] == [each for ids in served(TEXTS, tokenizer_of(), 8) for each in ids]
@@ -212,7 +212,7 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     cache.encode(three[2], tokenizer_of(), max_length=8)
 
     kept = {path.stem for path in entries(tmp_path / "tokens")}
-    assert kept == {key(each, dataset.cutting(tokenizer_of(), 8), max_length=8) for each in (three[0], three[2])}
+    assert kept == {key(each, dataset.truncating(tokenizer_of(), 8), max_length=8) for each in (three[0], three[2])}
     assert ids_of(first) == served([WORDS[0]] * 100, tokenizer_of(), 8)
 
 
