@@ -120,7 +120,7 @@ def test_a_version_that_is_published_is_never_written_again(dataset: Path, tmp_p
         "train", "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
         "--output-dir", tmp_path.as_uri(), "--name", "docs", *same, "--seed", "1", expect=64,
     )  # fmt: skip
-    assert "is published already, of other settings" in done.stderr
+    assert "is already published, with other settings" in done.stderr
     assert (Path(uri.removeprefix("file://")) / "manifest.json").read_bytes() == before
 
 

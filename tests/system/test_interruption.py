@@ -79,7 +79,7 @@ def test_a_version_of_an_earlier_attempt_is_found_and_reported_again(folder: Pat
     assert second.manifest() == published
     other = TrainingProcess(folder, bert=bert, training__architecture="linear", training__seed=7)
     assert other.end() == 64
-    assert "of other settings" in other.result().message
+    assert "with other settings" in other.result().message
 
 
 def test_data_that_change_between_attempts_stop_the_run(folder: Path, bert: Path) -> None:

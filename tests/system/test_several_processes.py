@@ -110,7 +110,7 @@ def test_when_one_is_lost_the_other_fails_and_the_next_attempt_goes_on(folder: P
     second.signal(signal.SIGKILL)
     second.end()
     assert first.end() == 75
-    assert "another process of the training has gone" in first.log_file.read_text()
+    assert "another process of the training is lost" in first.log_file.read_text()
 
     first, second = start_two(folder, bert, training__num_epochs=5)
     assert (first.end(), second.end()) == (0, 0)

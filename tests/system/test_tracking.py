@@ -288,7 +288,7 @@ def test_values_that_mlflow_missed_are_sent_later(
     assert len(noticed) == 1
     assert "connection refused" in noticed[0]
     assert warnings(caplog) == noticed
-    assert "answers again" in caplog.text
+    assert "is available again" in caplog.text
 
 
 def test_a_server_that_does_not_come_back_costs_a_bounded_wait(
@@ -361,11 +361,11 @@ def response(status: str, body: str) -> bytes:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param(None, "no answer in time", id="hangs"),
-        pytest.param(response("500 Internal Server Error", "{}"), "it answers 500", id="is-broken"),
-        pytest.param(response("401 Unauthorized", "who?"), "it answers 401: the credentials are wrong", id="wants-credentials"),
+        pytest.param(None, "timeout", id="hangs"),
+        pytest.param(response("500 Internal Server Error", "{}"), "status 500", id="is-broken"),
+        pytest.param(response("401 Unauthorized", "who?"), "status 401: the credentials are wrong", id="wants-credentials"),
         pytest.param(response("200 OK", "<html>hello</html>"), "hello", id="is-no-mlflow"),
-        pytest.param(b"\x00nonsense\r\n\r\n", "the connection broke", id="is-no-http"),
+        pytest.param(b"\x00nonsense\r\n\r\n", "the connection was lost", id="is-no-http"),
     ],
 )
 def test_a_server_that_is_of_no_use_costs_seconds_and_a_warning(
@@ -427,7 +427,7 @@ def test_values_that_the_registry_refuses_are_named_and_the_others_are_sent(
         tracker.published(manifest, tmp_path / REPORT, uri="file:///models/v1/", gate=gate)
 
     (refused,) = warnings(caplog)
-    assert "does not take the model version: it registers only what lies on a storage that others reach" in refused
+    assert "rejects the model version: a model at a local address cannot be registered" in refused
     assert run_of(server, tracker.run_id).info.status == "FINISHED"
 
 

@@ -145,7 +145,7 @@ def test_a_batch_that_does_not_fit_into_the_container_is_halved_and_the_version_
     done = subprocess.run(
         entered, env={**os.environ, "OMP_NUM_THREADS": "1", **variables}, capture_output=True, text=True, check=False, timeout=240
     )
-    assert "out of memory with 40 texts at once: from now on a step takes them in 2 pieces" in done.stderr
+    assert "out of memory with 40 texts at once: each step is now computed in 2 pieces" in done.stderr
     assert done.returncode == 0, done.stderr
     assert (folder / "models/pets/v1/manifest.json").exists()
 

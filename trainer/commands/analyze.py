@@ -17,7 +17,7 @@ from trainer.run import logs
 log = logging.getLogger(__name__)
 
 
-@click.command(name="analyze", cls=CodedCommand, short_help="Write a page about a dataset, before training.")
+@click.command(name="analyze", cls=CodedCommand, short_help="Write a report about a dataset, to read before training.")
 @click.argument("dataset__uri", metavar="[DATASET]", required=False)
 @TEXT_COLUMNS
 @LABEL_COLUMN

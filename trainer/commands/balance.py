@@ -82,7 +82,7 @@ def oversample(source: str, target: str, overrides: tuple[str, ...], file: Path 
     _run("oversample", source, target, overrides, file, {**options, "balance__sampling": "oversample"})
 
 
-@click.command(cls=CodedCommand, short_help="Drop rows of frequent labels that contradict their neighbours.")
+@click.command(cls=CodedCommand, short_help="Drop rows of frequent labels that differ from their neighbours.")
 @TEXT_COLUMNS
 @_in_and_out
 def mltl(source: str, target: str, overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from trainer.config.settings import Config
 
 
-@click.command(short_help="Print every setting as a YAML file for train --config.")
+@click.command(short_help="Print all settings as YAML, for train --config.")
 def settings() -> None:
     """Print every setting of train with its description and default, as a YAML file for --config."""
     click.echo(as_yaml(), nl=False)

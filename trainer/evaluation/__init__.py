@@ -1,1 +1,1 @@
-"""Predictions, scores and thresholds of a model, and how it compares with the served version."""
+"""Predictions, scores and thresholds of a model, and its comparison with the served version."""

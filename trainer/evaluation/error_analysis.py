@@ -1,4 +1,4 @@
-"""What a model gets wrong on a part of the data, and how far its scores can be trusted: arrays to arrays.
+"""Errors of a model on a part of the data, its calibration, and intervals of its scores: arrays to arrays.
 
 Knows no report, no file and no model.
 """
@@ -14,15 +14,15 @@ from scipy.sparse import csr_matrix
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-PAIRS = 15  # confused pairs that are worth a look
+PAIRS = 15  # confused pairs that are shown
 BINS = 10  # of probability, for the calibration
-POINTS = 200  # of a precision-recall curve, so that it does not grow with the texts
+POINTS = 200  # maximum number in a precision-recall curve
 RESAMPLES = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """The labels that are given and right, due and missed, given and wrong: ones in int64 [texts, labels]."""
+    """True positives, false negatives and false positives, as ones in int64 [texts, labels]."""
 
     right: csr_matrix
     missed: csr_matrix
@@ -30,19 +30,19 @@ class Decisions:
 
 
 def compare(targets: csr_matrix, predicted: csr_matrix | NDArray[np.bool_]) -> Decisions:
-    """Each label that is due or given, both [texts, labels], by whether it should have been."""
-    due, given = csr_matrix(targets, dtype=np.int64), csr_matrix(predicted, dtype=np.int64)
-    right = due.multiply(given).tocsr()
-    missed, wrong = due - right, given - right
+    """Return the decisions from targets and predictions, both [texts, labels]."""
+    truth, given = csr_matrix(targets, dtype=np.int64), csr_matrix(predicted, dtype=np.int64)
+    right = truth.multiply(given).tocsr()
+    missed, wrong = truth - right, given - right
     missed.eliminate_zeros()
     wrong.eliminate_zeros()
     return Decisions(right, missed, wrong)
 
 
 def confused_pairs(decisions: Decisions) -> list[tuple[int, int, int]]:
-    """Texts where the first label was missed and the second wrongly given: (first, second, texts), the most first.
+    """Return (first, second, texts): the number of texts where the first label was missed and the second wrongly predicted.
 
-    With one label a text, that is the confusion matrix without its diagonal.
+    The largest numbers come first. For single-label, this is the confusion matrix without its diagonal.
     """
     pairs = (decisions.missed.T @ decisions.wrong).tocoo()
     order = np.lexsort((pairs.col, pairs.row, -pairs.data))[:PAIRS]
@@ -50,10 +50,10 @@ def confused_pairs(decisions: Decisions) -> list[tuple[int, int, int]]:
 
 
 def reliability(probabilities: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[Floats, Floats, Counts, float]:
-    """Mean probability, share right and count, all [BINS], of decisions in bins of probability, and the calibration error.
+    """Return mean probability, share that is right and count of decisions per bin, all [BINS], and the calibration error.
 
-    The expected calibration error of Naeini, Cooper and Hauskrecht (AAAI 2015): the distance between the first two,
-    each bin weighted by its count. Empty bins hold zeros.
+    The expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) is the distance between the first two,
+    weighted by the counts. Empty bins hold zeros.
     """
     bins = np.minimum((probabilities * BINS).astype(np.int8), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
@@ -62,18 +62,18 @@ def reliability(probabilities: NDArray[np.float32], right: NDArray[np.bool_]) ->
     return mean, share, counts, float(np.abs(mean - share) @ counts / counts.sum())
 
 
-def precision_recall(probabilities: NDArray[np.float32], due: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Recall and precision at the probability of each decision that is due, highest first; both [due]."""
-    ranked, positives = np.sort(probabilities), np.sort(probabilities[due])
-    found = len(positives) - np.searchsorted(positives, positives[::-1])
-    given = len(ranked) - np.searchsorted(ranked, positives[::-1])
-    return found / max(1, len(positives)), found / given
+def precision_recall(probabilities: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return recall and precision at the probability of each positive decision, highest first; both [positives]."""
+    ranked, positives = np.sort(probabilities), np.sort(probabilities[truth])
+    true_positives = len(positives) - np.searchsorted(positives, positives[::-1])
+    predicted = len(ranked) - np.searchsorted(ranked, positives[::-1])
+    return true_positives / max(1, len(positives)), true_positives / predicted
 
 
 def intervals(decisions: Decisions, *, seed: int) -> tuple[float, float, float]:
-    """Half the width of the 95 % interval of micro-F1, macro-F1 and subset accuracy.
+    """Return half the width of the 95 % interval of micro-F1, macro-F1 and subset accuracy.
 
-    A bootstrap (Efron 1979) over the texts: how much the scores would move if other texts of the same kind were the test.
+    Bootstrap (Efron 1979) over the texts: it estimates how the scores would vary with other texts of the same kind.
     """
     texts = decisions.right.shape[0]
     flawless = (decisions.missed.getnnz(axis=1) + decisions.wrong.getnnz(axis=1)) == 0
@@ -92,11 +92,11 @@ def intervals(decisions: Decisions, *, seed: int) -> tuple[float, float, float]:
 
 
 def thinned(recall: Floats, precision: Floats) -> tuple[Floats, Floats]:
-    """At most POINTS of a precision-recall curve, at even steps of recall, first and last included."""
+    """Return at most POINTS points of a precision-recall curve, evenly spaced, including the first and the last."""
     kept = np.unique(np.linspace(0, len(recall) - 1, POINTS).astype(np.int64))
     return recall[kept], precision[kept]
 
 
 def label_sums(decisions: csr_matrix) -> Counts:
-    """Texts for each label [labels]."""
+    """Return the number of texts for each label [labels]."""
     return np.asarray(decisions.sum(axis=0)).ravel()

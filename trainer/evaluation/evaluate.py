@@ -1,4 +1,4 @@
-"""A classifier's answers to examples, and what they are worth. Always asks the exported file."""
+"""Predictions of a classifier for examples, and their scores. Always uses the exported file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LENGTH_EDGES = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a classifier says of texts.
+    """Predictions of a classifier.
 
     probabilities: float32 [texts, labels].
     token_lengths: tokens of each text after cutting [texts].
-    unknown_tokens: how many of all tokens the tokenizer does not know.
+    unknown_tokens: number of tokens that the tokenizer does not know.
     """
 
     probabilities: Floats
@@ -35,7 +35,7 @@ class Answers:
 
 
 def answer(classifier: Classifier, examples: Examples, what: str) -> Answers:
-    """Ask for every text; `what` names the work in the progress."""
+    """Return the predictions for all texts. what: name of the work in the progress."""
     probabilities = np.empty((len(examples), len(classifier.rule.labels)), np.float32)
     lengths = np.empty(len(examples), np.int64)
     unknown_id = classifier.tokenizer.unknown_id
@@ -53,20 +53,20 @@ def answer(classifier: Classifier, examples: Examples, what: str) -> Answers:
 
 
 def evaluate(classifier: Classifier, examples: Examples, answers: Answers) -> Scores:
-    """Scores of the labels that the classifier gives, with its own thresholds."""
+    """Return the scores of the labels that the classifier predicts with its own thresholds."""
     assigned = classifier.rule.assigned(answers.probabilities)
     return score(answers.probabilities, assigned, examples.targets, examples.labels, label_required=examples.label_required)
 
 
 def milliseconds_per_text(classifier: Classifier, examples: Examples) -> float:
-    """Median time of one text a call, tokenizer included, on the classifier's threads."""
+    """Return the median time of a call with one text, including the tokenizer, on the classifier's threads."""
     texts = examples.select(np.arange(min(TIMED_TEXTS, len(examples)))).texts()
-    classifier.probabilities(texts[:10])  # the first calls also pay for memory
+    classifier.probabilities(texts[:10])  # the first calls allocate memory
     return median(_milliseconds(classifier, text) for text in texts)
 
 
 def reference(classifier: Classifier, answers: Answers, *, max_length: int) -> Reference:
-    """What served traffic will be compared with: how these texts looked and what they were given."""
+    """Return the statistics of texts and predictions that served traffic is compared with."""
     edges = tuple(each for each in LENGTH_EDGES if each < max_length)
     bins = np.searchsorted(np.array(edges), answers.token_lengths, side="left")
     texts, tokens = max(1, len(answers.token_lengths)), max(1, int(answers.token_lengths.sum()))

@@ -1,4 +1,4 @@
-"""The scores of a published version on any dataset."""
+"""Score a published version on any dataset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rescored:
-    """The scores of a version on a dataset, laid out as in its manifest: what `scores.json` holds.
+    """Scores of a version on a dataset. result: content of `scores.json`, with the layout of the manifest.
 
     micro_f1_interval: half of its 95 % interval on the dataset.
     """
@@ -31,10 +31,10 @@ class Rescored:
 
 
 def rescore(uri: str, dataset: DatasetConfig, *, scratch: Path) -> Rescored:
-    """Score the version on the dataset, and say on the log how the dataset was read and what to know of it.
+    """Score the version on the dataset, and log how the dataset was read.
 
-    The baseline of a linear version is the version itself. That of another was not published: its scores are those
-    of the manifest, and `baseline.dataset_sha256` says that they were measured on the version's own test part.
+    The baseline of a linear version is the version itself. Other baselines are not published: their scores are copied from
+    the manifest, and `baseline.dataset_sha256` shows that they were measured on the version's own test part.
     """
     for each in ("version", "dataset"):
         (scratch / each).mkdir()

@@ -1,4 +1,4 @@
-"""The version that is served while another is trained: what it has seen, and how it does on the other's test part."""
+"""Score the served version on the test part of a new one, and compare their datasets."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _COMPARISON: TypeAdapter[ServedScores | NotCompared] = TypeAdapter(ServedScores 
 
 @dataclass(frozen=True)
 class Used:
-    """How much of a dataset can be used.
+    """Numbers of a dataset's rows. rows: all that were read. used: those with a text and a label.
 
-    rows: that were read. used: of them, with a text and a label. texts: different texts among these; none: of a sample.
+    texts: distinct texts among these; None for a sample.
     """
 
     rows: int
@@ -40,10 +40,11 @@ class Used:
 def score_served(
     uri: str, test: Examples, used: Used | None = None, *, manifest_sha256: str | None = None
 ) -> ServedScores | NotCompared:
-    """Return the served version's scores on these examples, by its own thresholds; or why there are none.
+    """Return the served version's scores on these examples, with its own thresholds; or why there are none.
 
-    A label that it does not know counts as missed; one that the examples do not know is ignored. used: of the dataset that
-    the examples are from. manifest_sha256: what its manifest has to be. Raises StorageRejected, StorageUnavailable.
+    Labels that it does not know count as missed; labels that the examples do not have are ignored. used: of the dataset
+    that the examples are from. manifest_sha256: expected digest of its manifest. Raises StorageRejected,
+    StorageUnavailable.
     """
     with tempfile.TemporaryDirectory(prefix="labelwright-served-") as scratch:
         try:
@@ -65,14 +66,14 @@ def score_served(
 
 
 def served_then(store: ObjectStore, manifest: Manifest) -> Comparison:
-    """Return what that version was compared with when it was published; or why with nothing."""
+    """Return the scores that the version was compared with when it was published, or why it was not compared."""
     if SERVED not in manifest.files:
         return None
     return _COMPARISON.validate_json(read_file(store, manifest, SERVED))
 
 
 def _different_texts(folder: Path, manifest: Manifest) -> int | None:
-    """How many different texts with a label its dataset had; none: it does not say. Raises ArtifactRejected."""
+    """Return the number of distinct labelled texts in the version's dataset; None if not recorded. Raises ArtifactRejected."""
     if PARTS not in manifest.files:
         return None
     seen = TextProvenance.parse((folder / manifest.stored(PARTS)).read_bytes(), where=PARTS)
@@ -80,9 +81,9 @@ def _different_texts(folder: Path, manifest: Manifest) -> int | None:
 
 
 def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assigned: NDArray[np.bool_]) -> DataChange:
-    """What became of the served version's score and labels; texts that carry only labels it does not know do not count.
+    """Return the change of the served version's score and labels. Texts that have only labels it does not know do not count.
 
-    aligned: its answers for the labels of the examples; assigned: for its own. Both [texts, labels].
+    aligned: its predictions for the labels of the examples; assigned: for its own labels. Both [texts, labels].
     """
     truth, theirs = test.targets.toarray().astype(np.bool_), set(manifest.labels)
     shared = np.array([label in theirs for label in test.labels])
@@ -90,10 +91,12 @@ def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assi
     if not test.label_required:
         known |= ~truth.any(axis=1)
     truth = truth & shared
-    hits, due, given = (truth & aligned)[known].sum(axis=0), truth[known].sum(axis=0), assigned[known].sum()
+    true_positives, support = (truth & aligned)[known].sum(axis=0), truth[known].sum(axis=0)
     before = manifest.scores.test.per_label
     falls = [
-        _label_fall(label, before[label], int(hits[at]), int(due[at])) for at, label in enumerate(test.labels) if label in before
+        _label_fall(label, before[label], int(true_positives[at]), int(support[at]))
+        for at, label in enumerate(test.labels)
+        if label in before
     ]
     fallen = [each for each in falls if label_has_fallen(each, labels=len(falls))]
     fallen.sort(key=lambda each: (each.recall - each.recall_before, each.label))
@@ -102,7 +105,7 @@ def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assi
     return DataChange(
         score_before=manifest.scores.test.micro_f1,
         texts_before=manifest.scores.test.texts,
-        score=float(2 * hits.sum() / max(1, given + due.sum())),
+        score=float(2 * true_positives.sum() / max(1, assigned[known].sum() + support.sum())),
         texts=int(known.sum()),
         fallen=tuple(fallen[:MAX_SHOWN_NAMES]),
         fallen_count=len(fallen),
@@ -112,13 +115,13 @@ def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assi
     )
 
 
-def _label_fall(label: str, before: LabelScores, hits: int, due: int) -> LabelFall:
+def _label_fall(label: str, before: LabelScores, true_positives: int, support: int) -> LabelFall:
     return LabelFall(
         label=label[:MAX_NAME_CHARACTERS],
         texts_before=before.support,
         recall_before=before.recall,
-        texts=due,
-        recall=hits / max(1, due),
+        texts=support,
+        recall=true_positives / max(1, support),
     )
 
 
@@ -127,7 +130,7 @@ def _support(scores: dict[str, LabelScores], label: str) -> int:
 
 
 def _aligned(columns: NDArray[Any], theirs: tuple[str, ...], ours: tuple[str, ...]) -> NDArray[Any]:
-    """The columns of `theirs` in the order of `ours`; zeros for a label that is not among them."""
+    """Return the columns of `theirs` in the order of `ours`; zeros for labels that are not in `theirs`."""
     place = {label: at for at, label in enumerate(theirs)}
     aligned = np.zeros((len(columns), len(ours)), columns.dtype)
     for at, label in enumerate(ours):

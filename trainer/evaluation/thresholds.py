@@ -1,4 +1,4 @@
-"""From which probability a label is given: chosen on validation, a threshold for each label."""
+"""Choose a threshold for each label on the validation part."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from scipy.special import expit, logit
 from model.classifier import Floats
 from model.manifest import Task
 
-# A label's own threshold counts as much as its positive examples, the common one as much as this many. Chosen on
-# arXiv and the product set, see docs/experiments.md.
+# Weight of the common threshold; the weight of a label's own one is its number of positive examples. Chosen on arXiv and
+# the product set, see docs/experiments.md.
 PRIOR_EXAMPLES = 10.0
 EDGE = 1e-6  # keeps logits finite
 
 
 def choose_thresholds(probabilities: Floats, targets: csr_matrix, task: Task) -> Floats:
-    """Thresholds [labels] that are good for F1, from probabilities and targets [texts, labels].
+    """Return thresholds [labels] for a high F1, from probabilities and targets [texts, labels].
 
-    Each label's best threshold for its own F1 (Lipton, Elkan and Naryanaswamy, ECML PKDD 2014: there is one for each
-    label) is shrunk, in log-odds, towards the one threshold that is best for micro-F1: the fewer examples a label
-    has, the more its own optimum is chance. Single-label needs none: zeros.
+    Each label's best threshold for its own F1 (Lipton, Elkan and Naryanaswamy, ECML PKDD 2014) is shrunk, in log-odds,
+    towards the common threshold that is best for micro-F1: the optimum of a label with few examples is mostly noise.
+    Single-label tasks use no thresholds: zeros.
     """
     labels = probabilities.shape[1]
     if task is Task.SINGLE_LABEL:
@@ -37,15 +37,15 @@ def choose_thresholds(probabilities: Floats, targets: csr_matrix, task: Task) ->
 
 
 def _best_threshold(probabilities: Floats, targets: NDArray[np.bool_]) -> float:
-    """The threshold of the highest F1: halfway between the last probability above it and the first below."""
+    """Return the threshold with the highest F1, halfway between the nearest probabilities above and below it."""
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order].astype(np.float64)
-    hits = np.cumsum(targets[order])
-    if not len(hits) or hits[-1] == 0:
+    true_positives = np.cumsum(targets[order])
+    if not len(true_positives) or true_positives[-1] == 0:
         return 0.5
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+    f1 = 2 * true_positives / (np.arange(1, len(true_positives) + 1) + true_positives[-1])
     below = np.append(ranked[1:], 0.0)
-    f1[ranked == below] = -1  # equal probabilities stand on one side
+    f1[ranked == below] = -1  # a threshold cannot separate equal probabilities
     best = int(f1.argmax())
     return float((ranked[best] + below[best]) / 2)
 

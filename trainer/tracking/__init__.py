@@ -1,1 +1,1 @@
-"""Record runs in MLflow, and tell Prometheus how a training proceeds."""
+"""Record runs in MLflow, and export metrics of a training to Prometheus."""

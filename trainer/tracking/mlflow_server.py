@@ -1,4 +1,4 @@
-"""The one door to MLflow: what a tracker does there, each thing safe to repeat, with errors as `outbox` sorts them."""
+"""Client of an MLflow server; the only module that imports mlflow. Calls may be repeated; errors are those of `outbox`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-SECONDS = 5  # for an answer, unless that variable says otherwise
+SECONDS = 5  # timeout of a request, unless that variable is set
 POINTS_AT_ONCE, TEXTS_AT_ONCE = 1_000, 100  # MLflow's own limits on a request
-# Each of these makes MLflow's client prove to a server, whichever it is, who we are.
+# MLflow's client sends these credentials to any server.
 CREDENTIALS = (
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_USERNAME",
@@ -36,25 +36,22 @@ CREDENTIALS = (
 )
 PORTS = {"http": 80, "https": 443}
 Resume = Literal["never", "if there is one", "only"]
-LONGEST = 500  # characters of a parameter, the limit of its older releases
-TRY_AGAIN = (401, 403, 408, 429)  # of the 4xx; credentials may be put right while the training goes on
+MAX_PARAMETER_CHARACTERS = 500  # the limit of older releases of MLflow
+RETRIED = (401, 403, 408, 429)  # 4xx statuses that are retried; credentials may be corrected during the training
 BROKEN = r"Connection aborted|Connection broken|Connection reset|RemoteDisconnected"
 REASONS = {
     r"Connection refused": "connection refused",
-    BROKEN: "the connection broke",
-    r"timed out|ConnectTimeout|ReadTimeout": "no answer in time",
-    r"resolve|Name or service not known": "its name is not known",
-    r"too many (\d+) error responses": r"it answers \1",
-    r"error code (40[13])": r"it answers \1: the credentials are wrong",
+    BROKEN: "the connection was lost",
+    r"timed out|ConnectTimeout|ReadTimeout": "timeout",
+    r"resolve|Name or service not known": "its name cannot be resolved",
+    r"too many (\d+) error responses": r"status \1",
+    r"error code (40[13])": r"status \1: the credentials are wrong",
 }
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run is called, and what tells it from others.
-
-    tags: as long as they are all the same and it has not finished, it is the same run that goes on.
-    """
+    """Name, tags and parameters of a run. An unfinished run with the same tags is resumed."""
 
     experiment: str
     name: str
@@ -64,7 +61,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Point:
-    """A measurement; when: milliseconds since 1970."""
+    """Value of a metric. when: milliseconds since 1970."""
 
     name: str
     value: float
@@ -74,7 +71,7 @@ class Point:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """The dataset as MLflow lists it."""
+    """Dataset as MLflow lists it."""
 
     name: str
     uri: str
@@ -83,10 +80,10 @@ class DatasetFacts:
 
 
 class MlflowServer:
-    """An MLflow server. Methods raise Refused for what it will never take, and other exceptions where it is away."""
+    """An MLflow server. Methods raise Refused if the server will never accept the request, ConnectionError otherwise."""
 
     def __init__(self, uri: str, *, artifacts: str | None = None) -> None:
-        """uri: http:// or https://. artifacts: address below which files may be written without the server. Sends nothing yet.
+        """Take uri: http:// or https://; artifacts: address below which files may be written directly. Nothing is sent yet.
 
         Credentials are those in the uri, or those of the environment if its MLFLOW_TRACKING_URI names the same server.
         """
@@ -98,10 +95,10 @@ class MlflowServer:
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def begin(self, facts: RunFacts, run_id: str | None, *, resume: Resume) -> tuple[str, dict[str, int]] | None:
-        """A run that is going on; its id, and the last step that it has of each series.
+        """Resume or create a run. Return its id and the last step of each of its metrics.
 
-        It is the run `run_id`, or else the one of the same tags that has not finished, unless it is never to be resumed;
-        if there is none, it is a new one, or None where only to resume is asked for.
+        Unless resume is "never", the run `run_id` is resumed, or else an unfinished run with the same tags. If there is
+        none, a run is created; with "only", None is returned instead.
         """
         with _sorted_errors():
             experiment = self._experiment(facts.experiment)
@@ -116,17 +113,19 @@ class MlflowServer:
             return run.info.run_id, self._last_steps(run)
 
     def add_dataset(self, run_id: str, dataset: DatasetFacts) -> None:
-        """Name the dataset that the run trains on."""
+        """Add the dataset of the run."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         kind = dataset.uri.partition("://")[0]
         profile = f'{{"num_rows": {dataset.rows}}}'
-        found = Dataset(dataset.name, dataset.sha256[:36], kind, dataset.uri, profile=profile)  # it holds no more of a digest
+        entry = Dataset(
+            dataset.name, dataset.sha256[:36], kind, dataset.uri, profile=profile
+        )  # digests have 36 characters at most
         with _sorted_errors():
-            self._client.log_inputs(run_id, [DatasetInput(found, [InputTag("mlflow.data.context", "training")])])
+            self._client.log_inputs(run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])])
 
     def add_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Add measurements; the same ones again change nothing."""
+        """Add values of metrics. Adding the same ones again changes nothing."""
         from mlflow.entities import Metric
 
         with _sorted_errors():
@@ -143,67 +142,67 @@ class MlflowServer:
             self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def add_file(self, run_id: str, file: Path) -> None:
-        """Add an artifact of that file's name."""
+        """Add the file as an artifact with its name."""
         with _sorted_errors():
             self._artifacts_of(run_id).log_artifact(str(file))  # type: ignore[no-untyped-call]
 
     def add_text(self, run_id: str, name: str, text: str) -> None:
-        """Add an artifact of that name."""
+        """Add the text as an artifact with that name."""
         with _sorted_errors(), tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
             file = Path(folder, name)
             file.write_text(text, encoding="utf-8")
             self._artifacts_of(run_id).log_artifact(str(file))  # type: ignore[no-untyped-call]
 
     def register(self, run_id: str, name: str, *, source: str, tags: Mapping[str, str]) -> None:
-        """A version of the registered model `name` that lies at `source`, unless this run has it already."""
-        if source.startswith("file:"):  # its own answer takes a paragraph
-            raise Refused(f"it registers only what lies on a storage that others reach, and this lies at {source}")
+        """Register `source` as a version of the registered model `name`, unless this run has registered it already."""
+        if source.startswith("file:"):  # MLflow's own message takes a paragraph
+            raise Refused(f"a model at a local address cannot be registered: {source}")
         with _sorted_errors():
-            with _there_already():
+            with _exists_allowed():
                 self._client.create_registered_model(name)
-            found = self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-            if not any(each.source == source for each in found):
+            registered = self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+            if not any(each.source == source for each in registered):
                 self._client.create_model_version(name, source, run_id, tags=dict(tags), await_creation_for=0)
 
     def end(self, run_id: str, status: str) -> None:
-        """The run is FINISHED, FAILED or KILLED."""
+        """Set the run's final status: FINISHED, FAILED or KILLED."""
         with _sorted_errors():
             self._client.set_terminated(run_id, status)
 
     def _artifacts_of(self, run_id: str) -> ArtifactRepository:
-        """Where the run's files go. Not MLflow's own way, which writes wherever the server says, with whatever keys there are."""
+        """Return the repository for the run's files. MLflow's client itself would write to any address that the server names."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         where = self._client.get_run(run_id).info.artifact_uri or ""
         if not may_write_to(where, server=self._uri, own=self._own_artifacts):
             raise Refused(
-                f"it wants files written to {shown(where)}: expected mlflow-artifacts:/, or an address below tracking.artifacts"
+                f"its artifact address is {shown(where)}: expected mlflow-artifacts:/, or an address below tracking.artifacts"
                 f" ({shown(self._own_artifacts) if self._own_artifacts else 'not set'})"
             )
         return get_artifact_repository(where, tracking_uri=self._uri)
 
     def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            with _there_already():
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            with _exists_allowed():
                 return str(self._client.create_experiment(name))
-            found = self._client.get_experiment_by_name(name)
-        if found is None or found.lifecycle_stage != "active":
+            experiment = self._client.get_experiment_by_name(name)
+        if experiment is None or experiment.lifecycle_stage != "active":
             raise Refused(f"its experiment {name!r} is deleted; restore it, or set tracking.experiment")
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def _earlier(self, experiment: str, facts: RunFacts, run_id: str | None) -> Run | None:
         from mlflow.exceptions import MlflowException
 
         if run_id:
             try:
-                found = self._client.get_run(run_id)
+                earlier = self._client.get_run(run_id)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
             else:
-                if found.info.lifecycle_stage == "active":
-                    return found
+                if earlier.info.lifecycle_stage == "active":
+                    return earlier
         same = " and ".join(f"tags.`{name}` = '{value}'" for name, value in facts.tags.items())
         runs = self._client.search_runs([experiment], f"{same} and attributes.status != 'FINISHED'", max_results=1)
         return runs[0] if runs else None
@@ -213,7 +212,7 @@ class MlflowServer:
 
         new = [(name, value) for name, value in parameters.items() if name not in run.data.params]  # they cannot be changed
         for start in range(0, len(new), TEXTS_AT_ONCE):
-            part = [Param(name, value[:LONGEST]) for name, value in new[start : start + TEXTS_AT_ONCE]]
+            part = [Param(name, value[:MAX_PARAMETER_CHARACTERS]) for name, value in new[start : start + TEXTS_AT_ONCE]]
             self._client.log_batch(run.info.run_id, params=part)
 
     def _last_steps(self, run: Run) -> dict[str, int]:
@@ -222,9 +221,9 @@ class MlflowServer:
 
 
 def may_write_to(where: str, *, server: str, own: str | None) -> bool:
-    """Whether files of a run may go to `where`, which the server has named: through the server itself, or below `own`.
+    """Return whether files of a run may be written to `where`, an address from the server: via the server, or below `own`.
 
-    Anybody who may make an experiment chooses that address. The run's keys would let it be a published version.
+    Whoever may create an experiment chooses that address, and the run's credentials could overwrite a published version.
     """
     place = urlsplit(where)
     if place.scheme == "mlflow-artifacts":
@@ -236,7 +235,7 @@ def may_write_to(where: str, *, server: str, own: str | None) -> bool:
 def withhold_credentials(uri: str) -> None:
     """Remove the environment's MLflow credentials unless its MLFLOW_TRACKING_URI names the server at `uri`.
 
-    Who writes a setting, such as the author of a TextClassifier, may not be who owns the credentials.
+    The author of the setting, such as of a TextClassifier, may not be the owner of the credentials.
     """
     given = [name for name in CREDENTIALS if environment().get(name)]
     named = environment().get(MLFLOW, "")
@@ -251,33 +250,33 @@ def withhold_credentials(uri: str) -> None:
 
 
 def _origin(uri: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port: a token for https is not to be sent by http."""
+    """Return scheme, host and port: a token for https must not be sent over http."""
     try:
         parts = urlsplit(uri)
         return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
-    except ValueError:  # of a port that is no number
+    except ValueError:  # the port is not a number
         return "", uri, None
 
 
 def shown(text: str) -> str:
-    """An address or what a server has said, for a message: without credentials, on one line, 200 characters at most."""
+    """Return an address or a server's message without credentials, on one line, with at most 200 characters."""
     safe = without_credentials(text)[:200]
     return safe if safe.isprintable() else safe.encode("unicode_escape").decode()
 
 
 def without_credentials(text: str) -> str:
-    """The text, and in addresses neither name nor password."""
+    """Return the text without user names and passwords in addresses."""
     return re.sub(r"://[^/\s'\"]*@", "://", text)
 
 
 def _prepare_environment() -> None:
-    """Settings that MLflow's client takes from the environment alone, some of them while it is imported."""
+    """Set variables that MLflow's client reads from the environment only, some of them when it is imported."""
     add_to_environment(
         {
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_CONFIGURE_LOGGING": "false",
-            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # which belongs to the command's result
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the outbox tries again
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for the command's result
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the outbox retries
             TIMEOUT: environment().get(TIMEOUT, str(SECONDS)),
         }
     )
@@ -291,18 +290,18 @@ def _sorted_errors() -> Iterator[None]:
         yield
     except MlflowException as error:
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-        if 400 <= status < 500 and status not in TRY_AGAIN:
+        if 400 <= status < 500 and status not in RETRIED:
             raise Refused(_first_line(error)) from error
-        raise _away(error) from error
+        raise _unavailable(error) from error
     except Refused:
         raise
-    except Exception as error:  # the clients of the artifacts' store have errors of their own
-        raise _away(error) from error
+    except Exception as error:  # clients of artifact stores raise their own errors
+        raise _unavailable(error) from error
 
 
 @contextmanager
-def _there_already() -> Iterator[None]:
-    """Somebody else may make the same at the same moment."""
+def _exists_allowed() -> Iterator[None]:
+    """Ignore the error for an object that exists: another process may have created it at the same time."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -312,7 +311,7 @@ def _there_already() -> Iterator[None]:
             raise
 
 
-def _away(error: Exception) -> ConnectionError:
+def _unavailable(error: Exception) -> ConnectionError:
     kind = ConnectionResetError if re.search(BROKEN, str(error)) else ConnectionError
     return kind(_reason(error))
 
@@ -320,8 +319,8 @@ def _away(error: Exception) -> ConnectionError:
 def _reason(error: Exception) -> str:
     text = str(error)
     for pattern, reason in REASONS.items():
-        if found := re.search(pattern, text):
-            return found.expand(reason)
+        if match := re.search(pattern, text):
+            return match.expand(reason)
     return _first_line(error)
 
 

@@ -1,7 +1,7 @@
-"""Tell another system in the background: in order, once it answers, and without holding up who has something to tell.
+"""Outbox: send messages to another system in the background, in order, and retry while it is unavailable.
 
-Knows neither what is told nor to whom. What cannot be delivered costs a warning; the caller never waits but when it asks to,
-and then for a bounded time.
+Knows neither the messages nor the system. A message that cannot be delivered causes a warning. The caller waits only in
+`flush` and `close`, for a bounded time.
 """
 
 from __future__ import annotations
@@ -15,29 +15,36 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-EVERY = 5.0  # seconds between two deliveries, so that what comes in between goes together
-LONGEST_PAUSE = 60.0  # between two attempts, while nobody answers
-SHORTEST_PAUSE = 1.0  # even where somebody waits for the delivery
-MOST = 1_000
+DELIVERY_SECONDS = 5.0  # between two deliveries
+MAX_PAUSE_SECONDS = 60.0  # between two attempts, while the recipient is unavailable
+MIN_PAUSE_SECONDS = 1.0  # even during a flush
+MAX_LETTERS = 1_000
 
 
 class Refused(Exception):
-    """The other side answers, and will not take this however often it is sent."""
+    """The recipient rejects a message, and would reject it again."""
 
 
 @dataclass(frozen=True)
 class Letter:
-    """What is to be delivered: its name in a warning, and how to; to send one twice must do no harm."""
+    """Message to deliver. what: its name in warnings. send: sends it; sending twice must do no harm."""
 
     what: str
     send: Callable[[], None]
 
 
 class Outbox:
-    """Letters to one recipient. Any thread may put; a thread of its own sends."""
+    """Queue of letters to one recipient. Any thread may put; the outbox's own thread sends."""
 
-    def __init__(self, recipient: str, *, every: float = EVERY, shortest_pause: float = SHORTEST_PAUSE, most: int = MOST) -> None:
-        """recipient: as warnings name it, without credentials. every: seconds between deliveries. most: letters that may wait."""
+    def __init__(
+        self,
+        recipient: str,
+        *,
+        every: float = DELIVERY_SECONDS,
+        shortest_pause: float = MIN_PAUSE_SECONDS,
+        most: int = MAX_LETTERS,
+    ) -> None:
+        """Take recipient: its name in warnings, without credentials; every: seconds between deliveries; most: letters kept."""
         self._recipient = recipient
         self._every = self._pause = every
         self._shortest_pause = shortest_pause
@@ -46,14 +53,14 @@ class Outbox:
         self._lost: dict[str, None] = {}  # in order, each once
         self._refused: set[str] = set()
         self._changed = threading.Condition()
-        self._hurry = self._closed = self._away = False
+        self._hurry = self._closed = self._unavailable = False
         self._failures = 0
         threading.Thread(target=self._work, name=f"outbox to {recipient}", daemon=True).start()
 
     def put(self, what: str, send: Callable[[], None]) -> None:
-        """Deliver this after what is waiting; a letter of that name that waits already stands for both.
+        """Deliver this after the letters that wait, unless a letter of that name waits.
 
-        send: raises Refused if it is never to be tried again, and anything else if it is.
+        send: raises Refused if it must not be retried, and any other exception if it must.
         """
         with self._changed:
             if any(each.what == what for each in self._letters):
@@ -64,9 +71,9 @@ class Outbox:
                 self._lost[what] = None
 
     def flush(self, seconds: float, *, insist: bool = False) -> bool:
-        """Deliver now; returns whether nothing is left.
+        """Deliver now, and return whether all letters were delivered.
 
-        It waits at most so many seconds, and, unless it is to insist, for no second attempt.
+        Wait at most `seconds`; unless `insist`, for one attempt only.
         """
         deadline = time.monotonic() + seconds
         with self._changed:
@@ -78,7 +85,7 @@ class Outbox:
             return not self._letters
 
     def close(self, seconds: float, *, insist: bool = False) -> list[str]:
-        """Flush and stop; returns what was not delivered, but for what was refused, of which warnings have told."""
+        """Flush and stop. Return the names of letters that were not delivered; refused ones have been logged already."""
         self.flush(seconds, insist=insist)
         with self._changed:
             self._closed = True
@@ -93,45 +100,45 @@ class Outbox:
             delivered = self._deliver()
             with self._changed:
                 self._failures += not delivered
-                self._pause = self._every if delivered else min(LONGEST_PAUSE, 2 * self._pause)
+                self._pause = self._every if delivered else min(MAX_PAUSE_SECONDS, 2 * self._pause)
                 self._changed.notify_all()
                 if not delivered:
                     self._changed.wait_for(lambda: self._closed, self._shortest_pause)
 
     def _deliver(self) -> bool:
-        """Send what waits, until it fails; returns whether it did not."""
+        """Send the letters in order. Return False at the first failure."""
         while self._letters and not self._closed:
             letter = self._letters[0]
             try:
                 _send(letter)
             except Refused as error:
                 self._note_refusal(letter.what, error)
-            except Exception as error:  # noqa: BLE001 - whatever a client raises costs a warning, never the training
-                self._unanswered(error)
+            except Exception as error:  # noqa: BLE001 - any error of a client becomes a warning and must not end the training
+                self._note_failure(error)
                 return False
             with self._changed:
                 self._letters.popleft()
-            self._answered()
+            self._note_success()
         return True
 
     def _note_refusal(self, what: str, error: Refused) -> None:
         if what not in self._refused:
-            log.warning("%s does not take %s: %s", self._recipient, what, error)
+            log.warning("%s rejects %s: %s", self._recipient, what, error)
         self._refused.add(what)
 
-    def _unanswered(self, error: Exception) -> None:
-        if not self._away:
-            log.warning("%s is away, which does not hold up the training; it is told later: %s", self._recipient, error)
-        self._away = True
+    def _note_failure(self, error: Exception) -> None:
+        if not self._unavailable:
+            log.warning("%s is unavailable; the training continues, and data are sent later: %s", self._recipient, error)
+        self._unavailable = True
 
-    def _answered(self) -> None:
-        if self._away:
-            log.info("%s answers again, and is told what it has missed", self._recipient)
-        self._away = False
+    def _note_success(self) -> None:
+        if self._unavailable:
+            log.info("%s is available again, and gets the data that it missed", self._recipient)
+        self._unavailable = False
 
 
 def _send(letter: Letter) -> None:
     try:
         letter.send()
-    except ConnectionResetError:  # the other side closes connections that were idle, perhaps at this very moment
+    except ConnectionResetError:  # the recipient may have just closed an idle connection
         letter.send()

@@ -1,7 +1,7 @@
-"""Write a run down in MLflow while it goes on, where that is configured: settings, dataset, scores, report, model version.
+"""Track a run in MLflow, if that is configured: settings, dataset, scores, report, model version.
 
-A tracker never raises and never holds the run up. What MLflow does not take at once waits in an `Outbox`; what it never
-took is named in a warning at the end.
+A tracker never raises, and the run does not wait for it. Data that MLflow does not accept at once wait in an `Outbox`. A
+warning at the end names what was not delivered.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from trainer.tracking.outbox import Outbox, Refused
 log = logging.getLogger(__name__)
 
 GATE = {True: "passed", False: "failed", None: "not asked"}
-BEGIN_SECONDS, END_SECONDS, KILLED_SECONDS = 10.0, 30.0, 5.0  # that the run waits for MLflow at most
+BEGIN_SECONDS, END_SECONDS, KILLED_SECONDS = 10.0, 30.0, 5.0  # maximum waits for MLflow
 MOST_POINTS = 100_000
 KILLED_BY = (Terminated, KeyboardInterrupt)
-# What decides nothing about the model, and may hold credentials.
+# Settings that do not change the model; some may hold credentials.
 NO_PARAMETERS = {"tracking", "progress", "checkpoints", "result_file", "version", "name"}
 
 
 class Status(StrEnum):
-    """How a run ended, in MLflow's words."""
+    """Final status of a run in MLflow."""
 
     FINISHED = "FINISHED"
     FAILED = "FAILED"
@@ -45,32 +45,32 @@ class Status(StrEnum):
 
 
 class Tracker(Protocol):
-    """Where a run is written down. No method raises."""
+    """Experiment tracker of a run. No method raises."""
 
     @property
     def run_id(self) -> str | None:
-        """The run's id there; None: it is not known, yet or at all."""
+        """Id of the run in MLflow; None if it is not known."""
 
     def begin(self, config: Config, dataset: Dataset, *, run_id: str | None = None, only_interrupted: bool = False) -> str | None:
-        """The run has its version and its dataset, and goes on; returns its id there, if that is known in time.
+        """Begin or resume the run, once its version and dataset are known. Return its id if MLflow answers in time.
 
-        A run of the same classifier, version and dataset that was interrupted goes on under its id, `run_id` or the one
-        that is found there; with `training.from_scratch`, it is another run. only_interrupted: tell nothing if there is
-        none, for a version that an earlier attempt has published, perhaps without living to tell it.
+        An interrupted run of the same classifier, version and dataset is resumed: `run_id`, or the one that MLflow has. With
+        `training.from_scratch`, a new run is created. only_interrupted: record nothing if there is no run to resume; for a
+        version that an earlier attempt published, maybe without recording it.
         """
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
-        """Values after so many optimizer steps, such as `loss`; steps that an interrupted attempt has told are left out."""
+        """Record values at an optimizer step, such as `loss`. Steps that an interrupted attempt has recorded are left out."""
 
     def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateRecord) -> None:
-        """The version is published at `uri`; `report` is there until the run has ended."""
+        """Record that the version is published at `uri`. report: file that exists until `end`."""
 
     def end(self, status: Status) -> None:
-        """The run is over: wait, for a bounded time, until all is told. Only the first call counts."""
+        """End the run, and wait for a bounded time until all is sent. Later calls do nothing."""
 
 
 def open_tracker(settings: TrackingConfig) -> Tracker:
-    """The tracker that is configured. Raises ConfigRejected for an address that no MLflow server has."""
+    """Return the configured tracker. Raises ConfigRejected if `tracking.uri` is not the address of an MLflow server."""
     uri = settings.uri
     if not uri:
         return Untracked()
@@ -81,7 +81,7 @@ def open_tracker(settings: TrackingConfig) -> Tracker:
 
 @contextmanager
 def tracked(settings: TrackingConfig) -> Iterator[Tracker]:
-    """The tracker of a run, which ends with the block: FINISHED, KILLED where it was asked to stop, or FAILED."""
+    """Yield the tracker of a run, and end the run with the block: FINISHED, KILLED if it was asked to stop, or FAILED."""
     tracker = open_tracker(settings)
     try:
         yield tracker
@@ -92,7 +92,7 @@ def tracked(settings: TrackingConfig) -> Iterator[Tracker]:
 
 
 class Untracked:
-    """Nobody wants to know."""
+    """Tracker that records nothing."""
 
     run_id: str | None = None
 
@@ -114,15 +114,15 @@ class Untracked:
 
 
 class MlflowTracker:
-    """A run in MLflow."""
+    """Tracker of a run in MLflow."""
 
     def __init__(self, uri: str, *, artifacts: str | None = None, end_seconds: float = END_SECONDS) -> None:
-        """artifacts: as in the settings. end_seconds: that `end` waits at most. Nothing is sent before `begin`."""
+        """Take artifacts: as in the settings; end_seconds: maximum wait of `end`. Nothing is sent before `begin`."""
         self.run_id: str | None = None
         self._uri, self._artifacts = uri, artifacts
         self._end_seconds = end_seconds
         self._points: deque[Point] = deque()
-        self._told: dict[str, int] = {}  # the last step of each series that an interrupted attempt has told
+        self._recorded: dict[str, int] = {}  # the last step of each metric that an interrupted attempt has recorded
         self._given_up = self._full = False
         self._server: MlflowServer | None = None
         self._outbox: Outbox | None = None
@@ -162,11 +162,11 @@ class MlflowTracker:
         self._put("the end", lambda run, server: server.end(run, status))
         killed = status is Status.KILLED
         seconds = min(KILLED_SECONDS, self._end_seconds) if killed else self._end_seconds
-        # Who has never answered will hardly do so now.
+        # A server that has never answered is not waited for.
         missing = self._outbox.close(seconds, insist=self.run_id is not None and not killed)
         self._outbox = None
         if missing:
-            log.warning("%s was not told everything of this run; missing: %s", self._shown, ", ".join(missing))
+            log.warning("%s lacks data of this run: %s", self._shown, ", ".join(missing))
 
     def _begin(self, server: MlflowServer, facts: RunFacts, run_id: str | None, *, resume: Resume) -> None:
         try:
@@ -177,7 +177,7 @@ class MlflowTracker:
         if begun is None:
             self._given_up = True
             return
-        self.run_id, self._told = begun
+        self.run_id, self._recorded = begun
         log.info("%s: run %s of the experiment %s", self._shown, self.run_id, facts.experiment)
 
     def _put(self, what: str, send: Callable[[str, MlflowServer], None]) -> None:
@@ -192,13 +192,13 @@ class MlflowTracker:
         self._put("measurements", self._send_points)
         if len(self._points) > MOST_POINTS:
             self._full = True
-            log.warning("%d measurements wait for %s: no more are kept", len(self._points), self._shown)
+            log.warning("%d measurements wait for %s: later ones are dropped", len(self._points), self._shown)
 
     def _send_points(self, run_id: str, server: MlflowServer) -> None:
-        """Only the outbox's thread takes points away, and only once they are told or refused."""
+        """Send the points, and remove them once they are recorded or refused. Called on the outbox's thread only."""
         while count := len(self._points):
             points = list(islice(self._points, count))
-            new = [each for each in points if _is_final(each.name) or each.step > self._told.get(each.name, -1)]
+            new = [each for each in points if _is_final(each.name) or each.step > self._recorded.get(each.name, -1)]
             refused: Refused | None = None
             try:
                 server.add_points(run_id, new)
@@ -211,7 +211,7 @@ class MlflowTracker:
 
 
 def run_facts(config: Config, dataset: Dataset) -> RunFacts:
-    """What the run is called in MLflow, and what it holds from the start."""
+    """Return the run's name, tags and parameters in MLflow."""
     version = config.version or ""
     return RunFacts(
         experiment=config.tracking.experiment or config.name,
@@ -226,7 +226,7 @@ def run_facts(config: Config, dataset: Dataset) -> RunFacts:
 
 
 def parameters(config: Config, dataset: Dataset) -> dict[str, str]:
-    """Every setting that may decide the result, and the dataset, by name; values as JSON, but strings as they are."""
+    """Return all settings that may change the result, and the dataset, by name. Values are JSON, except strings."""
     named = dict(_flattened(config.model_dump(mode="json", exclude=NO_PARAMETERS)))
     named |= {"dataset.sha256": dataset.sha256, "dataset.rows": dataset.rows}
     if dataset.test:
@@ -236,7 +236,7 @@ def parameters(config: Config, dataset: Dataset) -> dict[str, str]:
 
 
 def final_scores(manifest: Manifest) -> dict[str, float]:
-    """The scores and the cost of the version, by name: `test/micro_f1`, `cost/cpu_seconds`."""
+    """Return the scores and the cost of the version, by name: `test/micro_f1`, `cost/cpu_seconds`."""
     scores, training = manifest.scores, manifest.training
     parts = {
         "test": scores.test,
@@ -244,14 +244,14 @@ def final_scores(manifest: Manifest) -> dict[str, float]:
         "baseline/test": scores.baseline.test,
         "baseline/validation": scores.baseline.validation,
     }
-    found = {f"{part}/{name}": value for part, of in parts.items() for name, value in _summary(of).items()}
+    values = {f"{part}/{name}": value for part, of in parts.items() for name, value in _summary(of).items()}
     cost = ("seconds", "cpu_seconds", "gpu_seconds", "peak_memory_bytes")
-    found |= {f"cost/{name}": float(getattr(training, name)) for name in cost}
-    return {**found, "cost/milliseconds_per_text": scores.milliseconds_per_text}
+    values |= {f"cost/{name}": float(getattr(training, name)) for name in cost}
+    return {**values, "cost/milliseconds_per_text": scores.milliseconds_per_text}
 
 
 def version_tags(manifest: Manifest, gate: GateRecord) -> dict[str, str]:
-    """What a model version, and the run that it came from, are tagged with; of one that failed, why."""
+    """Return the tags of a model version and of its run; for a refused version with the reason."""
     failed = {"labelwright.gate_reason": gate.verdict.message} if gate.passed is False else {}
     return failed | {
         "labelwright.gate": GATE[gate.passed],
@@ -261,18 +261,18 @@ def version_tags(manifest: Manifest, gate: GateRecord) -> dict[str, str]:
 
 
 def _summary(scores: Scores) -> dict[str, float]:
-    found: dict[str, float] = scores.model_dump(exclude={"texts", "per_label"})
-    return found
+    summary: dict[str, float] = scores.model_dump(exclude={"texts", "per_label"})
+    return summary
 
 
 def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
-        if isinstance(value, dict) and name != "aliases":  # a setting of its own, whose keys are labels
+        if isinstance(value, dict) and name != "aliases":  # one setting, whose keys are labels
             yield from _flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 def _is_final(series: str) -> bool:
-    """Scores of the version have a slash in their names; what is measured by step has none."""
+    """Return whether a metric is a score of the version, not a value per step: its name has a slash."""
     return "/" in series

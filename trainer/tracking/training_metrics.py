@@ -1,6 +1,6 @@
-"""What a training tells Prometheus about itself while it goes on.
+"""Prometheus metrics of a training.
 
-A series appears with its first value: there is no loss of 0 before the first step.
+A series appears with its first value, so there is no loss of 0 before the first step.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from trainer.errors import ConfigRejected
 
 log = logging.getLogger(__name__)
 
-EVERY_ADDRESS = ("::", "0.0.0.0")  # noqa: S104 - the first is of IPv4 too; the second where the kernel has no IPv6
+EVERY_ADDRESS = ("::", "0.0.0.0")  # noqa: S104 - the first includes IPv4; the second is for kernels without IPv6
 NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 GAUGES = {
-    "step": "Optimizer steps made.",
-    "steps": "Optimizer steps that the whole training has.",
-    "epoch": "Passes over the training part, the last one in part.",
-    "loss": "Mean loss of a text since the value before.",
+    "step": "Completed optimizer steps.",
+    "steps": "Optimizer steps of the whole training.",
+    "epoch": "Passes over the training part, including the current fraction.",
+    "loss": "Mean loss per text since the previous value.",
     "learning_rate": "Learning rate of the encoder.",
-    "texts_per_second": "Texts trained on a second, without the time for evaluations.",
-    "validation_micro_f1": "Micro-F1 on the validation part, when it was last scored.",
-    "validation_macro_f1": "Macro-F1 on the validation part, when it was last scored.",
+    "texts_per_second": "Texts per second in training, without the time of evaluations.",
+    "validation_micro_f1": "Micro-F1 of the last evaluation on the validation part.",
+    "validation_macro_f1": "Macro-F1 of the last evaluation on the validation part.",
 }
 
 
 class Phase(StrEnum):
-    """What a run is doing."""
+    """Current phase of a run."""
 
     READING = "reading"
     SPLITTING = "splitting"
@@ -52,7 +52,7 @@ class TrainingMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises ValueError where the registry holds these series already."""
+        """Register the series. Raises ValueError if the registry has them already."""
         self.registry = registry
         self._clock = clock
         self._values: dict[str, float] = {}
@@ -61,32 +61,32 @@ class TrainingMetrics:
         registry.register(_Series(self._now))
 
     def phase(self, phase: Phase) -> None:
-        """The run has come to this."""
+        """Set the phase."""
         self._phase = phase
 
     def progressed(self, step: int, *, steps: int, epoch: float) -> None:
-        """`step` of `steps` is made."""
+        """Set the completed steps and epochs."""
         self._values |= {"step": step, "steps": steps, "epoch": epoch}
 
     def measured(self, *, loss: float, learning_rate: float, texts_per_second: float) -> None:
-        """Means since the last time."""
+        """Set the means since the previous call."""
         self._values |= {"loss": loss, "learning_rate": learning_rate, "texts_per_second": texts_per_second}
 
     def validated(self, *, micro_f1: float, macro_f1: float | None = None) -> None:
-        """The validation part was scored."""
+        """Set the scores of an evaluation."""
         self._values["validation_micro_f1"] = micro_f1
         if macro_f1 is not None:
             self._values["validation_macro_f1"] = macro_f1
 
     def checkpoint_saved(self) -> None:
-        """A checkpoint is whole, now."""
+        """Set the time of the last checkpoint to now."""
         self._saved_at = self._clock()
 
     @contextmanager
     def serve(self, port: int | None) -> Iterator[int | None]:
-        """Answer GET /metrics on `port` of every address, 0: of any that is free; None: not at all. Gives the port.
+        """Serve GET /metrics on `port` of all addresses; 0: any free port; None: do not serve. Yield the port.
 
-        Raises ConfigRejected where the port cannot be had.
+        Raises ConfigRejected if the port cannot be opened.
         """
         if port is None:
             yield None
@@ -108,7 +108,7 @@ class TrainingMetrics:
 
 
 class _Series(Collector):
-    """The values as Prometheus wants them, when it asks."""
+    """Collector of the current values."""
 
     def __init__(self, now: Callable[[], tuple[dict[str, float], Phase | None]]) -> None:
         self._now = now
@@ -138,7 +138,7 @@ def _age() -> GaugeMetricFamily:
 
 
 def _phases() -> GaugeMetricFamily:
-    return GaugeMetricFamily("labelwright_training_phase", "1 for what the run is doing, 0 for the rest.", labels=["phase"])
+    return GaugeMetricFamily("labelwright_training_phase", "1 for the current phase, 0 for the others.", labels=["phase"])
 
 
 def _listen(port: int, registry: CollectorRegistry) -> Any:
@@ -148,6 +148,6 @@ def _listen(port: int, registry: CollectorRegistry) -> Any:
         except OSError as error:
             if error.errno in NO_IPV6 and address != EVERY_ADDRESS[-1]:
                 continue
-            why = "in use" if error.errno == errno.EADDRINUSE else f"not to be had ({error.strerror})"
-            raise ConfigRejected(f"progress.metrics_port is {port}: the port is {why}; 0 takes any that is free") from error
+            why = "in use" if error.errno == errno.EADDRINUSE else f"not available ({error.strerror})"
+            raise ConfigRejected(f"progress.metrics_port is {port}: the port is {why}; 0 takes any free port") from error
     raise AssertionError

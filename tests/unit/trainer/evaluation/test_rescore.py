@@ -52,7 +52,7 @@ def test_scores_of_few_texts_come_with_their_interval_and_a_warning(
     decisions = compare(pl.DataFrame(due, orient="row").to_numpy(), pl.DataFrame(given, orient="row").to_numpy() > 0)
     interval = intervals(decisions, seed=1)[0]
     assert interval > 0.01
-    assert f"on {rows} texts; another draw of as many may move micro_f1 by {interval:.4f} (95 % interval)" in printed
+    assert f"on {rows} texts; 95 % interval of micro_f1: ±{interval:.4f}" in printed
     few = f"the dataset has {rows} texts: its scores are mostly chance; add texts"
     assert [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING] == [few]
     assert few in json.loads((tmp_path / "out" / "scores.json").read_text())["notes"]
@@ -61,7 +61,7 @@ def test_scores_of_few_texts_come_with_their_interval_and_a_warning(
 def test_twenty_texts_are_scored_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     printed = run(tmp_path, 20).stderr
 
-    assert "on 20 texts; another draw of as many may move micro_f1 by" in printed
+    assert "on 20 texts; 95 % interval of micro_f1:" in printed
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 

@@ -204,7 +204,7 @@ def test_what_an_earlier_attempt_has_published_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        pytest.param({"training": {"seed": 7}}, "is published already, of other settings", id="a-setting"),
+        pytest.param({"training": {"seed": 7}}, "is already published, with other settings", id="a-setting"),
         pytest.param({"dataset": {"uri": NEW}}, f"dataset.uri was {OLD!r}, is {NEW!r}", id="another-dataset"),
         pytest.param({"dataset": {"uri": OLD, "test_uri": NEW}}, f"dataset.test_uri was None, is {NEW!r}", id="another-test-set"),
     ],

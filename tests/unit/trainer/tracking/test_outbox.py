@@ -76,8 +76,8 @@ def test_what_failed_is_sent_again_before_what_came_later(
     assert box.close(10, insist=True) == []
     assert recipient.took == ["first", "second"]
     assert lines(caplog) == [
-        "somebody is away, which does not hold up the training; it is told later: nobody is there",
-        "somebody answers again, and is told what it has missed",
+        "somebody is unavailable; the training continues, and data are sent later: nobody is there",
+        "somebody is available again, and gets the data that it missed",
     ]
 
 
@@ -96,7 +96,7 @@ def test_what_is_refused_is_not_sent_again_and_holds_up_nothing(
     assert box.close(10) == []
     assert recipient.took == ["bread", "bread"]
     assert recipient.attempts == 4
-    assert lines(caplog) == ["somebody does not take a stone: not of this kind"]
+    assert lines(caplog) == ["somebody rejects a stone: not of this kind"]
 
 
 def test_a_connection_that_was_closed_while_it_was_idle_is_no_absence(

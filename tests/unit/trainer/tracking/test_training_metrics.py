@@ -122,4 +122,4 @@ def test_a_port_that_is_in_use_is_a_wrong_setting(metrics: TrainingMetrics) -> N
     with metrics.serve(0) as port, pytest.raises(ConfigRejected) as rejected, metrics.serve(port):
         pass
 
-    assert str(rejected.value) == f"progress.metrics_port is {port}: the port is in use; 0 takes any that is free"
+    assert str(rejected.value) == f"progress.metrics_port is {port}: the port is in use; 0 takes any free port"

@@ -156,7 +156,7 @@ def test_a_damaged_file_is_made_again(damage: Callable[[bytes], bytes], tmp_path
     with caplog.at_level(logging.WARNING):
         found = cache.encode(examples, tokenizer_of(), max_length=8)
 
-    assert "is damaged: its texts are encoded anew" in caplog.text
+    assert "is damaged: its texts are encoded again" in caplog.text
     assert ids_of(found) == served(TEXTS, tokenizer_of(), 8)
     assert entry.read_bytes() == whole
 
@@ -246,7 +246,7 @@ def test_without_a_place_to_write_texts_are_encoded_all_the_same(tmp_path: Path,
         found = TokenCache(tmp_path / "tokens").encode(examples_of(TEXTS, tmp_path), tokenizer_of(), max_length=8)
 
     assert ids_of(found) == served(TEXTS, tokenizer_of(), 8)
-    assert "encoded texts are not kept in" in caplog.text
+    assert "encoded texts cannot be cached in" in caplog.text
 
 
 FULL = """
@@ -272,5 +272,5 @@ def test_a_full_disk_costs_the_entry_and_not_the_run(tmp_path: Path) -> None:
     done = subprocess.run(command, input="now\n", capture_output=True, text=True, timeout=120, check=True)
 
     assert done.stdout.split() == [str(len(texts)), str(sum(map(sum, served(texts, tokenizer_of(), 8))))]
-    assert "encoded texts are not kept in" in done.stderr
+    assert "encoded texts cannot be cached in" in done.stderr
     assert list((tmp_path / "tokens").iterdir()) == []
