@@ -1,4 +1,4 @@
-"""A file of labelled texts to a balanced one: the labels are read first, then the rows are copied or left out."""
+"""Balance a file of labelled texts into another: read the labels, then copy, repeat or leave out rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BalancedFile:
-    """What was written where, and the imbalance before and after; notes say what was guessed about the labels."""
+    """Result of balancing a file: its URI, the imbalance before and after, and notes on how the labels were read."""
 
     uri: str
     before: Imbalance
@@ -38,11 +38,10 @@ class BalancedFile:
 
 
 def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path) -> BalancedFile:
-    """Write the rows of `config.dataset.uri` to `target` as `config.balance` says; nothing of a row changes.
+    """Write the rows of `config.dataset.uri` to `target`, balanced as in `config.balance`. Rows are not changed.
 
-    with_texts: whether the strategy looks at the texts. Labels count by their new names, as for training; every label
-    counts, however few rows have it, and rows whose label or text is missing are copied. Raises ConfigRejected,
-    DatasetRejected, StorageError.
+    with_texts: whether the strategy uses the texts. Aliases are applied, as for training. All labels count, including rare
+    ones, and rows whose label or text is missing are copied. Raises ConfigRejected, DatasetRejected, StorageError.
     """
     out = target_at(target, setting="OUT")
     dataset = with_preset(config.dataset, config.dataset.uri)
@@ -63,13 +62,13 @@ def balance_file(config: Config, target: str, *, with_texts: bool, scratch: Path
 
 
 def _times(table: Table, labelled: Labelled, config: Config) -> NDArray[np.int64]:
-    """How often each row is written [rows]."""
+    """Return how often each row is written [rows]."""
     task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL
     rows = np.arange(len(table.sizes))
     examples = Examples(table.file, rows, labelled.names, labelled.targets, task)
     if label_is_required(labelled, config.dataset):
         return np.bincount(positions(examples, config.balance, seed=config.training.seed), minlength=len(rows))
-    known = np.flatnonzero(labelled.given)  # those whose labels are missing are not of the texts without one
+    known = np.flatnonzero(labelled.given)  # rows whose labels are missing do not count as texts without a label
     chosen = positions(replace(examples, label_required=False).select(known), config.balance, seed=config.training.seed)
     times = np.bincount(known[chosen], minlength=len(rows))
     times[~labelled.given] = 1

@@ -1,4 +1,4 @@
-"""How unevenly texts are spread over labels: measures that say whether balancing is worth it, and what it did.
+"""Measures of the imbalance of labels, before and after balancing.
 
 IRLbl, MeanIR and SCUMBLE are those of Charte, Rivera, del Jesus and Herrera: "Addressing imbalance in multilabel
 classification: Measures and random resampling algorithms", Neurocomputing 163, 2015, and "Concurrence among imbalanced
@@ -16,10 +16,10 @@ from scipy.sparse import csr_matrix
 
 @dataclass(frozen=True)
 class Imbalance:
-    """A dataset's imbalance; labels that no text carries do not count.
+    """Imbalance of a dataset. Labels without texts do not count.
 
-    texts: how many there are. largest, median, smallest: texts of a label. worst_ratio: the largest IRLbl. mean_ratio: MeanIR.
-    without_label: texts that carry none.
+    texts: number of texts. largest, median, smallest: texts of a label. worst_ratio: the largest IRLbl. mean_ratio: MeanIR.
+    without_label: texts that have none.
     """
 
     texts: int
@@ -32,18 +32,18 @@ class Imbalance:
 
 
 def measure(targets: csr_matrix) -> Imbalance:
-    """The imbalance of these examples [examples, labels]; all zeros where nothing carries a label."""
+    """Return the imbalance of these examples [examples, labels]; all zeros if no example has a label."""
     counts = label_counts(targets)
-    carried = counts[counts > 0]
+    support = counts[counts > 0]
     without_label = int((targets.getnnz(axis=1) == 0).sum())
-    if not len(carried):
+    if not len(support):
         return Imbalance(targets.shape[0], 0, 0.0, 0, 0.0, 0.0, without_label)
-    ratios = label_ratios(carried)
+    ratios = label_ratios(support)
     return Imbalance(
         texts=targets.shape[0],
-        largest=int(carried.max()),
-        median=float(np.median(carried)),
-        smallest=int(carried.min()),
+        largest=int(support.max()),
+        median=float(np.median(support)),
+        smallest=int(support.min()),
         worst_ratio=float(ratios.max()),
         mean_ratio=float(ratios.mean()),
         without_label=without_label,
@@ -51,26 +51,27 @@ def measure(targets: csr_matrix) -> Imbalance:
 
 
 def label_counts(targets: csr_matrix) -> NDArray[np.int64]:
-    """How many examples carry each label [labels]."""
+    """Return the number of examples with each label [labels]."""
     return np.asarray(targets.sum(axis=0, dtype=np.int64)).ravel()
 
 
 def label_ratios(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """IRLbl of each label [labels]: how many times the most frequent label is as frequent; inf for one that nothing carries."""
+    """Return the IRLbl of each label [labels]: the count of the most frequent label divided by its own; inf if its own is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(counts > 0, counts.max(initial=0) / counts, np.inf)
 
 
 def mean_ratio(counts: NDArray[np.int64]) -> float:
-    """MeanIR: the mean IRLbl of the labels that something carries, 0 if there is none."""
-    carried = counts[counts > 0]
-    return float(label_ratios(carried).mean()) if len(carried) else 0.0
+    """Return MeanIR: the mean IRLbl of the labels that have examples, 0 if there are no such labels."""
+    support = counts[counts > 0]
+    return float(label_ratios(support).mean()) if len(support) else 0.0
 
 
 def concurrence(targets: csr_matrix) -> float:
-    """SCUMBLE: how much frequent and rare labels stand in the same texts, from 0 (never) to 1.
+    """Return SCUMBLE: how often frequent and rare labels occur in the same texts, from 0 (never) to 1.
 
-    The mean, over texts with labels, of one minus the geometric over the arithmetic mean of their labels' IRLbl.
+    For each text with labels, it is 1 minus the ratio of geometric to arithmetic mean of the labels' IRLbl; these are
+    averaged.
     """
     sizes = targets.getnnz(axis=1)
     if not sizes.any():
@@ -84,10 +85,10 @@ def concurrence(targets: csr_matrix) -> float:
 
 
 def rarity(targets: csr_matrix) -> NDArray[np.float32]:
-    """A weight for each label [labels], 1 for one of average frequency.
+    """Return a weight for each label [labels], 1 at average frequency.
 
-    The square root of the inverse frequency: a label that is a hundred times rarer counts ten times as much. The full
-    inverse would let a handful of texts outweigh all others.
+    It is the square root of the inverse frequency: a label that is a hundred times rarer counts ten times as much. With the
+    inverse frequency itself, a few texts would outweigh all others.
     """
     counts = np.maximum(1, label_counts(targets))
     return np.asarray(np.sqrt(counts.mean() / counts), np.float32)

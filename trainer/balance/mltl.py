@@ -1,4 +1,4 @@
-"""Which texts of frequent labels contradict their neighbours: MLTL, Tomek links for texts of several labels.
+"""MLTL undersampling: drop texts of frequent labels in multi-label Tomek links.
 
 Pereira, Costa and Silla, "MLTL: A multi-label approach for the Tomek Link undersampling algorithm", Neurocomputing 383,
 2020, and their program IMB-Mulan; Tomek, "Two modifications of CNN", IEEE Transactions on Systems, Man and Cybernetics 6, 1976.
@@ -23,10 +23,10 @@ from trainer.run.progress import progress
 
 MOST_FEATURES = 200_000
 MOST_WORDS = 512  # of a text that are seen
-# A word or pair in more of the texts tells little of what a text is about, and comparing costs the square of its texts.
+# Share of the texts. More frequent words and pairs have little meaning, and their cost is the square of their texts.
 MOST_TEXTS = 0.1
-NOBODY = -1
-# Scores of so many texts stay in the processor's cache.
+NO_NEIGHBOUR = -1
+# Texts whose scores fit into the processor's cache.
 BLOCK = 65_536
 QUERIES = 4_096
 
@@ -34,25 +34,26 @@ Rows = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 
 
 def links(examples: Examples) -> NDArray[np.bool_]:
-    """The texts that MLTL, as undersampling, drops [examples].
+    """Return the texts that MLTL drops [examples].
 
-    A text goes if it carries no minority label (IRLbl above MeanIR), it and another text are each other's nearest, and the
-    adjusted Hamming distance of their labels is above `threshold`. Nearest is by the cosine of TF-IDF rows.
+    A text is dropped if it has no minority label (IRLbl above MeanIR), it and another text are each other's nearest
+    neighbour by the cosine of TF-IDF rows, and the adjusted Hamming distance of their labels is above `threshold`.
 
-    The authors' program asks for the nearest of the one text only, and takes texts with a minority label beside a frequent
-    one, too. On arXiv that drops 72 % of the texts, and leaves a label 53 of its 140 (docs/experiments.md). Here a link has
-    two ends, as Tomek's have, and texts with minority labels stay. Time grows with the square of the number of texts.
+    The authors' program requires only that the other text is its nearest, and also drops texts with a minority label that
+    have a frequent one too. On arXiv this drops 72 % of the texts, and leaves one label with 53 of its 140
+    (docs/experiments.md). Here links are mutual, as Tomek's are, and texts with minority labels stay. Time grows with the
+    square of the number of texts.
     """
     targets, rows = examples.strata(), comparable(examples)
     counts = label_counts(targets)
     minority = (counts > 0) & (label_ratios(counts) > mean_ratio(counts))
     candidates = np.flatnonzero((targets @ minority.astype(np.int64) == 0) & (targets.getnnz(axis=1) > 0))
-    nearest = np.full(len(examples), NOBODY, np.int64)
+    nearest = np.full(len(examples), NO_NEIGHBOUR, np.int64)
     nearest[candidates] = neighbours(rows, candidates)
-    candidates = candidates[nearest[candidates] != NOBODY]
+    candidates = candidates[nearest[candidates] != NO_NEIGHBOUR]
     candidates = candidates[label_distances(targets, candidates, nearest[candidates]) > threshold(targets)]
     partners = np.unique(nearest[candidates])
-    unknown = partners[nearest[partners] == NOBODY]
+    unknown = partners[nearest[partners] == NO_NEIGHBOUR]
     nearest[unknown] = neighbours(rows, unknown)
     dropped = np.zeros(len(examples), np.bool_)
     dropped[candidates[nearest[nearest[candidates]] == candidates]] = True
@@ -60,7 +61,7 @@ def links(examples: Examples) -> NDArray[np.bool_]:
 
 
 def threshold(targets: csr_matrix) -> float:
-    """How different the labels of two texts have to be: the authors' rule, by MeanIR and SCUMBLE."""
+    """Return the minimum distance of the labels in a link: the authors' rule, by MeanIR and SCUMBLE."""
     if concurrence(targets) > 0.3:
         return 0.5
     indicator = 1 / np.sqrt(max(1.0, mean_ratio(label_counts(targets))))
@@ -68,9 +69,10 @@ def threshold(targets: csr_matrix) -> float:
 
 
 def label_distances(targets: csr_matrix, ones: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The adjusted Hamming distance of the labels of each pair [pairs]: labels that one of both has, of those that any has.
+    """Return the adjusted Hamming distance of the labels of each pair [pairs].
 
-    0 for equal labels, 1 for none in common, nan for no labels at all.
+    It is the share of labels that only one text has, among those that either has: 0 for equal labels, 1 for none in common,
+    nan for no labels.
     """
     one, other = targets[ones].astype(np.int64), targets[others].astype(np.int64)
     common = np.asarray(one.multiply(other).sum(axis=1)).ravel()
@@ -80,7 +82,7 @@ def label_distances(targets: csr_matrix, ones: NDArray[np.int64], others: NDArra
 
 
 def comparable(examples: Examples) -> csr_matrix:
-    """TF-IDF rows of the texts' words and pairs of words, those of many texts left out, each of length 1 unless empty."""
+    """Return TF-IDF rows of words and pairs of words, without those of many texts. Rows have length 1 unless empty."""
     tokenizer = train_tokenizer(examples, minimum=2, max_length=MOST_WORDS)
     count = tokenizer.get_vocab_size()
     tokens = encode(tokenizer, examples, max_length=MOST_WORDS)
@@ -94,15 +96,15 @@ def comparable(examples: Examples) -> csr_matrix:
 
 
 def neighbours(rows: csr_matrix, queries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each query, the row with the greatest product that is not the query's own [queries]; NOBODY if none is above 0.
+    """Return for each query the other row with the largest product [queries]; NO_NEIGHBOUR if none is above 0.
 
-    Of equals, the first. Compares every query with every row: a block of rows at a time, all processors on the queries.
+    Of equal rows, the first. Compares every query with every row, one block of rows at a time, with all processors.
     """
-    nearest = np.full(len(queries), NOBODY, np.int64)
+    nearest = np.full(len(queries), NO_NEIGHBOUR, np.int64)
     best = np.zeros(len(queries), np.float32)
     begins, edges = range(0, rows.shape[0], BLOCK), range(0, len(queries), QUERIES)
     own: Rows = (rows.indptr.astype(np.int32), rows.indices, rows.data)
-    with progress(len(begins) * len(edges), "looking for neighbours") as advance, ThreadPoolExecutor(usable_cores()) as threads:
+    with progress(len(begins) * len(edges), "searching for neighbours") as advance, ThreadPoolExecutor(usable_cores()) as threads:
         for begin in begins:
             block = rows[begin : begin + BLOCK].tocsc()
             columns: Rows = (block.indptr.astype(np.int32), block.indices, block.data)
@@ -122,7 +124,7 @@ def _compare(
     nearest: NDArray[np.int64],
     edge: int,
 ) -> None:
-    """Put into `best` and `nearest` what this block of rows, by columns, has for the queries from `edge` on."""
+    """Update `best` and `nearest` of QUERIES queries from `edge` on with this block of rows, given by columns."""
     part = slice(edge, edge + QUERIES)
     _search(queries[part], own, columns, begin, np.zeros(size, np.float32), best[part], nearest[part])
 
@@ -137,7 +139,7 @@ def _search(
     best: NDArray[np.float32],
     nearest: NDArray[np.int64],
 ) -> None:
-    """As `_compare`; `scores` are zeros, and zeros again in the end [rows of the block]."""
+    """Update `best` and `nearest` as `_compare` does. scores: zeros, before and afterwards [rows of the block]."""
     for at in range(len(queries)):
         query = queries[at]
         for place in range(rows[0][query], rows[0][query + 1]):

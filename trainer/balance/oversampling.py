@@ -1,4 +1,4 @@
-"""Which texts of rare labels are repeated: ML-ROS.
+"""ML-ROS oversampling: repeat texts of rare labels.
 
 Charte, Rivera, del Jesus and Herrera, "Addressing imbalance in multilabel classification: Measures and random resampling
 algorithms", Neurocomputing 163, 2015.
@@ -15,11 +15,11 @@ from trainer.parallel.compiled import compiled
 
 
 def ml_ros(targets: csr_matrix, *, share: float, seed: int) -> NDArray[np.int64]:
-    """How often each text stands in the training part [examples], at least once.
+    """Return how often each text is used [examples], at least once.
 
-    The labels rarer than the mean (IRLbl above MeanIR) take turns; at its turn a random text of the label is repeated.
-    A label whose IRLbl has fallen to MeanIR, as it was at the start, takes no more turns. It ends when no label does, or
-    when `share` of the texts that there were has been added. Same seed, same texts.
+    Labels rarer than the mean (IRLbl above MeanIR) take turns. At each turn, a random text of the label is repeated. A
+    label drops out once its IRLbl has fallen to the initial MeanIR. Stop when all labels have dropped out, or when `share`
+    of the original number of texts has been added. The same seed gives the same texts.
     """
     counts = label_counts(targets)
     mean = mean_ratio(counts)
@@ -45,7 +45,7 @@ def _repeat(
     mean: float,
     times: NDArray[np.int64],
 ) -> None:
-    """Count repetitions into `times`, and into `counts` of the labels. A lot in [0, 1) decides each."""
+    """Add repetitions to `times` and to the labels' `counts`. lots: a random number in [0, 1) for each repetition."""
     open_bags = np.ones(len(minority), np.bool_)
     left, largest, drawn = len(minority), counts.max(), 0
     while left > 0:

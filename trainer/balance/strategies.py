@@ -1,6 +1,6 @@
-"""The training part with its labels less uneven, by the strategy that the configuration names.
+"""Balance the training part with the configured strategy.
 
-Each strategy is a module of this package: undersampling, oversampling, mltl. The losses of the transformer weigh rare labels:
+Each strategy is a module of this package: undersampling, oversampling, mltl. For losses that weight rare labels, see
 `trainer.architectures.transformer.losses`.
 """
 
@@ -19,7 +19,7 @@ from trainer.data.examples import Examples
 
 @dataclass(frozen=True, eq=False)
 class Balanced:
-    """The balanced part; in sentences, what that did; and in a few words for the manifest, what was asked for."""
+    """The balanced part. notes: the effect, in sentences. description: the strategy, for the manifest."""
 
     examples: Examples
     notes: tuple[str, ...]
@@ -27,7 +27,7 @@ class Balanced:
 
 
 def balance(examples: Examples, config: BalanceConfig, *, seed: int) -> Balanced:
-    """The examples that `config.sampling` leaves or repeats, in order, repeated ones side by side. Same seed, same examples."""
+    """Balance the examples. They stay in order, repeated ones next to each other. The same seed gives the same examples."""
     threshold = config.threshold or median_count(examples.targets)
     description = describe(config, threshold=threshold)
     if config.sampling == "none":
@@ -38,10 +38,10 @@ def balance(examples: Examples, config: BalanceConfig, *, seed: int) -> Balanced
 
 
 def positions(examples: Examples, config: BalanceConfig, *, seed: int) -> NDArray[np.int64]:
-    """Which examples the balanced part consists of, ascending; oversampling names some several times.
+    """Return the positions of the balanced part's examples, ascending; with oversampling, some occur several times.
 
-    Every label that has examples keeps at least one. Where no label is required, examples without one count as those of a
-    label of their own.
+    Every label that has examples keeps at least one. If no label is required, examples without a label count as examples of
+    an extra label.
     """
     targets = examples.strata()
     threshold = config.threshold or median_count(examples.targets)
@@ -62,9 +62,9 @@ def positions(examples: Examples, config: BalanceConfig, *, seed: int) -> NDArra
 
 
 def describe(config: BalanceConfig, *, threshold: int) -> str:
-    """The strategy in a few words, such as "undersample to 1568, weighted loss"; "none" where there is none.
+    """Return a short description of the strategy, such as "undersample to 1568, weighted loss", or "none".
 
-    threshold: what undersampling aims at, `config.threshold` or the median that stands for it.
+    threshold: target of undersampling, `config.threshold` or the median.
     """
     sampling = {
         "undersample": f"undersample to {threshold}",
@@ -77,7 +77,7 @@ def describe(config: BalanceConfig, *, threshold: int) -> str:
 
 
 def in_words(before: Imbalance, after: Imbalance) -> str:
-    """What became of the texts and of the imbalance, in one line."""
+    """Return the change of the number of texts and of the imbalance, in one line."""
     texts = f"{after.texts:,} texts of {before.texts:,}"
     if before.without_label:
         texts += f"; without a label {before.without_label:,}, now {after.without_label:,}"

@@ -1,8 +1,8 @@
-"""Which texts of frequent labels stay, so that the labels' counts come near a threshold.
+"""Undersampling: drop texts of frequent labels, so that the labels' counts come near a threshold.
 
-A text of several labels counts for each of them, so no label can be thinned out alone. `joint` solves for all labels at
-once; `any_label` is the simple rule, which keeps nearly everything where texts have several labels (docs/experiments.md).
-Both return which examples stay [examples], and neither takes a text from a label at or below the threshold.
+A text with several labels counts for each of them, so labels cannot be thinned out separately. `joint` solves for all
+labels together. `any_label` is the simple rule, which keeps nearly all texts if they have several labels
+(docs/experiments.md). Both return which examples stay [examples], and drop no text of a label at or below the threshold.
 """
 
 from __future__ import annotations
@@ -16,36 +16,35 @@ from scipy.sparse import csr_matrix
 
 from trainer.balance.imbalance import label_counts
 
-# A label above the threshold keeps at least this share of it. With 1, labels that mostly stand beside a very frequent one
-# hold that one up: on arXiv, 3,900 texts of the largest label for a threshold of 1,568, where 0.9 leaves 3,360.
+# A label above the threshold keeps at least this share of the threshold. With 1, labels that mostly occur with a very
+# frequent one keep too many of its texts: on arXiv, 3,900 texts of the largest label for a threshold of 1,568; with 0.9, 3,360.
 TOLERANCE = 0.9
-# The least that a label alone may multiply a text's chances by. Without it, a label whose texts with rare labels exceed
-# the threshold already would keep no text of its own.
+# Minimum of a label's factor. Without it, a label whose texts with rare labels exceed the threshold would keep no other text.
 LEAST = 0.05
-MOST = np.exp(20.0)  # what a label may multiply them by to keep its texts against another
+MOST = np.exp(20.0)  # maximum of a label's factor
 STEPS = 500
-PRECISION = 1e-4  # of the threshold; how far from solved the counts may be
+PRECISION = 1e-4  # of the counts, as a share of the threshold
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 def median_count(targets: csr_matrix) -> int:
-    """The median of the counts of the labels that are there, at least 1."""
+    """Return the median of the counts of the labels that have examples, at least 1."""
     counts = label_counts(targets)
     return max(1, int(np.median(counts[counts > 0]))) if counts.any() else 1
 
 
 def joint(targets: csr_matrix, *, threshold: int, seed: int) -> Mask:
-    """Keep each text with a chance that depends on all its labels together, so that their counts come near the threshold.
+    """Keep each text with a probability that depends on all its labels, so that their counts come near the threshold.
 
-    A text with a label at or below the threshold stays. Any other stays with the product of its labels' factors, at most
-    1; of all chances that give the labels such counts, these are the ones nearest to keeping everything (maximum entropy:
-    the sum of p log p - p + 1 is least). A label's expected count is then the threshold; more where texts that other
-    labels need make it so; less, down to `TOLERANCE` of it, where that relieves a label which has far more. The factors
-    are the solution of the convex dual, by L-BFGS-B. Which texts stay is drawn set of labels by set of labels, so that
-    counts vary little. The promise is on the counts themselves, not only on expectations: none falls below
-    `least_counts`. Same seed, same texts; 1,000,000 texts take about a second.
+    A text with a label at or below the threshold stays. Other texts stay with the product of their labels' factors, at most
+    1. Among all probabilities that give the labels such counts, these are closest to keeping everything (maximum entropy:
+    the sum of p log p - p + 1 is minimal). The expected count of a label is then the threshold. It is higher if other
+    labels need its texts, and lower, down to `TOLERANCE` of the threshold, if that reduces the count of a much larger
+    label. The factors are the solution of the convex dual, by L-BFGS-B. Texts are drawn separately for each label set, so
+    that the counts vary little. No count, not only no expected count, falls below `least_counts`. The same seed gives the
+    same texts; 1,000,000 texts take about a second.
     """
     counts = label_counts(targets)
     random = np.random.default_rng(seed)
@@ -56,10 +55,10 @@ def joint(targets: csr_matrix, *, threshold: int, seed: int) -> Mask:
 
 
 def any_label(targets: csr_matrix, *, threshold: int, seed: int) -> Mask:
-    """Keep a text if any of its labels draws to keep it, each dropping with its excess over its count.
+    """Keep a text if a random draw for any of its labels keeps it. A label drops with probability excess / count.
 
-    So a text goes only where all its labels draw so, and one label at or below the threshold saves it. This is the rule
-    of the system that this one follows, but seeded, and at least one text of each label stays.
+    A text is dropped only if the draws for all its labels drop it, so one label at or below the threshold keeps it. At least
+    one text of each label stays.
     """
     counts = label_counts(targets)
     excess = np.maximum(0, counts - threshold) / np.maximum(1, counts)
@@ -71,27 +70,27 @@ def any_label(targets: csr_matrix, *, threshold: int, seed: int) -> Mask:
 
 
 def least_counts(counts: NDArray[np.int64], threshold: int) -> NDArray[np.int64]:
-    """What `joint` leaves of each label at least [labels]."""
+    """Return the minimum count of each label after `joint` [labels]."""
     return np.where(counts <= threshold, counts, int(np.ceil(TOLERANCE * threshold)))
 
 
 def refill(kept: Mask, targets: csr_matrix, *, least: NDArray[np.int64], random: np.random.Generator) -> Mask:
-    """`kept`, with as many more texts, drawn at random, as bring each label to `least` [labels]."""
+    """Return `kept` with more texts, drawn at random, so that each label has at least `least` [labels]."""
     kept = kept.copy()
     short_of = np.flatnonzero(targets.T @ kept.astype(np.int64) < least)
     columns = targets.tocsc() if len(short_of) else targets
     for label in short_of:
         own = columns.indices[columns.indptr[label] : columns.indptr[label + 1]]
         short = int(least[label] - kept[own].sum())
-        if short > 0:  # what an earlier label brought back may be enough
+        if short > 0:  # texts added for an earlier label may be enough
             kept[random.choice(own[~kept[own]], short, replace=False)] = True
     return kept
 
 
 class _LabelSets(NamedTuple):
-    """Texts with the same labels are alike to every rule here.
+    """Distinct label sets; all rules here treat texts with the same labels alike.
 
-    of: the set of each text [examples]. targets: the labels of each set [sets, labels]. sizes: its texts [sets].
+    of: the set of each text [examples]. targets: the labels of each set [sets, labels]. sizes: number of its texts [sets].
     """
 
     of: NDArray[np.int64]
@@ -100,7 +99,7 @@ class _LabelSets(NamedTuple):
 
 
 def _label_sets(targets: csr_matrix, random: np.random.Generator) -> _LabelSets:
-    # A random number for each label; their sum, which may wrap around, stands for the set.
+    # A set is identified by the sum, modulo 2^64, of a random number for each of its labels.
     numbers = random.integers(-(2**63), 2**63 - 1, size=targets.shape[1])
     hashed = targets.astype(np.int64) @ numbers
     order = np.argsort(hashed)
@@ -112,7 +111,7 @@ def _label_sets(targets: csr_matrix, random: np.random.Generator) -> _LabelSets:
 
 
 def _chances(sets: _LabelSets, counts: NDArray[np.int64], threshold: int) -> Floats:
-    """How likely a text of each set stays [sets]."""
+    """Return the probability that a text of each set stays [sets]."""
     chances = np.ones(len(sets.sizes))
     over = np.flatnonzero(counts > threshold)
     bound = (sets.targets @ (counts <= threshold).astype(np.int64) > 0) | (sets.targets.getnnz(axis=1) == 0)
@@ -127,10 +126,10 @@ def _chances(sets: _LabelSets, counts: NDArray[np.int64], threshold: int) -> Flo
 
 
 def _log_factors(marks: csr_matrix, sizes: Floats, given: Floats, threshold: float) -> Floats:
-    """The logarithm of each label's factor [labels], at the least of the dual.
+    """Return the logarithm of each label's factor [labels], at the minimum of the dual.
 
-    marks: labels of each set [sets, labels]. given: texts of each label that stay anyway.
-    The factor's logarithm is `up - down`, both at least 0: a label that is pushed up has the lower goal.
+    marks: labels of each set [sets, labels]. given: texts of each label that stay in any case.
+    The logarithm is `up - down`, both at least 0. `up` has the lower target, `TOLERANCE` of the threshold.
     """
     labels, transposed = marks.shape[1], csr_matrix(marks.T)
 
@@ -144,18 +143,18 @@ def _log_factors(marks: csr_matrix, sizes: Floats, given: Floats, threshold: flo
         return float(value / threshold), np.concatenate((counts / threshold - TOLERANCE, 1 - counts / threshold))
 
     bounds = [(0, np.log(MOST))] * labels + [(0, -np.log(LEAST))] * labels
-    found = minimize(
+    solution = minimize(
         dual, np.zeros(2 * labels), jac=True, method="L-BFGS-B", bounds=bounds,
         options={"maxiter": STEPS, "gtol": PRECISION, "ftol": 0},
     ).x  # fmt: skip
-    logs: Floats = found[:labels] - found[labels:]
+    logs: Floats = solution[:labels] - solution[labels:]
     return logs
 
 
 def _draw(chances: Floats, sets: NDArray[np.int64], random: np.random.Generator) -> Mask:
-    """Each text with its chance: systematic sampling, the texts in random order but those of a set side by side.
+    """Draw each text with its probability, by systematic sampling with the texts sorted by set, in random order within.
 
-    So of a set's texts the expected number stays, rounded up or down.
+    The number of texts kept of a set is its expectation, rounded up or down.
     """
     order = np.argsort(sets + random.random(len(sets)))
     passed = np.floor(np.cumsum(chances[order]) + random.random())

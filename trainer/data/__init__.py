@@ -1,1 +1,1 @@
-"""From an address to clean examples: download, formats, text columns, labels."""
+"""Read a dataset: download, file formats, text columns, labels, examples."""

@@ -1,4 +1,4 @@
-"""The arXiv snapshot as a dataset: how it joins its categories, and which of them arXiv has renamed."""
+"""Preset for the arXiv snapshot: the separator of its categories, and the categories that arXiv has renamed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from trainer.config.settings import ARXIV, DatasetConfig
 # The snapshot keeps this name where it is mirrored.
 SNAPSHOT = "arxiv-metadata-oai-snapshot"
 
-# From arXiv's category taxonomy: archives that were made part of others, and pairs of names for one category,
-# of which the first is the alias.
+# From arXiv's category taxonomy: archives that were merged into others, and aliases of categories.
 RENAMED = {
     "acc-phys": "physics.acc-ph",
     "adap-org": "nlin.AO",
@@ -38,9 +37,9 @@ RENAMED = {
 
 
 def with_preset(config: DatasetConfig, uri: str) -> DatasetConfig:
-    """The configuration with arXiv's separator and renamed categories if `uri` is its snapshot; else as it is.
+    """Return the configuration with arXiv's separator and renamed categories if `uri` is its snapshot.
 
-    What the configuration itself says goes first.
+    The configuration's own settings take precedence.
     """
     if not uri.lower().startswith(ARXIV.lower()) and SNAPSHOT not in uri:
         return config

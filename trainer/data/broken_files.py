@@ -1,4 +1,4 @@
-"""Which file and line it was that a reader could not read. Asked only after it failed, so slow and plain."""
+"""Find the file and line that a reader could not read. Used only after it failed, so it is simple and slow."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from trainer.messages import MOST_CHARACTERS, escaped, shown
 
 
 def explain(files: Iterable[SourceFile], kind: Format, *, encoding: str, columns: tuple[str, ...] = ()) -> str | None:
-    """One sentence on the first file that is not what its name says; None if each of them is.
+    """Return a sentence about the first broken file; None if no file is broken.
 
-    encoding: dataset.encoding. columns: those that were read. Says nothing of the rows of a delimited file, which
-    trainer.data.delimited.files does.
+    encoding: dataset.encoding. columns: those that were read. Rows of delimited files are checked by
+    trainer.data.delimited.files instead.
     """
     for file in files:
         try:
             fault = _fault(file, kind, encoding, columns)
         except EOFError:
-            fault = "ends before its compression does: it was cut off; bring it here again"
+            fault = "ends before its compressed data do: it was cut off; copy it again"
         except (*NOT_COMPRESSED, OSError, ValueError, pl.exceptions.PolarsError) as error:
             fault = f"cannot be read as {kind}: {first_line(error)}"
         if fault:
@@ -33,7 +33,7 @@ def explain(files: Iterable[SourceFile], kind: Format, *, encoding: str, columns
 
 
 def first_line(error: Exception) -> str:
-    """The start of the error's message: its first line and no more than MOST_CHARACTERS; its type if it has none."""
+    """Return the first line of the error's message, at most MOST_CHARACTERS; its type if it has no message."""
     line = str(error).strip().split("\n", 1)[0]
     return escaped(line, MOST_CHARACTERS) if line else type(error).__name__
 
@@ -54,7 +54,7 @@ def _fault(file: SourceFile, kind: Format, encoding: str, columns: tuple[str, ..
 
 
 def _fault_of_bytes(column: pl.LazyFrame, rows: int) -> str | None:
-    """The first row of a Parquet column of bytes that are not UTF-8."""
+    """Return a clause about the first row of a Parquet column whose bytes are not UTF-8."""
     [(name, kind)] = column.collect_schema().items()
     if "Binary" not in str(kind):
         return None
@@ -67,7 +67,7 @@ def _fault_of_bytes(column: pl.LazyFrame, rows: int) -> str | None:
 
 
 def _undecodable(value: object) -> bytes | None:
-    """The first bytes within a value that are not UTF-8."""
+    """Return the first bytes within a value that are not UTF-8."""
     if isinstance(value, bytes):
         try:
             value.decode()

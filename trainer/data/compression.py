@@ -1,4 +1,4 @@
-"""Compressed files as streams of bytes: what their names end in, and whole or an error."""
+"""Read compressed files as streams of bytes; a file that was cut off is an error."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ COMPRESSIONS: dict[str, Callable[..., Any]] = {
     ".bz2": bz2.open,
     ".xz": lzma.open,
 }
-# What the decompressors raise for bytes that are not theirs, besides OSError and ValueError.
+# Errors of the decompressors for invalid data, besides OSError and ValueError.
 NOT_COMPRESSED = (EOFError, lzma.LZMAError, zlib.error, zstd.ZstdError)
 
 
 def compression_of(file: SourceFile) -> str:
-    """The ending of the file's compression, "" for none."""
+    """Return the file name's ending for its compression, "" for none."""
     ending = Path(file.name.lower()).suffix
     return ending if ending in COMPRESSIONS else ""
 
 
 def open_bytes(file: SourceFile) -> IO[bytes]:
-    """The file's bytes, decompressed."""
+    """Open the file for reading its decompressed bytes."""
     opened: IO[bytes] = COMPRESSIONS.get(compression_of(file), Path.open)(file.path, "rb")
     return opened
 
 
 def open_text(file: SourceFile, encoding: str) -> tuple[IO[bytes], str, bytes]:
-    """The file's bytes after its byte order mark, decompressed and not yet decoded; its encoding, and how it starts.
+    """Open the file after its byte order mark, decompressed but not decoded. Return it with its encoding and first bytes.
 
-    encoding: dataset.encoding, "auto" to find it out.
+    encoding: dataset.encoding, "auto" to detect it.
     """
     with open_bytes(file) as opened:
         start = opened.read(SAMPLE_BYTES)

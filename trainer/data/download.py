@@ -1,6 +1,6 @@
-"""A dataset's address to files on this machine, and one hash for what they hold.
+"""Fetch the files of a dataset, and compute one hash of their content.
 
-Knows schemes and names, not what is in a file: that is trainer.data.tables.
+Knows addresses and names. The content of files is read by trainer.data.tables.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ DOWNLOADS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a dataset: its name below the dataset's address, or that address if it is the file's own; where it lies."""
+    """A file of a dataset: its name below the dataset's address, or the address itself if it is of the file; its path."""
 
     name: str
     path: Path
 
 
 def fetch(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> tuple[SourceFile, ...]:
-    """Every file behind `uri`, which is the value of `setting`, by name; what is remote is brought to `scratch`.
+    """Return all files at `uri`, the value of `setting`, by name. Remote files are downloaded to `scratch`.
 
     Hidden files and markers (a name or a folder that starts with `.` or `_`) are left out unless the address is their own.
-    Raises DatasetRejected if there is none, StorageError if the storage does not answer, ConfigRejected if the address is
-    of a hub whose library is not installed.
+    Raises DatasetRejected if there are no files, StorageError if the storage is unavailable, ConfigRejected if the hub's
+    library is not installed.
     """
     scheme, _, rest = uri.partition("://")
     if scheme in ("hf", "kaggle"):
@@ -55,9 +55,9 @@ def fetch(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> tuple[Sou
 
 
 def content_hash(files: Iterable[SourceFile]) -> str:
-    """SHA-256 of the files' bytes, one after the other in the order of their names: `cat $FILES | sha256sum`.
+    """Return the SHA-256 of the files' bytes, concatenated in the order of their names: `cat $FILES | sha256sum`.
 
-    So the hash of a dataset of one file is that of the file. Bytes are taken as stored, not decompressed.
+    The hash of a dataset with one file is therefore the file's own. Bytes are hashed as stored, not decompressed.
     """
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda each: each.name):
@@ -67,10 +67,10 @@ def content_hash(files: Iterable[SourceFile]) -> str:
 
 @contextmanager
 def unchanged(files: Iterable[SourceFile]) -> Iterator[Callable[[], None]]:
-    """Around the reading of files: raises StorageUnavailable if one was written to meanwhile, whatever else failed by then.
+    """Raise StorageUnavailable if a file was written to while the block read it, even if the block failed.
 
-    Otherwise the hash of a dataset could be that of other bytes than its rows come from, and half a line would be blamed on
-    the dataset. Yields the check, for who reads the files once more later.
+    Otherwise the hash might be of other bytes than the rows, and an incomplete line would be reported as a fault of the
+    dataset. Yields the check, for a caller that reads the files again later.
     """
     before = {file: _state(file.path) for file in files}
 
@@ -89,26 +89,26 @@ def unchanged(files: Iterable[SourceFile]) -> Iterator[Callable[[], None]]:
 
 def _state(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def fingerprint(uri: str, *, scratch: Path, setting: str = "dataset.uri") -> str:
-    """The `content_hash` of what `fetch` would bring, with one object of a store at a time in `scratch`.
+    """Return the `content_hash` of the files that `fetch` returns, with only one object at a time in `scratch`.
 
-    Raises what `fetch` raises.
+    Raises the errors of `fetch`.
     """
     if not uri.startswith("s3://"):
         return content_hash(fetch(uri, scratch=scratch, setting=setting))
-    found = _find(uri, setting)
-    if not found.names:
+    objects = _find(uri, setting)
+    if not objects.names:
         raise _nothing_at(uri, setting)
     digest, here = hashlib.sha256(), scratch / "object"
-    for name in found.names:
+    for name in objects.names:
         with _missing_object(uri, setting):
-            found.store.download(found.base + name, here)
+            objects.store.download(objects.base + name, here)
         _add(digest, here)
         here.unlink()
     return digest.hexdigest()
@@ -126,7 +126,7 @@ def _nothing_at(uri: str, setting: str) -> DatasetRejected:
 
 @contextmanager
 def _missing_object(uri: str, setting: str) -> Iterator[None]:
-    """Around the reading of an object that was listed and may be gone."""
+    """Raise DatasetRejected if an object that was listed no longer exists."""
     try:
         yield
     except ObjectMissing as error:
@@ -159,18 +159,18 @@ def _is_hidden(name: str) -> bool:
 
 
 def _from_store(uri: str, *, scratch: Path, setting: str) -> list[SourceFile]:
-    found = _find(uri, setting)
+    objects = _find(uri, setting)
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="files-"))
-    # Numbered, since a key may be no name for a file here.
-    files = [SourceFile(name, folder / f"{index:05}-{name.rsplit('/', 1)[-1]}") for index, name in enumerate(found.names)]
+    # Numbered, since a key may not be a valid file name.
+    files = [SourceFile(name, folder / f"{index:05}-{name.rsplit('/', 1)[-1]}") for index, name in enumerate(objects.names)]
     with _missing_object(uri, setting), ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-        list(pool.map(lambda file: found.store.download(found.base + file.name, file.path), files))
+        list(pool.map(lambda file: objects.store.download(objects.base + file.name, file.path), files))
     return files
 
 
 @dataclass(frozen=True)
 class _Objects:
-    """Objects of a bucket: their keys are `base` and a name, sorted. A key may hold `//`, which is part of it."""
+    """Objects of a bucket, sorted. A key is `base` and a name, and may contain `//`."""
 
     store: ObjectStore
     base: str
@@ -185,20 +185,20 @@ def _find(uri: str, setting: str) -> _Objects:
 
 
 def _meant(uri: str) -> _Objects:
-    """The objects that `uri` means: the one of this key, those that a glob matches, or all below a prefix."""
+    """Return the objects that `uri` names: the one with this key, those that match a glob, or all below a prefix."""
     if "*" in uri:
         folder, pattern = _fixed_part(uri)
         return _objects(folder, "", re.compile(_glob_expression(pattern)).fullmatch)
     folder, _, name = uri.rpartition("/")
     if folder not in ("s3:/", "") and name:
-        found = _objects(f"{folder}/", name, lambda key: key == name)
-        if found.names:
-            return found
+        objects = _objects(f"{folder}/", name, lambda key: key == name)
+        if objects.names:
+            return objects
     return _objects(uri.rstrip("/") + "/", "", lambda _: True)
 
 
 def _objects(folder: str, prefix: str, wanted: Callable[[str], object]) -> _Objects:
-    """folder: ends in `/`. prefix: what the names start with."""
+    """Return the objects in `folder`, which ends in `/`, whose names start with `prefix` and are `wanted`."""
     bucket, _, base = folder.removeprefix("s3://").partition("/")
     store = open_store(f"s3://{bucket}/")
     names = (each.key.removeprefix(base) for each in store.list(base + prefix) if not each.key.endswith("/"))
@@ -207,13 +207,13 @@ def _objects(folder: str, prefix: str, wanted: Callable[[str], object]) -> _Obje
 
 
 def _fixed_part(uri: str) -> tuple[str, str]:
-    """What stands before the first part of the path with a `*`, and the pattern from there on."""
+    """Return the path up to the first part with a `*`, and the rest as the pattern."""
     slash = uri.rindex("/", 0, uri.index("*")) + 1 if "/" in uri[: uri.index("*")] else 0
     return uri[:slash] or ".", uri[slash:]
 
 
 def _glob_expression(pattern: str) -> str:
-    """`*` is anything within a name, `**/` any folders; the rest is literal."""
+    """Return a regular expression for a glob: `*` matches within a name, `**/` any folders, the rest is literal."""
     parts = re.split(r"(\*\*/|\*\*|\*)", pattern)
     meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
     return "".join(meaning.get(part) or re.escape(part) for part in parts)

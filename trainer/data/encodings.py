@@ -1,4 +1,4 @@
-"""The bytes of a text file as UTF-8, whatever it was saved in. What is not marked and not UTF-8 is refused, never guessed."""
+"""Decode text files to UTF-8. A file that is neither marked nor UTF-8 is refused; its encoding is not guessed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-LOOKED_AT = 4_096
-MOSTLY_ZEROS = 0.3  # of the bytes at every other place, which are zeros where UTF-16 holds Latin letters
+SAMPLE_BYTES = 4_096
+MOSTLY_ZEROS = 0.3  # share of every other byte, which is zero in UTF-16 for Latin letters
 
 
 def encoding_of(start: bytes, wanted: str) -> tuple[str, bytes]:
     """Return the encoding of a file that starts with these bytes, and its byte order mark, b"" for none.
 
-    wanted: dataset.encoding, "auto" to find it out from the mark, or from the zeros of an unmarked UTF-16.
+    wanted: dataset.encoding, "auto" to detect it from the mark, or from the zeros of UTF-16 without a mark.
     """
     mark, named = next(((mark, name) for mark, name in MARKS if start.startswith(mark)), (b"", UTF8))
     if wanted != "auto":
@@ -35,7 +35,7 @@ def encoding_of(start: bytes, wanted: str) -> tuple[str, bytes]:
         return own, mark if own.replace("_", "-").startswith(named[:6]) else b""
     if mark:
         return named, mark
-    return _by_zeros(start[:LOOKED_AT]), b""
+    return _by_zeros(start[:SAMPLE_BYTES]), b""
 
 
 def _by_zeros(start: bytes) -> str:
@@ -48,7 +48,7 @@ def _by_zeros(start: bytes) -> str:
 
 
 class Transcoded(io.RawIOBase):
-    """A file in another encoding, read as UTF-8. Raises DatasetRejected, which names the line, for bytes that are not of it."""
+    """A file in another encoding, read as UTF-8. Raises DatasetRejected, with the line, for invalid bytes."""
 
     def __init__(self, opened: IO[bytes], encoding: str, *, name: str) -> None:
         self._opened = opened
@@ -75,7 +75,7 @@ class Transcoded(io.RawIOBase):
 
 
 def utf8_blocks(opened: IO[bytes], encoding: str, *, name: str) -> Iterator[bytes]:
-    """Yield the rest of a file as UTF-8, block by block. Raises DatasetRejected for bytes that are not of its encoding."""
+    """Yield the rest of a file as UTF-8, block by block. Raises DatasetRejected for bytes that are invalid in its encoding."""
     decoder, lines = codecs.getincrementaldecoder(encoding)(), 1
     while True:
         block = opened.read(BLOCK_BYTES)
@@ -95,15 +95,15 @@ def utf8_blocks(opened: IO[bytes], encoding: str, *, name: str) -> Iterator[byte
 
 
 def not_encoded(name: str, encoding: str, error: UnicodeDecodeError, lines: int) -> DatasetRejected:
-    """Return the refusal of a file with bytes that are not of its encoding, in a block that begins in line `lines`."""
+    """Return the error for bytes that are invalid in the file's encoding, in a block that begins in line `lines`."""
     block = error.object
     line, byte = lines + block[: error.start].decode(encoding, "replace").count("\n"), block[error.start]
     holds = f"line {line:,} holds the byte 0x{byte:02x}"
     if encoding != UTF8:
-        return DatasetRejected(f"{name} is not {encoding} text, which dataset.encoding says it is: {holds}")
+        return DatasetRejected(f"{name} is not {encoding} text, as dataset.encoding says: {holds}")
     before, after = block[max(0, error.start - 12) : error.start], block[error.start : error.start + 8]
     around = (before.rpartition(b"\n")[2] + after.partition(b"\n")[0]).decode("cp1252", "replace")
     return DatasetRejected(
-        f"{name} is not UTF-8 text: {holds}; set dataset.encoding to what it was saved in (with cp1252, Windows' own in Western "
-        f"Europe, it reads {shown(around)}), or save it as UTF-8"
+        f"{name} is not UTF-8 text: {holds}; set dataset.encoding to its encoding (with cp1252, common on Windows, it reads "
+        f"{shown(around)}), or save it as UTF-8"
     )

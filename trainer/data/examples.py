@@ -1,7 +1,6 @@
-"""Labelled texts as every step of the training passes them on: labels in memory, texts in a file.
+"""Labelled texts in the form that all steps of a training use: labels in memory, texts in a file.
 
-Texts are most of the bytes of a dataset and are needed twice, in order; labels are needed all the time, in any order.
-So a million texts cost the memory of their labels.
+Texts are most of the bytes of a dataset and are read only a few times, in order. Labels are needed often, in any order.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from scipy.sparse import csr_matrix, hstack
 from model.manifest import Task
 
 BATCH_ROWS = 10_000
-# Rows that are read at once: a row group of the file that trainer.data.tables writes, so nothing is read for nothing.
+# Rows per read: a row group of the file that trainer.data.tables writes.
 WINDOW_ROWS = 8_192
 
 
@@ -27,10 +26,10 @@ class Examples:
     """Labelled texts, or a part of them.
 
     file: a Parquet file with the column `text`, shared by all parts of a dataset.
-    rows: the rows of that file which belong here [examples], in order; a row may stand in it more than once.
+    rows: row of each example in that file [examples]; a row may occur more than once.
     labels: the names of the columns of `targets`, sorted.
-    targets: 1 where an example carries a label, uint8 [examples, labels].
-    label_required: whether a text has one label at least; if not, an example without any is known to have none.
+    targets: 1 where an example has a label, uint8 [examples, labels].
+    label_required: whether every text has a label; if not, an example without a label is known to have none.
     """
 
     file: Path
@@ -44,44 +43,44 @@ class Examples:
         return len(self.rows)
 
     def select(self, positions: NDArray[np.int64]) -> Examples:
-        """The examples at these positions [any number], in that order."""
+        """Return the examples at these positions, in that order."""
         return replace(self, rows=self.rows[positions], targets=self.targets[positions])
 
     def texts(self) -> list[str]:
-        """Every text, in order."""
+        """Return all texts, in order."""
         return _texts(self.file, self.rows).to_list()
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[list[str]]:
-        """The texts, in order, at most `size` at a time.
+        """Yield the texts, in order, at most `size` at a time.
 
-        Where `rows` ascend, a batch costs the reading of its own stretch of the file; where they do not, of all the file.
+        If `rows` ascend, a batch reads its own part of the file; otherwise it may read the whole file.
         """
         for batch in self.text_series(size):
             yield batch.to_list()
 
     def text_series(self, size: int = BATCH_ROWS) -> Iterator[pl.Series]:
-        """The same batches as series of strings, for what works on their bytes."""
+        """Yield the texts as `batches` does, as series of strings."""
         for start in range(0, len(self), size):
             yield _texts(self.file, self.rows[start : start + size])
 
     def label_counts(self) -> NDArray[np.int64]:
-        """How many examples carry each label [labels]."""
+        """Return the number of examples with each label [labels]."""
         return np.asarray(self.targets.sum(axis=0, dtype=np.int64)).ravel()
 
     def without_label(self) -> NDArray[np.bool_]:
-        """Which examples carry no label [examples]."""
+        """Return which examples have no label [examples]."""
         return np.asarray(self.targets.getnnz(axis=1) == 0)
 
     @property
     def can_be_told_apart(self) -> bool:
-        """Whether there is something to learn: two labels, or one that some text lacks where none is required."""
+        """Whether there is something to learn: two labels, or one that some examples are known not to have."""
         fewest = 1 if not self.label_required and self.without_label().any() else 2
         return len(self.labels) >= fewest
 
     def strata(self) -> csr_matrix:
-        """The targets; where no label is required, with one more column, 1 for an example that carries none of them.
+        """Return the targets; if no label is required, with an extra column that is 1 for examples without a label.
 
-        What stratifies or thins out by label treats the examples without one as those of a label of their own.
+        Stratification and undersampling then treat examples without a label as those of an extra label.
         """
         if self.label_required:
             return self.targets
@@ -90,18 +89,18 @@ class Examples:
 
 
 def _texts(file: Path, rows: NDArray[np.int64]) -> pl.Series:
-    """The texts of these rows, in that order; each window of the file is read at most once."""
+    """Return the texts of these rows, in that order. Each window of the file is read at most once."""
     if len(rows) == 0:
         return pl.Series("text", [], dtype=pl.String)
     ascending, places = np.unique(rows, return_inverse=True)
-    found = pl.concat(_windows(file, ascending))
+    texts = pl.concat(_windows(file, ascending))
     if len(ascending) == len(rows) and bool((ascending == rows).all()):
-        return found
-    return found.gather(pl.Series(places.ravel(), dtype=pl.UInt32))
+        return texts
+    return texts.gather(pl.Series(places.ravel(), dtype=pl.UInt32))
 
 
 def _windows(file: Path, ascending: NDArray[np.int64]) -> Iterator[pl.Series]:
-    """The texts of ascending rows, window by window: only what is asked for stays in memory."""
+    """Yield the texts of ascending rows, window by window, so that only these texts are kept in memory."""
     scan = pl.scan_parquet(file).select("text")
     windows, starts = np.unique(ascending // WINDOW_ROWS, return_index=True)
     for window, wanted in zip(windows, np.split(ascending, starts[1:]), strict=True):

@@ -1,4 +1,4 @@
-"""What a data file is by its name, and how its rows become a lazy frame. Knows no column's meaning."""
+"""File formats: detect the format by the file's name, and read its rows into a lazy frame. Knows no column's meaning."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from trainer.errors import DatasetRejected
 from trainer.messages import shown_names
 from trainer.parallel.threads import thread_map
 
-# Small enough that a few of them in work stay in the processor's cache, large enough that each is worth a call.
+# Small enough that a few blocks fit into the processor's cache, large enough that the cost per call is negligible.
 BLOCK_BYTES = 4 << 20
 SLICE_ROWS = 16_384
-LONGEST_LINE = 64 << 20  # of JSON Lines; what is longer is a bomb or no JSON Lines
+LONGEST_LINE = 64 << 20  # bytes of a line of JSON Lines; longer ones are a decompression bomb or not JSON Lines
 SAMPLE_LINES = 100
-# Python's json, and so pandas, write these where JSON has no number.
+# Written by Python's json and by pandas, but not valid JSON.
 NO_NUMBERS = (b"NaN", b"Infinity")
 STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b')
 
 
 class Format(StrEnum):
-    """How a file's bytes hold rows."""
+    """File format of a dataset."""
 
     PARQUET = "Parquet"
     CSV = "CSV"
@@ -58,7 +58,7 @@ AS_EVER = DelimitedOptions()
 
 
 def format_of(name: str) -> Format | None:
-    """The format that a file's name ends in, below its compression; None if it is none of ours."""
+    """Return the format by the file's name, without its compression; None if it is not supported."""
     stem = Path(name.lower())
     if stem.suffix in COMPRESSIONS:
         stem = stem.with_suffix("")
@@ -67,10 +67,7 @@ def format_of(name: str) -> Format | None:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A file whose rows can be read.
-
-    columns: the names of all its columns. frame: its rows, with some of them. written: how it is written, for people.
-    """
+    """A file that is ready to be read. columns: names of all columns. frame: returns the rows with some of the columns."""
 
     file: SourceFile
     kind: Format
@@ -81,18 +78,18 @@ class Scan:
 
     @property
     def written(self) -> str:
-        """How the file is written, for people."""
+        """Description of the file's format, for people."""
         if self.delimited:
             return f"{self.kind}, {self.delimited.written}"
         return str(self.kind) if self.kind is Format.PARQUET else f"{self.kind}, {self.encoding.upper()}"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know of how it was read."""
+        """Notes on how the file was read."""
         return self.delimited.notes if self.delimited else ()
 
     def place_of(self, row: int) -> str:
-        """Return where a row of the file stands, for people; the first row is 0."""
+        """Return the line or row number of a row of the file, for people. The first row is 0."""
         if self.delimited:
             return f"line {self.delimited.line_of(row):,}"
         if self.kind is Format.JSON_LINES:
@@ -101,10 +98,10 @@ class Scan:
 
 
 def scan(file: SourceFile, kind: Format, wanted: tuple[str, ...], *, scratch: Path, options: DelimitedOptions = AS_EVER) -> Scan:
-    """The file, ready to be read.
+    """Prepare the file for reading.
 
-    wanted: columns by which a separator is recognised. Text files are read as text: "007" is a label, not a number. Raises
-    what polars and the decompressors raise, and DatasetRejected for a file that is none of its kind.
+    wanted: columns by which the separator is detected. Values of text files are read as text: "007" is a label, not a number.
+    Raises the errors of polars and the decompressors, and DatasetRejected for a file that is not of its format.
     """
     if kind is Format.PARQUET:
         rows = pl.scan_parquet(file.path, glob=False, hive_partitioning=False)
@@ -112,17 +109,17 @@ def scan(file: SourceFile, kind: Format, wanted: tuple[str, ...], *, scratch: Pa
     if kind is Format.JSON_LINES:
         opened, encoding, _ = open_text(file, options.encoding)
         opened.close()
-        found = _keys(file, wanted, encoding)
-        return Scan(file, kind, found, lambda names: _scan_lines(file, tuple(names), encoding), encoding)
+        keys = _keys(file, wanted, encoding)
+        return Scan(file, kind, keys, lambda names: _scan_lines(file, tuple(names), encoding), encoding)
     delimited = open_delimited(file, SEPARATORS[kind], wanted, scratch=scratch, options=options)
-    # What polars makes of the second column of a name.
+    # polars' name for a second column with the same name.
     if twice := [name for name in wanted if f"{name}_duplicated_0" in delimited.columns]:
         raise DatasetRejected(f"{file.name} has several columns {shown_names(twice)}: rename all but one")
     return Scan(file, kind, delimited.columns, delimited.frame.select, delimited.dialect.encoding, delimited)
 
 
 def blocks(file: SourceFile, encoding: str = "auto") -> Iterator[bytes]:
-    """The file as UTF-8 in blocks that end where a line ends, without a byte order mark.
+    """Yield the file as UTF-8 in blocks that end at a line end, without a byte order mark.
 
     Raises DatasetRejected for a line of more than LONGEST_LINE bytes.
     """
@@ -134,7 +131,7 @@ def blocks(file: SourceFile, encoding: str = "auto") -> Iterator[bytes]:
             if end == b"\n":
                 block += text.readline(LONGEST_LINE)
                 whole, rest = block, b""
-            else:  # within JSON a carriage return is blank, so it may be written as what ends our lines
+            else:  # lines end with carriage returns; in JSON they are white space, so they can be replaced
                 cut = block.rfind(end) + 1
                 whole, rest = block[:cut].replace(b"\r", b"\n"), block[cut:]
             if len(rest) > LONGEST_LINE or (len(whole) > LONGEST_LINE and not whole.endswith(b"\n")):
@@ -152,7 +149,7 @@ def blocks(file: SourceFile, encoding: str = "auto") -> Iterator[bytes]:
 
 
 def numbers_only(block: bytes) -> bytes:
-    """JSON Lines with null for NaN and Infinity, which Python writes and JSON lacks; in strings they stay."""
+    """Replace NaN and Infinity in JSON Lines, except in strings, by null: Python writes them, but JSON does not have them."""
     for word in NO_NUMBERS:
         parts: list[bytes] = []
         done, at = 0, block.find(word)
@@ -170,12 +167,12 @@ def numbers_only(block: bytes) -> bytes:
     return block
 
 
-def _null_or_string(found: re.Match[bytes]) -> bytes:
-    return found[0] if found[0].startswith(b'"') else b"null"
+def _null_or_string(match: re.Match[bytes]) -> bytes:
+    return match[0] if match[0].startswith(b'"') else b"null"
 
 
 def _line_of(file: SourceFile, encoding: str, row: int) -> int:
-    """The line of a row of JSON Lines; blank lines are no rows."""
+    """Return the line number of a row of JSON Lines. Blank lines are not rows."""
     number = 0
     for block in blocks(file, encoding):
         for line in block.split(b"\n")[: -1 if block.endswith(b"\n") else None]:
@@ -188,7 +185,7 @@ def _line_of(file: SourceFile, encoding: str, row: int) -> int:
 
 
 def _keys(file: SourceFile, wanted: tuple[str, ...], encoding: str) -> tuple[str, ...]:
-    """Every key of the objects at the start, in order of appearance: as far as the first block if a wanted one is missing."""
+    """Return the keys of the first SAMPLE_LINES objects, in order; of the whole first block if a wanted key is missing."""
     keys: dict[str, Any] = {}
     for number, line in enumerate(next(blocks(file, encoding), b"").splitlines()):
         if number >= SAMPLE_LINES and keys.keys() >= set(wanted):
@@ -202,7 +199,7 @@ def _keys(file: SourceFile, wanted: tuple[str, ...], encoding: str) -> tuple[str
 
 
 def _in_slices(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The same rows, a slice at a time: left alone, polars decodes a dozen row groups ahead, a gigabyte of texts."""
+    """Return the frame as a source that is read in slices: polars itself decodes a dozen row groups ahead, 1 GB of texts."""
     schema = frame.collect_schema()
     rows = frame.select(pl.len()).collect().item() if schema else 0
 
@@ -213,7 +210,7 @@ def _in_slices(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _at_most(rows: int | None, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The first rows of the frames, all if None; polars leaves that to the source."""
+    """Yield the first `rows` rows of the frames, all if None. polars expects a source to do this."""
     for frame in frames:
         some = frame if rows is None else frame.head(rows)
         yield some
@@ -224,10 +221,9 @@ def _at_most(rows: int | None, frames: Iterator[pl.DataFrame]) -> Iterator[pl.Da
 
 
 def _scan_lines(file: SourceFile, columns: tuple[str, ...], encoding: str) -> pl.LazyFrame:
-    """JSON Lines read block by block.
+    """Read JSON Lines block by block, with every value as text and lists as JSON.
 
-    polars' own scan maps the whole file into memory and is counted with it; and it has to guess types, where this takes
-    every value as text, a list as its JSON.
+    polars' own scan maps the whole file into memory, which counts as used memory, and has to guess types.
     """
     schema = pl.Schema(dict.fromkeys(columns, pl.String()))
 
@@ -242,10 +238,9 @@ def _scan_lines(file: SourceFile, columns: tuple[str, ...], encoding: str) -> pl
 
 
 def _escaped_again(frame: pl.DataFrame, block: bytes) -> pl.DataFrame:
-    """The frame with lists and dictionaries as their JSON: polars writes the strings in them without the escapes they had.
+    """Return the frame with valid JSON for lists and dictionaries; polars loses the escapes of strings in them.
 
-    Only lines where that may matter are parsed once more: those with an escaped quote, or whose cell has a backslash or a
-    control character.
+    Only lines with an escaped quote, or whose cell has a backslash or a control character, are parsed again.
     """
     if b"\\" not in block:
         return frame

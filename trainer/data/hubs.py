@@ -1,4 +1,4 @@
-"""Datasets from Hugging Face and Kaggle, through the hubs' own libraries, which are optional and imported here alone."""
+"""Download datasets from Hugging Face and Kaggle with the hubs' libraries, which are optional and imported only here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH_ROWS = 10_000
 
 
 def from_kaggle(address: str) -> Path:
-    """The folder of the dataset `owner/name`, or of one version of it, `owner/name/versions/N`, in kagglehub's cache."""
+    """Return the folder in kagglehub's cache of the dataset `owner/name`, or of its version `owner/name/versions/N`."""
     try:
         import kagglehub
         from kagglehub.exceptions import KaggleApiHTTPError
@@ -35,7 +35,7 @@ def from_kaggle(address: str) -> Path:
         status = error.response.status_code if error.response is not None else 0
         if status in (401, 403, 404):
             raise DatasetRejected(
-                f"dataset.uri {where!r}: Kaggle answers {status}: no such dataset, or no right to it"
+                f"dataset.uri {where!r}: Kaggle answers {status}: no such dataset, or no permission to read it"
             ) from error
         raise StorageUnavailable(f"{where}: {error}") from error
     except (RequestException, OSError) as error:
@@ -43,9 +43,9 @@ def from_kaggle(address: str) -> Path:
 
 
 def from_hugging_face(address: str, *, scratch: Path) -> Path:
-    """A Parquet file in `scratch` with the rows of `owner/name[/configuration][?split=train]`; class numbers become names.
+    """Write the rows of `owner/name[/configuration][?split=train]` to a Parquet file in `scratch`, with names for class numbers.
 
-    Without a split it is the one named train, or the only one.
+    If no split is given, the one named train is used, or the only one.
     """
     try:
         import datasets
@@ -62,7 +62,7 @@ def from_hugging_face(address: str, *, scratch: Path) -> Path:
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
-        why = "it is a program that makes the dataset, which is never run"
+        why = "it is a script that creates the dataset, which is never run"
         raise DatasetRejected(f"dataset.uri {where!r}: {why}; expected files of Parquet, CSV or JSON Lines") from error
     except OSError as error:  # also every error of the connection
         raise StorageUnavailable(f"{where}: {_first_line(error)}") from error
@@ -82,7 +82,7 @@ def _choose_split(found: list[str], wanted: str, where: str) -> str:
 
 
 def _write(dataset: Any, file: Path) -> Path:
-    """The dataset's rows as Parquet, streamed: `Dataset.to_parquet` takes ten times as long."""
+    """Write the dataset's rows as Parquet, in batches. `Dataset.to_parquet` takes ten times as long."""
     names = {column: _class_names(feature) for column, feature in dataset.features.items()}
     named = [_named(column, classes, dataset.features[column]) for column, classes in names.items() if classes]
 
@@ -96,7 +96,7 @@ def _write(dataset: Any, file: Path) -> Path:
 
 
 def _class_names(feature: Any) -> list[str]:
-    """The names behind a column of class numbers, or of lists of them; none for any other column."""
+    """Return the class names of a column of class numbers, or of lists of them; empty for other columns."""
     inner = getattr(feature, "feature", feature)
     return list(getattr(inner, "names", None) or [])
 

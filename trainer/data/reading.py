@@ -1,7 +1,4 @@
-"""A dataset's address to examples: the one place that yields them.
-
-The steps are in `download` (addresses), `tables` (columns) and `labels.columns`.
-"""
+"""Read a dataset into examples. The steps are in `download` (addresses), `tables` (columns) and `labels.columns`."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ from trainer.messages import escaped, escaped_names, shortened_list, shown, show
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
 
-# What becomes of rows that are known to carry no label.
+# Ends of notes on rows that are known to have no label.
 ALLOWED = ": a text may have none; set dataset.label_required to true to set such rows aside"
 SET_ASIDE = ": set aside, since dataset.label_required is true"
 REQUIRED = ": set aside, since the classifier gives every text a label"
@@ -36,7 +33,7 @@ REQUIRED = ": set aside, since the classifier gives every text a label"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A dataset's examples, where they came from, in sentences what was set aside or guessed, and how it was read."""
+    """Examples of a dataset. facts: its origin. notes: on rows and labels that were set aside or detected."""
 
     examples: Examples
     facts: Dataset
@@ -45,10 +42,10 @@ class Loaded:
 
 
 def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
-    """The dataset's usable rows, or a random sample of `config.sample_count` of them, in order.
+    """Return the dataset's usable rows, or a random sample of `config.sample_count` of them, in order.
 
-    Usable is what has a text and a label that enough rows carry. Raises DatasetRejected if that leaves nothing to learn,
-    ConfigRejected and StorageError as `fetching.fetch` does.
+    A row is usable if it has a text and a label that is not too rare. Raises DatasetRejected if there is nothing to learn,
+    ConfigRejected and StorageError as `download.fetch` does.
     """
     read, facts = _read(config, config.uri, scratch=scratch, known=frozenset(), setting="dataset.uri")
     table, labelled = read.table, read.labelled
@@ -75,10 +72,10 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
 
 
 def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) -> Loaded:
-    """The rows of `config.test_uri`, with the labels and the task of `like`. See `read_aligned`."""
+    """Return the rows of `config.test_uri`, with the labels and the task of `like`. See `read_aligned`."""
     if config.test_uri is None:
         raise ValueError("dataset.test_uri is not set")
-    # What was renamed for training is renamed for the test.
+    # Labels are renamed as for training.
     renaming = config.model_copy(update={"aliases": with_preset(config, config.uri).aliases})
     return read_aligned(
         renaming,
@@ -101,12 +98,12 @@ def read_aligned(
     scratch: Path,
     setting: str = "dataset.uri",
 ) -> Loaded:
-    """All rows of `uri` that have a text and a label, their targets in the order of `labels`.
+    """Return all rows of `uri` that have a text and a label, with targets in the order of `labels`.
 
-    label_required: as the classifier has it; if not, rows that carry no label stay, too, unless `config` requires one.
-    setting: whose value `uri` is, for messages.
-    A label that is not among `labels` is named in the notes; its rows stay, with the labels that are. Raises
-    DatasetRejected if no row has one that is, or if a row has several and the task allows one.
+    label_required: of the classifier; if false, rows known to have no label are kept too, unless `config` requires one.
+    setting: of which `uri` is the value, for messages.
+    Labels that are not in `labels` are named in the notes; their rows are kept with their other labels. Raises
+    DatasetRejected if no row has a label of `labels`, or if a row has several and the task allows one.
     """
     read, facts = _read(config, uri, scratch=scratch, known=frozenset(labels), setting=setting)
     table, labelled = read.table, read.labelled
@@ -142,9 +139,9 @@ def _read(config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[st
 
 
 def label_is_required(labelled: Labelled, config: DatasetConfig) -> bool:
-    """Whether every text has a label: as `config.label_required` says, or false if some row is known to have none.
+    """Return whether every text has a label: the configured value, or for "auto", false if a row is known to have none.
 
-    Raises DatasetRejected where the configuration says no and the labels are such that each text has exactly one.
+    Raises DatasetRejected if the configured value is false but each text has exactly one label.
     """
     if config.label_required is False and not labelled.several:
         found = shown_names(labelled.names, most=3) or "none"
@@ -158,21 +155,21 @@ def label_is_required(labelled: Labelled, config: DatasetConfig) -> bool:
 
 
 def as_mark(labelled: Labelled, config: DatasetConfig) -> Labelled:
-    """A single column of 0 and 1 as the one label that it is named after; any other labels as they are."""
+    """Turn a single column of 0 and 1 into one label with the column's name; return other labels unchanged."""
     marks = [name.lower() in ONES for name in labelled.names]
     if len(config.label_columns) > 1 or labelled.several or not _are_marks(labelled):
         return labelled
-    carried = csr_matrix(labelled.targets[:, np.flatnonzero(marks)].sum(axis=1).astype(np.uint8))
-    return replace(labelled, names=config.label_columns, targets=carried, several=True)
+    targets = csr_matrix(labelled.targets[:, np.flatnonzero(marks)].sum(axis=1).astype(np.uint8))
+    return replace(labelled, names=config.label_columns, targets=targets, several=True)
 
 
 def _are_marks(labelled: Labelled) -> bool:
-    """Whether the labels are 0 and 1, or one of them."""
+    """Return whether the labels are 0 and 1, or one of them."""
     return bool(labelled.names) and all(name.lower() in (*ONES, *ZEROS) for name in labelled.names)
 
 
 def _zero_and_one(labelled: Labelled, config: DatasetConfig) -> tuple[str, ...]:
-    """A note if the labels are 0 and 1, which may be meant as a label that a text has or not."""
+    """Return a note if the labels are 0 and 1, which may mean whether a text has one label."""
     if labelled.several or not _are_marks(labelled):
         return ()
     column = config.label_columns[0]
@@ -183,15 +180,15 @@ def _zero_and_one(labelled: Labelled, config: DatasetConfig) -> tuple[str, ...]:
 
 
 def _negative(labelled: Labelled) -> NDArray[np.bool_]:
-    """The rows that are known to carry no label [rows]."""
+    """Return which rows are known to have no label [rows]."""
     negative: NDArray[np.bool_] = labelled.given & (labelled.targets.getnnz(axis=1) == 0)
     return negative
 
 
 def _usable(table: Table, labelled: Labelled, *, required: bool, why: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The rows with a text and a label, or known to have none where none is required, and notes on the others.
+    """Return the rows with a text and a label (or known to have none, if none is required), and notes on the others.
 
-    why: what a note says of rows that are known to have none, where one is required.
+    why: end of the note on rows known to have no label, if one is required.
     """
     has_text = table.sizes > 0
     negative = _negative(labelled)
@@ -203,8 +200,8 @@ def _usable(table: Table, labelled: Labelled, *, required: bool, why: str) -> tu
     }
     notes = tuple(f"{counted(count, 'row')} without {what} {_were(count)} set aside" for what, count in counts.items() if count)
     if without := int((has_text & negative).sum()):
-        told = f"{counted(without, 'row')} of {len(has_text):,} {'carries' if without == 1 else 'carry'} no label"
-        notes += (f"{told}{why if required else ALLOWED}",)
+        rows = f"{counted(without, 'row')} of {len(has_text):,} {'carries' if without == 1 else 'carry'} no label"
+        notes += (f"{rows}{why if required else ALLOWED}",)
     return np.flatnonzero(has_text & has_label), table.notes + labelled.notes + notes
 
 
@@ -215,10 +212,9 @@ def _sample(rows: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np
 
 
 def _without_rare(examples: Examples, minimum: int) -> tuple[Examples, tuple[str, ...]]:
-    """The examples without labels that fewer than `minimum` carry.
+    """Return the examples without the labels that fewer than `minimum` examples have, and notes.
 
-    Where a label is required, without those that then carry none; else these stay: none of the labels that are left is
-    theirs, which is what the classifier is to say of such a text.
+    Examples that then have no label are left out if a label is required. Otherwise they are kept, as texts without a label.
     """
     counts = examples.label_counts()
     kept = np.flatnonzero(counts >= minimum)
@@ -243,7 +239,7 @@ def _strange(names: tuple[str, ...], counts: NDArray[np.int64], labels: tuple[st
 
 
 def _left_out(strange: dict[str, int], *, bare: int, label_required: bool) -> str:
-    """What becomes of labels of the test that training lacks, and of the rows that have no other."""
+    """Return a note on labels that the training part lacks, and on rows that have no other label."""
     left = f"{counted(len(strange), 'label')} that the training part lacks {_were(len(strange))} left out: {_names(strange)}"
     if not bare:
         return f"{left}; the rows stay, with their other labels"
@@ -254,7 +250,7 @@ def _left_out(strange: dict[str, int], *, bare: int, label_required: bool) -> st
 
 
 def _unused(config: DatasetConfig, labelled: Labelled) -> tuple[str, ...]:
-    """A note on aliases, the configuration's own, for labels that no row carries."""
+    """Return a note on configured aliases whose old name does not occur."""
     unused = [alias for alias in config.aliases if alias in labelled.unused_aliases]
     return (f"dataset.aliases: no row carries {shown_names(unused)}",) if unused else ()
 
@@ -264,7 +260,7 @@ def _were(count: int) -> str:
 
 
 def _reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, ...]) -> csr_matrix:
-    """The columns of `names` moved to where `labels` has them; those that it lacks are dropped."""
+    """Return the columns of `names` in the order of `labels`; columns that are not in `labels` are dropped."""
     place = {label: index for index, label in enumerate(labels)}
     known = np.array([(index, place[name]) for index, name in enumerate(names) if name in place], np.int64).reshape(-1, 2).T
     move = csr_matrix((np.ones(known.shape[1], np.uint8), (known[0], known[1])), shape=(len(names), len(labels)))
@@ -272,7 +268,7 @@ def _reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, .
 
 
 def _names(counts: dict[str, int]) -> str:
-    """The labels with their counts, the most frequent first, and how many more there are."""
+    """Return the labels with their counts, the most frequent first, and the number of the others."""
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     return shortened_list((name, f"{escaped(name)} ({count})") for name, count in ordered)
 

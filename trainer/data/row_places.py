@@ -1,4 +1,4 @@
-"""Where a row of a dataset stands in its files, for messages."""
+"""Places of a dataset's rows in its files, for messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.data.formats import Scan
 
 @dataclass(frozen=True)
 class RowPlaces:
-    """The files of a dataset in the order of their rows, and how many rows each has."""
+    """Files of a dataset in the order of their rows, and the number of rows of each."""
 
     scans: tuple[Scan, ...]
     rows: tuple[int, ...]
@@ -23,5 +23,5 @@ class RowPlaces:
         raise IndexError(row)
 
     def within(self, row: int) -> str:
-        """Return the same without the file's name where there is one file only."""
+        """Return the place as `where` does, without the file's name if there is only one file."""
         return self.scans[0].place_of(row) if len(self.scans) == 1 else self.where(row)

@@ -1,4 +1,4 @@
-"""Files to rows with labels: the one way for every command that reads a dataset. Says on the log how they were read."""
+"""Read files into rows with labels, for every command that reads a dataset, and log how they were read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
-    """The rows of files with their labels, the SHA-256 of the files, and how they were read.
+    """Rows with their labels. sha256: of the files. reading: how they were read.
 
     require_unchanged: raises StorageUnavailable if a file was written to since reading began.
     """
@@ -42,15 +42,15 @@ def read_rows(
     copied: bool = False,
     of: str = "",
 ) -> LabelledRows:
-    """Read the files as `config` says, and log how.
+    """Read the files as configured, and log how they were read.
 
-    known: labels that are expected; a separator is then found by them. with_texts: whether texts are wanted beside labels.
-    copied: whether rows without a label are copied, not set aside. of: what is read, for the log, if it is not the dataset.
-    Raises DatasetRejected for files that cannot be understood, StorageUnavailable if one was written to meanwhile.
+    known: expected labels, by which a separator is detected. with_texts: whether to read texts too. copied: whether rows
+    without a label are copied, not set aside. of: name for the log, if it is not the dataset. Raises DatasetRejected for
+    files that cannot be read, StorageUnavailable if one was written to meanwhile.
     """
     text = config.text_columns if with_texts else ()
-    with unchanged(files) as require_unchanged, ThreadPoolExecutor(1) as beside:  # hashing holds no interpreter lock
-        hashed = beside.submit(content_hash, files)
+    with unchanged(files) as require_unchanged, ThreadPoolExecutor(1) as pool:  # hashing releases the interpreter lock
+        hashed = pool.submit(content_hash, files)
         table = read_table(files, text=text, labels=config.label_columns, scratch=scratch, options=DelimitedOptions.of(config))
         sha256 = hashed.result()
     labelled = read_labels(

@@ -1,5 +1,4 @@
-"""How a dataset was read: what a person checks before trusting a training. Made in one place, shown on the log, in the report
-and on the page of an analysis."""
+"""Summary of how a dataset was read, for a person to check: shown in the log, in the report and on the page of an analysis."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ WAYS_SHOWN = 3
 
 @dataclass(frozen=True)
 class ReadingSummary:
-    """Facts on how a dataset was read: each a heading and a short text."""
+    """Facts on how a dataset was read, each with a heading and a short text."""
 
     facts: tuple[tuple[str, str], ...]
 
@@ -33,9 +32,10 @@ NOTHING_READ = ReadingSummary(())
 def summarize(
     table: Table, labelled: Labelled, *, text: tuple[str, ...], labels: tuple[str, ...], copied: bool = False
 ) -> ReadingSummary:
-    """Return how the dataset was read, with two cells as examples and the first row of what lacks a text or a label.
+    """Summarize how the dataset was read, with two cells as examples and the first rows without a text or a label.
 
-    text, labels: the columns; no text: none was asked for. copied: whether rows without a label are copied, not set aside.
+    text, labels: the columns; text is empty if no texts were read. copied: whether rows without a label are copied, not set
+    aside.
     """
     others = len(table.columns) - len({*text, *labels} & set(table.columns))
     return ReadingSummary(
@@ -58,13 +58,13 @@ def _written(table: Table) -> str:
     ways = Counter(each.written for each in table.places.scans)
     if len(ways) == 1:
         return next(iter(ways))
-    told = [f"{counted(count, 'file')}: {written}" for written, count in ways.most_common(WAYS_SHOWN)]
-    return "; ".join(told) + (f"; and {len(ways) - WAYS_SHOWN} other ways" if len(ways) > WAYS_SHOWN else "")
+    shown_ways = [f"{counted(count, 'file')}: {written}" for written, count in ways.most_common(WAYS_SHOWN)]
+    return "; ".join(shown_ways) + (f"; and {len(ways) - WAYS_SHOWN} other ways" if len(ways) > WAYS_SHOWN else "")
 
 
 def _samples(table: Table, labelled: Labelled) -> str:
-    told = [_sample(table, each) for each in labelled.samples]
-    return f", such as {' and '.join(told)}" if told else ""
+    samples = [_sample(table, each) for each in labelled.samples]
+    return f", such as {' and '.join(samples)}" if samples else ""
 
 
 def _sample(table: Table, sample: SampleCell) -> str:
@@ -73,9 +73,9 @@ def _sample(table: Table, sample: SampleCell) -> str:
 
 
 def _set_aside(table: Table, labelled: Labelled, *, with_texts: bool) -> str:
-    """The rows without a text or a label, and in which place the first of them is."""
+    """Return the numbers of rows without a text or a label, with the place of the first."""
     textless, unlabelled = (table.sizes == 0) & with_texts, ~labelled.given
-    told = [
+    parts = [
         _rows(table, rows, what)
         for rows, what in (
             (textless & ~unlabelled, "without a text"),
@@ -84,7 +84,7 @@ def _set_aside(table: Table, labelled: Labelled, *, with_texts: bool) -> str:
         )
         if rows.any()
     ]
-    return "; ".join(told) or "no row"
+    return "; ".join(parts) or "no row"
 
 
 def _rows(table: Table, rows: NDArray[np.bool_], what: str) -> str:

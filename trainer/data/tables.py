@@ -1,6 +1,6 @@
-"""Files of one format to one table of texts and labels: the texts in a Parquet file, the rest in memory.
+"""Read files of one format into one table of texts and labels: the texts in a Parquet file, the rest in memory.
 
-Knows columns and their types, not what a label is: that is trainer.data.labels.columns.
+Knows columns and their types. Labels are parsed by trainer.data.labels.columns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainer.data.row_places import RowPlaces
 from trainer.errors import DatasetRejected
 from trainer.messages import MOST_CHARACTERS, escaped, shown, shown_names, shown_type
 
-# Between the labels of a list. Made to separate units of text, so no label holds it.
+# Separator of the labels of a list: ASCII's unit separator, which labels do not contain.
 UNIT = "\x1f"
 NUMBERS_SAMPLE = 1_000
 NUMBER = r"^[\d\s.,:eE+-]*\d[\d\s.,:eE+-]*$"
@@ -35,14 +35,14 @@ NUMBER = r"^[\d\s.,:eE+-]*\d[\d\s.,:eE+-]*$"
 
 @dataclass(frozen=True)
 class Table:
-    """The texts and labels of a dataset, row by row, as its files hold them.
+    """Texts and labels of a dataset, row by row.
 
-    file: Parquet with the column `text`: the text columns joined, without surrounding blanks, "" where there is none.
+    file: Parquet with the column `text`: the text columns joined, without surrounding blanks, "" if there is no text.
     sizes: bytes of each text [rows].
     labels: each row's labels as a string or null [rows].
-    listed: several labels stand in such a string with `UNIT` between them, and "" is a row that is known to have none;
-    otherwise as the files have it. marked: they come of several columns of 0 and 1.
-    columns: every column found. places: where each row stands in the files.
+    listed: whether labels in such a string are separated by `UNIT`, and "" is a row known to have none; otherwise it is as
+    in the files. marked: whether the labels come from several columns of 0 and 1.
+    columns: all columns of the files. places: of the rows in the files.
     """
 
     file: Path
@@ -63,9 +63,9 @@ def read_table(
     scratch: Path,
     options: DelimitedOptions = AS_EVER,
 ) -> Table:
-    """All rows of all files, in the order of the files' names.
+    """Return all rows of all files, in the order of the files' names.
 
-    Raises DatasetRejected if the files are of several formats or of none, broken, or lack a column.
+    Raises DatasetRejected if the files have several formats or an unknown one, are broken, or lack a column.
     """
     kind, files, notes = _of_one_format(files)
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="texts-"))
@@ -94,12 +94,12 @@ def read_table(
 
 
 def counted(count: int, noun: str) -> str:
-    """The count with its noun: "1 row", "2,000 rows"."""
+    """Return the count with its noun: "1 row", "2,000 rows"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _of_one_format(files: Sequence[SourceFile]) -> tuple[Format, list[SourceFile], tuple[str, ...]]:
-    """The format that the files share, those of it that hold anything, and notes on the others."""
+    """Return the common format of the files, the files of it that are not empty, and notes on the others."""
     by_format: dict[Format | None, list[SourceFile]] = defaultdict(list)
     for file in files:
         by_format[format_of(file.name)].append(file)
@@ -122,7 +122,7 @@ def _of_one_format(files: Sequence[SourceFile]) -> tuple[Format, list[SourceFile
 
 
 def _check_columns(scans: Sequence[Scan], wanted: tuple[str, ...], *, sparse: bool) -> None:
-    """Every column that is wanted is in every file; of JSON Lines, whose objects may leave keys out, in one of them."""
+    """Raise DatasetRejected if a file lacks a wanted column. sparse: for JSON Lines, one file with the column is enough."""
     everywhere = tuple(dict.fromkeys(name for each in scans for name in each.columns))
     for each in scans:
         names = everywhere if sparse else each.columns
@@ -132,8 +132,8 @@ def _check_columns(scans: Sequence[Scan], wanted: tuple[str, ...], *, sparse: bo
 
 
 def _plan(name: str, frame: pl.LazyFrame, text: tuple[str, ...], labels: tuple[str, ...]) -> tuple[pl.LazyFrame, bool]:
-    """The rows as `text`, `labels`, `size`, `odd`, a value that is no mark, and `blank`, how many marks are none; and whether
-    labels are listed.
+    """Return the rows as `text`, `labels`, `size`, `odd` (a value other than 0 and 1) and `blank` (number of empty cells of
+    the label columns), and whether labels are listed.
     """
     schema = frame.collect_schema()
     whole = _text(name, schema, text)
@@ -162,7 +162,7 @@ def _plain(name: str, schema: pl.Schema, column: str, meaning: str) -> pl.Expr:
     if kind.is_nested() or kind == pl.Object:
         raise DatasetRejected(f"{name}: {meaning} column {shown(column)} holds {shown_type(kind)}: expected text")
     values = pl.col(column)
-    if kind.is_float():  # what pandas makes of whole numbers with gaps
+    if kind.is_float():  # pandas' type for whole numbers with missing values
         return values.fill_nan(None).cast(pl.String).str.replace(r"\.0$", "")
     return values if kind == pl.String else values.cast(pl.String)
 
@@ -170,7 +170,7 @@ def _plain(name: str, schema: pl.Schema, column: str, meaning: str) -> pl.Expr:
 def _labels(name: str, schema: pl.Schema, column: str) -> tuple[pl.Expr, bool]:
     if column not in schema:
         return pl.lit(None, pl.String), False
-    if type(schema[column]).__name__ == "Map":  # polars has it since 2.0, and read Arrow's maps as lists of pairs before
+    if type(schema[column]).__name__ == "Map":  # since polars 2.0; earlier releases read Arrow's maps as lists of pairs
         frame = pl.LazyFrame(schema=schema).select(pl.col(column).map.entries())
         return _labels_of(name, column, pl.col(column).map.entries(), frame.collect_schema()[column])
     return _labels_of(name, column, pl.col(column), schema[column])
@@ -193,12 +193,12 @@ def _labels_of(name: str, column: str, values: pl.Expr, kind: pl.DataType) -> tu
         raise DatasetRejected(f"{name}: label column {shown(column)} holds {shown_type(kind)}: expected lists of text")
     apart = pl.element().cast(pl.String).str.replace_all(UNIT, " ", literal=True)
     joined = lists.list.eval(apart).list.join(UNIT, ignore_nulls=True)
-    # Only an empty list is "": one that holds nothing but null or "" is missing.
+    # Only an empty list becomes "": a list of only null or "" is missing.
     return pl.when((lists.list.len() == 0) | (joined != "")).then(joined), True
 
 
 def _of_strings(kind: pl.DataType) -> pl.DataType:
-    """The type with strings where it has bytes."""
+    """Return the type with strings in place of bytes."""
     if isinstance(kind, pl.Struct):
         return pl.Struct({each.name: _of_strings(pl.Schema({"": each.dtype})[""]) for each in kind.fields})
     if isinstance(kind, pl.List | pl.Array):
@@ -208,7 +208,7 @@ def _of_strings(kind: pl.DataType) -> pl.DataType:
 
 
 def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
-    """The names of the columns that hold 1, the first value that is neither 1 nor 0 nor nothing, and how many are nothing."""
+    """Return the names of the columns that are 1, the first value that is not 1, 0 or empty, and the number of empty cells."""
     values = {
         column: _plain(name, schema, column, "label").str.strip_chars().str.to_lowercase().fill_null("")
         for column in columns
@@ -222,7 +222,7 @@ def _marked(name: str, schema: pl.Schema, columns: tuple[str, ...]) -> tuple[pl.
     ]
     blank = pl.sum_horizontal([(value == "").cast(pl.UInt32) for value in values.values()]) + lacking
     marked = pl.concat_str(names, separator=UNIT, ignore_nulls=True)
-    # Only a row of zeros is "": with an empty cell and no 1, nobody has said that it carries none of the labels.
+    # Only a row of zeros becomes "": with an empty cell and no 1, it is not known to have no label.
     return pl.when((blank == 0) | (marked != "")).then(marked), pl.coalesce(odd), blank.cast(pl.UInt32)
 
 
@@ -240,13 +240,13 @@ def _table(
         column, _, value = odd[0].partition(": ")
         raise DatasetRejected(f"label column {shown(column)} holds {shown(value)}: several label columns hold 0 or 1 each")
     blank = scan.filter(pl.col("labels").is_not_null()).select(pl.col("blank").cast(pl.Int64).sum()).collect().item()
-    notes += (f"taken for 0: {counted(blank, 'empty cell')} of the label columns",) if blank else ()
+    notes += (f"read as 0: {counted(blank, 'empty cell')} of the label columns",) if blank else ()
     rest = scan.select("labels", "size").collect()
     return Table(file, rest["size"].to_numpy(), rest["labels"], listed, marked, columns, places, notes)
 
 
 def _notes_on_numbers(files: Sequence[SourceFile], frames: Sequence[pl.LazyFrame], columns: tuple[str, ...]) -> tuple[str, ...]:
-    """A note if some text columns begin with nothing but numbers. Raises DatasetRejected if all that hold anything do."""
+    """Return a note if the first values of some text columns are only numbers. Raises DatasetRejected if those of all are."""
     heads = [_as_written(file.name, frame, columns) for file, frame in zip(files, frames, strict=True)]
     sample = pl.concat(heads).head(NUMBERS_SAMPLE).collect()
     values = {column: sample[column].drop_nulls().str.strip_chars() for column in columns}
@@ -258,15 +258,15 @@ def _notes_on_numbers(files: Sequence[SourceFile], frames: Sequence[pl.LazyFrame
     holds = f"text column{' ' if len(numbers) == 1 else 's '}{named} hold{'s' if len(numbers) == 1 else ''} only numbers"
     if all(column in numbers for column, written in filled.items() if len(written)):
         raise DatasetRejected(f"{holds}: expected text; dataset.text_columns names the columns of the texts")
-    return (f"{holds}, which are read as words; leave out of dataset.text_columns what says nothing",)
+    return (f"{holds}, which are read as words; remove columns without meaning from dataset.text_columns",)
 
 
 def _as_written(name: str, frame: pl.LazyFrame, columns: tuple[str, ...]) -> pl.LazyFrame:
-    """The first rows' text columns as strings, null where the file has no such column."""
+    """Return the text columns of the first rows as strings; null for columns that the file does not have."""
     schema = frame.collect_schema()
-    found = {column: _plain(name, schema, column, "text").alias(column) for column in columns if column in schema}
+    present = [_plain(name, schema, column, "text").alias(column) for column in columns if column in schema]
     lacking = [pl.lit(None, pl.String).alias(column) for column in columns if column not in schema]
-    return frame.head(NUMBERS_SAMPLE).select(*found.values()).with_columns(lacking).select(columns)
+    return frame.head(NUMBERS_SAMPLE).select(*present).with_columns(lacking).select(columns)
 
 
 def _translated(
@@ -286,6 +286,6 @@ def _translated(
 
 
 def _named(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and the number of the others."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(escaped(name, MOST_CHARACTERS) for name in names[:5]) + more

@@ -1,6 +1,6 @@
-"""Rows of data files into one file of the same or another format: which of them, how often, every column as it was.
+"""Copy rows of data files into one file of the same or another format, with all columns.
 
-Knows formats, not what a column means. JSON Lines to JSON Lines copies lines byte for byte.
+Knows formats, not the meaning of columns. From JSON Lines to JSON Lines, lines are copied byte for byte.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ZSTD_LEVEL = 3
 
 @dataclass(frozen=True)
 class Target:
-    """A file to write: where, in which format, and the ending of its compression, "" for none."""
+    """File to write: its URI, format, and the ending of its compression, "" for none."""
 
     uri: str
     kind: Format
@@ -45,7 +45,7 @@ class Target:
 
 
 def target_at(uri: str, *, setting: str) -> Target:
-    """The file that `uri`, the value of `setting`, names. Raises ConfigRejected for a name that says no format to write."""
+    """Return the file at `uri`, the value of `setting`. Raises ConfigRejected if its name has no format that can be written."""
     kind, packed = format_of(uri), Path(uri.lower()).suffix
     packed = packed if packed in (".gz", ".zst", ".bz2", ".xz") else ""
     if kind is None or packed not in PACKED or (packed and kind is Format.PARQUET):
@@ -77,12 +77,12 @@ def copy_rows(
     scratch: Path,
     require_unchanged: Callable[[], None] = lambda: None,
 ) -> None:
-    """Each row as often as `times` says [rows of all files], in order; the target is complete or as it was.
+    """Write each row `times` times [rows of all files], in order. If this fails, the target is unchanged.
 
-    The files are of one format. Columns that only some of them have are
-    null for the others. A text format that cannot hold lists gets them as JSON. require_unchanged: raises an error of its own
-    if the files have changed since `times` was made; asked before the target appears. Raises DatasetRejected if the files have
-    other rows than `times` has entries, or columns that cannot be brought together or written; StorageError.
+    The files have one format. Columns that a file does not have are null. Lists are written as JSON in formats without lists.
+    require_unchanged: raises if the files have changed since `times` was computed; called before the target is replaced.
+    Raises DatasetRejected if the number of rows differs from that of `times`, or if columns cannot be combined or written;
+    StorageError.
     """
     kind = scans[0].kind if scans else None
     with _replacing(target, scratch) as part:
@@ -113,27 +113,27 @@ def _copy_lines(scans: Sequence[Scan], times: NDArray[np.int64], target: Target,
 
 
 class _Taken:
-    """`times`, a stretch at a time. Raises DatasetRejected where there are more rows than entries, or fewer."""
+    """Reader of consecutive parts of `times`. Raises DatasetRejected if there are more or fewer rows than entries."""
 
     def __init__(self, times: NDArray[np.int64]) -> None:
         self._times, self._done = times, 0
 
     def next(self, rows: int) -> NDArray[np.int64]:
-        """The entries of the next rows."""
+        """Return the entries of the next rows."""
         self._done += rows
         if self._done > len(self._times):
             self.end()
         return self._times[self._done - rows : self._done]
 
     def end(self) -> None:
-        """There are no more rows."""
+        """Finish after the last row."""
         if self._done != len(self._times):
-            raise DatasetRejected(f"the dataset had {len(self._times):,} rows, and now it has others: it changed meanwhile")
+            raise DatasetRejected(f"the dataset had {len(self._times):,} rows, and its number of rows has changed meanwhile")
 
 
 @contextmanager
 def _opened(part: Path, packed: str) -> Iterator[IO[bytes]]:
-    """The file to be written, what is written being compressed."""
+    """Open the file for writing, with compression."""
     with part.open("wb") as file:
         if not packed:
             yield file
@@ -141,14 +141,14 @@ def _opened(part: Path, packed: str) -> Iterator[IO[bytes]]:
         out: Any
         if packed == ".zst":
             out = zstd.ZstdFile(file, "wb", level=ZSTD_LEVEL)
-        else:  # no time and no name within, so that the same rows are the same bytes
+        else:  # without time and name, so that the same rows give the same bytes
             out = gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=GZIP_LEVEL, mtime=0)
         with out:
             yield out
 
 
 def _frames(scans: Sequence[Scan], times: NDArray[np.int64], target: Target) -> pl.LazyFrame:
-    """The rows to write, as a frame that is made slice by slice while it is written."""
+    """Return the rows to write as a frame that is computed in slices while it is written."""
     if not scans:
         raise DatasetRejected("there is no file with rows")
     sources = [_typed_lines(each) if each.kind is Format.JSON_LINES else each.frame(each.columns) for each in scans]
@@ -169,13 +169,13 @@ def _frames(scans: Sequence[Scan], times: NDArray[np.int64], target: Target) -> 
 
 
 def _typed_lines(lines: Scan) -> pl.LazyFrame:
-    """JSON Lines with the types that hold all their values: a whole number and a fraction make a fraction."""
-    found: list[pl.Schema] = []
+    """Return JSON Lines with types that fit all values: integers and floats become floats."""
+    schemas: list[pl.Schema] = []
     for block in blocks(lines.file, lines.encoding):
         schema = pl.read_ndjson(numbers_only(block), infer_schema_length=None).schema
-        if schema not in found:
-            found.append(schema)
-    schema = pl.concat([pl.LazyFrame(schema=each) for each in found], how="diagonal_relaxed").collect_schema()
+        if schema not in schemas:
+            schemas.append(schema)
+    schema = pl.concat([pl.LazyFrame(schema=each) for each in schemas], how="diagonal_relaxed").collect_schema()
 
     def frames(*_: object) -> Iterator[pl.DataFrame]:
         for block in blocks(lines.file, lines.encoding):
@@ -201,7 +201,7 @@ def _sink(frame: pl.LazyFrame, target: Target, part: Path) -> None:
 
 @contextmanager
 def _replacing(target: Target, scratch: Path) -> Iterator[Path]:
-    """A file to write, which becomes the target in one step if nothing fails: by a rename beside it, or by an upload."""
+    """Yield a file to write, which replaces the target in one step, by a rename or an upload, if nothing fails."""
     if target.uri.startswith("s3://"):
         folder, _, name = target.uri.rpartition("/")
         store = open_store(folder)
@@ -226,7 +226,7 @@ def _beside(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=PART_PREFIX)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise StorageRejected(f"{path.parent} is no folder that files can be written to: {error.strerror}") from error
+        raise StorageRejected(f"{path.parent} is not a folder that can be written to: {error.strerror}") from error
     except OSError as error:
         raise disk_error(error, str(path.parent)) from error
     os.close(descriptor)

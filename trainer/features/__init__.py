@@ -1,1 +1,1 @@
-"""Words of texts as features: the tokenizer, and TF-IDF. Knows no model."""
+"""Features from the words of texts: a tokenizer, and TF-IDF. Knows no model."""

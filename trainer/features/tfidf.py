@@ -1,7 +1,7 @@
-"""Word ids to TF-IDF rows: which words and pairs of words are features, and how much each weighs in a text.
+"""TF-IDF rows from word ids: choose words and pairs of words as features, and compute their weights in each text.
 
-A feature's number is also its row in the weights: first the word ids, padding and unknown included (their rows
-stay zero), then the pairs, each kind by the number of texts that hold it.
+A feature's number is also its row in the weights: first the word ids, including padding and unknown (their rows are zero),
+then the pairs; both by the number of texts that contain them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from trainer.parallel.compiled import compiled
 
 FIRST_WORD = len(SPECIAL)
 EMPTY = -1
-SPARE = 2  # candidates for each feature wanted: one that occurs twice in a text, or shares its counter, drops out
+SPARE = 2  # candidates per feature; those that were counted too high drop out
 # Knuth's multiplicative hash: the golden ratio of 2^64, as a signed integer.
 GOLDEN = -7046029254386353131
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features that were chosen.
+    """Chosen features.
 
-    word_count: ids that the tokenizer gives, padding and unknown among them.
+    word_count: number of the tokenizer's ids, including padding and unknown.
     pairs: `first * word_count + second` of the words of each pair, int64 [pairs].
     idf: inverse document frequency of each feature, 0 for padding and unknown, float32 [word_count + pairs].
     """
@@ -41,10 +41,10 @@ class Features:
 
 
 def choose(tokens: Tokens, *, word_count: int, minimum_texts: int, maximum: int) -> tuple[NDArray[np.int64], Features]:
-    """The `maximum` words and pairs that most texts hold, each held by at least `minimum_texts`; words go first in a tie.
+    """Choose the `maximum` words and pairs that most texts contain, and that at least `minimum_texts` contain.
 
-    A pair is two words that stand side by side. Also given: the old id of each word kept, in the order of the new ids,
-    from id 2 on; the features speak of new ids. A pair is never in more texts than its words are, so that its words are kept.
+    A pair is two adjacent words. Return the old id of each chosen word, in the order of the new ids from 2 on, and the
+    features, in new ids. Words precede pairs that are in as many texts, so that the words of a chosen pair are chosen too.
     """
     in_texts = _count_words(tokens.ids, tokens.starts, word_count)
     in_texts[:FIRST_WORD] = 0
@@ -64,14 +64,14 @@ def choose(tokens: Tokens, *, word_count: int, minimum_texts: int, maximum: int)
 
 
 def renumber(tokens: Tokens, words: NDArray[np.int64], *, word_count: int) -> Tokens:
-    """The tokens with the new ids of `words`; every other word becomes unknown."""
+    """Return the tokens with the new ids of `words`. All other words become unknown."""
     new_id = np.full(word_count, FIRST_WORD - 1, np.int32)
     new_id[words] = np.arange(FIRST_WORD, FIRST_WORD + len(words), dtype=np.int32)
     return Tokens(new_id[tokens.ids], tokens.starts)
 
 
 def tf_idf(tokens: Tokens, features: Features) -> csr_matrix:
-    """Rows of (1 + log count) * idf, each of length 1 unless empty; float32 [texts, features]."""
+    """Return rows of (1 + log count) * idf, scaled to length 1 unless empty; float32 [texts, features]."""
     keys = _table(len(features.pairs))
     rows = np.zeros(len(keys), np.int32)
     _fill(keys, rows, features.pairs, features.word_count)
@@ -80,9 +80,11 @@ def tf_idf(tokens: Tokens, features: Features) -> csr_matrix:
 
 
 def _count_pairs(tokens: Tokens, word_count: int, minimum: int, maximum: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs in at least `minimum` texts, ascending, and how many texts hold each; the `maximum` first are among them."""
-    # Most pairs occur once. A small table of counters, shared by pairs of one hash, tells them from the rest, so that
-    # the exact table holds a fraction of all pairs: those that may be in `least` texts.
+    """Return pairs in at least `minimum` texts, ascending, and their numbers of texts. They include the `maximum` most frequent.
+
+    Most pairs occur once. A small table of approximate counters, shared by pairs with the same hash, excludes them, so that
+    only pairs that may be in `least` texts are counted exactly.
+    """
     sketch = np.zeros(1 << max(10, min(26, len(tokens.ids).bit_length())), np.uint8)
     _sketch_pairs(tokens.ids, word_count, sketch)
     at_least = np.bincount(sketch, minlength=256)[::-1].cumsum()[::-1]
@@ -97,7 +99,7 @@ def _count_pairs(tokens: Tokens, word_count: int, minimum: int, maximum: int) ->
 def _count_candidates(
     tokens: Tokens, word_count: int, sketch: NDArray[np.uint8], least: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs, ascending, whose hash occurs at least `least` times, and how many texts hold each."""
+    """Return the pairs whose hash occurs at least `least` times, ascending, and their numbers of texts."""
     table, done = _empty_counter(1 << 15), 0
     while True:
         done = _count_exactly(tokens.ids, tokens.starts, word_count, sketch, least, table, done)
@@ -112,7 +114,7 @@ def _count_candidates(
 
 
 class _Counter(NamedTuple):
-    """A hash table: keys, how many texts hold each, and the last text that did."""
+    """Hash table of keys, the number of texts with each, and the last such text."""
 
     keys: NDArray[np.int64]
     texts: NDArray[np.int32]
@@ -125,7 +127,7 @@ def _empty_counter(room: int) -> _Counter:
 
 
 def _table(count: int) -> NDArray[np.int64]:
-    """An empty table of keys with room for `count`: a power of two, at most half full."""
+    """Return an empty table for `count` keys: its size is a power of two, at least twice the count."""
     return np.full(1 << max(4, (2 * count - 1).bit_length()), EMPTY, np.int64)
 
 
@@ -137,7 +139,7 @@ def _hash(key: int) -> int:
 
 @compiled
 def _slot(keys: NDArray[np.int64], key: int) -> int:
-    """Where the key is in the table, or the empty slot where it belongs."""
+    """Return the slot of the key in the table, or the empty slot for it."""
     at = _hash(key) & (len(keys) - 1)
     while keys[at] != EMPTY and keys[at] != key:
         at = (at + 1) & (len(keys) - 1)
@@ -146,7 +148,7 @@ def _slot(keys: NDArray[np.int64], key: int) -> int:
 
 @compiled
 def _count_words(ids: NDArray[np.int32], starts: NDArray[np.int64], word_count: int) -> NDArray[np.int64]:
-    """How many texts hold each word."""
+    """Return the number of texts with each word."""
     texts = np.zeros(word_count, np.int64)
     last = np.full(word_count, -1, np.int64)
     for text in range(len(starts) - 1):
@@ -159,7 +161,7 @@ def _count_words(ids: NDArray[np.int32], starts: NDArray[np.int64], word_count: 
 
 @compiled
 def _sketch_pairs(ids: NDArray[np.int32], word_count: int, sketch: NDArray[np.uint8]) -> None:
-    """Count pairs by their hash, up to 255: never less than the pair occurs. Where texts meet does not matter."""
+    """Count pairs by their hash, up to 255. Counts may be too high, also because pairs across texts are counted."""
     for at in range(len(ids) - 1):
         if ids[at] >= FIRST_WORD and ids[at + 1] >= FIRST_WORD:
             bucket = _hash(np.int64(ids[at]) * word_count + ids[at + 1]) & (len(sketch) - 1)
@@ -177,7 +179,9 @@ def _count_exactly(
     table: _Counter,
     done: int,
 ) -> int:
-    """Count the texts of each pair whose hash occurs `least` times, from text `done` on; returns where the table is full."""
+    """Count the texts of each pair whose hash occurs `least` times, from text `done` on. Return the text at which the table
+    is full, or the number of texts.
+    """
     used = 0
     for key in table.keys:
         used += key != EMPTY
@@ -201,7 +205,7 @@ def _count_exactly(
 
 @compiled
 def _move(table: _Counter, larger: _Counter) -> None:
-    """Put every entry of the table into a larger, empty one."""
+    """Copy every entry of the table into a larger, empty one."""
     for at in range(len(table.keys)):
         if table.keys[at] != EMPTY:
             slot = _slot(larger.keys, table.keys[at])
@@ -212,7 +216,7 @@ def _move(table: _Counter, larger: _Counter) -> None:
 
 @compiled
 def _fill(keys: NDArray[np.int64], rows: NDArray[np.int32], pairs: NDArray[np.int64], first: int) -> None:
-    """Put the pairs into the empty table `keys`, and their features, from `first` on, into `rows`."""
+    """Insert the pairs into the empty table `keys`, and their feature numbers, from `first` on, into `rows`."""
     for at in range(len(pairs)):
         slot = _slot(keys, pairs[at])
         keys[slot] = pairs[at]
@@ -228,8 +232,8 @@ def _weigh(
     keys: NDArray[np.int64],
     rows: NDArray[np.int32],
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
-    """Values, features and starts of the rows of TF-IDF, features in the order in which a text first holds them."""
-    # What is not written to takes no memory, so that cutting at the end is enough.
+    """Return values, features and starts of the TF-IDF rows; features in the order of their first occurrence in a text."""
+    # Pages that are not written to take no memory, so the arrays may be too large.
     values = np.empty(2 * len(ids), np.float32)
     features = np.empty(2 * len(ids), np.int32)
     ends = np.zeros(len(starts), np.int64)

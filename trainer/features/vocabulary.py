@@ -1,6 +1,6 @@
-"""Texts to word ids: the word-level tokenizer that the linear architecture trains, prunes and writes beside its graph.
+"""Word-level tokenizer of the linear architecture: train, prune, encode texts to word ids.
 
-Id 0 is padding and id 1 every word that is not known; words follow, the one that most texts hold first.
+Id 0 is padding and id 1 is any unknown word. Words follow, the most frequent first.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from trainer.data.examples import Examples
 
 SPECIAL = ("[PAD]", "[UNK]")
 UNKNOWN = SPECIAL[1]
-# Two or more of any script's letters and digits, and what joins on to them. Words of one character, and punctuation as
-# words, make the pairs worse (docs/experiments.md). No word can hold a bracket, so none looks like SPECIAL.
+# Two or more letters, digits or marks of any script. Words of one character, and punctuation as words, make pairs worse
+# (docs/experiments.md). No word contains a bracket, so none equals an entry of SPECIAL.
 WORD = r"\w\w+"
 ENCODED_AT_ONCE = 1_000  # an encoding takes a hundred times the memory of its ids
 UNBOUNDED = 2**31 - 1
@@ -32,7 +32,7 @@ UNBOUNDED = 2**31 - 1
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """The word ids of many texts: those of text i are `ids[starts[i]:starts[i + 1]]`."""
+    """Word ids of many texts. Those of text i are `ids[starts[i]:starts[i + 1]]`."""
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
@@ -42,9 +42,9 @@ class Tokens:
 
 
 def train_tokenizer(examples: Examples, *, minimum: int, max_length: int) -> Tokenizer:
-    """Return a tokenizer that knows every word which occurs at least `minimum` times in the texts.
+    """Return a tokenizer of all words that occur at least `minimum` times in the texts.
 
-    Only the part of a text is searched that a model of `max_length` words may read (`model.text_length`).
+    Only the part of a text that a model with `max_length` words may read (`model.text_length`) is used.
     """
     tokenizer = _tokenizer(WordLevel(unk_token=UNKNOWN))
     trainer = WordLevelTrainer(vocab_size=UNBOUNDED, min_frequency=minimum, special_tokens=list(SPECIAL), show_progress=False)
@@ -55,28 +55,28 @@ def train_tokenizer(examples: Examples, *, minimum: int, max_length: int) -> Tok
 
 
 def word_tokenizer(words: list[str]) -> Tokenizer:
-    """A tokenizer that gives these words the ids from 2 on.
+    """Return a tokenizer that gives these words the ids from 2 on.
 
-    SPECIAL are plain entries, not "added tokens": those are searched for in every text, at a cost, and a text that
-    spells one would be given its id.
+    SPECIAL are plain entries, not "added tokens": the tokenizer would search for those in every text, which takes time,
+    and a text that contains "[PAD]" would get its id.
     """
     vocabulary = {word: at for at, word in enumerate((*SPECIAL, *words))}
     return _tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
 
 
 def words_of(tokenizer: Tokenizer) -> list[str]:
-    """The words that the tokenizer knows, in the order of their ids, from id 2 on."""
+    """Return the tokenizer's words in the order of their ids, from id 2 on."""
     vocabulary: dict[str, int] = json.loads(tokenizer.to_str())["model"]["vocab"]
     return sorted(vocabulary, key=vocabulary.__getitem__)[len(SPECIAL) :]
 
 
 def encode(tokenizer: Tokenizer, examples: Examples, *, max_length: int) -> Tokens:
-    """The ids of the texts' words, cut at `max_length` words a text."""
+    """Return the word ids of the examples' texts, at most `max_length` per text."""
     return _gather(encode_texts(tokenizer, batch, max_length=max_length) for batch in _small_batches(examples))
 
 
 def encode_texts(tokenizer: Tokenizer, texts: list[str], *, max_length: int) -> Tokens:
-    """The ids of the texts' words, cut at `max_length` words a text."""
+    """Return the word ids of the texts, at most `max_length` per text."""
     tokenizer.enable_truncation(max_length)
     encodings = tokenizer.encode_batch_fast([beginning(text, max_length) for text in texts])
     tokenizer.no_truncation()

@@ -1,1 +1,1 @@
-"""Divide examples into train, validation and test: near-duplicates together, every label in each."""
+"""Split examples into train, validation and test: near-duplicates together, every label in each part."""

@@ -1,9 +1,9 @@
-"""Texts to signatures that tell how alike they are: compiled, over the bytes of many texts at once.
+"""MinHash signatures of texts, computed by compiled code over the bytes of many texts at once.
 
-Words are runs of letters and digits in lower case; a shingle is three words in a row. The signature is a one-permutation
-MinHash (Li, Owen and Zhang, "One Permutation Hashing", NIPS 2012) whose empty bins are filled as in Shrivastava, "Optimal
-Densification for Fast and Accurate Minwise Hashing", ICML 2017: one hash for each shingle, however long the signature.
-The share of equal places in two signatures estimates the Jaccard index of the two sets of shingles.
+Words are runs of letters and digits in lower case. A shingle is three consecutive words. The signature is a one-permutation
+MinHash (Li, Owen and Zhang, "One Permutation Hashing", NIPS 2012), which needs one hash per shingle. Its empty bins are
+filled as in Shrivastava, "Optimal Densification for Fast and Accurate Minwise Hashing", ICML 2017. The share of equal
+places in two signatures estimates the Jaccard index of the two sets of shingles.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def signatures(texts: pl.Series) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
-    """A hash of each text's words in order [texts], and its signature [texts, BINS].
+    """Return a hash of each text's words in order [texts], and its signature [texts, BINS].
 
-    Texts with equal words have equal hashes; a text without any word is taken by its bytes.
+    Texts with equal words have equal hashes. The hash of a text without words is of its bytes.
     """
     exact, signed = np.empty(len(texts), np.uint64), np.empty((len(texts), BINS), np.uint16)
     _sign(*_bytes(texts), _folding(), exact, signed)
@@ -38,21 +38,21 @@ def signatures(texts: pl.Series) -> tuple[NDArray[np.uint64], NDArray[np.uint16]
 
 
 def word_hashes(texts: pl.Series, words: int) -> NDArray[np.uint64]:
-    """A hash of each text's first `words` words [texts]; of one that has no more, the hash that `signatures` gives."""
+    """Return a hash of each text's first `words` words [texts]. If it has no more words, the hash equals that of `signatures`."""
     exact = np.empty(len(texts), np.uint64)
     _hash_all(*_bytes(texts), _folding(), words, exact)
     return exact
 
 
 def _bytes(texts: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes of all texts with one between any two of them, and where each text ends."""
+    """Return the bytes of all texts, separated by one byte, and the end of each text."""
     data = texts.str.join("\n").cast(pl.Binary).cast(pl.List(pl.UInt8)).explode().to_numpy()
     return data, np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64) + 1) - 1
 
 
 @cache
 def _folding() -> NDArray[np.uint32]:
-    """For each character of the basic plane the lower-case letter or digit that it is, and 0 if it is none."""
+    """Return the lower-case letter or digit of each character of the basic plane, 0 for other characters."""
     table = np.zeros(1 << 16, np.uint32)
     for code in range(1 << 16):
         character = chr(code)
@@ -63,7 +63,7 @@ def _folding() -> NDArray[np.uint32]:
 
 @compiled
 def mixed(value: np.uint64) -> np.uint64:
-    """splitmix64's finaliser: every bit of the value moves every bit of the result."""
+    """Mix the bits of a value with the finaliser of splitmix64."""
     value = (value ^ (value >> np.uint64(30))) * FIRST
     value = (value ^ (value >> np.uint64(27))) * SECOND
     return value ^ (value >> np.uint64(31))
@@ -100,10 +100,10 @@ def _hash_all(
 
 @compiled
 def _hash_words(data: NDArray[np.uint8], folding: NDArray[np.uint32], words: int) -> np.uint64:
-    """What `_shingle` returns, of the first words and without the shingles."""
+    """Return the hash of the first words, as `_shingle` does, without counting shingles."""
     whole, word = STEP, STEP
-    found, at, size = 0, 0, len(data)
-    while at <= size and found < words:
+    seen, at, size = 0, 0, len(data)
+    while at <= size and seen < words:
         code = np.uint32(0)
         if at < size:
             code, at = _character(data, at, folding)
@@ -112,8 +112,8 @@ def _hash_words(data: NDArray[np.uint8], folding: NDArray[np.uint32], words: int
         if code != 0:
             word = word * FIRST + np.uint64(code)
         elif word != STEP:
-            whole, word, found = whole * FIRST + mixed(word), STEP, found + 1
-    if found == 0:
+            whole, word, seen = whole * FIRST + mixed(word), STEP, seen + 1
+    if seen == 0:
         for byte in data:
             whole = whole * FIRST + np.uint64(byte)
     return whole
@@ -121,7 +121,7 @@ def _hash_words(data: NDArray[np.uint8], folding: NDArray[np.uint32], words: int
 
 @compiled
 def _shingle(data: NDArray[np.uint8], folding: NDArray[np.uint32], least: NDArray[np.uint32]) -> np.uint64:
-    """Put the least hash of each bin's shingles into `least`; the hash of all words in order."""
+    """Put the minimum hash of each bin's shingles into `least`. Return the hash of all words in order."""
     whole, word, before, before_that = STEP, STEP, STEP, STEP
     words, at, size = 0, 0, len(data)
     while at <= size:
@@ -134,7 +134,7 @@ def _shingle(data: NDArray[np.uint8], folding: NDArray[np.uint32], least: NDArra
             word = word * FIRST + np.uint64(code)
         elif word != STEP:
             words += 1
-            word = mixed(word)  # or "ab cd" and "ac bd" would add up to the same
+            word = mixed(word)  # otherwise "ab cd" and "ac bd" would have the same hash
             whole = whole * FIRST + word
             if words >= 3:
                 _count(before_that * STEP + before * SECOND + word, least)
@@ -149,7 +149,7 @@ def _shingle(data: NDArray[np.uint8], folding: NDArray[np.uint32], least: NDArra
 
 @compiled
 def _character(data: NDArray[np.uint8], at: int, folding: NDArray[np.uint32]) -> tuple[np.uint32, int]:
-    """The folded character that starts at this byte of UTF-8, 0 for none of a word; and where the next one starts."""
+    """Return the folded character that starts at this byte of UTF-8, 0 if it is not part of a word; and the next start."""
     lead = np.uint32(data[at])
     if lead < 0x80:
         return folding[lead], at + 1
@@ -158,7 +158,7 @@ def _character(data: NDArray[np.uint8], at: int, folding: NDArray[np.uint32]) ->
     if lead < 0xF0:
         code = ((lead & np.uint32(0x0F)) << 12) | (np.uint32(data[at + 1] & 0x3F) << 6) | np.uint32(data[at + 2] & 0x3F)
         return folding[code], at + 3
-    # Beyond the basic plane: rare ideographs are letters, what stands before them is mostly signs and emoji.
+    # Beyond the basic plane, characters from U+20000 are ideographs; those before are mostly signs and emoji.
     code = ((lead & np.uint32(0x07)) << 18) | (np.uint32(data[at + 1] & 0x3F) << 12)
     code |= (np.uint32(data[at + 2] & 0x3F) << 6) | np.uint32(data[at + 3] & 0x3F)
     return code if code >= np.uint32(0x20000) else np.uint32(0), at + 4
@@ -166,7 +166,7 @@ def _character(data: NDArray[np.uint8], at: int, folding: NDArray[np.uint32]) ->
 
 @compiled
 def _count(shingle: np.uint64, least: NDArray[np.uint32]) -> None:
-    """A shingle's hash into its bin: the lowest bits are the bin's, the upper half is the value."""
+    """Put a shingle's hash into its bin. The lowest bits select the bin, the upper half is the value."""
     place = shingle & np.uint64(BINS - 1)
     value = np.uint32(shingle >> np.uint64(32))
     least[place] = min(least[place], value)
@@ -174,7 +174,7 @@ def _count(shingle: np.uint64, least: NDArray[np.uint32]) -> None:
 
 @compiled
 def _densify(least: NDArray[np.uint32]) -> None:
-    """Each empty bin takes the value of a bin that is not, found by a walk that depends on the bin alone."""
+    """Fill each empty bin with the value of a non-empty one, found by a walk that depends only on the bin."""
     filled = least != EMPTY
     for place in range(BINS):
         walk = np.uint64(place)

@@ -1,7 +1,8 @@
-"""Which examples say nearly the same, so that no split tears them apart and no score is won by memory.
+"""Groups of near-duplicate examples, which the split keeps in one part.
 
-Candidates by locality-sensitive hashing of MinHash signatures (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of
-Massive Datasets", chapter 3), each confirmed by its signatures, joined into groups. See trainer.split.minhash for the signatures.
+Candidates come from locality-sensitive hashing of MinHash signatures (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining
+of Massive Datasets", chapter 3). They are confirmed by comparing the signatures, and joined into groups. See
+trainer.split.minhash for the signatures.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from trainer.parallel.compiled import compiled
 from trainer.parallel.threads import thread_map
 from trainer.split.minhash import BINS, FIRST, STEP, mixed, signatures, word_hashes
 
-# Share of the pairs exactly as similar as asked that become candidates; of more similar ones it is higher.
+# Share of pairs with exactly the configured similarity that become candidates; it is higher for more similar pairs.
 RECALL = 0.98
 EMPTY_SLOT = np.uint64(0xFFFFFFFFFFFFFFFF)
-# So many tell most texts apart, at a tenth of the work.
+# Enough to distinguish most texts, at a tenth of the work.
 FIRST_WORDS = 16
 ALL_WORDS = 2**62
 
@@ -27,11 +28,11 @@ Numbers = NDArray[np.int64]
 
 
 def groups(examples: Examples, similarity: float) -> NDArray[np.int64]:
-    """A group for each example [examples], numbered from 0 in order of appearance.
+    """Return a group for each example [examples], numbered from 0 in order of appearance.
 
-    Two texts share a group if their words are equal, or if the Jaccard index of their three-word runs is estimated at
-    `similarity` or more (standard error below 0.045), or if a chain of such pairs joins them. At 1, only equal words do.
-    Time and memory grow with the number of texts, however many are alike.
+    Two texts are in the same group if their words are equal, if the estimated Jaccard index of their three-word sequences
+    is `similarity` or more (standard error below 0.045), or if a chain of such pairs joins them. At 1, only texts with
+    equal words are. Time and memory are linear in the number of texts.
     """
     if not len(examples):
         return np.zeros(0, np.int64)
@@ -41,7 +42,7 @@ def groups(examples: Examples, similarity: float) -> NDArray[np.int64]:
 
 
 def groups_and_hashes(examples: Examples, similarity: float) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """What `groups` gives and what `text_hashes` gives, for little more than the first of them alone."""
+    """Return `groups` and `text_hashes`, which takes little longer than `groups` alone."""
     if similarity >= 1 or not len(examples):
         hashes = text_hashes(examples)
         return _numbered(_first_of_each(hashes)[0]), hashes
@@ -53,9 +54,9 @@ def groups_and_hashes(examples: Examples, similarity: float) -> tuple[NDArray[np
 
 
 def _word_hashes(examples: Examples) -> NDArray[np.uint64]:
-    """A hash of each text's words [examples]: of the first ones alone where no other text begins with the same.
+    """Return a hash of each text's words [examples], or of its first words if no other text begins with the same ones.
 
-    A text's hash is that of another's first words only if it consists of them; then both are hashed to their ends.
+    Texts whose first words have equal hashes are hashed completely.
     """
     hashes = _hashed(examples, FIRST_WORDS)
     _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
@@ -66,7 +67,7 @@ def _word_hashes(examples: Examples) -> NDArray[np.uint64]:
 
 
 def text_hashes(examples: Examples) -> NDArray[np.uint64]:
-    """A hash of all words of each text [examples]: equal for two texts that differ in case, spaces or punctuation alone."""
+    """Return a hash of all words of each text [examples]: equal for texts that differ only in case, spaces or punctuation."""
     return _hashed(examples, ALL_WORDS) if len(examples) else np.zeros(0, np.uint64)
 
 
@@ -76,19 +77,19 @@ def _hashed(examples: Examples, words: int) -> NDArray[np.uint64]:
 
 
 def _first_of_each(exact: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
-    """For each text the first with the same hash [examples], and those first ones, ascending."""
+    """Return the first text with the same hash for each text [examples], and these first texts, ascending."""
     _, first, which = np.unique(exact, return_index=True, return_inverse=True)
     return first[which.ravel()].astype(np.int64), np.sort(first)
 
 
 def _numbered(parents: Numbers) -> Numbers:
-    """The groups that these firsts stand for, numbered in their order."""
+    """Return the number of each text's group, from the group's first text [examples]."""
     _, numbers = np.unique(parents, return_inverse=True)
     return numbers.ravel().astype(np.int64)
 
 
 def _signed(examples: Examples) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
-    """A hash of each text's words [examples] and its signature [examples, BINS]."""
+    """Return a hash of each text's words [examples] and its signature [examples, BINS]."""
     exact, signed = np.empty(len(examples), np.uint64), np.empty((len(examples), BINS), np.uint16)
     start = 0
     for some_exact, some_signed in thread_map(signatures, examples.text_series(WINDOW_ROWS)):
@@ -99,12 +100,12 @@ def _signed(examples: Examples) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]
 
 
 def _alike(signed: NDArray[np.uint16], texts: Numbers, similarity: float) -> Iterator[tuple[Numbers, Numbers]]:
-    """Pairs of texts whose signatures agree in a band, and in enough places altogether, band by band."""
+    """Yield for each band the pairs of texts whose signatures agree in the band, and in enough places in total."""
     width = _rows_per_band(similarity)
     least = int(np.ceil(similarity * BINS))
 
     def of_band(start: int) -> tuple[Numbers, Numbers]:
-        # At most half full, so that a search ends soon; a power of two, so that a place is a mask away.
+        # At most half full, so that searches are short; a power of two, so that a mask gives the place.
         table = np.full(1 << max(4, int(2 * len(texts) - 1).bit_length()), EMPTY_SLOT, np.uint64)
         return _pairs(signed, texts, start, width, least, table)
 
@@ -112,7 +113,7 @@ def _alike(signed: NDArray[np.uint16], texts: Numbers, similarity: float) -> Ite
 
 
 def _rows_per_band(similarity: float) -> int:
-    """The longest bands, so the fewest false candidates, with which `RECALL` of such pairs agree in a band."""
+    """Return the largest band width, which gives the fewest false candidates, at which RECALL of the pairs share a band."""
     fitting = [width for width in range(1, 33) if 1 - (1 - similarity**width) ** (BINS // width) >= RECALL]
     return max(fitting, default=1)
 
@@ -121,12 +122,12 @@ def _rows_per_band(similarity: float) -> int:
 def _pairs(
     signed: NDArray[np.uint16], texts: Numbers, start: int, width: int, least: int, table: NDArray[np.uint64]
 ) -> tuple[Numbers, Numbers]:
-    """Each text with the last one before it of the same band, if at least `least` places of their signatures agree.
+    """Pair each text with the previous text of the same band, if at least `least` places of their signatures agree.
 
-    Only with that one: texts that are alike meet in a chain, and many of them cost no more than few.
-    table: EMPTY_SLOT everywhere. An entry is a text's number in the lower half and half of its band's hash in the upper.
+    Similar texts form a chain, so the work does not grow with the size of a group.
+    table: EMPTY_SLOT everywhere. The lower half of an entry is a text's number, the upper half is of its band's hash.
     """
-    ones, twos, found = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64), 0
+    ones, twos, count = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64), 0
     mask = np.uint64(len(table) - 1)
     for text in texts:
         hashed = _band_hash(signed[text], start, width)
@@ -136,10 +137,10 @@ def _pairs(
         if table[place] != EMPTY_SLOT:
             other = np.int64(table[place] & np.uint64(0xFFFFFFFF))
             if _agreement(signed[other], signed[text]) >= least:
-                ones[found], twos[found] = other, text
-                found += 1
+                ones[count], twos[count] = other, text
+                count += 1
         table[place] = upper | np.uint64(text)
-    return ones[:found].copy(), twos[:found].copy()
+    return ones[:count].copy(), twos[:count].copy()
 
 
 @compiled
@@ -160,7 +161,7 @@ def _agreement(one: NDArray[np.uint16], two: NDArray[np.uint16]) -> int:
 
 @compiled
 def _root(parents: Numbers, text: int) -> int:
-    """The first text of its group so far; shortens the way there."""
+    """Return the first text of the group so far, and shorten the path to it."""
     while parents[text] != text:
         parents[text] = parents[parents[text]]
         text = parents[text]
@@ -176,7 +177,7 @@ def _join(parents: Numbers, ones: Numbers, twos: Numbers) -> None:
 
 @compiled
 def _roots(parents: Numbers) -> Numbers:
-    found = np.empty_like(parents)
+    roots = np.empty_like(parents)
     for text in range(len(parents)):
-        found[text] = _root(parents, text)
-    return found
+        roots[text] = _root(parents, text)
+    return roots

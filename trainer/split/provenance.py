@@ -1,7 +1,7 @@
-"""Hashes of the texts that a version was trained and tested on: written beside it, read by the next training.
+"""Hashes of the texts that a version was trained and tested on, written with it and read by the next training.
 
-`parts.bin`, numbers little-endian: `LWPARTS1`; the number of hashes of train and validation, and that of test, uint64 each;
-those hashes, uint64, each set ascending and without duplicates. A hash is that of a text's words in lower case.
+Layout of `parts.bin`, little-endian: `LWPARTS1`; the number of hashes of train and validation, and that of test, uint64
+each; these hashes, uint64, each set ascending and without duplicates. A hash is of a text's words in lower case.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ ONE = np.dtype("<u8")
 
 UNREADABLE = "the served version cannot be read, and nothing is compared with it: "  # and why
 SILENT = (
-    "the served version {} does not say which texts it was trained on: some of them may be in the test part, and its score "
-    "there flattered"
+    "the served version {} does not list the texts that it was trained on: some may be in the test part, and its score there "
+    "may be too high"
 )
 
 Hashes = NDArray[np.uint64]
 
 
 class EarlierUse(IntEnum):
-    """How an earlier version used a group of near-duplicates."""
+    """Use of a group of near-duplicates by an earlier version."""
 
     NEW = 0
     TRAINED = 1
@@ -53,10 +53,10 @@ class TextProvenance:
     def parse(cls, content: bytes, *, where: str) -> Self:
         """Parse the bytes that `to_bytes` returns. Raises ArtifactRejected, naming `where`, for other bytes."""
         if content[: len(KIND)] != KIND or len(content) < HEADER:
-            raise ArtifactRejected(f"{where} is not a list of texts that this release reads")
+            raise ArtifactRejected(f"{where} is not a list of texts that this release can read")
         trained, tested = np.frombuffer(content, ONE, 2, len(KIND)).tolist()
         if len(content) != HEADER + (trained + tested) * ONE.itemsize:
-            raise ArtifactRejected(f"{where} has {len(content)} bytes, which {trained + tested:,} texts do not have")
+            raise ArtifactRejected(f"{where} has {len(content)} bytes, which does not match its {trained + tested:,} texts")
         hashes = np.frombuffer(content, ONE, offset=HEADER).astype(np.uint64)
         return cls(hashes[:trained], hashes[trained:])
 
@@ -78,9 +78,9 @@ class TextProvenance:
 
 @dataclass(frozen=True, eq=False)
 class ServedHistory:
-    """Texts that the served version has seen; None if it cannot be read or an older release has published it.
+    """Texts that the served version has seen; None if it cannot be read or was published by an older release.
 
-    sha256: of the list of texts. note: why there is none, in a sentence. not_compared: why the version cannot be compared at all.
+    sha256: of the list of texts. note: why there is none, in a sentence. not_compared: why the version cannot be compared.
     """
 
     version: str = ""

@@ -26,8 +26,7 @@ WITHOUT_LABEL = "(texts without a label)"
 NEAR = "are near-duplicates"
 NEAR_OR_SEEN = "are near-duplicates or were seen by the served version"
 SEEN_TOO_MUCH = (
-    "the served version has seen so many of the texts that no test part can be made without those that it was trained on: "
-    "its score there is flattered"
+    "the served version was trained on too many of the texts to make a test part without them: its score there may be too high"
 )
 
 

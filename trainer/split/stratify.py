@@ -61,9 +61,8 @@ def stratify_around(
 ) -> Numbers:
     """Return a part for each unit [units] as `stratify` does, but no TRAINED unit goes to test, and every TESTED one does.
 
-    So an earlier version and the new one can be compared on a test part that neither was trained on. New units are assigned
-    so that whole parts have their shares, of the examples and of every label's. Where nothing is new, the test part does not
-    depend on the seed.
+    Both versions can then be compared on a test part that neither was trained on. New units are assigned so that whole parts
+    have their shares, of the examples and of every label's. Without new units, the test part does not depend on the seed.
     """
     parts = np.full(len(sizes), TEST, np.int64)
     trained, new = np.flatnonzero(earlier_use == EarlierUse.TRAINED), np.flatnonzero(earlier_use == EarlierUse.NEW)

@@ -1,1 +1,1 @@
-"""CSV and TSV files: how they are written, and their records."""
+"""CSV and TSV files: their dialect, quoting and records."""

@@ -1,4 +1,4 @@
-"""How a CSV or TSV file is written, as its first lines and the settings say: separator, header, line ends."""
+"""Dialect of a CSV or TSV file, from its first lines and the settings: separator, header, line ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBERED = re.compile(r"column_[1-9]\d*")
 
 @dataclass(frozen=True)
 class DelimitedOptions:
-    """What the settings say of how files are written; "auto" is found out."""
+    """Settings for delimited files; "auto" is detected."""
 
     separator: str = "auto"
     quoting: str = "auto"
@@ -30,13 +30,13 @@ class DelimitedOptions:
 
     @classmethod
     def of(cls, config: DatasetConfig) -> Self:
-        """Return what the settings of a dataset say."""
+        """Return the options in the settings of a dataset."""
         return cls(config.separator, config.quoting, config.encoding, config.header)
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file is written. head: lines before the first row: its header and Excel's own first line."""
+    """Format of a delimited file. head: number of lines before the first row, the header and Excel's own first line."""
 
     separator: str
     quoting: Quoting
@@ -47,9 +47,9 @@ class Dialect:
 
 
 def find_dialect(start: str, *, usual: str, wanted: tuple[str, ...], options: DelimitedOptions, name: str) -> Dialect:
-    """Return how the file that starts with this text is written, as far as its first lines say it.
+    """Return the dialect of the file that starts with this text, except its quoting and encoding.
 
-    usual: the separator of its format. Raises DatasetRejected if nothing gives the columns that are wanted.
+    usual: the separator of its format. wanted: configured columns. Raises DatasetRejected if no separator yields them.
     """
     line_end = "\r" if re.search(r"\r(?!\n)|\n", start + "\n")[0] == "\r" else "\n"  # type: ignore[index]
     lines = start.replace("\r", "\n").split("\n") if line_end == "\r" else start.split("\n")
@@ -70,7 +70,7 @@ def find_dialect(start: str, *, usual: str, wanted: tuple[str, ...], options: De
 def _no_columns(name: str, lacking: list[str], names: list[str], first: str, separator: str) -> str:
     said = f"{name} has no column {shown_names(lacking)}; found {shown_names(names) or 'none'}"
     if "\x00" in first:
-        return f"{name} is not UTF-8 text: its first line holds zero bytes; set dataset.encoding to what it was saved in"
+        return f"{name} is not UTF-8 text: its first line holds zero bytes; set dataset.encoding to its encoding"
     settings = "dataset.separator, dataset.quoting and dataset.header say how it is written"
     return (
         f"{said} with {separator_name(separator)} between columns; {settings} "
@@ -79,7 +79,7 @@ def _no_columns(name: str, lacking: list[str], names: list[str], first: str, sep
 
 
 def separator_name(separator: str) -> str:
-    """Return the separator for people: its sign and its name."""
+    """Return the name of the separator."""
     return NAMES[separator] if separator in NAMES else shown(separator)
 
 
@@ -88,7 +88,7 @@ def _names(line: str, separator: str) -> list[str]:
 
 
 def _separator(lines: list[str], *, usual: str, wanted: tuple[str, ...], options: DelimitedOptions) -> str:
-    """The separator that is set; else the first that gives the wanted columns, or the usual one."""
+    """Return the configured separator; else the first that yields the wanted columns, or the usual one."""
     if options.separator != "auto":
         return options.separator
     first = lines[0] if lines else ""

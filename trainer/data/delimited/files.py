@@ -1,7 +1,7 @@
-"""CSV and TSV files as people have them, to frames.
+"""Read CSV and TSV files into frames.
 
-A file that is written by the book is read by polars as it lies. One that is compressed, in another encoding or with stray
-quotes is first written anew, by the book.
+polars reads a file directly if it conforms to RFC 4180. A file that is compressed, in another encoding or with stray quotes is
+first rewritten to conform.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ QUOTES_MEAN = {
 
 @dataclass(frozen=True, eq=False)
 class Delimited:
-    """A file of rows with a separator.
+    """A delimited file, ready to be read.
 
-    path: its lines, as UTF-8. frame: its rows, every column as text. quoted: whether there is any double quote.
+    path: of its lines, as UTF-8. frame: its rows, with every column as text. quoted: whether it has double quotes.
     spans: whether a row may span lines.
     """
 
@@ -51,7 +51,7 @@ class Delimited:
 
     @property
     def written(self) -> str:
-        """How the file is written, for people."""
+        """Description of the file's format, for people."""
         dialect = self.dialect
         quoting = QUOTES_MEAN[dialect.quoting] if self.quoted else "no double quotes"
         line_ends = ", lines end with carriage returns" if dialect.line_end == "\r" else ""
@@ -70,7 +70,7 @@ class Delimited:
         return next((line for line, _ in islice(self.rows(), row, None)), 0)
 
     def fault(self) -> str | None:
-        """Return one sentence on the first row that is none, None if each is."""
+        """Return a sentence about the first invalid row, None if all rows are valid."""
         try:
             for line, fields in self.rows():
                 if len(fields) > len(self.columns):
@@ -83,21 +83,21 @@ class Delimited:
 def open_delimited(
     file: SourceFile, usual: str, wanted: tuple[str, ...], *, scratch: Path, options: DelimitedOptions
 ) -> Delimited:
-    """Look through the file and make it ready to be read.
+    """Detect the file's dialect, and rewrite the file if needed.
 
-    usual: the separator of its format. wanted: columns by which another is recognised. Raises DatasetRejected for a file
-    that cannot be read, and what the decompressors raise.
+    usual: the separator of its format. wanted: columns by which the separator is detected. Raises DatasetRejected for a file
+    that cannot be read, and the errors of the decompressors.
     """
     opened, encoding, start = open_text(file, options.encoding)
     with opened:
         text = start.decode(encoding, "ignore")
-        found = find_dialect(text, usual=usual, wanted=wanted, options=options, name=file.name)
-        copied = bool(compression_of(file)) or encoding != UTF8 or found.line_end == "\r"
+        detected = find_dialect(text, usual=usual, wanted=wanted, options=options, name=file.name)
+        copied = bool(compression_of(file)) or encoding != UTF8 or detected.line_end == "\r"
         folder = Path(tempfile.mkdtemp(dir=scratch))
         path = folder / "lines" if copied else file.path
-        quotes = look_through(opened, found, encoding=encoding, copy_to=path if copied else None, name=file.name)
-    quoting, notes = settle_quoting(path, found, quotes, wanted=options.quoting, name=file.name)
-    dialect = replace(found, quoting=quoting, encoding=encoding)
+        quotes = count_quotes(opened, detected, encoding=encoding, copy_to=path if copied else None, name=file.name)
+    quoting, notes = settle_quoting(path, detected, quotes, wanted=options.quoting, name=file.name)
+    dialect = replace(detected, quoting=quoting, encoding=encoding)
     by_the_book = path
     if quoting is Quoting.LINE or (quoting is Quoting.DOUBLE and not quotes.by_the_book):
         by_the_book = folder / "rows"
@@ -117,14 +117,14 @@ def _frame(path: Path, dialect: Dialect) -> pl.LazyFrame:
         infer_schema=False,
         glob=False,
     )
-    found = scanned.collect_schema().names()
-    own = _header(path, dialect) if dialect.header else [f"column_{at + 1}" for at in range(len(found))]
-    renamed = own if len(set(own)) == len(own) == len(found) else found
-    return scanned.rename(dict(zip(found, renamed, strict=True)))
+    names = scanned.collect_schema().names()
+    own = _header(path, dialect) if dialect.header else [f"column_{at + 1}" for at in range(len(names))]
+    renamed = own if len(set(own)) == len(own) == len(names) else names
+    return scanned.rename(dict(zip(names, renamed, strict=True)))
 
 
 def _header(path: Path, dialect: Dialect) -> list[str]:
-    """The names of the columns, which polars leaves as they are written where they hold double quotes."""
+    """Return the names of the columns. polars does not unquote names that contain double quotes."""
     quoting = Quoting.NONE if dialect.quoting is Quoting.NONE else Quoting.LINE
     with path.open(encoding=UTF8, newline="\n") as opened:
         line = next(islice(opened, dialect.head - 1, None), "")
@@ -132,11 +132,11 @@ def _header(path: Path, dialect: Dialect) -> list[str]:
     return [name.strip() for name in names or []]
 
 
-def look_through(opened: IO[bytes], dialect: Dialect, *, encoding: str, copy_to: Path | None, name: str) -> Quotes:
-    """Read all bytes: look at the quotes, and write a copy as UTF-8 if one is wanted."""
+def count_quotes(opened: IO[bytes], dialect: Dialect, *, encoding: str, copy_to: Path | None, name: str) -> Quotes:
+    """Read all bytes, examine the quotes, and write a copy as UTF-8 to `copy_to`, if given."""
     quotes = Quotes(ord(dialect.separator))
     with copy_to.open("wb") if copy_to else nullcontext() as out:
-        # What is UTF-8 already, polars checks.
+        # polars checks files that are UTF-8 already.
         for utf8 in utf8_blocks(opened, encoding, name=name) if encoding != UTF8 else iter(lambda: opened.read(BLOCK_BYTES), b""):
             block = utf8.replace(b"\r", b"\n") if dialect.line_end == "\r" else utf8
             quotes.add(block, name=name)
@@ -147,7 +147,7 @@ def look_through(opened: IO[bytes], dialect: Dialect, *, encoding: str, copy_to:
 
 
 def _rewrite(path: Path, dialect: Dialect, to: Path, *, name: str) -> None:
-    """Write the records of a file anew, by the book. Raises DatasetRejected for what is no record, naming the line."""
+    """Rewrite the records of a file as RFC 4180 says. Raises DatasetRejected for an invalid record, with its line."""
     width = 0
     with path.open(encoding=UTF8, newline="\n") as opened, to.open("w", encoding=UTF8, newline="") as out:
         writer = csv.writer(out, delimiter=dialect.separator, lineterminator="\n")

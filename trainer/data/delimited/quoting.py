@@ -1,4 +1,5 @@
-"""What double quotes mean in a CSV or TSV file: field marks by the book, within a line, or text. Found out from all bytes."""
+"""Detect the meaning of double quotes in a CSV or TSV file from all its bytes: they enclose fields, within a line or not, or
+are text."""
 
 from __future__ import annotations
 
@@ -12,17 +13,17 @@ from trainer.data.delimited.records import LONGEST_RECORD, Fields, Quoting
 from trainer.data.encodings import UTF8
 from trainer.errors import DatasetRejected
 
-# A quoted field over so many lines, each of which is a whole row by itself, is two lone quotes and no field.
+# A quoted field that spans this many lines, each of which is a complete row by itself, is taken for two stray quotes.
 LINES_OF_LONE_QUOTES = 3
 QUOTE, NEWLINE, CARRIAGE_RETURN = 34, 10, 13
 
 
 @dataclass
 class Quotes:
-    """What a pass over the bytes says of a file's double quotes, and of the lines within them.
+    """Statistics of a file's double quotes, from a pass over its bytes.
 
-    by_the_book: each opens where a field begins, or closes where one ends, or is doubled. inside: line ends within quotes.
-    first: the line in which the first field begins that spans lines.
+    by_the_book: whether each quote begins a field, ends a field or is doubled. inside: line ends within quotes.
+    first: line of the first field that spans lines.
     """
 
     separator: int
@@ -35,7 +36,7 @@ class Quotes:
     _since_line_end: int = 0
 
     def add(self, block: bytes, *, name: str) -> None:
-        """Take the next bytes of the file into account. Raises DatasetRejected for a line of more than LONGEST_RECORD."""
+        """Add the next bytes of the file. Raises DatasetRejected for a line of more than LONGEST_RECORD bytes."""
         last = block.rfind(b"\n")
         self._since_line_end = self._since_line_end + len(block) if last < 0 else len(block) - last
         if self._since_line_end > LONGEST_RECORD:
@@ -50,12 +51,12 @@ class Quotes:
         self._pending = buffer[-2:]
 
     def end(self) -> None:
-        """There are no more bytes."""
+        """Finish after the last byte."""
         self._look(self._pending + b"\n")
         self.by_the_book &= self.count % 2 == 0
 
     def _look(self, buffer: bytes) -> None:
-        """Judge every byte but the first and the last, which are there as neighbours."""
+        """Examine every byte but the first and the last, which are needed as neighbours."""
         around = np.frombuffer(buffer, np.uint8)
         within = around[1:-1]
         quotes = np.flatnonzero(within == QUOTE) + 1
@@ -73,7 +74,7 @@ class Quotes:
 
 
 def settle_quoting(path: Path, dialect: Dialect, quotes: Quotes, *, wanted: str, name: str) -> tuple[Quoting, tuple[str, ...]]:
-    """Return what double quotes mean in this file, and notes; raises DatasetRejected where two readings are possible."""
+    """Return the meaning of double quotes in this file, and notes. Raises DatasetRejected if it is ambiguous."""
     if not quotes.count or wanted == Quoting.NONE:
         return Quoting.NONE, ()
     lines = "line end" if quotes.inside == 1 else "line ends"
@@ -85,15 +86,15 @@ def settle_quoting(path: Path, dialect: Dialect, quotes: Quotes, *, wanted: str,
         return Quoting.DOUBLE, spans
     if quotes.by_the_book and dialect.separator != "\t" and quotes.inside < LINES_OF_LONE_QUOTES:
         raise DatasetRejected(
-            f"{name} line {stray:,} opens a double quote that closes in a later line, and each of these lines is a whole row by "
-            "itself: set dataset.quoting to double if fields span lines, to none if quotes are text"
+            f"{name} line {stray:,} opens a double quote that closes in a later line, and each of these lines is a complete row "
+            "by itself: set dataset.quoting to double if fields span lines, to none if quotes are text"
         )
-    note = f"{name}: double quotes that enclose no field were taken as text, the first in line {stray:,}"
+    note = f"{name}: double quotes that enclose no field were read as text, the first in line {stray:,}"
     return Quoting.LINE, (note,) if stray else ()
 
 
 def _stray_quote(path: Path, dialect: Dialect) -> int | None:
-    """The first line with a quote that encloses no field, 0 for none; None if not each line is a whole row by itself."""
+    """Return the first line with a quote that encloses no field, 0 for none; None if a line is not a complete row by itself."""
     fields_of, width, stray = Fields(dialect.separator, Quoting.LINE), 0, 0
     with path.open(encoding=UTF8, newline="\n") as opened:
         for number, line in enumerate(opened, start=1):

@@ -1,6 +1,6 @@
-"""Lines of a delimited text file to records, one at a time: for files that are not written by the book, and for messages.
+"""Parse lines of a delimited file into records, for files that do not conform to RFC 4180, and for messages.
 
-Slow and tolerant, where polars is fast and strict.
+Slow and tolerant, while polars is fast and strict.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
-LONGEST_RECORD = 64 << 20  # bytes; what is longer is a bomb or no text of lines
+LONGEST_RECORD = 64 << 20  # bytes; longer ones are a decompression bomb or not lines of text
 
 
 class Quoting(StrEnum):
-    """What a double quote means.
+    """Meaning of a double quote.
 
-    DOUBLE: it opens a field that may hold separators and line ends, as RFC 4180 says. LINE: the same within a line, and
-    text where it is not closed. NONE: it is text.
+    DOUBLE: it encloses a field that may contain separators and line ends (RFC 4180). LINE: it encloses a field within a
+    line, and is text if it is not closed there. NONE: it is text.
     """
 
     DOUBLE = "double"
@@ -33,7 +33,7 @@ class Misquoted(Exception):
 
 
 class Fields:
-    """How one line is taken apart. stray: whether the last line had quotes that enclose no field."""
+    """Parser of a line's fields. stray: whether the last line had quotes that enclose no field."""
 
     def __init__(self, separator: str, quoting: Quoting) -> None:
         self.separator, self.quoting, self.stray = separator, quoting, False
@@ -43,9 +43,9 @@ class Fields:
         self._quote = re.compile(r'[ ]*"')
 
     def of(self, line: str) -> list[str] | None:
-        """Return the fields of a line without its end; None if a field goes on in the next.
+        """Return the fields of a line, given without its end; None if a field continues on the next line.
 
-        Raises ValueError for a quote that is none of DOUBLE's.
+        Raises ValueError for a stray quote with DOUBLE.
         """
         self.stray = False
         if '"' not in line or self.quoting is Quoting.NONE:
@@ -73,7 +73,7 @@ class Fields:
 
 
 def records(lines: Iterable[str], separator: str, quoting: Quoting) -> Iterator[tuple[int, list[str]]]:
-    """Yield every record with the number of the line that it begins in, counted from 1; that of a blank line has no fields.
+    """Yield every record with the number of its first line, from 1. The record of a blank line has no fields.
 
     Raises Misquoted.
     """

@@ -1,1 +1,1 @@
-"""From cells of a label column to labels."""
+"""Parse the cells of label columns into labels."""

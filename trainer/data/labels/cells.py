@@ -1,6 +1,7 @@
-"""One cell of a label column where it holds more than a name: a list, tuple, set, array or dictionary, as text.
+"""Parse a cell of a label column that is a list, tuple, set, array or dictionary as text.
 
-JSON, Python and NumPy write them in different ways; pandas puts each of those into CSV files. Knows one cell, not the column.
+JSON, Python and NumPy write them in different ways, and pandas writes all of these into CSV files. Knows one cell, not the
+column.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# A mark as text, in lower case; with a point, as pandas and NumPy write the whole numbers of a column that has gaps.
+# 1 and 0 as text, in lower case; with a point, as pandas and NumPy write whole numbers in a column with missing values.
 ONES = ("1", "1.0", "1.", "true")
 ZEROS = ("0", "0.0", "0.", "false")
 CLOSING = {"[": "]", "(": ")", "{": "}"}
@@ -21,7 +22,7 @@ MISSING = frozenset({"None", "null", "nan", "NaN", "NaT", "<NA>"})
 CALL = re.compile(r"(?:(?:np|numpy|pd|pandas)\.)?(?:array|set|frozenset|list|tuple|Index)\((.*?)(?:,\s*dtype=.*)?\)", re.DOTALL)
 SCALAR = re.compile(r"\b(?:np|numpy)\.(?:str_|bytes_|bool_?|u?int\d+|float\d+)\(([^()]*)\)")
 STRING = r"""(?P<string>[bBuU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))"""
-# A colon is a sign within braces only: elsewhere it may be part of a name.
+# A colon is a separator only within braces: elsewhere it may be part of a name.
 TOKEN = re.compile(rf"""\s*(?:{STRING}|(?P<sign>[\[\](){{}},])|(?P<word>[^\s\[\](){{}},'"][^\s\[\](){{}},"]*))""", re.DOTALL)
 TOKEN_IN_BRACES = re.compile(
     rf"""\s*(?:{STRING}|(?P<sign>[\[\](){{}},:])|(?P<word>[^\s\[\](){{}},:'"][^\s\[\](){{}},:"]*))""", re.DOTALL
@@ -30,7 +31,7 @@ NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 class Unreadable(Exception):
-    """A cell looks like a list or a dictionary and is none; the message says why."""
+    """A cell looks like a list or a dictionary but cannot be parsed; the message says why."""
 
 
 class NoMark(Exception):
@@ -39,10 +40,10 @@ class NoMark(Exception):
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell holds.
+    """Content of a cell.
 
-    labels: the names, in order. given: false where the cell holds nothing but missing values.
-    written: how, for people. certain: whether no label's own name would be written like this.
+    labels: the names, in order. given: false if the cell has only missing values. written: its notation, for people.
+    certain: whether it cannot be the name of a label.
     """
 
     labels: tuple[str, ...]
@@ -52,7 +53,7 @@ class Cell:
 
 
 def read_cell(text: str) -> Cell | None:
-    """Return what the cell holds, or None if it is not in brackets. Raises Unreadable, NoMark."""
+    """Return the content of the cell, or None if it is not in brackets. Raises Unreadable, NoMark."""
     text = text.strip()
     called = CALL.fullmatch(text)
     if called:
@@ -70,7 +71,7 @@ def read_cell(text: str) -> Cell | None:
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value of a parsed cell is none: null, NaN or an empty string."""
+    """Return whether a value of a parsed cell is missing: null, NaN or an empty string."""
     return value is None or value != value or value == ""  # noqa: PLR0124 - NaN alone differs from itself
 
 
@@ -94,7 +95,7 @@ def _name(value: object) -> str:
 
 
 def _from_marks(marks: Mapping[str, object]) -> Cell:
-    """The names whose value is 1; raises NoMark for a value that is neither 0, 1 nor missing."""
+    """Return a cell with the names whose value is 1. Raises NoMark for a value that is not 0, 1 or missing."""
     ones = []
     for name, value in marks.items():
         mark = "" if is_missing(value) else str(value).strip().lower()
@@ -144,18 +145,18 @@ def _written(opening: str, *, quoted: bool, by_commas: bool) -> str:
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
     pattern, at = TOKEN_IN_BRACES if text[0] == "{" else TOKEN, 0
     while at < len(text):
-        found = pattern.match(text, at)
-        if not found:
+        match = pattern.match(text, at)
+        if not match:
             raise Unreadable("a quote opens and does not close")
-        yield str(found.lastgroup), str(found[found.lastgroup or 0])
-        at = found.end()
+        yield str(match.lastgroup), str(match[match.lastgroup or 0])
+        at = match.end()
 
 
 def _items(segment: list[tuple[str, str]]) -> list[str | None]:
-    """The items between two commas: NumPy puts blanks between them, and a name without quotes may hold blanks."""
+    """Return the items between two commas. NumPy separates items by blanks, but an unquoted name may contain blanks."""
     kinds = {kind for kind, _ in segment}
     if any(text == "..." for kind, text in segment if kind == "word"):
-        raise Unreadable("'...' stands for items that were left out")
+        raise Unreadable("items were left out, as '...' shows")
     if kinds == {"word"} and not all(text in MISSING or NUMBER.fullmatch(text) or _is_mark(text) for _, text in segment):
         return [" ".join(text for _, text in segment)]
     return [_value(kind, text, beside_quotes="string" in kinds) for kind, text in segment]
@@ -171,12 +172,12 @@ def _value(kind: str, text: str, *, beside_quotes: bool = False) -> str | None:
     if text in MISSING:
         return None
     if beside_quotes and not NUMBER.fullmatch(text):
-        raise Unreadable(f"{text[:20]!r} stands beside quotes")
+        raise Unreadable(f"{text[:20]!r} is next to quotes")
     return text.lower() if _is_mark(text) else text
 
 
 def _pair(segment: list[tuple[str, str]]) -> tuple[str, str | None]:
-    """A name and its mark, from `name : mark`."""
+    """Return the name and the value of `name : value`."""
     colon = segment.index(("sign", ":")) if ("sign", ":") in segment else 0
     names, marks = segment[:colon], segment[colon + 1 :]
     if not names or len(marks) != 1 or marks[0][0] == "sign" or any(kind == "sign" for kind, _ in names):
@@ -185,12 +186,12 @@ def _pair(segment: list[tuple[str, str]]) -> tuple[str, str | None]:
 
 
 def _unquoted(text: str) -> str:
-    """The string that Python would read: `'it\\'s'`, and bytes as UTF-8."""
+    """Return the string of a Python literal such as `'it\\'s'`; bytes are decoded as UTF-8."""
     if "\\" not in text and text[0] in "'\"":
         return text[1:-1]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes that are none, which stay as they are
+            warnings.simplefilter("ignore")  # about invalid escapes, which are kept
             value = ast.literal_eval(text.replace("\n", "\\n"))
     except (ValueError, SyntaxError) as error:
         raise Unreadable("a string within it is not one of Python's") from error

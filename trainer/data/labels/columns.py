@@ -1,6 +1,6 @@
-"""Strings of labels to a matrix of labels: separators, lists, aliases, blanks, repetitions.
+"""Parse a column of label strings into a matrix of labels: separators, lists, aliases, blanks, repetitions.
 
-A million rows repeat a few thousand strings, so each different string is taken apart once.
+Each distinct string is parsed once, since a million rows may have only a few thousand distinct strings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class SampleCell:
-    """A cell as the file has it, "" where the labels come of several cells, and the labels that were read from it."""
+    """A cell and the labels that were read from it. text: as in the file, "" if the labels come from several cells."""
 
     row: int
     text: str
@@ -35,11 +35,11 @@ class SampleCell:
 class Labelled:
     """Rows with their labels.
 
-    names: every label, sorted. targets: 1 where a row carries a label, uint8 [rows, names].
-    given: whether the row's labels were given [rows]: false where they are missing (null, NaN, ""), true with no labels
-    where the row is known to carry none, by zeros in every label column or an empty list.
-    several: whether rows may carry more than one label. unused_aliases: those whose old name no row carries.
-    written: how the file writes labels, for people. samples: a few cells and what was read from them.
+    names: all labels, sorted. targets: 1 where a row has a label, uint8 [rows, names].
+    given: whether the row's labels are given [rows]: false if they are missing (null, NaN, ""); true without labels if the
+    row is known to have none, by zeros in all label columns or an empty list.
+    several: whether rows may have more than one label. unused_aliases: those whose old name does not occur.
+    written: notation of labels in the file, for people. samples: a few cells and their labels.
     """
 
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class Labelled:
 
 
 def by_number(row: int) -> str:
-    """Return the row's name for people, where nothing is known of its file."""
+    """Return the row's number for people, without its file."""
     return f"row {row + 1:,}"
 
 
@@ -69,11 +69,11 @@ def read_labels(
 ) -> Labelled:
     """Return the labels in each string; null and blank strings have none.
 
-    listed: the strings hold lists, joined by `tables.UNIT`, of which only an empty one is ""; otherwise `separator` says
-    what joins labels, or "auto". marked: the lists come of several columns of 0 and 1. known: labels that are expected; a
-    separator is then found by them. where: names a row for people. Raises DatasetRejected for lists of 0 and 1, for cells of
-    bits such as "0100" unless `separator` is given, for dictionaries of anything else, and if many cells cannot be read; a few of
-    those have no labels, and a note.
+    listed: the strings are lists joined by `tables.UNIT`, and "" is an empty list; otherwise `separator` separates labels, or
+    is "auto". marked: the lists come from several columns of 0 and 1. known: expected labels, by which a separator is
+    detected. where: returns a row's place, for people. Raises DatasetRejected for lists of 0 and 1, for cells of bits such as
+    "0100" unless `separator` is given, for dictionaries with values other than 0 and 1, and if many cells cannot be read. A
+    few unreadable cells have no labels, and are named in a note.
     """
     distinct = strings.drop_nulls().unique().sort()
     codes = strings.cast(pl.Enum(distinct)).to_physical().cast(pl.Int64).fill_null(len(distinct)).to_numpy()
@@ -89,7 +89,7 @@ def read_labels(
         refuse_vectors(cells.pairs, distinct, rows, where_string)
     unused = frozenset(aliases).difference(cells.pairs["label"].unique())
     names, by_string = _marks(cells.pairs, len(distinct), _resolved(aliases))
-    # The last row of `by_string` is that of no string at all.
+    # The last row of `by_string` is for null.
     given = (by_string.getnnz(axis=1) > 0) | np.append(cells.empty, False)
     several = cells.listed or bool((by_string.getnnz(axis=1) > 1).any())
     return Labelled(
@@ -123,7 +123,7 @@ def _joined_cells(distinct: pl.Series, separator: str, known: frozenset[str], wh
 def _samples(
     distinct: pl.Series, codes: NDArray[np.int64], by_string: csr_matrix, names: tuple[str, ...], *, raw: bool
 ) -> tuple[SampleCell, ...]:
-    """The first row that has a label, and the first with another cell, one of several labels if there is one."""
+    """Return the first row with a label, and the first row with another cell, if possible with several labels."""
     counts = by_string.getnnz(axis=1)
     labelled = np.flatnonzero(counts[codes] > 0)
     if not len(labelled):
@@ -141,7 +141,7 @@ def _samples(
 
 
 def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
-    """Every alias with the name that is no alias of another; `DatasetConfig` has refused circles."""
+    """Return the final name of every alias. `DatasetConfig` has refused circles."""
     final = {}
     for alias in aliases:
         name = alias
@@ -152,7 +152,7 @@ def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pairs(values: pl.Series, separator: str) -> pl.DataFrame:
-    """Every label in every string, as the strings have them: the index `string` and the `label`."""
+    """Return all labels of all strings: the index `string` and the `label`."""
     frame = pl.DataFrame({"string": np.arange(len(values)), "label": values})
     if separator:
         frame = frame.with_columns(pl.col("label").str.split(separator)).explode("label")
@@ -160,7 +160,7 @@ def _pairs(values: pl.Series, separator: str) -> pl.DataFrame:
 
 
 def _marks(pairs: pl.DataFrame, strings: int, aliases: dict[str, str]) -> tuple[tuple[str, ...], csr_matrix]:
-    """All labels, sorted, and which of them each string holds, with an empty row at the end for no string at all."""
+    """Return all labels, sorted, and the labels of each string, with an empty last row for null."""
     pairs = pairs.with_columns(pl.col("label").replace(aliases)).filter(pl.col("label") != "").unique()
     names = pairs["label"].unique().sort()
     columns: NDArray[np.uint32] = pairs["label"].cast(pl.Enum(names)).to_physical().to_numpy()

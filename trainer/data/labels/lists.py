@@ -1,4 +1,4 @@
-"""A column whose cells are lists or dictionaries in text: which of them are, and what becomes of the few that are broken."""
+"""Detect and parse a column whose cells are lists or dictionaries as text, and handle the few that are broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.data.labels.cells import CLOSING, Cell, NoMark, Unreadable, read_ce
 from trainer.errors import DatasetRejected
 from trainer.messages import shown
 
-# Of the rows with a cell: how many may be broken and are set aside, and how many have to be in brackets to say that all are.
+# Shares of the rows with a cell: at most FEW_BROKEN may be broken; if NEARLY_ALL are in brackets, the column holds lists.
 FEW_BROKEN = 0.05
 NEARLY_ALL = 0.95
 HALF = 0.5
@@ -24,10 +24,10 @@ EXPECTED = "expected a list such as \"['a', 'b']\""
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Different strings of a label column, taken apart.
+    """Labels in the distinct strings of a label column.
 
-    pairs: every label in every string, the index `string` and the `label`. empty: strings that are known to hold no label.
-    written: how labels are written, for people. listed: whether a cell may hold several labels by its form.
+    pairs: all labels of all strings, the index `string` and the `label`. empty: strings that are known to have no label.
+    written: notation of labels, for people. listed: whether the notation allows several labels in a cell.
     """
 
     pairs: pl.DataFrame
@@ -38,10 +38,11 @@ class Cells:
 
 
 def read_cells(distinct: pl.Series, rows: NDArray[np.int64], where: Callable[[int], str]) -> Cells | None:
-    """Return what lists and dictionaries among the strings hold; None if the column is one of plain names.
+    """Return the labels in lists and dictionaries; None if the column holds plain names.
 
-    rows: how many rows hold each string. where: names a string's first row. Cells that cannot be read have no labels and
-    are named in a note; raises DatasetRejected if they are many, or if a dictionary holds anything but 0 and 1.
+    rows: number of rows with each string. where: returns the place of a string's first row. Cells that cannot be read have
+    no labels and are named in a note. Raises DatasetRejected if they are many, or if a dictionary has values other than 0
+    and 1.
     """
     if not distinct.str.contains(r"^\s*(?:[\[({]|[\w.]+\()").any():
         return None
@@ -56,7 +57,7 @@ def read_cells(distinct: pl.Series, rows: NDArray[np.int64], where: Callable[[in
 
 
 def _attempt(text: str, number: int, where: Callable[[int], str]) -> Cell | str | None:
-    """The cell, None for a plain name, or why a cell that looks like a list is none."""
+    """Return the cell, None for a plain name, or the reason why a cell that looks like a list cannot be parsed."""
     try:
         return read_cell(text)
     except Unreadable as error:
@@ -68,7 +69,7 @@ def _attempt(text: str, number: int, where: Callable[[int], str]) -> Cell | str 
 
 
 class _Kinds:
-    """The column's strings by what they look like."""
+    """Classification of the column's strings as lists, broken lists or plain names."""
 
     def __init__(self, distinct: pl.Series, read: Sequence[Cell | str | None], rows: NDArray[np.int64]) -> None:
         self._strings, self._read, self._rows = [text.strip() for text in distinct], read, rows
@@ -80,12 +81,12 @@ class _Kinds:
         return counted / max(1, int(self._filled))
 
     def are_lists(self) -> bool:
-        """Whether some cells can be nothing but lists, or nearly all are in brackets, or most hold quotes within brackets."""
+        """Return whether some cells are certainly lists, nearly all are in brackets, or most have quotes within brackets."""
         if any(isinstance(cell, Cell) and cell.certain for cell in self._read):
             return True
         readable = self._share(lambda cell: isinstance(cell, Cell))
         broken = self._share(lambda cell: isinstance(cell, str))
-        if self._quoted_and_broken() >= HALF:  # lists of lists or of dictionaries, say: no names look like this
+        if self._quoted_and_broken() >= HALF:  # such as lists of lists or of dictionaries
             return True
         return readable > broken and readable + broken >= NEARLY_ALL
 
@@ -95,7 +96,7 @@ class _Kinds:
         return counted / max(1, int(self._filled))
 
     def settled(self) -> list[Cell | str | None]:
-        """Each string's cell, None for "" and why it is broken, once it is known that the column holds lists."""
+        """Return each string's cell, given that the column holds lists: None for "", a reason for a broken one."""
         mostly = self._share(lambda cell: cell is not None) >= HALF
         return [self._settle(text, cell, mostly=mostly) for text, cell in zip(self._strings, self._read, strict=True)]
 
@@ -109,11 +110,11 @@ class _Kinds:
         if isinstance(cell, str) and any(mark in text for mark in "'\""):
             return cell
         if cell is None and self._is_half_a_list(text, mostly=mostly):
-            return "no list"
+            return "not a list"
         return Cell((text,), given=True, written="plain names", certain=False)
 
     def _is_half_a_list(self, text: str, *, mostly: bool) -> bool:
-        """Whether a plain cell among lists is more likely what is left of one than a name."""
+        """Return whether a plain cell among lists is more likely a part of a list than a name."""
         if text in self._names:
             return False
         if text[-1] in CLOSING.values() and not any(opening in text for opening in CLOSING):
@@ -132,20 +133,20 @@ def _set_aside(
     first = next(iter(broken))
     if count > FEW_BROKEN * filled:
         raise DatasetRejected(
-            f"labels are given as lists, and {count:,} of {filled:,} cells are none: {where(first)} holds "
+            f"labels are given as lists, but {count:,} of {filled:,} cells are not lists: {where(first)} holds "
             f"{shown(distinct[first])} ({broken[first]}); {EXPECTED}"
         )
     named = "; ".join(
         f"{where(number)} holds {shown(distinct[number])} ({broken[number]})" for number in list(broken)[:MOST_BROKEN_NAMED]
     )
     more = f" and {len(broken) - MOST_BROKEN_NAMED:,} more" if len(broken) > MOST_BROKEN_NAMED else ""
-    cells = "1 cell that is no list was" if count == 1 else f"{count:,} cells that are no lists were"
-    return (f"labels are given as lists; {cells} taken for missing: {named}{more}",)
+    cells = "1 cell that is not a list was" if count == 1 else f"{count:,} cells that are not lists were"
+    return (f"labels are given as lists; {cells} read as missing: {named}{more}",)
 
 
 def _together(cells: Sequence[Cell | None], rows: NDArray[np.int64], notes: tuple[str, ...]) -> Cells:
-    found = [(number, label) for number, cell in enumerate(cells) if cell for label in cell.labels]
-    pairs = pl.DataFrame(found, schema={"string": pl.Int64, "label": pl.String}, orient="row")
+    labels = [(number, label) for number, cell in enumerate(cells) if cell for label in cell.labels]
+    pairs = pl.DataFrame(labels, schema={"string": pl.Int64, "label": pl.String}, orient="row")
     empty = np.array([cell is not None and cell.given and not cell.labels for cell in cells], np.bool_)
     ways: Counter[str] = Counter()
     for cell, count in zip(cells, rows.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""What joins several labels in a string: found out from all the strings of a column, and said, never guessed in silence."""
+"""Detect the separator of labels from all strings of a column, and report it in a note."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from dataclasses import dataclass
 
 from trainer.messages import shown
 
-# Tried in this order. The first two hardly ever stand within a label's name.
+# Tried in this order. The first two rarely occur within a label's name.
 SEPARATORS = (";", "|", ",", " ")
-# Signs of a separator, each enough: of the parts' occurrences, the share that stands alone elsewhere, and how many labels
-# there may be for each different string. Names of several words ("Home Decor", "New York") seldom stand alone in part and
-# make more labels than there were strings; labels that are joined make fewer, the more so the more rows there are.
+# Conditions for a separator, one of which has to hold: the minimum share of the parts' occurrences that are also whole
+# strings, and the maximum number of labels per distinct string. Parts of names ("Home Decor", "New York") are rarely
+# strings themselves and yield more labels than strings. Parts that are labels yield fewer, the more so with more rows.
 SIGNS = {
     ";": ((0.0, 1.0),),
     "|": ((0.0, 1.0),),
     ",": ((0.9, 0.99), (0.4, 0.75), (0.0, 0.25)),
     " ": ((0.9, 0.99),),
 }
-# Blanks stand within names, and the words of names repeat: "very satisfied", "somewhat satisfied", "satisfied". But a word
-# has its place in a name, where labels that are joined have none. So a part counts for the blank if it is a whole string
-# elsewhere, or stands first in some strings and later in others. Nearly all have to; of many strings three quarters, if
-# half stand at both places. In 300 rows of arXiv (150 strings with blanks) 0.77 count and 0.5 stand at both places; in
-# names of products (audience, colour, article) 0.75 and 0.36, on scales of opinion 0.5 and 0.
+# Blanks occur within names, and words of names repeat: "very satisfied", "somewhat satisfied", "satisfied". A word has a fixed
+# place in a name, but a label may be anywhere. So a part counts for the blank if it is also a whole string, or is first in
+# some strings and later in others. Nearly all parts have to count; with many strings, three quarters are enough if half are
+# at both places. In 300 rows of arXiv (150 strings with blanks), 0.77 count and 0.5 are at both places; in names of products
+# (audience, colour, article) 0.75 and 0.36, in scales of opinion 0.5 and 0.
 MANY_JOINED, MOSTLY, AT_BOTH_PLACES = 100, (0.75, 0.75), 0.45
-# Worth a note if nothing was found: a separator in so many of the strings, and of the blank, so many parts alone.
+# If no separator was detected, note one that is in this share of the strings; for the blank, if this share of parts counts.
 SUSPICIOUS = 1 / 3
 BLANKS_ALONE = 0.1
 CHANGE_IT = "set dataset.label_separator if not"
 
 
 def find_separator(distinct: Iterable[str], known: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """Return what joins labels in these strings, "" if nothing does, and a note that says so or doubts it."""
+    """Return the separator of labels in these strings, "" if there is none, and notes."""
     strings = {stripped for each in distinct if (stripped := each.strip())}
     candidates = {separator: [each for each in strings if separator in each] for separator in SEPARATORS}
     doubts: list[str] = []
     for separator, joined in candidates.items():
         if not joined:
             continue
-        found = _evidence(strings, joined, separator)
-        if _fits_known(joined, separator, known) if known else _fits(found, separator):
+        evidence = _evidence(strings, joined, separator)
+        if _fits_known(joined, separator, known) if known else _fits(evidence, separator):
             example = shown(_shortest(joined))
             return separator, (f"labels were taken to be joined by {separator!r}, as in {example}; {CHANGE_IT}",)
-        doubtful = separator != " " or found.alone >= BLANKS_ALONE or found.labels <= 1
+        doubtful = separator != " " or evidence.alone >= BLANKS_ALONE or evidence.labels <= 1
         if not known and len(joined) > SUSPICIOUS * len(strings) and doubtful:
             doubts.append(_doubt(strings, joined, separator))
     return "", tuple(doubts)
@@ -50,10 +50,10 @@ def find_separator(distinct: Iterable[str], known: frozenset[str]) -> tuple[str,
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What speaks for a separator.
+    """Evidence for a separator.
 
-    joined: different strings that hold it. alone: the share of the parts' occurrences that count as labels of their own.
-    moved: the share that stands first in some strings and later in others. labels: for each different string.
+    joined: number of distinct strings that contain it. alone: share of the parts' occurrences that count as labels. moved:
+    share of those that are first in some strings and later in others. labels: number per distinct string.
     """
 
     joined: int
@@ -77,11 +77,11 @@ def _evidence(strings: set[str], joined: list[str], separator: str) -> _Evidence
     )
 
 
-def _fits(found: _Evidence, separator: str) -> bool:
-    if any(found.alone >= least and found.labels <= most for least, most in SIGNS[separator]):
+def _fits(evidence: _Evidence, separator: str) -> bool:
+    if any(evidence.alone >= least and evidence.labels <= most for least, most in SIGNS[separator]):
         return True
-    mostly = found.alone >= MOSTLY[0] and found.labels <= MOSTLY[1] and found.moved >= AT_BOTH_PLACES
-    return separator == " " and found.joined >= MANY_JOINED and mostly
+    mostly = evidence.alone >= MOSTLY[0] and evidence.labels <= MOSTLY[1] and evidence.moved >= AT_BOTH_PLACES
+    return separator == " " and evidence.joined >= MANY_JOINED and mostly
 
 
 def _shortest(joined: list[str]) -> str:
@@ -96,6 +96,6 @@ def _doubt(strings: set[str], joined: list[str], separator: str) -> str:
 
 
 def _fits_known(joined: list[str], separator: str, known: frozenset[str]) -> bool:
-    """Whether more strings hold a known label when taken apart than when taken whole."""
+    """Return whether more strings contain a known label when they are separated than when they are not."""
     apart = sum(any(part.strip() in known for part in each.split(separator)) for each in joined)
     return apart > sum(each in known for each in joined)

@@ -12,7 +12,7 @@ TAG = r"<([^<>]+)>"
 
 
 def read_tags(distinct: pl.Series, known: frozenset[str]) -> Cells | None:
-    """Return the labels in each string; None unless all strings are tags, and some hold several or one that is known."""
+    """Return the labels in each string; None unless all strings are tags, and some have several tags or a known one."""
     filled = distinct.str.strip_chars() != ""
     if not filled.any() or not distinct.filter(filled).str.contains(TAGS).all() or not known.isdisjoint(distinct):
         return None

@@ -1,5 +1,5 @@
-"""Label vectors: lists of 0 and 1 that say which labels apply and not what the labels are called. Refused, since as names
-of labels they would put the labels 0 and 1 on every text, and every score would be perfect."""
+"""Refuse label vectors: lists of 0 and 1 that say which labels apply, but not what they are called. Read as names, every
+text would have the labels 0 and 1, and every score would be perfect."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ BETWEEN = r"\s*[,;|\s]\s*"
 
 
 def refuse_vectors(pairs: pl.DataFrame, distinct: pl.Series, rows: NDArray[np.int64], where: Callable[[int], str]) -> None:
-    """Raise DatasetRejected if at least half of the rows that hold anything hold vectors of 0 and 1, or of scores.
+    """Raise DatasetRejected if at least half of the rows with labels have vectors of 0 and 1, or of scores.
 
-    pairs: every label in every string. rows: how many rows hold each string. where: names a string's first row.
-
-    A set of labels whose names are 0 and 1 never repeats a name, and hardly ever holds both in every row.
+    pairs: all labels of all strings. rows: number of rows with each string. where: returns the place of a string's first row.
+    A set of labels that are called 0 and 1 does not repeat a name, and rarely has both in every row.
     """
     items = pairs.filter(pl.col("label") != "")
     whole = distinct.str.contains(JOINED)
-    if whole.any():  # "0, 1, 0", whatever joins labels in other strings
+    if whole.any():  # such as "0, 1, 0", whatever the separator of the column is
         items = pl.concat(
             [items.filter(~pl.col("string").is_in(whole.arg_true().cast(pl.Int64).implode())), _apart(distinct, whole)]
         )
-    found = _vectors(items, rows)
-    if found is None:
+    vector = _vectors(items, rows)
+    if vector is None:
         return
     raise DatasetRejected(
-        f"labels are given as vectors of 0 and 1, such as {shown(_as_written(distinct[found]))} ({where(found)}), which do not "
+        f"labels are given as vectors of 0 and 1, such as {shown(_as_written(distinct[vector]))} ({where(vector)}), which do not "
         "say what the labels are called: give one column of 0 and 1 for each label, named after it, or lists of the labels' names"
     )
 
@@ -45,7 +44,7 @@ def refuse_vectors(pairs: pl.DataFrame, distinct: pl.Series, rows: NDArray[np.in
 def refuse_bits(distinct: pl.Series, known: frozenset[str], where: Callable[[int], str]) -> None:
     """Raise DatasetRejected if all strings are bits of one length without a separator, such as "0100".
 
-    known: labels that are expected, which may be called like this. Numbers such as 10 and 11 are no bits: none begins with 0.
+    known: expected labels, which may have such names. Numbers such as 10 and 11 are not bits: none begins with 0.
     """
     filled = distinct.str.strip_chars()
     filled = filled.filter(filled != "")
@@ -58,9 +57,9 @@ def refuse_bits(distinct: pl.Series, known: frozenset[str], where: Callable[[int
         return
     if len(filled) < 2 or not filled.str.starts_with("0").any() or not filled.str.contains("1", literal=True).any():
         return
-    found = int(distinct.str.contains("01|10").arg_max() or 0)
+    first = int(distinct.str.contains("01|10").arg_max() or 0)
     raise DatasetRejected(
-        f"each label cell is a row of the digits 0 and 1, such as {shown(distinct[found])} ({where(found)}): if each digit says "
+        f"each label cell is a row of the digits 0 and 1, such as {shown(distinct[first])} ({where(first)}): if each digit says "
         "whether a label applies, give one column of 0 and 1 for each label, named after it; if the whole is a label's name, set "
         "dataset.label_separator to '' (nothing)"
     )
@@ -72,7 +71,7 @@ def _apart(distinct: pl.Series, whole: pl.Series) -> pl.DataFrame:
 
 
 def _vectors(items: pl.DataFrame, rows: NDArray[np.int64]) -> int | None:
-    """The first string that is a vector, if the column consists of them."""
+    """Return the index of the first vector if the column consists of vectors, else None."""
     lower = pl.col("label").str.to_lowercase()
     names = items.select(lower.unique())["label"]
     if not (names.str.contains(MARK) | names.str.contains(SCORE)).any():
