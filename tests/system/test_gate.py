@@ -193,7 +193,7 @@ def test_a_served_version_of_an_older_release_is_compared_with_a_note(folder: Pa
 
     assert gate.served_scores
     notes = manifest_of(folder, "v2").dataset.notes
-    assert [note for note in notes if "v1 does not say which texts it was trained on" in note]
+    assert [note for note in notes if "v1 does not list the texts that it was trained on" in note]
 
 
 def test_with_a_given_test_set_both_are_scored_on_it(folder: Path) -> None:

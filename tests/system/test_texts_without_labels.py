@@ -71,7 +71,7 @@ def test_rows_without_a_label_are_examples_and_the_version_says_so(trained: tupl
     assert abs(manifest["reference"]["without_label"] - test["predicted_without_label"]) < 1e-9
     assert test["subset_accuracy"] > 0.9
     report = (folder / "report.html").read_text()
-    assert f"{100 * test['without_label']:.1f} % of them carry no label" in report
+    assert f"{100 * test['without_label']:.1f} % of them have no label" in report
     assert f"on {test['texts']} texts; 95 % interval of micro_f1:" in said
 
 

@@ -1,7 +1,7 @@
-"""The report of a version: one HTML file that stands alone, for the person who decides whether to serve it.
+"""Report of a version: one self-contained HTML file, for the person who decides whether to serve it.
 
-What the test part shows is computed in `trainer.evaluation.error_analysis`, drawn in `plots` and laid out in
-`report.html.jinja`. Same version, same test part, same bytes.
+Figures are computed in `trainer.evaluation.error_analysis`, plotted in `plots` and laid out in `report.html.jinja`. The
+same version and test part give the same bytes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from trainer.evaluation.error_analysis import (
 from trainer.report import plots, trade_off
 
 TEMPLATE = "report.html.jinja"
-ENOUGH_TEXTS = 10  # a label with fewer has a curve that is mostly chance
+ENOUGH_TEXTS = 10  # minimum for a label's own curve
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The test part and what the exported model makes of it; at least one text.
+    """The test part, with at least one text, and the exported model's predictions for it.
 
-    targets: 1 where a text carries a label, uint8 [texts, labels].
-    probabilities: the model's, float32 [texts, labels].
-    predicted: true where a label is given, [texts, labels].
-    token_lengths: of each text [texts], counted as the model counts.
+    targets: 1 where a text has a label, uint8 [texts, labels].
+    probabilities: of the model, float32 [texts, labels].
+    predicted: true where a label is predicted [texts, labels].
+    token_lengths: of each text [texts], by the model's tokenizer.
     """
 
     targets: csr_matrix
@@ -55,7 +55,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Headline:
-    """A score on the test part, what it means, and half of its 95 % interval over resampled test texts."""
+    """Score on the test part, with its meaning and half of its 95 % interval over resampled test texts."""
 
     name: str
     value: float
@@ -66,7 +66,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot and one or two sentences on how to read it; two that are not wide stand side by side."""
+    """Plot with one or two sentences on how to read it. Two plots that are not wide are placed side by side."""
 
     title: str
     svg: str
@@ -76,12 +76,12 @@ class Plot:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """A label in the table; scores are absent where there was nothing to divide by."""
+    """Row of a label in the table. A score is None if its denominator is 0."""
 
     name: str
     trained: int
     support: int
-    given: int
+    predicted: int
     precision: float | None
     recall: float | None
     f1: float | None
@@ -99,12 +99,12 @@ def write_report(
     comparison: str = "",
     reading: ReadingSummary = NOTHING_READ,
 ) -> float:
-    """Write the report of a version to the file `to`; return half of the 95 % interval of its micro-F1.
+    """Write the report of a version to the file `to`, and return half of the 95 % interval of its micro-F1.
 
-    train_counts: texts of the training part that carry each label [labels].
-    notes: what a reader must know of the data, such as rows that were set aside; a sentence each.
-    comparison: with the version that was served meanwhile, in a sentence. reading: how the dataset was read.
-    Raises ValueError where the part does not have the manifest's labels or has no text.
+    train_counts: texts of the training part with each label [labels].
+    notes: sentences on the data, such as on rows that were set aside.
+    comparison: sentence on the comparison with the served version. reading: how the dataset was read.
+    Raises ValueError if the part does not have the manifest's labels or has no text.
     """
     shape = (len(test.token_lengths), len(manifest.labels))
     if not shape[0] or {test.targets.shape, test.probabilities.shape, test.predicted.shape} != {shape}:
@@ -133,9 +133,9 @@ def _headlines(manifest: Manifest, decisions: Decisions) -> list[Headline]:
     micro, macro, subset = intervals(decisions, seed=manifest.training.seed)
     single = manifest.task is Task.SINGLE_LABEL
     meaning = (
-        "The share of texts that get the right label."
+        "The share of texts with the correct label."
         if single
-        else "How well the labels given agree with those due, all decisions together, so that frequent labels count most."
+        else "F1 over all decisions together, so that frequent labels count most."
     )
     headlines = [
         Headline("micro-F1", scores.micro_f1, micro, baseline.micro_f1, meaning),
@@ -144,19 +144,19 @@ def _headlines(manifest: Manifest, decisions: Decisions) -> list[Headline]:
             scores.macro_f1,
             macro,
             baseline.macro_f1,
-            "The mean of the labels' own F1: a rare label counts as much as a frequent one.",
+            "The mean of the labels' F1 scores: a rare label counts as much as a frequent one.",
         ),
     ]
     if not single:
-        meaning = "The share of texts whose labels are all right: none missing, none too many."
+        meaning = "The share of texts whose labels are all correct: none is missing or wrong."
         if not manifest.label_required:
-            meaning += " A text that carries none is right if it is given none."
+            meaning += " A text without a label is correct if none is predicted."
         headlines.append(Headline("subset accuracy", scores.subset_accuracy, subset, baseline.subset_accuracy, meaning))
     return headlines
 
 
 def _rival(manifest: Manifest) -> BaselineScores | None:
-    """The baseline, unless it is what was published."""
+    """Return the baseline, unless it is the published model."""
     baseline = manifest.scores.baseline
     same = manifest.training.architecture is baseline.architecture and manifest.scores.test == baseline.test
     return None if same else baseline
@@ -165,31 +165,29 @@ def _rival(manifest: Manifest) -> BaselineScores | None:
 def _verdict(manifest: Manifest, micro: Headline) -> str:
     rival, gain = _rival(manifest), micro.value - micro.baseline
     if rival is None:
-        return f"This is the baseline itself ({manifest.training.architecture}), so there is no difference to show."
+        return f"This is the baseline itself ({manifest.training.architecture}), so there is no comparison."
     if abs(gain) <= micro.interval:
-        return (
-            f"About as good as the baseline ({rival.architecture}): the difference in micro-F1 is within what chance may bring."
-        )
+        return f"About as good as the baseline ({rival.architecture}): the difference in micro-F1 is within the 95 % interval."
     comparison = "Better" if gain > 0 else "Worse"
-    return f"{comparison} than the baseline ({rival.architecture}) by {abs(gain):.3f} micro-F1, more than chance may bring."
+    return f"{comparison} than the baseline ({rival.architecture}) by {abs(gain):.3f} micro-F1, more than the 95 % interval."
 
 
 def _label_rows(manifest: Manifest, decisions: Decisions, train_counts: Counts) -> list[LabelRow]:
-    """The most frequent label first."""
+    """Return a row for each label, the most frequent first."""
     scores, rival = manifest.scores.test.per_label, _rival(manifest)
-    given = label_sums(decisions.right) + label_sums(decisions.wrong)
+    predicted = label_sums(decisions.right) + label_sums(decisions.wrong)
     rows = []
     for at, name in enumerate(manifest.labels):
-        own, due = scores[name], scores[name].support > 0
+        own, occurs = scores[name], scores[name].support > 0
         row = LabelRow(
             name=name,
             trained=int(train_counts[at]),
             support=own.support,
-            given=int(given[at]),
-            precision=own.precision if given[at] else None,
-            recall=own.recall if due else None,
-            f1=own.f1 if due else None,
-            baseline_f1=rival.test.per_label[name].f1 if rival and due else None,
+            predicted=int(predicted[at]),
+            precision=own.precision if predicted[at] else None,
+            recall=own.recall if occurs else None,
+            f1=own.f1 if occurs else None,
+            baseline_f1=rival.test.per_label[name].f1 if rival and occurs else None,
             threshold=manifest.thresholds[at],
         )
         rows.append(row)
@@ -209,12 +207,12 @@ def _plots(manifest: Manifest, test: Part, decisions: Decisions, train_counts: C
 
 def _frequencies_plot(manifest: Manifest, train_counts: Counts, support: Counts) -> Plot:
     reading = (
-        f"How many training texts carry each label: the most frequent {train_counts.max():,}, the rarest {train_counts.min():,}. "
-        "What is rarely seen is poorly learnt."
+        f"Number of training texts with each label, from {train_counts.min():,} to {train_counts.max():,}. "
+        "Rare labels are hard to learn."
     )
     if len(manifest.labels) > plots.ALL_BARS:
         reading += (
-            f" Bars show the {plots.MOST_FREQUENT} most frequent labels and the {plots.RAREST} rarest, the curve all of them."
+            f" The bars show the {plots.MOST_FREQUENT} most frequent labels and the {plots.RAREST} rarest, the curve all labels."
         )
     return Plot("Label frequencies", plots.label_frequencies(manifest.labels, train_counts, support), reading)
 
@@ -226,27 +224,27 @@ def _f1_plot(manifest: Manifest, support: Counts) -> Plot:
     f1 = np.array([manifest.scores.test.per_label[name].f1 for name in names])
     baseline = np.array([rival.test.per_label[name].f1 for name in names]) if rival else None
     reading = (
-        "A point is a label: the further right, the more test texts carry it; the higher, the better it is predicted. "
-        "Low on the right costs most; on the left, few texts make a score, and chance moves it."
+        "Each point is a label: further right, more test texts have it; higher, it is predicted better. Low points on the right "
+        "matter most. On the left, scores are of few texts and vary by chance."
     )
     if rival:
-        reading += " A line leads from the baseline's F1: blue where the label gained, orange where it lost."
+        reading += " The line starts at the baseline's F1: blue for a gain, orange for a loss."
     return Plot("F1 of each label", plots.f1_by_support(names, support[occurring], f1, baseline), reading)
 
 
 def _precision_recall_plot(manifest: Manifest, test: Part, decisions: Decisions, support: Counts) -> Plot:
-    due = test.targets.toarray().astype(np.bool_)
-    worth = np.flatnonzero(support >= min(ENOUGH_TEXTS, support.max()))
-    by_label = [precision_recall(test.probabilities[:, at], due[:, at]) for at in worth]
+    truth = test.targets.toarray().astype(np.bool_)
+    frequent = np.flatnonzero(support >= min(ENOUGH_TEXTS, support.max()))
+    by_label = [precision_recall(test.probabilities[:, at], truth[:, at]) for at in frequent]
     order = np.argsort([-precision.mean() for _, precision in by_label], kind="stable")
     named = {"best": order[0], "middle": order[len(order) // 2], "lowest": order[-1]}
-    curves = [_curve("all labels", "", *precision_recall(test.probabilities.ravel(), due.ravel()))]
-    curves += [_curve(rank, f": {plots.shortened(manifest.labels[worth[at]])}", *by_label[at]) for rank, at in named.items()]
+    curves = [_curve("all labels", "", *precision_recall(test.probabilities.ravel(), truth.ravel()))]
+    curves += [_curve(rank, f": {plots.shortened(manifest.labels[frequent[at]])}", *by_label[at]) for rank, at in named.items()]
     right, missed, wrong = (int(each.sum()) for each in (decisions.right, decisions.missed, decisions.wrong))
     served = (right / max(1, right + missed), right / max(1, right + wrong))
     reading = (
-        "Asking for more certainty raises precision (labels given that are right) and costs recall (labels due that are given). "
-        "The dot is where this version stands; numbers are average precision, the area under a curve."
+        "Higher thresholds raise precision (the share of predicted labels that are correct) and lower recall (the share of true "
+        "labels that are predicted). The dot is this version; numbers are average precision, the area under a curve."
     )
     return Plot("Precision and recall", plots.precision_recall(curves, served), reading, wide=False)
 
@@ -256,33 +254,33 @@ def _curve(rank: str, label: str, recall: Floats, precision: Floats) -> plots.Cu
 
 
 def _calibration_plot(manifest: Manifest, test: Part) -> Plot:
-    due = test.targets.toarray().astype(np.bool_)
+    truth = test.targets.toarray().astype(np.bool_)
     if manifest.task is Task.SINGLE_LABEL:
         first = test.probabilities.argmax(axis=1)[:, None]
-        probabilities, right = np.take_along_axis(test.probabilities, first, 1), np.take_along_axis(due, first, 1)
+        probabilities, right = np.take_along_axis(test.probabilities, first, 1), np.take_along_axis(truth, first, 1)
         what = "the most probable label of each text"
     else:
-        probabilities, right, what = test.probabilities, due, "every label of every text, given or not"
+        probabilities, right, what = test.probabilities, truth, "all labels of all texts, predicted or not"
     mean, share, counts, error = reliability(probabilities.ravel(), right.ravel())
     reading = (
-        "Of the labels with a probability of 0.8, eight in ten should be right: on the dashed line. Above it the model is too "
-        f"modest, below too sure. Over {what}; the expected calibration error is {error:.3f}."
+        "On the dashed line, a probability of 0.8 is right in eight of ten cases. Above the line, probabilities are too low; "
+        f"below, they are too high. Over {what}; the expected calibration error is {error:.3f}."
     )
     return Plot("Calibration", plots.calibration(mean, share, counts), reading, wide=False)
 
 
 def _pairs_plot(manifest: Manifest, decisions: Decisions, support: Counts) -> Plot:
-    found = confused_pairs(decisions)
-    names = [f"{plots.shortened(manifest.labels[due])} → {plots.shortened(manifest.labels[given])}" for due, given, _ in found]
-    reading = "A → B counts the texts that should have got A, did not, and got B, which they should not have."
-    if not found:
+    pairs = confused_pairs(decisions)
+    names = [f"{plots.shortened(manifest.labels[true])} → {plots.shortened(manifest.labels[wrong])}" for true, wrong, _ in pairs]
+    reading = "A → B: texts for which A is missing and B is wrongly predicted."
+    if not pairs:
         return Plot("Labels most confused", "", f"{reading} There is no such text in the test part.")
-    due, _, texts = found[0]
+    true, _, texts = pairs[0]
     reading += (
-        f" The first pair is {100 * texts / support[due]:.3g} % of the texts of {manifest.labels[due]}. "
-        "A pair that stands out in both directions may be one label under two names."
+        f" The first pair is {100 * texts / support[true]:.3g} % of the texts of {manifest.labels[true]}. "
+        "A pair that is frequent in both directions may be one label under two names."
     )
-    return Plot("Labels most confused", plots.confused_pairs(names, np.array([count for *_, count in found])), reading)
+    return Plot("Labels most confused", plots.confused_pairs(names, np.array([count for *_, count in pairs])), reading)
 
 
 def _token_lengths_plot(manifest: Manifest, test: Part) -> Plot:
@@ -290,7 +288,7 @@ def _token_lengths_plot(manifest: Manifest, test: Part) -> Plot:
     reached = np.mean(lengths >= manifest.max_length)
     reading = (
         f"Half of the texts have at most {np.median(lengths):,.0f} tokens. {100 * reached:.3g} % reach the limit of "
-        f"{manifest.max_length:,}, after which the model reads nothing; if that is many, a higher limit may help."
+        f"{manifest.max_length:,}, at which texts are cut; if that is many, a higher limit may help."
     )
     return Plot("Token lengths", plots.token_lengths(lengths, manifest.max_length), reading)
 
@@ -313,7 +311,7 @@ def _environment() -> Environment:
 
 
 def _csp_hash(script: str) -> str:
-    """The source by which a Content-Security-Policy allows this script, as a browser computes it."""
+    """Return the source expression by which a Content-Security-Policy allows this script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""The report's plots: arrays to SVG text that takes its colours from the page. Knows no manifest and no file.
+"""Plots of the report: arrays to SVG whose colours come from the page. Knows no manifest and no file.
 
 Text stays text, set in the reader's fonts, so that labels of any script show, can be searched and read aloud.
 Same arrays, same bytes.
@@ -65,7 +65,7 @@ TOOLTIPS = 1000  # with more points than this, they become one image
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision at every recall, both [points], for what `name` says."""
+    """Precision-recall curve with a name; recall and precision are [points]."""
 
     name: str
     recall: Floats
@@ -73,13 +73,13 @@ class Curve:
 
 
 def label_frequencies(labels: Sequence[str], train: Counts, test: Counts) -> str:
-    """Texts that carry each label: a bar for each, or for the most frequent and the rarest beside a curve of all."""
+    """Plot the number of texts of each label: a bar for each, or for the most frequent and the rarest, and a curve of all."""
     order = np.argsort(-train, kind="stable")
     few = len(labels) <= ALL_BARS
     shown = order if few else np.concatenate([order[:MOST_FREQUENT], order[-RAREST:]])
     places = np.arange(len(shown), dtype=float)
     if not few:
-        places[MOST_FREQUENT:] += 1  # room for the row that says what is left out
+        places[MOST_FREQUENT:] += 1  # space for the line about the other labels
 
     def draw(figure: Figure) -> None:
         bars, *curve = figure.subplots(1, 1 if few else 2, squeeze=False, width_ratios=None if few else [1.25, 1])[0]
@@ -94,7 +94,7 @@ def label_frequencies(labels: Sequence[str], train: Counts, test: Counts) -> str
 
 
 def f1_by_support(labels: Sequence[str], support: Counts, f1: Floats, baseline: Floats | None) -> str:
-    """A point for each label, with a line from the F1 that the baseline reaches, if there is one to compare with."""
+    """Plot the F1 of each label by its support, with a line from the baseline's F1, if there is a baseline."""
     many = len(labels) > TOOLTIPS
 
     def draw(figure: Figure) -> None:
@@ -113,7 +113,7 @@ def f1_by_support(labels: Sequence[str], support: Counts, f1: Floats, baseline: 
 
 
 def precision_recall(curves: Sequence[Curve], at: tuple[float, float]) -> str:
-    """Precision against recall, the first curve strong, and the point (recall, precision) that is served."""
+    """Plot precision against recall, with the first curve emphasised, and the served point (recall, precision)."""
     colours = (MAIN, CONTRAST, MUTED, PALE)
 
     def draw(figure: Figure) -> None:
@@ -137,7 +137,7 @@ def precision_recall(curves: Sequence[Curve], at: tuple[float, float]) -> str:
 
 
 def confused_pairs(pairs: Sequence[str], counts: Counts) -> str:
-    """A bar for each pair of labels, in the order given."""
+    """Plot a bar for each pair of labels, in the given order."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -148,7 +148,7 @@ def confused_pairs(pairs: Sequence[str], counts: Counts) -> str:
 
 
 def calibration(predicted: Floats, observed: Floats, counts: Counts) -> str:
-    """Observed shares against mean predicted probabilities, both [bins], above how many decisions each bin holds."""
+    """Plot observed shares against mean predicted probabilities, both [bins], above the number of decisions per bin."""
     filled = counts > 0
     edges = np.linspace(0, 1, len(counts) + 1)
 
@@ -166,7 +166,7 @@ def calibration(predicted: Floats, observed: Floats, counts: Counts) -> str:
 
 
 def token_lengths(lengths: Counts, limit: int) -> str:
-    """How long the texts [texts] are, in tokens; the longest few share the last bar, and a line marks the limit."""
+    """Plot the texts' numbers of tokens [texts]. The longest few are in the last bar, and a line marks the limit."""
     top = max(int(min(lengths.max(), max(limit, np.quantile(lengths, 0.995)))), 1)
 
     def draw(figure: Figure) -> None:
@@ -178,7 +178,7 @@ def token_lengths(lengths: Counts, limit: int) -> str:
 
 
 def draw_lengths(axes: Axes, lengths: Counts, *, top: int, mark: float, what: str) -> None:
-    """The shares of texts by length [texts], those beyond `top` in the last bar, and a line at `mark` that says `what`."""
+    """Draw the shares of texts by length [texts], longer ones than `top` in the last bar, and a line at `mark` named `what`."""
     edges = np.arange(0, top + 1 + (step := -(-top // 60)), step)  # whole numbers, so that each bar has its share of them
     shares = np.histogram(np.minimum(lengths, top), edges)[0] / len(lengths)
     axes.stairs(shares, edges, fill=True, color=PALE)
@@ -194,7 +194,7 @@ def draw_lengths(axes: Axes, lengths: Counts, *, top: int, mark: float, what: st
 def draw_bars(
     axes: Axes, places: Floats, counts: Counts, names: Sequence[str], *, colour: str = MAIN, longest: int = NAME_LENGTH
 ) -> None:
-    """Bars from left to right at `places` [bars], each with its name, cut at `longest` characters, and its count."""
+    """Draw horizontal bars at `places` [bars], each with its count and its name, cut at `longest` characters."""
     axes.barh(places, counts, height=0.72, color=colour)
     for place, count in zip(places, counts, strict=True):
         axes.annotate(f"{count:,}", (count, place), (3, 0), textcoords="offset points", va="center", color=MUTED, fontsize=8)
@@ -221,7 +221,7 @@ def _rank_curve(axes: Axes, train: Counts, test: Counts) -> None:
 
 
 def _name_lowest(axes: Axes, labels: Sequence[str], support: Counts, f1: Floats, *, most: int = 6) -> None:
-    """Name the labels that cost most: low F1 over many texts, unless their names would lie on one another."""
+    """Draw the names of the labels with low F1 over many texts, unless names would overlap."""
     named: list[tuple[float, float]] = []
     cost = (1 - f1) * np.log1p(support) * (f1 <= np.quantile(f1, 0.8))
     for at in np.argsort(-cost, kind="stable"):
@@ -242,7 +242,7 @@ def _name_lowest(axes: Axes, labels: Sequence[str], support: Counts, f1: Floats,
 
 
 def log_counts(axes: Axes, axis: Axis, counts: Counts, *, decades: bool = False) -> None:
-    """A logarithmic scale that holds `counts`, with plain numbers at its ticks; zeros are left out."""
+    """Set a logarithmic scale for `counts`, with plain numbers at its ticks. Zeros are left out."""
     seen = counts[counts > 0]
     low, high = (int(seen.min()), int(seen.max())) if len(seen) else (1, 10)
     if axis is axes.xaxis:
@@ -256,11 +256,11 @@ def log_counts(axes: Axes, axis: Axis, counts: Counts, *, decades: bool = False)
 
 
 def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None], *, tooltips: Sequence[str] = ()) -> str:
-    """What `draw` puts on a figure of this size (inches), as an `<svg>` element; `name` keeps its ids apart from others'."""
+    """Return a figure of this size (inches), drawn by `draw`, as an `<svg>` element. name: makes its ids unique on the page."""
     buffer = io.StringIO()
-    style: list[Any] = ["default", {**STYLE, "svg.hashsalt": name}]  # what the machine's matplotlibrc says does not count
+    style: list[Any] = ["default", {**STYLE, "svg.hashsalt": name}]  # the machine's matplotlibrc is ignored
     with matplotlib.style.context(style), warnings.catch_warnings():
-        # Matplotlib measures text in its own font and warns of letters that it lacks; the reader's fonts have them.
+        # Matplotlib warns of letters that its own font lacks; the browser's fonts have them.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
@@ -269,8 +269,8 @@ def drawn(name: str, size: tuple[float, float], draw: Callable[[Figure], None], 
 
 
 def _inlined(svg: str, name: str, tooltips: Sequence[str]) -> str:
-    """The element for the page: sized by it, coloured by it, without the ids that are the same in every plot."""
-    root = ElementTree.fromstring(svg)  # noqa: S314 - drawn a moment ago, not received
+    """Return the element with size and colours from the page, without ids that are the same in every plot."""
+    root = ElementTree.fromstring(svg)  # noqa: S314 - our own drawing, not received
     for point, text in zip(root.findall(".//*[@id='tooltips']//{*}use"), tooltips, strict=True):
         ElementTree.SubElement(point, f"{{{SVG}}}title").text = text
     used = set(re.findall(r'(?:href="|url\()#([\w.-]+)', svg))
@@ -287,7 +287,7 @@ def _inlined(svg: str, name: str, tooltips: Sequence[str]) -> str:
 
 
 def shortened(name: str, longest: int = NAME_LENGTH) -> str:
-    """At most `longest` characters, the middle left out: names that differ only at their end stay apart."""
+    """Return at most `longest` characters, with the middle left out, so that names that differ at their end stay different."""
     name = _printable(name)
     half = (longest - 1) // 2
     return name if len(name) <= longest else f"{name[:half].rstrip()}…{name[-half:].lstrip()}"
@@ -298,5 +298,5 @@ def _printable(name: str) -> str:
 
 
 def thousands(value: float, _: object = None) -> str:
-    """A tick's label, as matplotlib's formatters are asked for it."""
+    """Return a tick's label; matplotlib's formatters have this signature."""
     return f"{value:,.0f}"

@@ -1,4 +1,4 @@
-"""What a better score costs: the models that were tried, as a plot and as a sentence."""
+"""Score against cost of the fitted models, as a plot and as a sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEIGHT = 2.9  # inches
 
 @dataclass(frozen=True)
 class Point:
-    """A model by one of its costs."""
+    """Model with one of its costs."""
 
     name: str
     cost: float
@@ -26,18 +26,19 @@ class Point:
 
     @property
     def score(self) -> float:
-        """How high it is drawn."""
+        """Validation micro-F1."""
         return self.model.validation_micro_f1
 
 
 def score_against_cost(tried: Sequence[Candidate]) -> str:
-    """Micro-F1 on validation over CPU-seconds of training and over milliseconds for a text: a point for each model.
+    """Plot micro-F1 on validation against CPU-seconds of training and milliseconds per text, with a point for each model.
 
-    tried: at least one. One whose cost was not measured, 0, has no point on that axis; an axis without points is left out.
+    tried: at least one model. A model with a cost of 0, which was not measured, has no point there. A panel without points is
+    left out.
     """
     costs_of = {
-        "CPU-seconds to train it": [each.cpu_seconds for each in tried],
-        "milliseconds for a text": [each.milliseconds_per_text for each in tried],
+        "CPU-seconds of training": [each.cpu_seconds for each in tried],
+        "milliseconds per text": [each.milliseconds_per_text for each in tried],
     }
     panels = {
         label: [Point(name, cost, each) for name, cost, each in zip(_names(tried), costs, tried, strict=True) if cost > 0]
@@ -57,25 +58,25 @@ def score_against_cost(tried: Sequence[Candidate]) -> str:
 
 
 def reading(tried: Sequence[Candidate]) -> str:
-    """How to read the plot, and what the best of the models takes more than the cheapest to answer."""
-    how = "Higher is better, further left is cheaper, on logarithmic scales; a ring marks what was published."
+    """Return sentences on how to read the plot, and on the cost of the best model compared with the cheapest."""
+    how = "Higher is better, further left is cheaper (logarithmic scales); a ring marks the published model."
     if len(tried) < 2:
-        return f"Only one model was tried, so there is nothing to weigh its cost against. {how}"
+        return f"Only one model was fitted, so there is no comparison. {how}"
     best = max(tried, key=lambda each: each.validation_micro_f1)
     cheapest = min(tried, key=lambda each: each.milliseconds_per_text)
     if best is cheapest:
-        return f"{_the(best, tried).capitalize()} is the best of them and the cheapest to answer. {how}"
+        return f"{_the(best, tried).capitalize()} is the best and the cheapest to serve. {how}"
     gain = best.validation_micro_f1 - cheapest.validation_micro_f1
-    price = f"takes {_times(best.milliseconds_per_text, cheapest.milliseconds_per_text)} for a text"
+    price = f"takes {_times(best.milliseconds_per_text, cheapest.milliseconds_per_text)} per text"
     if best.cpu_seconds and cheapest.cpu_seconds:
         price += f" and {_times(best.cpu_seconds, cheapest.cpu_seconds, of='CPU-seconds')} to train"
     if best.gpu_seconds:
-        price += f", besides {best.gpu_seconds:,.0f} GPU-seconds"
+        price += f", and {best.gpu_seconds:,.0f} GPU-seconds"
     return f"{_the(best, tried).capitalize()} gains {gain:.3f} micro-F1 on {_the(cheapest, tried)}; it {price}. {how}"
 
 
 def _draw(axes: Axes, points: Sequence[Point]) -> None:
-    """The points with their names, on a logarithmic scale that holds them."""
+    """Draw the points with their names, on a logarithmic scale."""
     costs, scores = [each.cost for each in points], [each.score for each in points]
     low, high = min(costs) / 2.5, max(costs) * 2.5
     axes.set(xscale="log", xlim=(low, high))
@@ -86,7 +87,7 @@ def _draw(axes: Axes, points: Sequence[Point]) -> None:
     published = [each for each in points if each.model.chosen]
     axes.plot([each.cost for each in published], [each.score for each in published], "o", ms=12, mfc="none", mec=INK, mew=1.2)
     for each in points:
-        # Of two that lie close together, one has its name above and one below; none is cut by the edge.
+        # The best has its name above, the others below, so that close ones do not overlap. None is cut by the edge.
         above = each.score == max(scores)
         inwards = {min(costs): "left", max(costs): "right"}.get(each.cost, "center") if min(costs) < max(costs) else "center"
         axes.annotate(
@@ -107,7 +108,7 @@ def _with_margin(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def _names(tried: Sequence[Candidate]) -> list[str]:
-    """The architectures, with the precision where two have the same."""
+    """Return the architectures, with the precision if two models have the same architecture."""
     often = Counter(each.architecture for each in tried)
     return [
         f"{each.architecture} ({each.precision})" if often[each.architecture] > 1 else str(each.architecture) for each in tried
@@ -126,4 +127,4 @@ def _times(cost: float, other: float, *, of: str = "time") -> str:
 def _tooltip(point: Point) -> str:
     model = point.model
     cost = f"{model.cpu_seconds:,.0f} CPU-seconds" + (f", {model.gpu_seconds:,.0f} GPU-seconds" if model.gpu_seconds else "")
-    return f"{point.name}: micro-F1 {model.validation_micro_f1:.3f}, {cost}, {model.milliseconds_per_text:.3g} ms for a text"
+    return f"{point.name}: micro-F1 {model.validation_micro_f1:.3f}, {cost}, {model.milliseconds_per_text:.3g} ms per text"

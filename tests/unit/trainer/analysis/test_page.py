@@ -185,7 +185,7 @@ def test_a_dataset_of_one_usable_label_still_has_a_page(tmp_path: Path) -> None:
 
     assert found.outcomes == ()
     assert found.judged is None
-    assert "there are too few texts for models to learn from" in Page(html).text
+    assert "there are too few texts to fit models" in Page(html).text
 
 
 def test_what_each_strategy_would_leave_is_in_the_table(tmp_path: Path) -> None:

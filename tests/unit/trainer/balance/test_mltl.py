@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, random_array
 
 from model.manifest import Task
 from trainer.balance import mltl
-from trainer.balance.mltl import NOBODY, label_distances, links, neighbours, threshold
+from trainer.balance.mltl import NO_NEIGHBOUR, label_distances, links, neighbours, threshold
 from trainer.balance.strategies import balance
 from trainer.config.settings import BalanceConfig
 from trainer.data.examples import Examples
@@ -104,8 +104,8 @@ def test_neighbours_are_those_of_the_whole_product_however_it_is_cut(seed: int, 
         found = neighbours(matrix, queries)
 
     best = products[queries].max(axis=1)
-    assert ((found == NOBODY) == (best <= 0)).all()
-    known = found != NOBODY
+    assert ((found == NO_NEIGHBOUR) == (best <= 0)).all()
+    known = found != NO_NEIGHBOUR
     assert products[queries[known], found[known]] == pytest.approx(best[known], rel=1e-5)
 
 

@@ -377,7 +377,7 @@ def test_what_was_written_before_stays_if_the_dataset_changes_meanwhile(lines: P
     out.write_text("as it was")
     scans = [scan(SourceFile("rows.jsonl", lines), Format.JSON_LINES, (), scratch=tmp_path)]
     for rows in (99, 101):
-        with pytest.raises(DatasetRejected, match="it changed meanwhile"):
+        with pytest.raises(DatasetRejected, match="its number of rows has changed meanwhile"):
             copy_rows(scans, np.ones(rows, np.int64), target_at(str(out), setting="OUT"), scratch=tmp_path)
 
     assert out.read_text() == "as it was"

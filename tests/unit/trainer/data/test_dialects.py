@@ -94,7 +94,7 @@ def test_another_encoding_is_refused_with_its_line_and_read_once_it_is_named(nam
     with pytest.raises(DatasetRejected, match=rf"is not UTF-8 text: line {first} holds the byte 0xf6; set dataset\.encoding"):
         loaded(tmp_path / name)
     assert rows_read(tmp_path / name, encoding="cp1252") == rows
-    with pytest.raises(DatasetRejected, match=r"is not shift_jis text, which dataset\.encoding says it is: line \d"):
+    with pytest.raises(DatasetRejected, match=r"is not shift_jis text, as dataset\.encoding says: line \d"):
         loaded(tmp_path / name, encoding="shift_jis")
 
 
@@ -127,7 +127,7 @@ def test_lone_quotes_are_text_and_the_first_is_named(name: str, separator: str, 
 
     assert rows_read(path) == rows
     assert rows_read(path, quoting="none") == rows
-    assert any("quotes that enclose no field were taken as text, the first in line 2" in note for note in loaded(path).notes)
+    assert any("quotes that enclose no field were read as text, the first in line 2" in note for note in loaded(path).notes)
 
 
 def test_lone_quotes_and_quoted_fields_stand_side_by_side(tmp_path: Path) -> None:

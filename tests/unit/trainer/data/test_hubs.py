@@ -64,7 +64,7 @@ def test_a_split_that_is_not_there_is_refused_with_those_that_are(hub: Path) -> 
 def test_a_dataset_that_is_a_program_is_refused_and_not_run(hub: Path) -> None:
     (hub / "name.py").write_text(f"open({str(hub / 'executed')!r}, 'w')")
 
-    with pytest.raises(DatasetRejected, match="it is a program that makes the dataset, which is never run"):
+    with pytest.raises(DatasetRejected, match="it is a script that creates the dataset, which is never run"):
         read(hub, uri="hf://owner/name")
 
     assert not (hub / "executed").exists()

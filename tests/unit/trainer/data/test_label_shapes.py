@@ -186,13 +186,13 @@ def test_a_broken_list_among_lists_is_set_aside_and_named(broken: str, ending: s
 
     assert loaded.examples.labels == ("battery", "sound")
     assert len(loaded.examples) == 29
-    assert any(f"rows.{ending}" in note and repr(broken) in note and "taken for missing" in note for note in loaded.notes)
+    assert any(f"rows.{ending}" in note and repr(broken) in note and "read as missing" in note for note in loaded.notes)
 
 
 def test_many_broken_lists_are_refused(tmp_path: Path) -> None:
     cells = ["['battery']", "['sound']", "['battery', 'sound'"] * 3
 
-    with pytest.raises(DatasetRejected, match=r"3 of 9 cells are none: .*rows\.csv .*opens and does not close"):
+    with pytest.raises(DatasetRejected, match=r"3 of 9 cells are not lists: .*rows\.csv .*opens and does not close"):
         labels_read(write(tmp_path, cells, "csv"))
 
 
@@ -206,7 +206,7 @@ def test_many_broken_lists_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_lists_that_hold_no_names_are_refused_and_the_row_is_named(cells: list[object], ending: str, tmp_path: Path) -> None:
-    with pytest.raises(DatasetRejected, match=r"6 of 6 cells are none: .*rows\.\w+ line \d"):
+    with pytest.raises(DatasetRejected, match=r"6 of 6 cells are not lists: .*rows\.\w+ line \d"):
         labels_read(write(tmp_path, cells * 3, ending), label_separator="auto")
 
 

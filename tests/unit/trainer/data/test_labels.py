@@ -235,19 +235,19 @@ def test_what_was_renamed_for_training_is_renamed_for_the_test(tmp_path: Path) -
     [
         pytest.param(
             ["caf\u00e9", "cafe\u0301", "caf\u00e9", "tea"],
-            "labels that differ only in case, blanks, punctuation or Unicode form: 'cafe\\u0301' (3) beside 'caf\u00e9' (6); "
-            "dataset.aliases makes them one",
+            "labels that differ only in case, blanks, punctuation or Unicode form: 'cafe\\u0301' (3) and 'caf\u00e9' (6); "
+            "dataset.aliases can merge them",
             id="unicode-form",
         ),
         pytest.param(
             ["Tea", "tea", "tea", "coffee"],
-            "labels that differ only in case, blanks, punctuation or Unicode form: 'Tea' (3) beside 'tea' (6); "
-            "dataset.aliases makes them one",
+            "labels that differ only in case, blanks, punctuation or Unicode form: 'Tea' (3) and 'tea' (6); "
+            "dataset.aliases can merge them",
             id="case",
         ),
         pytest.param(
             ["nan", "tea", "coffee"],
-            "read as a label: 'nan' (3); if it stands for a missing one, set dataset.aliases to {nan: ''}",
+            "read as a label: 'nan' (3); if it means a missing label, set dataset.aliases to {nan: ''}",
             id="nan",
         ),
     ],

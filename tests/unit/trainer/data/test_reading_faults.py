@@ -46,7 +46,7 @@ BROKEN = {
     "no-gzip": ("d.csv.gz", b"not packed at all", r"d\.csv\.gz"),
     "no-xz": ("d.jsonl.xz", b"not packed at all", r"d\.jsonl\.xz cannot be read as JSON Lines"),
     "no-bz2": ("d.csv.bz2", b"not packed at all", r"d\.csv\.bz2 cannot be read as CSV"),
-    "cut-gzip": ("d.jsonl.gz", gzip.compress(LINES.encode())[:-10], r"d\.jsonl\.gz ends before its compression does"),
+    "cut-gzip": ("d.jsonl.gz", gzip.compress(LINES.encode())[:-10], r"d\.jsonl\.gz ends before its compressed data do"),
     "name-twice": (
         "d.csv",
         "title,abstract,title,categories\nt,a,u,x\n",
@@ -108,7 +108,7 @@ def test_a_file_that_was_cut_off_is_refused(end: str, name: str, content: str, t
         path = tmp_path / (name + end)
         path.write_bytes(whole[:cut])
 
-        with pytest.raises(DatasetRejected, match="ends before its compression does"):
+        with pytest.raises(DatasetRejected, match="ends before its compressed data do"):
             read(path)
 
 
@@ -117,7 +117,7 @@ def test_zstd_that_was_cut_between_blocks_is_refused(name: str, tmp_path: Path) 
     path = tmp_path / name
     path.write_bytes(packed_lines(20)[0])
 
-    with pytest.raises(DatasetRejected, match="ends before its compression does"):
+    with pytest.raises(DatasetRejected, match="ends before its compressed data do"):
         read(path)
 
 
@@ -178,7 +178,7 @@ def test_numbers_beside_text_are_text(tmp_path: Path) -> None:
 
     assert loaded.examples.texts()[0] == "2019\nwords"
     [note] = loaded.notes
-    assert note.startswith("text column 'title' (such as '2019') holds only numbers, which are read as words; leave out")
+    assert note.startswith("text column 'title' (such as '2019') holds only numbers, which are read as words; remove columns")
 
 
 @pytest.mark.parametrize("kind", [pl.Int64, pl.Float32, pl.String], ids=str)

@@ -154,7 +154,7 @@ def test_a_version_that_says_nothing_of_its_texts_is_split_around_in_no_way(tmp_
     assert plain.parts.test is not None
     assert divided.parts.test.rows.tolist() == plain.parts.test.rows.tolist()
     assert divided.served.not_compared is None
-    assert "v1 does not say which texts it was trained on" in divided.notes[0]
+    assert "v1 does not list the texts that it was trained on" in divided.notes[0]
     assert plain.notes == ()
 
 

@@ -335,7 +335,7 @@ def test_a_models_cost_is_shown_beside_its_score(tmp_path: Path) -> None:
     assert page.row("linear") == ["linear", "fp32", "0.500", "0.21", "44 s", "80", DASH, ""]
     assert page.row("transformer") == ["transformer", "fp32", "0.500", "0.21", "44 s", "9,400", "512", "published"]
     assert "38,211 CPU-seconds, 512 GPU-seconds, at most 3 GiB" in page.text
-    assert page.texts.count("transformer: micro-F1 0.500, 9,400 CPU-seconds, 512 GPU-seconds, 0.21 ms for a text") == 2
+    assert page.texts.count("transformer: micro-F1 0.500, 9,400 CPU-seconds, 512 GPU-seconds, 0.21 ms per text") == 2
 
 
 def test_a_manifest_without_candidates_has_no_trade_off(tmp_path: Path) -> None:
@@ -378,8 +378,8 @@ def test_a_dash_is_shown_instead_of_a_division_by_zero(tmp_path: Path) -> None:
 
 def test_a_single_label_report_speaks_of_one_label_and_no_thresholds(tmp_path: Path) -> None:
     page = Page(written(tmp_path, *single_label()))
-    assert "Gives each text one of 6 labels" in page.text
-    assert "The share of texts that get the right label." in page.text
+    assert "Predicts one of 6 labels" in page.text
+    assert "The share of texts with the correct label." in page.text
     assert "Threshold" not in page.text
 
 

@@ -36,16 +36,16 @@ def texts(svg: str) -> list[str]:
 @pytest.mark.parametrize(
     ("models", "told"),
     [
-        pytest.param([LINEAR], "Only one model was tried, so there is nothing to weigh its cost against.", id="one"),
+        pytest.param([LINEAR], "Only one model was fitted, so there is no comparison.", id="one"),
         pytest.param(
             [LINEAR, TRANSFORMER],
-            "The transformer model gains 0.062 micro-F1 on the linear model; it takes 30 times the time for a text "
+            "The transformer model gains 0.062 micro-F1 on the linear model; it takes 30 times the time per text "
             "and 118 times the CPU-seconds to train.",
             id="two",
         ),
         pytest.param(
             [LINEAR, TRANSFORMER.model_copy(update={"gpu_seconds": 5120.0, "cpu_seconds": 240.0})],
-            "30 times the time for a text and 3.0 times the CPU-seconds to train, besides 5,120 GPU-seconds.",
+            "30 times the time per text and 3.0 times the CPU-seconds to train, and 5,120 GPU-seconds.",
             id="on-gpus",
         ),
         pytest.param(
@@ -55,12 +55,12 @@ def texts(svg: str) -> list[str]:
         ),
         pytest.param(
             [LINEAR, TRANSFORMER.model_copy(update={"validation_micro_f1": 0.5})],
-            "The linear model is the best of them and the cheapest to answer.",
+            "The linear model is the best and the cheapest to serve.",
             id="nothing-gained",
         ),
         pytest.param(
             [LINEAR.model_copy(update={"cpu_seconds": 0.0}), TRANSFORMER],
-            "it takes 30 times the time for a text. Higher",
+            "it takes 30 times the time per text. Higher",
             id="not-measured",
         ),
     ],
@@ -73,13 +73,13 @@ def test_every_model_is_a_named_point_on_both_axes() -> None:
     shown = texts(score_against_cost([LINEAR, TRANSFORMER]))
 
     assert shown.count("linear") == shown.count("transformer") == 2
-    assert {"CPU-seconds to train it", "milliseconds for a text", "validation micro-F1"} <= set(shown)
+    assert {"CPU-seconds of training", "milliseconds per text", "validation micro-F1"} <= set(shown)
 
 
 def test_a_cost_that_was_not_measured_has_no_axis() -> None:
     older = [each.model_copy(update={"cpu_seconds": 0.0}) for each in (LINEAR, TRANSFORMER)]
 
-    assert "CPU-seconds to train it" not in texts(score_against_cost(older))
+    assert "CPU-seconds of training" not in texts(score_against_cost(older))
     assert score_against_cost([LINEAR.model_copy(update={"cpu_seconds": 0.0, "milliseconds_per_text": 0.0})]) == ""
 
 
@@ -107,4 +107,4 @@ def test_any_costs_and_scores_can_be_drawn_and_described(models: list[Candidate]
 
     measured = sum((each.cpu_seconds > 0) + (each.milliseconds_per_text > 0) for each in models)
     assert drawn.count("<title>") == measured
-    assert reading(models).endswith("a ring marks what was published.")
+    assert reading(models).endswith("a ring marks the published model.")
