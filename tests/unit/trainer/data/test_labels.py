@@ -154,7 +154,7 @@ def test_empty_cells_among_marks_are_counted(tmp_path: Path) -> None:
     loaded = read(path, label_columns=("toxic", "rude"))
 
     assert labels_of(loaded) == [{"toxic"}, {"rude"}, {"rude"}] * 3
-    assert loaded.notes == ("taken for 0: 6 empty cells of the label columns",)
+    assert loaded.notes == ("read as 0: 6 empty cells of the label columns",)
 
 
 def test_a_mark_that_is_none_is_named(tmp_path: Path) -> None:
