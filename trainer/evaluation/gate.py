@@ -20,7 +20,7 @@ class ServedScores(Strict):
 
 
 class NotCompared(Strict):
-    """Why a version was not compared with the served version, in a sentence."""
+    """Reason why a version was not compared with the served version, in a sentence."""
 
     not_compared: str
 

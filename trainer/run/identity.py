@@ -82,7 +82,8 @@ def find_published(config: Config) -> PublishedVersion | None:
     }
     if different := differences(theirs, {"dataset.uri": config.dataset.uri, "dataset.test_uri": config.dataset.test_uri}):
         raise ObjectExists(
-            f"{store.uri} is already published, from another dataset: {'; '.join(different)}; a version never changes, name another"
+            f"{store.uri} is already published, from another dataset: {'; '.join(different)}; "
+            "a version never changes, name another"
         )
     return published
 
