@@ -25,7 +25,7 @@ from model.manifest import Dataset, Manifest
 from tests.support.versions import make_manifest
 from trainer.config.settings import Config, GateConfig, TrackingConfig
 from trainer.errors import ConfigRejected, Terminated
-from trainer.evaluation.gate import judge
+from trainer.evaluation.gate import measure
 from trainer.tracking.tracker import MlflowTracker, Status, Tracker, open_tracker, tracked
 
 PATIENCE = 180.0  # seconds; the server imports for long on a busy machine
@@ -107,7 +107,7 @@ def publish(tracker: Tracker, config: Config, folder: Path) -> Manifest:
     folder.mkdir(exist_ok=True)
     (folder / REPORT).write_text("<html>the report</html>")
     manifest = manifest_of(config, folder)
-    tracker.published(manifest, folder / REPORT, uri=URI, gate=judge(GateConfig(minimum=0.5), manifest.scores, manifest.task))
+    tracker.published(manifest, folder / REPORT, uri=URI, gate=measure(GateConfig(minimum=0.5), manifest.scores, manifest.task))
     return manifest
 
 
@@ -423,7 +423,7 @@ def test_values_that_the_registry_refuses_are_named_and_the_others_are_sent(
         tracker.begin(config, DATASET)
         (tmp_path / REPORT).write_text("report")
         manifest = manifest_of(config, tmp_path)
-        gate = judge(GateConfig(), manifest.scores, manifest.task)
+        gate = measure(GateConfig(), manifest.scores, manifest.task)
         tracker.published(manifest, tmp_path / REPORT, uri="file:///models/v1/", gate=gate)
 
     (refused,) = warnings(caplog)
