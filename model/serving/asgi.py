@@ -14,7 +14,7 @@ from model.serving.errors import BodyTooLarge, TooManyBytesInFlight
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]+")
 UNWATCHED_SECONDS = 0.05  # of work before the connection is watched: watching costs time, and most work ends sooner
-UNCOUNTED_BYTES = 64 * 1024  # of each body, so that large bodies cannot exclude small ones
+UNCOUNTED_BYTES = 64 * 1024  # of each body, so that large bodies cannot exclude small ones; `connections` counts them
 LINGER_SECONDS = 5  # for a refused client to finish sending, since most clients read the response only then
 
 

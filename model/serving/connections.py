@@ -16,6 +16,8 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from model.serving.asgi import UNCOUNTED_BYTES
+
 MAX_UNREAD_SECONDS = 5  # a response that is unread for longer may be dropped to make room
 
 
@@ -110,7 +112,6 @@ class ConnectionLimiter:
         return True
 
 
-MAX_COUNTED_BYTES = 64 * 1024  # of an unfinished request; further bytes of a body are counted by `asgi.InFlightBytes`
 MAX_HEAD_BYTES = 64 * 1024  # of a request's line and headers
 MAX_HEAD_SECONDS = 60  # for the head to arrive
 MAX_BODY_SECONDS = 60  # for the whole body to arrive
@@ -261,7 +262,7 @@ class RestConnection(HttpToolsProtocol):
         """Count the received bytes of an unfinished request, unless an earlier request still waits for its response."""
         waits = self.cycle is not None and not self.cycle.response_complete
         if self._in_body or (self._unread and not waits):
-            self._counted = min(MAX_COUNTED_BYTES, self._counted + size)
+            self._counted = min(UNCOUNTED_BYTES, self._counted + size)  # the rest of a body is counted by InFlightBytes
             arrivals.unfinished(self, self._counted)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, replaces uvicorn's message

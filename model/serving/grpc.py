@@ -42,6 +42,7 @@ from model.serving.requests import INPUT_NAME, LARGE_REQUEST_BYTES, Limits, coun
 INFER = "ModelInfer"  # the only method whose requests may be large
 MAX_STREAMS_PER_CONNECTION = 1024  # at a time; the client queues further ones
 MAX_IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed
+MAX_MESSAGE_BYTES = 8 * 2**20  # of a message, which is the only bound on messages that are still arriving
 KEEPALIVE_MILLISECONDS = 60_000
 MAX_WATCHERS = 1024  # streams at a time; a client may keep one open as long as it likes
 SERVING = health_pb2.HealthCheckResponse.SERVING

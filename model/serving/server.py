@@ -22,7 +22,7 @@ from model.manifest import Manifest
 from model.serving.batching import Batcher
 from model.serving.config import EVERY_ADDRESS, ServingConfig
 from model.serving.connections import ConnectionLimiter, connection_class
-from model.serving.grpc import make_server
+from model.serving.grpc import MAX_MESSAGE_BYTES, make_server
 from model.serving.http import InferenceMiddleware, make_app
 from model.serving.metrics import Metrics
 from model.serving.predictor import DataPlane, Predictor
@@ -33,7 +33,6 @@ KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep idle connections, so 
 DRAIN_SECONDS = 3.0  # for connected clients to send one more request, whose response closes the connection
 REFUSE_SECONDS = 0.75  # at the end of the grace period, for error responses to the requests that are left
 POLL_SECONDS = 0.05
-MAX_MESSAGE_BYTES = 8 * 2**20  # of a gRPC message, which is the only bound on messages that are still arriving
 MAX_STALLED_BYTES = 32 * 2**20  # of unfinished requests and of unread responses
 RESERVED_FILES = 128  # open files besides the clients' connections
 
