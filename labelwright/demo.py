@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 import click
 
 from trainer.commands.evaluate import print_scores
-from trainer.commands.options import failures
+from trainer.commands.exit_codes import failures
 from trainer.config.loading import load
 from trainer.run import logs
 

@@ -10,7 +10,7 @@ import yaml
 from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
 from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import TrainerV1alpha1TrainingRuntime
 
-from trainer.commands.options import CONFIG_WRONG, DATASET_WRONG, TERMINATED
+from trainer.commands.exit_codes import CONFIG_WRONG, DATASET_WRONG, TERMINATED
 from trainer.config.loading import load
 from trainer.config.settings import Config
 from trainer.run.processes import read_processes

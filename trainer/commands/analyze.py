@@ -11,7 +11,8 @@ import click
 
 from model.artifact import require_writable
 from model.storage import ObjectStore, StorageRejected, local_path, open_store
-from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures
+from trainer.commands.exit_codes import CodedCommand, failures
+from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, configure
 from trainer.run import logs
 
 log = logging.getLogger(__name__)

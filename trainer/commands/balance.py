@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trainer.commands.options import (
-    CONFIG_FILE,
-    LABEL_COLUMN,
-    OVERRIDES,
-    TEXT_COLUMNS,
-    CodedCommand,
-    Command,
-    configure,
-    failures,
-    option,
-)
+from trainer.commands.exit_codes import CodedCommand, failures
+from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, Command, configure, option
 from trainer.run import logs
 
 if TYPE_CHECKING:

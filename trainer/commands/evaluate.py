@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from model.storage import open_store
-from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
+from trainer.commands.exit_codes import CodedCommand, failures
+from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, configure, option
 from trainer.run import logs
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from trainer.commands.options import CONFIG_FILE, OVERRIDES, CodedCommand, configure, failures, option
+from trainer.commands.exit_codes import CodedCommand, failures
+from trainer.commands.options import CONFIG_FILE, OVERRIDES, configure, option
 from trainer.commands.result_file import ResultFile
 from trainer.config.loading import environment
 from trainer.data.download import fingerprint as read_fingerprint

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from model.artifact import MANIFEST, ArtifactRejected, is_of_a_version, read_published
 from model.manifest import Name
 from model.storage import ObjectMissing, ObjectStore, open_store
-from trainer.commands.options import CONFIG_FILE, OVERRIDES, CodedCommand, configure, failures, option
+from trainer.commands.exit_codes import CodedCommand, failures
+from trainer.commands.options import CONFIG_FILE, OVERRIDES, configure, option
 from trainer.commands.result_file import ResultFile
 from trainer.config.loading import environment
 from trainer.config.settings import Config

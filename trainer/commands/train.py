@@ -12,7 +12,8 @@ import click
 
 from model.manifest import ArchitectureChoice
 from trainer.commands.evaluate import print_scores
-from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, CodedCommand, configure, failures, option
+from trainer.commands.exit_codes import CodedCommand, failures
+from trainer.commands.options import CONFIG_FILE, LABEL_COLUMN, OVERRIDES, TEXT_COLUMNS, configure, option
 from trainer.commands.result_file import ResultFile
 from trainer.config.loading import add_to_environment, environment
 from trainer.config.settings import PREFIX, Config

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from model.storage import StorageUnavailable
 from trainer.architectures import distributed
 from trainer.attempt import Attempt
+from trainer.config.settings import Config
 from trainer.run.checkpoints import Checkpoints
 from trainer.run.logs import fields
 
@@ -180,3 +181,15 @@ class StoreCheckpoints(TrainerCallback):
         if step not in self._stored and folder.is_dir():
             checkpoints.save(folder, step=step, best_step=best_step)
             self._stored.add(step)
+
+
+def callbacks_of(config: Config, steps: int, *, attempt: Attempt, folder: Path) -> list[TrainerCallback]:
+    """Return the callbacks of a fine-tuning: evaluation, progress, early stopping, checkpoints."""
+    settings = config.training
+    evaluations = max(1, round(settings.num_epochs * settings.evaluations_per_epoch))
+    return [
+        EvenlySpaced(steps, evaluations),
+        ReportProgress(attempt, settings.batch_size),
+        EarlyStoppingCallback(early_stopping_patience=settings.patience),
+        StoreCheckpoints(attempt, folder, minutes=config.checkpoints.every_minutes),
+    ]

@@ -15,20 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import (
-    EarlyStoppingCallback,
-    EvalPrediction,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from model.cores import memory_limit
 from trainer.architectures import devices, distributed
 from trainer.architectures.transformer import memory
-from trainer.architectures.transformer.callbacks import EvaluationAbandoned, EvenlySpaced, ReportProgress, StoreCheckpoints
+from trainer.architectures.transformer.callbacks import EvaluationAbandoned, callbacks_of
 from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.architectures.transformer.losses import loss_function
 from trainer.architectures.transformer.network import PooledClassifier
@@ -161,10 +154,7 @@ def fine_tune(network: PooledClassifier, data: TrainingData, config: Config, *, 
         data_collator=data.validation.batch,
         compute_loss_func=loss_function(data.train.targets, data.train.task, config.balance),
         compute_metrics=lambda predictions: _scores(predictions, data.validation),
-        callbacks=[
-            *_callbacks(settings, steps, attempt),
-            StoreCheckpoints(attempt, folder, minutes=config.checkpoints.every_minutes),
-        ],
+        callbacks=callbacks_of(config, steps, attempt=attempt, folder=folder),
     )
     # It would print to standard output, which is for the command's result.
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
@@ -270,15 +260,6 @@ def restore(checkpoints: Checkpoints, folder: Path) -> str | None:
         raise distributed.PeerLost(f"another process would resume from another step than {restored.step}")
     log.info("resuming at step %d", restored.step)
     return str(newest)
-
-
-def _callbacks(settings: TrainingConfig, steps: int, attempt: Attempt) -> list[TrainerCallback]:
-    evaluations = max(1, round(settings.num_epochs * settings.evaluations_per_epoch))
-    return [
-        EvenlySpaced(steps, evaluations),
-        ReportProgress(attempt, settings.batch_size),
-        EarlyStoppingCallback(early_stopping_patience=settings.patience),
-    ]
 
 
 def _scores(predictions: EvalPrediction, validation: TokenizedDataset) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from trainer.commands.options import failures
+from trainer.commands.exit_codes import failures
 
 
 def below_a_file(folder: Path) -> None:
