@@ -236,7 +236,7 @@ def test_a_schedule_tells_when_it_comes_next(occasions: None, life: Life) -> Non
 def test_a_quota_that_forbids_the_pod_of_a_training_is_reported(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
     greedy = classifiers["greedy"]
 
-    wait_until_told(greedy, "no Pod was made", "quota")
+    wait_until_told(greedy, "no Pod was created", "quota")
     assert greedy.status()["state"] == "Stuck"
     (life.forbidden,) = names(greedy.runs())
     greedy.namespace.kubectl("delete", "resourcequota", "memory")  # the Job tries again within a minute: see below

@@ -79,7 +79,7 @@ def test_a_training_whose_pod_a_quota_refuses_names_what_is_not_set_and_where_to
     default.wait_for(lambda now: now.get("state") == "Stuck", "it is Stuck", seconds=SECONDS)
 
     message = default.condition("Degraded")["message"]
-    assert "no Pod was made" in message
+    assert "no Pod was created" in message
     assert "a quota on limits.cpu (not set: expected in spec.training.resources, or resources.trainings" in message
     assert default.namespace.pods(TRAINER + "default") == []
     (job,) = default.made("jobs")

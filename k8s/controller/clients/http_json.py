@@ -17,12 +17,12 @@ LARGEST = 256 * 1024  # bytes of an answer: a classifier's metadata has its labe
 PIECE = 64 * 1024
 # What a client may show of why there was no answer: urllib3's own words have addresses of objects in them.
 REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (urllib3.exceptions.NameResolutionError, "its name is not known"),
+    (urllib3.exceptions.NameResolutionError, "its host name is unknown"),
     (urllib3.exceptions.NewConnectionError, "no connection"),
     (urllib3.exceptions.TimeoutError, "no answer in time"),
     (urllib3.exceptions.SSLError, "its certificate is not trusted"),
     (urllib3.exceptions.ProtocolError, "the connection broke"),
-    (urllib3.exceptions.LocationValueError, "that is no address"),
+    (urllib3.exceptions.LocationValueError, "that is not an address"),
 )
 
 
@@ -108,7 +108,7 @@ def _object(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise NoAnswer("its answer is not JSON") from error
     if not isinstance(found, dict):
-        raise NoAnswer("its answer is no JSON object")
+        raise NoAnswer("its answer is not a JSON object")
     return found
 
 

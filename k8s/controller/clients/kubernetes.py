@@ -251,7 +251,9 @@ def from_environment(*, threads: int = 8, time_limit: float = TIME_LIMIT) -> Kub
         try:
             kubeconfig.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except (kubeconfig.ConfigException, OSError) as error:
-            raise Unavailable(f"neither in a Pod with a ServiceAccount's token nor with a kubeconfig: {error}") from error
+            raise Unavailable(
+                f"no API server to connect to: expected a ServiceAccount's token, as in a Pod, or a kubeconfig: {error}"
+            ) from error
     configuration.connection_pool_maxsize = threads
     configuration.retries = False
     return KubernetesCluster(ApiClient(configuration), time_limit=time_limit)

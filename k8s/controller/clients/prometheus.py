@@ -126,7 +126,7 @@ class Prometheus:
         try:
             found = _value(answer)
         except ValueError as error:
-            raise MeasurementsUnavailable(f"{self._name} gives {error}") from error
+            raise MeasurementsUnavailable(f"the answer of {self._name} cannot be read: {error}") from error
         return found if found is not None and math.isfinite(found) else None
 
 
@@ -136,7 +136,7 @@ def _value(answer: dict[str, Any]) -> float | None:
             return None
         case {"data": {"resultType": "vector", "result": [{"value": [_, str(text)]}]}}:
             return float(text)
-    raise ValueError("something else than one value: does it speak Prometheus' API?")
+    raise ValueError("expected one value: does it speak Prometheus' API?")
 
 
 def _of(classifier: str, version: str) -> str:

@@ -115,7 +115,7 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
 
 
 def _not_compared(rollout: RollOut) -> str:
-    return f"it is not compared with {rollout.version}, which is served: that lies in another storage, {rollout.uri}"
+    return f"not compared with the served version {rollout.version}, which is in another storage: {rollout.uri}"
 
 
 def _in_use(observed: ObservedClassifier, rollout: RollOut) -> set[str]:

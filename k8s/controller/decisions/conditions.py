@@ -92,7 +92,7 @@ def _cancelled(facts: ConditionFacts) -> str | None:
     last, observed = facts.observed.latest_effective_run, facts.observed
     if facts.rollout.served is not None or last is None or not last.was_cancelled or observed.judged is not None:
         return None
-    return f"{last.name} was cancelled by its spec.cancelled, and no version is served: create a TrainingRun to train again"
+    return f"{last.name} was cancelled by spec.cancelled, and no version is served: create a TrainingRun to train again"
 
 
 def _ready(facts: ConditionFacts) -> ConditionValue:
@@ -110,7 +110,7 @@ def _ready(facts: ConditionFacts) -> ConditionValue:
         return ConditionValue("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
     if facts.rollout.in_progress is not None and is_unheard(observed, facts.rollout.uri):
         either = " or ".join(dict.fromkeys((served["version"], str(facts.rollout.version))))
-        message = f"Pods are ready, but none has told the controller whether it answers with {either}"
+        message = f"Pods are ready, but none answered the controller's question whether it serves {either}"
         return ConditionValue("Ready", YES, "Answers", message)
     return ConditionValue("Ready", YES, "Answers", f"answers with {served['version']}")
 
@@ -149,7 +149,9 @@ def _served(facts: ConditionFacts) -> ConditionValue:
         return ConditionValue("Served", NO, "RollOutFailed", rollout.problem)
     message = f"every Pod has answered that it serves {rollout.version}"
     if facts.observed.spec.serving.version and rollout.manifest_sha256 is None:
-        message += "; nothing vouches for its files: no TrainingRun tells its manifest's SHA-256, nor spec.serving.manifestSha256"
+        message += (
+            "; its files are not verified: neither a TrainingRun nor spec.serving.manifestSha256 has its manifest's SHA-256"
+        )
     return ConditionValue("Served", YES, "EveryPod", message)
 
 
@@ -160,11 +162,13 @@ def _progressing(facts: ConditionFacts) -> ConditionValue:
         return ConditionValue("Progressing", YES, "Training", message)
     if facts.rollout.in_progress is not None:
         return ConditionValue("Progressing", YES, "RollingOut", f"{facts.rollout.version} is being rolled out")
-    return ConditionValue("Progressing", NO, "Suspended" if facts.observed.spec.suspend else "Idle", "nothing is under way")
+    return ConditionValue(
+        "Progressing", NO, "Suspended" if facts.observed.spec.suspend else "Idle", "no training and no roll-out is in progress"
+    )
 
 
 def _degraded(facts: ConditionFacts) -> ConditionValue:
     if not facts.problems:
-        return ConditionValue("Degraded", NO, "AsExpected", _cancelled(facts) or "nothing is wrong")
+        return ConditionValue("Degraded", NO, "AsExpected", _cancelled(facts) or "no problem is known")
     message = "; ".join(message for _, message in facts.problems)
     return ConditionValue("Degraded", YES, facts.problems[0][0], message)

@@ -118,7 +118,7 @@ def _told(maintenance: MaintenanceJob, spec: TextClassifierSpec) -> Document:
     if said is not None and said.message:
         return {"checkedAt": at, "message": of_maintenance_jobs(said.message, spec)}
     failed = condition(maintenance.job, "Failed").get("message")  # of its own deadline the spec knows nothing
-    return {"checkedAt": at, "message": failed or "its Pod is gone, and what it said with it"}
+    return {"checkedAt": at, "message": failed or "its Pod is gone, and its result with it"}
 
 
 def _component(maintenance: MaintenanceJob) -> str | None:

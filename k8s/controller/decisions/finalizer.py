@@ -29,7 +29,7 @@ def let_go(observed: ObservedClassifier, images: Images) -> Plan:
     if observed.service is not None:
         users.append(Delete(INFERENCE_SERVICE, observed.service))
     if users or observed.training_pods_left:
-        return Plan(tuple(users), _waiting(observed, "waits for what trains and serves to stop"), requeue_after=LOOK_AGAIN)
+        return Plan(tuple(users), _waiting(observed, "waits for its Pods to stop"), requeue_after=LOOK_AGAIN)
     return _prune(observed, images) or Plan((last,))
 
 
@@ -68,8 +68,8 @@ def _waiting(observed: ObservedClassifier, what: str, problem: str | None = None
     """The status of one that is being deleted. Nothing answers any more, and nothing else counts that was said to be wrong."""
     going = f"is being deleted: {what}"
     message = f"its versions cannot be deleted: {problem}" if problem else going
-    message = f"{message[:1900]}; spec.storage.deletionPolicy: Keep lets it go without"
-    degraded = ("True", "VersionsNotDeleted", message) if problem else ("False", "AsExpected", "nothing is wrong")
+    message = f"{message[:1900]}; to delete the TextClassifier without them, set spec.storage.deletionPolicy to Keep"
+    degraded = ("True", "VersionsNotDeleted", message) if problem else ("False", "AsExpected", "no problem is known")
     told = {
         "Ready": ("False", "NothingServed", "is being deleted"),
         "Progressing": ("True", "Deleting", going),

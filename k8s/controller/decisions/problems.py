@@ -25,7 +25,7 @@ def problems(
     of_the_spec = [("SpecRejected", each) for each in rejected]
     found = [*of_the_spec, *_of_training(observed, active), *_of_serving(observed, rollout)]
     if checked.note and checked.note.get("message"):
-        found.append(("DatasetUnreadable", f"the dataset could not be looked at: {checked.note['message']}"))
+        found.append(("DatasetUnreadable", f"the dataset could not be checked: {checked.note['message']}"))
     if observed.measured.problem:
         found.append(("NotMeasured", observed.measured.problem))
     if pruning:
@@ -50,7 +50,7 @@ def _of_serving(observed: ObservedClassifier, rollout: RollOut) -> Iterator[Prob
     if observed.name_conflict:
         yield (
             "NameTaken",
-            f"there is {observed.name_conflict} {observed.name} that was not made for this: delete it or rename this",
+            f"{observed.name_conflict} {observed.name} exists that does not belong to this TextClassifier: delete one of them",
         )
     if rollout.problem:
         yield "RollOutFailed", rollout.problem

@@ -15,7 +15,7 @@ from k8s.controller.observed.run import TrainingRunSummary
 from k8s.controller.observed.wording import of_maintenance_jobs
 
 CHECKPOINT_RETRIES_FACTOR = 3  # times history.runs, of runs whose checkpoints cannot be deleted
-WITHOUT_ACCOUNT = "a ServiceAccount that is not there (spec.storage.serviceAccountName), "
+WITHOUT_ACCOUNT = "a ServiceAccount that does not exist (spec.storage.serviceAccountName), "
 RESOURCES = "resources.jobs of the controller's chart"
 LOOK_AGAIN = 15.0  # seconds, at a Job that goes on: of what hinders its Pod nobody tells
 

@@ -90,7 +90,7 @@ def _late(observed: ObservedClassifier, wanted: Version, state: RollOut) -> Roll
 def _why_late(observed: ObservedClassifier, wanted: Version) -> str:
     within = f"within spec.serving.rollout.deadline {observed.spec.serving.rollout.deadline}"
     if instead := answered_instead(observed, wanted.name, wanted.uri):
-        return f"not seen to be served {within}: {instead}"
+        return f"not confirmed {within}: {instead}"
     return f"not ready {within}: {why_not(observed) or 'its Pods did not become ready'}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from k8s.controller.api.v1alpha1 import TrainingSpec
+from k8s.controller.builders.pods import NO_RETRY_EXIT_CODES
 from k8s.controller.builders.training_job import Images, headless_service, peer_network_policy, training_job
 from k8s.controller.builders.training_run import asked_for, belonging
 from k8s.controller.decisions.gate import comparable, judged
@@ -15,6 +16,7 @@ from k8s.controller.objects.documents import (
     ended_at,
     format_time,
     image_of,
+    is_true,
     last_end,
     no_pod,
     out_of_memory,
@@ -63,12 +65,12 @@ def _without_image(observed: ObservedRun, images: Images) -> Plan | None:
         return None
     steps: tuple[Step, ...] = (Delete(JOB, observed.job),)
     if image not in (None, images.trainer):
-        message = f"begins again with {images.trainer}: {image} could not be pulled"
+        message = f"starts again with {images.trainer}: {image} could not be pulled"
         return _status(observed, steps=steps, state="Pending", message=message, requeue_after=1.0)
     if waited < PULLING:
         return None
     said = in_the_users_terms(trouble(observed.pods) or "its image cannot be pulled", observed.spec)
-    message = f"{said}; given up after {PULLING / 60:g} minutes: another image of the trainer begins it again"
+    message = f"{said}; given up after {PULLING / 60:g} minutes; a controller with another trainer image starts a new training"
     now = format_time(observed.now)
     return _status(observed, steps=steps, state="Failed", message=message, image=images.trainer, finishedAt=now)
 
@@ -77,8 +79,8 @@ def _adopt(observed: ObservedRun) -> Plan:
     """A run that was made by hand takes what it lacks from its classifier, once."""
     if observed.classifier is None:
         message = (
-            f"spec.classifier is {observed.spec.classifier!r}: there is no TextClassifier of this name here to take the dataset "
-            "from; expected one, or spec.dataset and spec.storage"
+            f"spec.classifier is {observed.spec.classifier!r}: there is no TextClassifier of this name in the namespace; "
+            "expected one, or spec.dataset and spec.storage"
         )
         return _status(observed, state="Failed", message=message, finishedAt=format_time(observed.now))
     change = {
@@ -110,7 +112,7 @@ def _supersede(observed: ObservedRun) -> Plan:
     if observed.job is not None and ended(observed.job) == "Complete" and results(observed.pods):
         return _complete(observed)  # it was faster
     superseded = names.SUPERSEDED in (observed.run["metadata"].get("annotations") or {})
-    message = "stopped: its classifier asks for another training" if superseded else "stopped: spec.cancelled was set"
+    message = "stopped: its classifier asks for another training" if superseded else "stopped: spec.cancelled is true"
     requeue_after = None if observed.job is None else 0.0  # a Job that is over goes once this is written down
     return _status(
         observed, state="Superseded", message=message, finishedAt=format_time(observed.now), requeue_after=requeue_after
@@ -121,7 +123,7 @@ def _start(observed: ObservedRun, images: Images) -> Plan:
     if not observed.is_its_turn:
         return _wait(observed)
     if observed.name_conflict:
-        message = "there is a Job of this name that was not made for this: delete it, or give this another name"
+        message = "a Job of this name exists that does not belong to this TrainingRun: delete one of them"
         return _status(observed, state="Pending", message=message, requeue_after=LOOK_AGAIN)
     if compared := _what_is_served_now(observed):
         return Plan((Merge(TRAINING_RUN, observed.run, {"spec": {"served": compared}}),))
@@ -159,9 +161,15 @@ def _running(observed: ObservedRun) -> Plan:
     started, failed = status.get("startTime"), status.get("failed", 0)
     before = in_the_users_terms(ending, observed.spec) if ending else None
     if out_of_memory(observed.pods) >= SAME_POINT and not (observed.spec.training or TrainingSpec()).base_model:
-        return _gives_up(observed, f"{before}, at the same point in {SAME_POINT} attempts: given up")
+        return _gives_up(
+            observed,
+            f"{before}, in {SAME_POINT} attempts: given up, since without checkpoints every attempt needs the same memory",
+        )
+    if is_true(observed.job, "FailureTarget") or any(each.exit_code in NO_RETRY_EXIT_CODES for each in results(observed.pods)):
+        state = observed.status.get("state", "Pending")  # until the Job's condition Failed
+        return _status(observed, state=state, message=f"ends: {before or 'its Job fails'}", startedAt=started)
     bad = before if failed > 1 else None  # one that is lost is nothing to worry about; several are, until one succeeds
-    attempt = f", attempt {failed + 1} of {observed.job['spec']['backoffLimit'] + 1}" if failed and "spec" in observed.job else ""
+    attempt = f", attempt {failed + 1} of {_attempts(observed.job)}" if failed else ""
     after = f"{attempt}; the last ended with: {before}" if before else attempt
     problem = trouble(observed.pods) or _no_pod(observed, observed.job)
     if problem:
@@ -185,7 +193,7 @@ def _gives_up(observed: ObservedRun, message: str) -> Plan:
 
 def _no_pod(observed: ObservedRun, job: Document) -> str | None:
     account = observed.spec.storage.service_account_name if observed.spec.storage else None
-    perhaps = f"a ServiceAccount {account!r} that is not there (spec.storage.serviceAccountName), " if account else ""
+    perhaps = f"a ServiceAccount {account!r} that does not exist (spec.storage.serviceAccountName), " if account else ""
     return no_pod(job, observed.pods, perhaps=perhaps, fields=RESOURCES, now=observed.now)
 
 
@@ -194,13 +202,13 @@ def _complete(observed: ObservedRun) -> Plan:
     assert observed.job is not None  # noqa: S101 - the caller has looked
     told = next((each for each in results(observed.pods) if each.exit_code == 0 and each.artifact_uri and each.gate), None)
     if told is None and any(map(_could_say, observed.pods)):
-        message = "what it said at its end cannot be read: the trainer's image is of another release than the controller"
+        message = "its result cannot be read: the trainer's image is of another release than the controller"
         return _status(observed, **_times(observed.job), state="Failed", message=message)
     if told is None:
         return _status(
             observed,
             steps=(Delete(JOB, observed.job),),
-            message="its Pod is gone: the result is asked for again",
+            message="its Pod is gone: the Job runs again to report its result",
             requeue_after=1.0,
         )
     if problem := _is_of_another(observed, told):
@@ -231,8 +239,14 @@ def _fail(observed: ObservedRun) -> Plan:
     failed = condition(observed.job, "Failed")
     if failed.get("reason") == "DeadlineExceeded":
         said = None  # that is of an attempt before
-    message = said or failed.get("message") or str(failed.get("reason", "its Job failed"))
-    return _status(observed, **_times(observed.job), state="Failed", message=in_the_users_terms(message, observed.spec))
+    message = in_the_users_terms(said or failed.get("message") or str(failed.get("reason", "its Job failed")), observed.spec)
+    if said and failed.get("reason") == "BackoffLimitExceeded":
+        message = f"{message}; given up after {_attempts(observed.job)} attempts: create a TrainingRun to train again"
+    return _status(observed, **_times(observed.job), state="Failed", message=message)
+
+
+def _attempts(job: Document) -> int:
+    return int(job["spec"]["backoffLimit"]) + 1
 
 
 def _times(job: Document) -> Document:

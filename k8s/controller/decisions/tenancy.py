@@ -30,7 +30,7 @@ class Policy:
             ("serviceAccountName", storage.service_account_name if storage else None, self.service_accounts),
         )
         return [
-            f"spec.storage.{field} is {name!r}: expected {_listed(allowed)}, which is what this controller is told to allow"
+            f"spec.storage.{field} is {name!r}: expected {_listed(allowed)}, as the controller's settings allow"
             for field, name, allowed in asked
             if name is not None and allowed is not None and not any(_matches(name, each) for each in allowed)
         ]
@@ -40,7 +40,7 @@ class Policy:
             return []
         parts = {"training": spec.training, "serving": spec.serving if isinstance(spec, TextClassifierSpec) else None}
         return [
-            f"spec.{part}.{field} is set: expected none, since this controller is told to allow none"
+            f"spec.{part}.{field} is set: expected none, as the controller's settings do not allow placement"
             for part, given in parts.items()
             for field, value in (("nodeSelector", given and given.node_selector), ("tolerations", given and given.tolerations))
             if value

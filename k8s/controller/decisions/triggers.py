@@ -21,7 +21,7 @@ def due(observed: ObservedClassifier, image: str) -> Document | None:
     Its token stands for the occasion: one occasion makes one run, however often it is seen.
     """
     if observed.newest is None:
-        new = "no training of it is left" if observed.served else "the classifier is new"
+        new = "it has no TrainingRun any more" if observed.served else "the classifier is new"
         return _trigger("NewSpec", _asked(observed), new)
     if observed.latest_effective_run is None:
         return _trigger("NewSpec", _asked(observed), "the spec asks for another training")
@@ -30,7 +30,7 @@ def due(observed: ObservedClassifier, image: str) -> Document | None:
         if trigger:
             return trigger
     if observed.latest_effective_run.state == "Failed" and observed.latest_effective_run.status.get("image", image) != image:
-        message = f"the trainer's image is another than {observed.latest_effective_run.name}'s, which could not be pulled"
+        message = f"the image of {observed.latest_effective_run.name} could not be pulled, and the trainer has another image now"
         return _trigger("NewSpec", names.digest(image), message)
     return None
 

@@ -178,7 +178,8 @@ def no_pod(job: Document, pods: list[Document], *, perhaps: str, fields: str, no
     missing = unset_quantities(job)
     quota = f"a quota on {' or '.join(missing)} (not set: expected in {fields}), another quota" if missing else "a quota"
     return (
-        f"no Pod was made: `kubectl describe job {job['metadata']['name']}` tells why, such as {perhaps}{quota} or Pod security"
+        f"no Pod was created: see `kubectl describe job {job['metadata']['name']}`; "
+        f"possible causes: {perhaps}{quota} or Pod Security"
     )
 
 

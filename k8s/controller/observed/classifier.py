@@ -217,6 +217,6 @@ def answered_instead(observed: ObservedClassifier, version: str, uri: str | None
     said = [f"{answers[each]} of {answers.total()} answered with version {each}" for each in others]
     if answers[None]:
         url = f"http://<pod>:{PREDICTOR_HTTP_PORT}/v2/models/{observed.name}"
-        hint = "does a NetworkPolicy keep it from them?"
+        hint = "does a NetworkPolicy block it?"
         said.append(f"{answers[None]} of {answers.total()} did not answer the controller at {url} ({hint})")
     return f"every Pod is ready, but {' and '.join(said)}" if said else None

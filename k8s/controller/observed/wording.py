@@ -47,6 +47,7 @@ def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec 
 
     spec: where it is given, a message that names no field, and tells of an address, gets the field that holds it.
     """
+    message = message.replace("; trying again may help", "")  # the Job does
     for made, field in MADE:
         message = message.replace(made, field)
     translated = in_fields(message)

@@ -88,7 +88,7 @@ class Observer:
             service = self.cluster.get(INFERENCE_SERVICE, namespace, name)
             runtime = self.cluster.get(SERVING_RUNTIME, namespace, name) if service is None else None
         except Refused as error:
-            return None, None, f"no InferenceService can be had, and nothing be served: is KServe installed? ({error})"
+            return None, None, f"nothing can be served, since InferenceServices cannot be read: is KServe installed? ({error})"
         for there, what in ((service, "an InferenceService"), (runtime, "a ServingRuntime")):
             if there is not None and not owned_by(there, uid):
                 return None, what, None
@@ -137,9 +137,9 @@ class Observer:
         if newest is None or "deletionTimestamp" in observed.classifier["metadata"] or not (triggers.drift or triggers.feedback):
             return MeasuredTraffic()
         if self.measurements is None:
-            return MeasuredTraffic(
-                problem="spec.triggers.drift and spec.triggers.feedback need a Prometheus, and none is configured"
-            )
+            fields = [f"spec.triggers.{each}" for each in ("drift", "feedback") if getattr(triggers, each)]
+            needed = f"{' and '.join(fields)} {'needs' if len(fields) == 1 else 'need'} a Prometheus"
+            return MeasuredTraffic(problem=f"{needed}: prometheus.url of the controller's chart")
         try:
             drift = self.measurements.drift(namespace, observed.name, version) if triggers.drift and version else None
             corrections = self.measurements.corrections(namespace, observed.name, newest.created) if triggers.feedback else None

@@ -50,23 +50,23 @@ class ControllerMetrics:
     def __init__(self, registry: CollectorRegistry, *, waiting: Callable[[], int] = lambda: 0) -> None:
         self._reconcile = Histogram(
             "labelwright_controller_reconcile_seconds",
-            "Seconds that a pass over an object took.",
+            "Duration of a reconciliation, in seconds.",
             ["kind"],
             buckets=PASS_SECONDS_BUCKETS,
             registry=registry,
         )
         self._errors = Counter(
             "labelwright_controller_reconcile_errors",
-            "Passes over an object that did not come to their end.",
+            "Reconciliations that failed.",
             ["kind", "reason"],
             registry=registry,
         )
-        queue = Gauge("labelwright_controller_queue_keys", "Objects that are to be looked at now.", registry=registry)
+        queue = Gauge("labelwright_controller_queue_keys", "Objects that wait for a reconciliation.", registry=registry)
         queue.set_function(lambda: float(waiting()))
-        self._runs = Counter("labelwright_training_runs", "Trainings that ended.", [*WHOSE, "state"], registry=registry)
+        self._runs = Counter("labelwright_training_runs", "Training runs that ended.", [*WHOSE, "state"], registry=registry)
         self._run_seconds = Histogram(
             "labelwright_training_run_seconds",
-            "Seconds from a training's start to its end.",
+            "Duration of a training run, in seconds.",
             WHOSE,
             buckets=RUN_SECONDS_BUCKETS,
             registry=registry,
@@ -104,12 +104,12 @@ class _ClassifierSeries(Collector):
     """The series of each classifier as it was last seen."""
 
     GAUGES = (
-        ("ready", "1 if what is served is what was asked for, else 0."),
-        ("run_score", "Score of the latest training, on the test part."),
-        ("served_score", "Score of the version that is served."),
+        ("ready", "1 if the classifier serves requests, else 0."),
+        ("run_score", "Score of the latest published version on the test part."),
+        ("served_score", "Score of the served version."),
         ("minimum_score", "Score that a version must reach to be served."),
-        ("corrections", "Corrections by people since the latest training."),
-        ("drift_index", "Population stability index of what is served against the test part."),
+        ("corrections", "Number of corrections by people since the latest training."),
+        ("drift_index", "Population stability index of the classified texts against the test part."),
     )
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class _ClassifierSeries(Collector):
                     family.add_metric(whose, float(value))
             yield family
         info = GaugeMetricFamily(
-            "labelwright_classifier_info", "The version that is served; always 1.", labels=[*WHOSE, "version"]
+            "labelwright_classifier_info", "Served version, as a label. The value is always 1.", labels=[*WHOSE, "version"]
         )
         for whose, facts in seen.items():
             if facts.version is not None:
@@ -173,7 +173,7 @@ def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]
                 return found
             case "/healthz":
                 return _say(start_response, *(("200 OK", "well") if healthy() else ("503 Service Unavailable", "not well")))
-        return _say(start_response, "404 Not Found", "there are /metrics and /healthz")
+        return _say(start_response, "404 Not Found", "expected /metrics or /healthz")
 
     server = _MetricsServer(port)
     server.set_app(answer)

@@ -59,7 +59,7 @@ class Workers:
         try:
             requeue_after = self._reconcile(key)
         except Conflict as error:
-            log.info("%s %s/%s: %s; it is read anew", *key, error)
+            log.info("%s %s/%s: %s; it is read again", *key, error)
             self._failed(key, "conflict")
         except (Unavailable, Refused) as error:
             log.warning("%s %s/%s: %s", *key, error)

@@ -110,7 +110,8 @@ def job(name: str = "papers-1-aaaaaa", *, how: str | None = None, component: str
         "name": name, "namespace": "one", "uid": f"j-{name}", "creationTimestamp": ago(700), "resourceVersion": "4",
         "labels": names.labels(component, classifier="papers"),
     }  # fmt: skip
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "status": {**status, **more}}
+    spec = {"backoffLimit": 6}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec, "status": {**status, **more}}
 
 
 def result(name: str = "papers-1-aaaaaa", *, value: float = 0.9, served_value: float | None = None, **gate: Any) -> RunResult:

@@ -99,7 +99,7 @@ class Status(Resource):
 
 def _more_than_nothing(text: str) -> str:
     if durations.parse_duration(text) == 0:
-        raise ValueError("expected a duration of more than nothing, such as 90s, 15m or 1h30m")
+        raise ValueError("expected a duration of more than 0s, such as 90s, 15m or 1h30m")
     return text
 
 
@@ -124,7 +124,7 @@ Duration = Annotated[
     str,
     Field(pattern=durations.PATTERN, max_length=durations.LONGEST),
     AfterValidator(_more_than_nothing),
-    Schema({RULES: [{"rule": "duration(self) > duration('0s')", "message": "expected more than nothing"}]}),
+    Schema({RULES: [{"rule": "duration(self) > duration('0s')", "message": "expected more than 0s"}]}),
 ]
 # Kubernetes' own pattern of a quantity but for its sign, and its type: 2, "2", "500m", "4Gi".
 Quantity = Annotated[

@@ -59,7 +59,7 @@ def _explain(part: str, error: Any) -> str:
         case "rule":
             return f"{where}: {context['message']}"
         case "string_pattern_mismatch":
-            return f"{where} is {error['input']!r}: expected what matches {context['pattern']}"
+            return f"{where} is {error['input']!r}: expected a text that matches {context['pattern']}"
         case "literal_error" | "enum":
             return f"{where} is {error['input']!r}: expected {context['expected']}"
         case _:

@@ -16,14 +16,19 @@ from model.manifest import Sha256
 class FeedbackTriggerSpec(Spec):
     """Retraining after corrections by people."""
 
-    corrections: int = Field(ge=1, le=2**53, description="Number of corrections since the latest training that starts a new one.")
+    corrections: int = Field(
+        ge=1, le=2**53, description="Number of corrections since the latest training at which a new one starts."
+    )
 
 
 class DriftTriggerSpec(Spec):
     """Retraining after a change in the texts that are classified."""
 
     index: float = Field(
-        gt=0, le=10**6, description="Drift index of the served version, read from Prometheus, that starts a training."
+        gt=0,
+        le=10**6,
+        description="Drift index of the served version at which a training starts, as Prometheus has it. Above 0.25, the drift"
+        " is large.",
     )
 
 

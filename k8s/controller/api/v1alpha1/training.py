@@ -217,19 +217,19 @@ class TrainingSpec(Spec):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.architecture != 'transformer' || has(self.baseModel)",
-            "expected a baseModel: the transformer needs an encoder to fine-tune",
+            "expected a baseModel: the transformer fine-tunes it",
             lambda it: it.architecture != "transformer" or it.base_model is not None,
             "baseModel",
         ),
         Rule(
             "self.nodes == 1 || has(self.baseModel)",
-            "expected 1 node where there is no baseModel: only the transformer trains on several",
+            "expected 1 without baseModel: only the transformer trains on several nodes",
             lambda it: it.nodes == 1 or it.base_model is not None,
             "nodes",
         ),
         Rule(
             "self.balance.loss != 'focal' || self.architecture == 'transformer' || has(self.baseModel)",
-            "expected plain or weighted where there is no baseModel: focal is the transformer's",
+            "expected plain or weighted without baseModel: only the transformer has focal loss",
             lambda it: it.balance.loss != "focal" or it.architecture == "transformer" or it.base_model is not None,
             "balance.loss",
         ),

@@ -18,7 +18,7 @@ RunState = Literal["Pending", "Running", "Published", "Held", "Rejected", "Faile
 def _never_changes(name: str) -> Rule:
     return Rule(
         f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})",
-        f"{name} of a training does not change once it is set: another training is another TrainingRun",
+        f"{name} cannot be changed once it is set: create another TrainingRun",
         path=name,
     )
 
@@ -64,30 +64,30 @@ class TrainingRunSpec(Spec):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.dataset) == has(self.storage)",
-            "expected both of dataset and storage, or none: then they are the TextClassifier's",
+            "expected both dataset and storage, or neither: then the TextClassifier's are used",
             lambda it: (it.dataset is None) == (it.storage is None),
             "storage",
         ),
         Rule(
             "has(self.dataset) || !has(self.training)",
-            "expected dataset and storage beside training; or none of them: then they are the TextClassifier's",
+            "expected dataset and storage beside training, or none of the three: then the TextClassifier's are used",
             lambda it: it.dataset is not None or it.training is None,
             "training",
         ),
         Rule(
             "has(self.dataset) || !has(self.gate)",
-            "expected dataset and storage beside gate; or none of them: then they are the TextClassifier's",
+            "expected dataset and storage beside gate, or none of the three: then the TextClassifier's are used",
             lambda it: it.dataset is not None or it.gate is None,
             "gate",
         ),
         Rule(
             "has(self.dataset) || !has(self.trigger)",
-            "expected dataset and storage beside trigger; or none of them: then the controller says why there is this run",
+            "expected dataset and storage beside trigger, or none of the three: then the controller sets the trigger",
             lambda it: it.dataset is not None or it.trigger is None,
             "trigger",
         ),
         *(_never_changes(name) for name in ("classifier", "dataset", "training", "storage", "served", "trigger")),
-        Rule("!oldSelf.cancelled || self.cancelled", "a cancelled training cannot go on", path="cancelled"),
+        Rule("!oldSelf.cancelled || self.cancelled", "a cancelled run cannot be resumed", path="cancelled"),
     )
 
 

@@ -63,7 +63,7 @@ def test_a_value_of_another_type_is_refused_by_its_fields_name(kind: str, path: 
         pytest.param(
             "spec.dataset.uri",
             "ftp://papers",
-            "spec.dataset.uri is 'ftp://papers': expected what matches ^(s3|hf|kaggle)://[^$\\n]+$",
+            "spec.dataset.uri is 'ftp://papers': expected a text that matches ^(s3|hf|kaggle)://[^$\\n]+$",
             id="address",
         ),
         pytest.param("spec.dataset.uri", None, "spec.dataset.uri is missing", id="missing"),
@@ -80,7 +80,7 @@ def test_a_value_of_another_type_is_refused_by_its_fields_name(kind: str, path: 
         pytest.param(
             "spec.training.timeout",
             "0s",
-            "spec.training.timeout is '0s': expected a duration of more than nothing, such as 90s, 15m or 1h30m",
+            "spec.training.timeout is '0s': expected a duration of more than 0s, such as 90s, 15m or 1h30m",
             id="duration",
         ),
         pytest.param(

@@ -226,5 +226,5 @@ def test_a_document_of_an_unused_kind_is_our_mistake() -> None:
 def test_without_a_cluster_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    with pytest.raises(Unavailable, match=r"neither in a Pod .* nor with a kubeconfig"):
+    with pytest.raises(Unavailable, match=r"expected a ServiceAccount's token, as in a Pod, or a kubeconfig"):
         from_environment()

@@ -88,7 +88,7 @@ def test_a_run_reports_that_a_served_version_in_another_storage_is_not_compared(
     (made,) = [step.document for step in plan.steps if step.document["kind"] == "TrainingRun"]
     assert "served" not in made["spec"]
     assert made["spec"]["trigger"]["message"] == (
-        "the spec asks for another training; it is not compared with v1, which is served: that lies in another storage, "
+        "the spec asks for another training; not compared with the served version v1, which is in another storage: "
         "s3://models/papers/v1/"
     )
 
@@ -274,7 +274,7 @@ def test_previous_versions_and_jobs_are_kept_in_order() -> None:
 
 def test_a_cancelled_first_run_is_reported() -> None:
     told = status(decided(run("v1", state="Superseded", startedAt=ago(60))))
-    said = "v1 was cancelled by its spec.cancelled, and no version is served: create a TrainingRun to train again"
+    said = "v1 was cancelled by spec.cancelled, and no version is served: create a TrainingRun to train again"
     assert (told["state"], told["message"]) == ("Cancelled", said)
     conditions = {each["type"]: (each["status"], each["reason"], each["message"]) for each in told["conditions"]}
     assert conditions["Trained"] == ("False", "Cancelled", said)
@@ -285,7 +285,7 @@ def test_nothing_is_trained_under_a_name_that_is_taken() -> None:
     plan = decided(there={"name_conflict": "an InferenceService"})
     assert steps(plan) == []
     assert status(plan)["state"] == "Failed"
-    assert "there is an InferenceService papers that was not made for this" in status(plan)["message"]
+    assert "an InferenceService papers exists that does not belong to this TextClassifier" in status(plan)["message"]
 
 
 def test_a_training_that_does_not_start_makes_the_classifier_stuck() -> None:

@@ -228,7 +228,7 @@ def test_the_failure_of_a_version_is_reported_before_the_reason_why_a_pod_waits(
 SILENT = {**ALL, "answers": {"a": None, "b": None}}
 UNHEARD = (
     "every Pod is ready, but 2 of 2 did not answer the controller at http://<pod>:8080/v2/models/papers "
-    "(does a NetworkPolicy keep it from them?)"
+    "(does a NetworkPolicy block it?)"
 )
 
 
@@ -238,7 +238,7 @@ def test_a_version_whose_pods_are_ready_but_cannot_be_heard_stays(before: Docume
     found = rolled(V1, V2, status=status, **SILENT)
     noted = {**going("v2", since=700), "deadlinePausedAt": ago(0)}
     assert (found.version, found.in_progress, found.failed, found.requeue_after) == ("v2", noted, (), LATE)
-    assert found.problem == f"v2: not seen to be served within spec.serving.rollout.deadline 10m: {UNHEARD}"
+    assert found.problem == f"v2: not confirmed within spec.serving.rollout.deadline 10m: {UNHEARD}"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_pause_that_was_noted_under_its_former_name_holds_after_an_upgrade() -
 def test_unreachable_pods_are_reported_before_the_deadline() -> None:
     said = conditions(V1, V2, status={"served": served("v1"), "rollout": going("v2")}, **SILENT)
     assert said["Served"] == ("RollingOut", UNHEARD)
-    assert said["Ready"] == ("Answers", "Pods are ready, but none has told the controller whether it answers with v1 or v2")
+    assert said["Ready"] == ("Answers", "Pods are ready, but none answered the controller's question whether it serves v1 or v2")
 
 
 @pytest.mark.parametrize(

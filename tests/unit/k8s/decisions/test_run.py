@@ -21,7 +21,7 @@ UNSCHEDULABLE = {
 PULLING = {"name": "trainer", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}}
 
 
-NO_POD = f"no Pod was made: `kubectl describe job {NAME}` tells why, such as "
+NO_POD = f"no Pod was created: see `kubectl describe job {NAME}`; possible causes: "
 IN_FIELDS = "(not set: expected in spec.training.resources, or resources.trainings of the controller's chart), another quota"
 BOTH = {"cpu": "1", "memory": "1Gi"}
 
@@ -134,8 +134,14 @@ def test_a_job_without_a_pod_is_reported_after_a_while(age: float, said: str) ->
 
 
 def test_lost_pods_are_reported() -> None:
-    going = job(failed=2) | {"spec": {"backoffLimit": 6}}
+    going = job(failed=2)
     assert message(decided(job=going, pods=[pod(phase="Running")])) == "trains, attempt 3 of 7"
+
+
+@pytest.mark.parametrize("code", [64, 65])
+def test_an_attempt_that_is_not_repeated_announces_none(code: int) -> None:
+    wrong = pod(RunResult(exit_code=code, message="dataset.uri is empty"), phase="Failed")
+    assert message(decided(job=job(failed=1), pods=[wrong])) == "ends: spec.dataset.uri is empty"
 
 
 def killed() -> Document:
@@ -147,7 +153,7 @@ def killed() -> Document:
 
 @pytest.mark.parametrize("phase", ["Pending", "Running"])
 def test_a_training_that_failed_several_times_stays_in_trouble_until_one_succeeds(phase: str) -> None:
-    going = job(failed=2) | {"spec": {"backoffLimit": 6}}
+    going = job(failed=2)
     lost = pod(RunResult(exit_code=75, message="the storage is away"), phase="Failed")
     plan = decided(job=going, pods=[lost, lost, pod(phase=phase)])
     assert (plan.status or {})["trouble"] == "the storage is away"
@@ -161,7 +167,8 @@ def test_a_training_without_checkpoints_is_given_up_when_memory_did_not_suffice_
 
     assert (steps(plan), state(plan)) == (["Delete Job"], "Failed")
     assert message(plan) == (
-        "spec.training.resources: OOMKilled: it needed more memory than its limit, at the same point in 2 attempts: given up"
+        "spec.training.resources: OOMKilled: it needed more memory than its limit, in 2 attempts: given up, since without "
+        "checkpoints every attempt needs the same memory"
     )
 
 
@@ -238,6 +245,14 @@ def test_a_pod_cannot_say_that_another_version_was_published(changed: Document) 
 def test_a_failure_is_reported(pods: list[Document], said: str) -> None:
     plan = decided(job=job(how="Failed"), pods=pods)
     assert (state(plan), message(plan)) == ("Failed", said)
+
+
+def test_a_training_that_used_up_its_attempts_says_what_to_do() -> None:
+    ended = job(how="Failed")
+    ended["status"]["conditions"][0]["reason"] = "BackoffLimitExceeded"
+    lost = pod(RunResult(exit_code=75, message="the storage is away; trying again may help"), phase="Failed")
+    said = "the storage is away; given up after 7 attempts: create a TrainingRun to train again"
+    assert message(decided(job=ended, pods=[lost])) == said
 
 
 def test_a_cancelled_run_is_over_once_its_job_is_gone() -> None:
@@ -360,16 +375,16 @@ def without_pod(resources: Document, *, age: float = 60, **spec: Any) -> str:
     ],
 )
 def test_a_training_that_gets_no_pod_names_what_a_quota_may_miss_and_where_to_set_it(resources: Document, missing: str) -> None:
-    assert without_pod(resources) == f"{NO_POD}a quota on {missing} {IN_FIELDS} or Pod security"
+    assert without_pod(resources) == f"{NO_POD}a quota on {missing} {IN_FIELDS} or Pod Security"
 
 
 def test_a_training_that_has_all_a_quota_may_ask_for_misses_nothing() -> None:
-    assert without_pod({"limits": BOTH}) == f"{NO_POD}a quota or Pod security"
+    assert without_pod({"limits": BOTH}) == f"{NO_POD}a quota or Pod Security"
 
 
 def test_a_training_that_gets_no_pod_names_its_serviceaccount() -> None:
     said = without_pod({"limits": BOTH}, storage={"secretName": None, "serviceAccountName": "cloud"})
-    assert said.startswith(f"{NO_POD}a ServiceAccount 'cloud' that is not there (spec.storage.serviceAccountName), a quota")
+    assert said.startswith(f"{NO_POD}a ServiceAccount 'cloud' that does not exist (spec.storage.serviceAccountName), a quota")
 
 
 def test_a_job_that_was_just_made_may_have_no_pod_yet() -> None:

@@ -76,7 +76,7 @@ def test_what_a_look_found_is_noted_before_its_job_goes() -> None:
             id="it-could-not-be-read",
         ),
         pytest.param(checking(how="Failed", age=30), "it ended", id="its-job-failed"),
-        pytest.param(checking(how="Complete", age=30), "its Pod is gone, and what it said with it", id="its-pod-is-gone"),
+        pytest.param(checking(how="Complete", age=30), "its Pod is gone, and its result with it", id="its-pod-is-gone"),
     ],
 )
 def test_a_look_that_failed_keeps_what_was_known(looked: MaintenanceJob, message: str) -> None:
@@ -239,7 +239,7 @@ def test_versions_that_could_not_be_deleted_are_reported() -> None:
 
 STUCK = {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "s3" not found'}}}
 SECRET = 'spec.storage.secretName: CreateContainerConfigError: secret "s3" not found'
-NO_POD = "no Pod was made: `kubectl describe job {}` tells why, such as a ServiceAccount that is not there"
+NO_POD = "no Pod was created: see `kubectl describe job {}`; possible causes: a ServiceAccount that does not exist"
 
 
 def stuck(*versions: str) -> MaintenanceJob:
@@ -305,7 +305,7 @@ BEFORE = {
     "version": "v1",
     "conditions": [{"type": "Degraded", "status": "False", "lastTransitionTime": ago(900)}],
 }
-FREES = "spec.storage.deletionPolicy: Keep lets it go without"
+FREES = "to delete the TextClassifier without them, set spec.storage.deletionPolicy to Keep"
 
 
 def said_of(plan: Any, kind: str) -> tuple[str, ...]:
@@ -316,11 +316,9 @@ def said_of(plan: Any, kind: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("arguments", "state", "message"),
     [
-        pytest.param(
-            {"training_pods_left": True}, "Deleting", "waits for what trains and serves to stop", id="a-training-goes-on"
-        ),
+        pytest.param({"training_pods_left": True}, "Deleting", "waits for its Pods to stop", id="a-training-goes-on"),
         pytest.param({}, "Deleting", "its versions are being deleted", id="its-job-is-made"),
-        pytest.param({"jobs": (pruning(None),)}, "Failed", "cannot be deleted: no Pod was made", id="its-job-has-no-pod"),
+        pytest.param({"jobs": (pruning(None),)}, "Failed", "cannot be deleted: no Pod was created", id="its-job-has-no-pod"),
         pytest.param({"jobs": (stuck(),)}, "Failed", f"cannot be deleted: {SECRET}; {FREES}", id="its-pod-does-not-start"),
         pytest.param(
             {"jobs": (pruning("Failed", words="no right"),)}, "Failed", f"cannot be deleted: no right; {FREES}", id="failed"
@@ -352,4 +350,4 @@ def test_a_failed_deletion_is_reported_until_the_next_attempt_succeeds() -> None
 def test_what_was_wrong_before_is_nothing_that_hinders_its_deletion() -> None:
     before = {"state": "Failed", "conditions": [{"type": "Degraded", "status": "True", "lastTransitionTime": ago(900)}]}
     found = {"status": leaving(status=before).status}
-    assert said_of(found, "Degraded") == ("False", "AsExpected", "nothing is wrong")
+    assert said_of(found, "Degraded") == ("False", "AsExpected", "no problem is known")

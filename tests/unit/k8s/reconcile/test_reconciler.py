@@ -121,7 +121,7 @@ def test_what_has_the_name_and_is_somebody_elses_stays_as_it_is(kind: Kind, said
     assert found["spec"] == THEIRS
     degraded = condition(simulation.classifier, "Degraded")
     assert degraded["reason"] == "NameTaken"
-    assert degraded["message"].startswith(f"there is {said} {NAME} that was not made for this")
+    assert degraded["message"].startswith(f"{said} {NAME} exists that does not belong to this TextClassifier")
     simulation.cluster.delete(kind, SPACE, NAME)
     simulation.settle()
     assert simulation.status["state"] == "Ready"
@@ -151,7 +151,10 @@ def test_nothing_is_trained_while_somebody_else_has_the_name(kind: Kind, failed:
     simulation.settle()
 
     assert simulation.states() == ["Failed"] * failed
-    assert "that was not made for this: delete it or rename this" in condition(simulation.classifier, "Degraded")["message"]
+    assert (
+        "that does not belong to this TextClassifier: delete one of them"
+        in condition(simulation.classifier, "Degraded")["message"]
+    )
     simulation.cluster.delete(kind, SPACE, NAME)
     simulation.settle()
     assert simulation.states() == [*["Failed"] * failed, "Published"]
@@ -432,7 +435,7 @@ def test_a_deletion_that_does_not_go_on_says_so_once_and_may_be_given_up() -> No
     degraded = condition(simulation.classifier, "Degraded")
     assert (simulation.status["state"], degraded["reason"]) == ("Failed", "VersionsNotDeleted")
     assert "Insufficient memory" in degraded["message"]
-    assert degraded["message"].endswith("spec.storage.deletionPolicy: Keep lets it go without")
+    assert degraded["message"].endswith("to delete the TextClassifier without them, set spec.storage.deletionPolicy to Keep")
     assert [each.split(":")[0] for each in simulation.log if each.startswith("  event ")][-2:] == [
         "  event Deleting",
         "  event VersionsNotDeleted",
