@@ -126,7 +126,7 @@ class Prometheus:
         try:
             found = _value(answer)
         except ValueError as error:
-            raise MeasurementsUnavailable(f"the answer of {self._name} cannot be read: {error}") from error
+            raise MeasurementsUnavailable(f"{self._name} gave an answer that cannot be read: {error}") from error
         return found if found is not None and math.isfinite(found) else None
 
 

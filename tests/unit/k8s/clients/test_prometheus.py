@@ -118,9 +118,9 @@ def test_credentials_in_the_address_are_sent_and_not_shown(server: ChosenRespons
         pytest.param(503, b"busy", "cannot be asked: its answer is not JSON", id="busy"),
         pytest.param(200, b"<html>", "cannot be asked: its answer is not JSON", id="a-page"),
         pytest.param(200, {}, "answers 200: without a reason", id="another-api"),
-        pytest.param(200, vector("1", "2"), "cannot be read: expected one value", id="two-values"),
+        pytest.param(200, vector("1", "2"), "that cannot be read: expected one value", id="two-values"),
         pytest.param(200, vector("one"), "cannot be read: could not convert string to float: 'one'", id="no-number"),
-        pytest.param(200, {"status": "success", "data": None}, "cannot be read: expected one value", id="no-data"),
+        pytest.param(200, {"status": "success", "data": None}, "that cannot be read: expected one value", id="no-data"),
     ],
 )
 def test_any_other_answer_is_reported_in_a_sentence(
