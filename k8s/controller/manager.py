@@ -1,4 +1,4 @@
-"""The running controller: events to a queue, the queue to passes."""
+"""The running controller: events fill a queue, workers reconcile its keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Controller:
-    """Its parts, put together. measurements: none where drift and corrections are not measured."""
+    """Controller with all its parts. measurements: None without Prometheus."""
 
     def __init__(
         self, cluster: KubernetesCluster, images: Images, policy: Policy, *, measurements: Measurements | None, threads: int
@@ -52,7 +52,7 @@ class Controller:
 
     @contextmanager
     def telling(self, port: int) -> Iterator[None]:
-        """Answer /metrics and /healthz, whether it works or waits to lead. Raises OSError if the port is taken."""
+        """Serve /metrics and /healthz, as the leader or not. Raises OSError if the port is in use."""
         endpoint = serve(port, self._registry, healthy=self._workers.are_well)
         try:
             yield
@@ -60,7 +60,7 @@ class Controller:
             endpoint.close()
 
     def work(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
-        """Look after these namespaces, or all, until it is told to stop; passes that are under way are finished."""
+        """Reconcile these namespaces, or all if there are none, until `stop` is set. Running reconciliations are finished."""
         log.info("looking after %s", ", ".join(namespaces) or "all namespaces")
         watching = threading.Thread(target=self._watch, args=(namespaces, stop), name="watch")
         self._workers.start()
@@ -71,7 +71,7 @@ class Controller:
         watching.join()
 
     def _watch(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
-        """If it ends by itself, so does the process: what does not watch any more would look well."""
+        """Watch for events. If the watch ends by itself, stop the process, which would otherwise look healthy."""
         try:
             handlers.listen(self._queue, self._apply_cache, self._cluster.saw, namespaces=namespaces, stop=stop)
         finally:

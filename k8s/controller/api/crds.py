@@ -53,7 +53,7 @@ TEXT_CLASSIFIER = Definition(
     columns=TEXT_CLASSIFIER_COLUMNS,
 )
 
-# An Indexed Job of 64 nodes adds three characters to its name, and a host's name has 63 at most.
+# An Indexed Job of 64 nodes adds three characters to the name, and a host name has at most 63.
 TRAINING_RUN = Definition(
     kind="TrainingRun",
     plural="trainingruns",
@@ -69,7 +69,7 @@ DEFINITIONS = (TEXT_CLASSIFIER, TRAINING_RUN)
 
 
 def crd(definition: Definition) -> Document:
-    """The CustomResourceDefinition."""
+    """Return the CustomResourceDefinition."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

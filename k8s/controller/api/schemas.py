@@ -1,7 +1,7 @@
-"""From pydantic's JSON schema to a structural schema, the OpenAPI v3 that Kubernetes accepts in a CRD.
+"""Translation of pydantic's JSON schema to a structural schema, the subset of OpenAPI v3 that a CRD may contain.
 
-No references, no null, bounds that exclude as booleans, and a default wherever a field below has one: so `training: {}` and
-no training at all come to the same.
+A structural schema has no references and no null, and its exclusive bounds are booleans. An object gets a default if one of its
+fields has one, so `training: {}` and a missing training are equal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from k8s.controller.api.v1alpha1.fields import RULES, Resource
 
 Schema = dict[str, Any]
 
-# How a schema reads in YAML: what it is, then what it may be, then what it consists of.
+# Order of the keys in YAML: description and type first, then bounds, then parts.
 _ORDER = (
     *("description", "type", "format", "default", "enum", "pattern", "minLength", "maxLength"),
     *("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "minItems", "maxItems", "minProperties", "maxProperties"),
@@ -27,7 +27,7 @@ _ORDER = (
 
 
 def structural(kind: type[Resource]) -> Schema:
-    """The schema of that type. Raises ValueError where it holds what a CRD cannot say."""
+    """Return the structural schema of a type. Raises ValueError for a keyword that a CRD may not contain."""
     schema = kind.model_json_schema(by_alias=True, mode="validation")
     return _structural(schema, schema.get("$defs", {}))
 
@@ -50,14 +50,14 @@ def _structural(schema: Schema, types: dict[str, Schema]) -> Schema:
 
 
 def _without_reference(schema: Schema, types: dict[str, Schema]) -> Schema:
-    """What is said beside a reference wins over what the type says of itself."""
+    """Replace a reference by its type's schema. Keywords beside the reference win."""
     if "$ref" not in schema:
         return dict(schema)
     return {**types[schema["$ref"].rpartition("/")[2]], **schema}
 
 
 def _without_null(schema: Schema, types: dict[str, Schema]) -> Schema:
-    """An optional field is absent, never null."""
+    """Remove null from the options: an optional field is absent, never null."""
     options = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     if len(options) == len(schema.get("anyOf", [])):
         return schema
@@ -88,7 +88,7 @@ def _translate_children(schema: Schema, types: dict[str, Schema]) -> None:
 
 
 def _translate_default(schema: Schema) -> None:
-    """Of an object all that its fields would be given: Kubernetes applies rules to it as it stands. Nothing where it is empty."""
+    """Keep the defaults of an object's fields in its default, since Kubernetes checks rules against it; drop an empty default."""
     schema["default"] = _without_what_is_empty(schema["default"])
     if schema["default"] in ({}, []):
         del schema["default"]

@@ -1,4 +1,4 @@
-"""The Jobs of a minute that do what needs the storage's credentials: hash the dataset, delete versions."""
+"""Maintenance Jobs, which need the storage's credentials: hash the dataset, delete versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEPT = 3600
 
 
 def dataset_check(classifier: Document, spec: TextClassifierSpec, images: Images, *, slot: int) -> Document:
-    """Hashes the content of the dataset and of the test set. slot: which stretch of time it looks for."""
+    """Return the Job that hashes the dataset and the test set. slot: number of the check interval."""
     settings = {"LABELWRIGHT__DATASET__URI": spec.dataset.uri, "LABELWRIGHT__DATASET__TEST_URI": spec.dataset.test_uri}
     env = pods.variables({name: plain(value) for name, value in settings.items() if value is not None})
     container = pods.container(
@@ -27,7 +27,7 @@ def dataset_check(classifier: Document, spec: TextClassifierSpec, images: Images
 
 
 def prune(classifier: Document, spec: TextClassifierSpec, images: Images, *, versions: tuple[str, ...]) -> Document:
-    """Deletes the files of these versions; of none named: of all."""
+    """Return the Job that deletes the files of these versions, or of all versions if none is named."""
     name = classifier["metadata"]["name"]
     args = ["prune", "--output-dir", spec.storage.uri, "--name", name, *(versions or ("--all",))]
     container = pods.container(

@@ -1,4 +1,4 @@
-"""What serves a classifier: an InferenceService of KServe, and the runtime that it names."""
+"""Serving of a classifier: KServe's InferenceService and ServingRuntime."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import INFERENCE_SERVICE, SERVING_RUNTIME, Document
 from k8s.controller.objects.ports import PREDICTOR_GRPC_PORT, PREDICTOR_HTTP_PORT
 
-SERVER = "kserve-container"  # as KServe expects its name
+SERVER = "kserve-container"  # name that KServe expects
 MODELS = "/mnt/models"
-VERSION = "version"  # the volume that it is fetched into
-# By this name KServe knows its own downloader: where there is one of the name, it adds none.
+VERSION = "version"  # volume of the downloaded version
+# Name of KServe's own downloader: if a container has it, KServe adds none.
 DOWNLOADER = "storage-initializer"
-VERSION_SIZE = "4Gi"  # a graph has 2 GiB at most, for it is one protobuf message
+VERSION_SIZE = "4Gi"  # an ONNX model has at most 2 GiB, since it is one protobuf message
 VOUCHED = "--manifest-sha256"  # an option of downloader and server
-# Little is requested, so that classifiers that are seldom asked share a node.
+# Small requests, so that classifiers with few requests share a node.
 RESOURCES = {"requests": {"cpu": "250m", "memory": "384Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
 
 
 def serving_runtime(classifier: Document, images: Images) -> Document:
-    """How a version is served: image, ports, probes, limits. What KServe puts in for {{.Name}} is the InferenceService's name."""
+    """Return the ServingRuntime: image, ports, probes, limits. KServe replaces {{.Name}} by the InferenceService's name."""
     name = classifier["metadata"]["name"]
     return {
         "apiVersion": SERVING_RUNTIME.api_version,
@@ -63,10 +63,10 @@ def _container(images: Images) -> Document:
             {"name": "http1", "containerPort": PREDICTOR_HTTP_PORT, "protocol": "TCP"},
             {"name": "grpc", "containerPort": PREDICTOR_GRPC_PORT, "protocol": "TCP"},
         ],
-        # 60 s to load and to answer once; until then the other two do not ask.
+        # 60 s to load and to answer once. Until then, the other two probes wait.
         "startupProbe": {"httpGet": ready, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "failureThreshold": 2},
-        # Slow to judge: a busy server is not a dead one.
+        # Slow to fail, since a busy server is not dead.
         "livenessProbe": {
             "httpGet": {"path": "/v2/health/live", "port": PREDICTOR_HTTP_PORT},
             "periodSeconds": 10,
@@ -87,8 +87,10 @@ def _container(images: Images) -> Document:
 def inference_service(
     classifier: Document, spec: TextClassifierSpec, images: Images, *, uri: str, manifest_sha256: str | None = None
 ) -> Document:
-    """Of one version. Nothing else may ever be noted on it: KServe hands its labels and annotations to the Pods, and a change
-    starts them anew. manifest_sha256: what downloader and server find there, or refuse; none: they take any.
+    """Return the InferenceService of one version.
+
+    Add no other labels or annotations: KServe copies them to the Pods, and a change restarts all of them. manifest_sha256: digest
+    that downloader and server require; None: they accept any.
     """
     name, serving = classifier["metadata"]["name"], spec.serving
     model: Document = {
@@ -97,7 +99,7 @@ def inference_service(
         "protocolVersion": "v2",
         "storageUri": uri,
     }
-    if manifest_sha256:  # KServe puts it behind the arguments of the runtime
+    if manifest_sha256:  # KServe appends it to the arguments of the runtime
         model["args"] = arguments(f"{VOUCHED}={manifest_sha256}")
     resources = requested(serving.resources)
     if resources:
@@ -109,7 +111,7 @@ def inference_service(
         "spec": {
             "predictor": {
                 **_account(spec.storage),
-                "automountServiceAccountToken": False,  # the predictor asks Kubernetes nothing
+                "automountServiceAccountToken": False,  # the predictor does not use the Kubernetes API
                 **_replicas(serving),
                 **place(serving.node_selector, serving.tolerations),
                 "securityContext": NOT_ROOT,
@@ -125,7 +127,7 @@ def _account(storage: StorageSpec) -> Document:
 
 
 def _downloader(storage: StorageSpec, images: Images, *, uri: str, manifest_sha256: str | None) -> Document:
-    """Fetches the version with the keys of the storage's Secret, as the trainer has published it."""
+    """Return the container that downloads the version with the keys of the storage's Secret."""
     return {
         "name": DOWNLOADER,
         "image": images.predictor,
@@ -135,7 +137,7 @@ def _downloader(storage: StorageSpec, images: Images, *, uri: str, manifest_sha2
         "env": key_env(storage),
         "envFrom": keys_from(storage),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
-        "terminationMessagePolicy": "FallbackToLogsOnError",  # KServe tells it, and so do we
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # KServe and the controller report it
         "securityContext": {"runAsNonRoot": True, **RESTRICTED},
         "volumeMounts": [{"name": VERSION, "mountPath": MODELS}],
     }

@@ -1,4 +1,4 @@
-"""A TrainingRun of a classifier: what its spec asks for now, and why."""
+"""TrainingRun that a classifier's spec asks for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import Document
 
-# Of a classifier's spec, what a run is made of. What decides only how a result is judged or served is not in it.
+# Fields of a classifier's spec that are copied to a run.
 RUN_FIELDS = ("dataset", "training", "storage", "gate")
 
 
 def training_run(classifier: Document, *, sequence: int, previous: str, trigger: Document, served: Document | None) -> Document:
-    """previous: the name of the run before, "" for the first. served: what it has to be as good as: version, uri, digest."""
+    """Return a TrainingRun. previous: name of the previous run, or "". served: version, uri and digest to compare with."""
     metadata = classifier["metadata"]
     name = names.run_name(
         metadata["name"],
@@ -35,7 +35,7 @@ def training_run(classifier: Document, *, sequence: int, previous: str, trigger:
 
 
 def belonging(classifier: Document, *, sequence: int) -> Document:
-    """The metadata by which a run is known as the classifier's, and its place among them."""
+    """Return the metadata that makes a run the classifier's, with its position among the runs."""
     return {
         "labels": names.labels("trainer", classifier=classifier["metadata"]["name"]),
         "annotations": {names.SEQUENCE: str(sequence)},
@@ -44,6 +44,6 @@ def belonging(classifier: Document, *, sequence: int) -> Document:
 
 
 def asked_for(classifier: Document) -> Document:
-    """The part of the spec that a training is made of."""
+    """Return the part of a classifier's spec that defines a training."""
     spec = classifier["spec"]
     return {field: spec[field] for field in RUN_FIELDS if field in spec}

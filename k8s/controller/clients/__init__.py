@@ -1,1 +1,1 @@
-"""Clients of what the controller asks: the API server, Prometheus, and the Pods that serve."""
+"""Clients of the API server, of Prometheus and of serving Pods."""

@@ -1,4 +1,4 @@
-"""Asks over HTTP for one JSON object, within a time and a size. Knows nothing of who is asked."""
+"""GET of one JSON object over HTTP, limited in time and size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import parse_url
 
-LARGEST = 256 * 1024  # bytes of an answer: a classifier's metadata has its labels, and who answers may be anybody
+LARGEST = 256 * 1024  # bytes of an answer: metadata include all labels, and the server is not trusted
 PIECE = 64 * 1024
-# What a client may show of why there was no answer: urllib3's own words have addresses of objects in them.
+# Reasons for people: urllib3's messages contain addresses of Python objects.
 REASONS: tuple[tuple[type[Exception], str], ...] = (
     (urllib3.exceptions.NameResolutionError, "its host name is unknown"),
     (urllib3.exceptions.NewConnectionError, "no connection"),
@@ -27,15 +27,15 @@ REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 
 class NoAnswer(Exception):
-    """There was none, or none that is a JSON object; the message says what there was instead, without the address."""
+    """No answer, or none that is a JSON object. The message gives the reason without the address."""
 
 
 class NoConnection(NoAnswer):
-    """There is nobody to ask."""
+    """No connection to the server."""
 
 
 class _Hurried(socket.socket):
-    """A socket that gives what comes until a time, however slowly: a client's own limit begins anew with each byte."""
+    """Socket with a deadline for all of its reads: a client's own timeout restarts with each byte."""
 
     end: float
 
@@ -48,7 +48,7 @@ class _Hurried(socket.socket):
 
 
 def _hurried(end: float) -> type[HTTPConnectionPool]:
-    """Connections over plain HTTP that end at that time."""
+    """Return a pool of plain HTTP connections that end at that time."""
 
     class Connection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
@@ -63,9 +63,9 @@ def _hurried(end: float) -> type[HTTPConnectionPool]:
 
 
 def get_json(url: str, *, fields: Mapping[str, str] | None = None, seconds: float) -> tuple[int, dict[str, Any]]:
-    """Return the status and the object in the answer, which comes from that very address: no redirection is followed.
+    """Return the status and the JSON object of the answer. Redirects are not followed.
 
-    fields: of the query. Credentials may stand in the address. seconds: for all of it. Raises NoAnswer.
+    fields: the query. url: may contain credentials. seconds: limit of the whole request. Raises NoAnswer.
     """
     end = time.monotonic() + seconds
     with urllib3.PoolManager(num_pools=1) as pool:
@@ -91,7 +91,7 @@ def get_json(url: str, *, fields: Mapping[str, str] | None = None, seconds: floa
 
 
 def _content(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
-    """The body, however slowly it comes, up to a time and a size."""
+    """Return the body. Raises NoAnswer if it is too large or too late."""
     found = b""
     while piece := response.read1(PIECE):
         found += piece

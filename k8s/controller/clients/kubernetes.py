@@ -1,14 +1,14 @@
-"""The one door to the Kubernetes API: a Protocol, its errors, and the adapter on the official client.
+"""Kubernetes API: a Protocol, its errors, and the adapter on the official client.
 
     get(kind, namespace, name) -> Document | None
     list(kind, namespace, *, labels) -> list[Document]          namespace "": of the whole cluster
-    create(document) -> Document | None                         None: one of this name was there
+    create(document) -> Document | None                         None: one of this name exists
     apply(document) -> Document                                 server-side apply, ours wins
     merge(kind, namespace, name, change, *, resource_version=None) -> Document | None
     write_status(document) -> Document | None                   replaces .status of what was read
     delete(kind, namespace, name, *, uid=None) -> None          in the background
 
-Knows nothing of classifiers. Keeps no objects, and tries no write twice: whoever calls has a queue that does, with backoff.
+Knows nothing of classifiers. It keeps no objects and retries no write: the caller's queue retries with backoff.
 """
 
 from __future__ import annotations
@@ -71,64 +71,64 @@ __all__ = [
 ]
 
 FIELD_MANAGER = "labelwright"
-TIME_LIMIT = 10.0  # seconds for one call; the server itself gives up a write after 34
-PAGE = 500  # objects in one answer to a list, so that a large namespace needs no large memory at once
+TIME_LIMIT = 10.0  # seconds for one call; the server gives up a write after 34
+PAGE = 500  # objects in one page of a list, to bound the memory
 
 
 class Cluster(Protocol):
-    """The objects of a Kubernetes cluster. Every method may raise Refused or Unavailable."""
+    """Objects of a Kubernetes cluster. Every method may raise Refused or Unavailable."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
-        """The object as it is now, None if there is none."""
+        """Return the object, None if it does not exist."""
 
     def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
-        """All that carry these labels; no labels: all. An empty namespace: of every namespace."""
+        """Return the objects with these labels, or all without labels. An empty namespace means all namespaces."""
 
     def create(self, document: Document) -> Document | None:
-        """The object as it was made; None if one of this name was there, be it on its way out."""
+        """Return the created object; None if one of this name exists, even if it is being deleted."""
 
     def apply(self, document: Document) -> Document:
-        """Make these fields so, and take away what we applied before and no longer do; other fields stay as they are.
+        """Apply these fields, and remove fields that we applied before but no longer do. Other fields stay as they are.
 
-        Raises Conflict only if the document names a uid or resourceVersion that is not the object's.
+        Raises Conflict only if the document has a uid or resourceVersion other than the object's.
         """
 
     def merge(
         self, kind: Kind, namespace: str, name: str, change: Document, *, resource_version: str | None = None
     ) -> Document | None:
-        """Change these fields, those that are None away; the object afterwards, None if there is none.
+        """Change these fields and remove those that are None. Return the object, None if it does not exist.
 
         Raises Conflict if it is no longer at the resource version.
         """
 
     def write_status(self, document: Document) -> Document | None:
-        """Replace the status by the document's; the object afterwards, None if it is gone.
+        """Replace the status by the document's. Return the object, None if it does not exist.
 
         Raises Conflict if the object has changed since the document was read.
         """
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        """Begin to delete it, and what it owns after it (a Job's Pods before it).
+        """Start the deletion of the object and of what it owns (a Job's Pods before the Job).
 
-        Fine if it is gone, or is another than the one of that uid.
+        Does nothing if the object does not exist or has another uid.
         """
 
 
 class KubernetesCluster:
-    """A Cluster by way of its API server. May be used by many threads at once.
+    """Cluster that calls the API server. Any thread may call.
 
-    A kind that it is told of by `saw` is listed from the server's memory: no older than what was told, and three times as fast.
+    Kinds reported to `saw` are listed from the server's cache, no older than the reported state: three times as fast.
     """
 
     def __init__(self, client: ApiClient, *, time_limit: float = TIME_LIMIT) -> None:
         client.user_agent = FIELD_MANAGER
         self._client = client
         self._time_limit = time_limit
-        self._newest: dict[str, int] = {}  # by kind, the resource version that no list may be older than
+        self._newest: dict[str, int] = {}  # by kind, the oldest resource version that a list may have
         self._lock = Lock()
 
     def close(self) -> None:
-        """Let go of its connections."""
+        """Close the connections."""
         self._client.close()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
@@ -146,12 +146,12 @@ class KubernetesCluster:
     def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
         what, path = f"list {kind.kind} {namespace}", kind.path(namespace)
         selected = [("labelSelector", ",".join(f"{key}={value}" for key, value in labels.items()))]
-        if newest := self._newest.get(kind.kind):  # then the server's memory will do; else it has to ask etcd, and waits
+        if newest := self._newest.get(kind.kind):  # the server may answer from its cache; else it reads etcd
             as_new = [("resourceVersion", str(newest)), ("resourceVersionMatch", "NotOlderThan")]
             status, answer = self._call("GET", path, query=[*selected, *as_new])
             if not is_behind(status, answer):
                 return _items(kind, _checked(what, status, answer))
-            self._newest.pop(kind.kind, None)  # what is behind for so long may be an etcd that was restored
+            self._newest.pop(kind.kind, None)  # etcd may have been restored from a backup
         found: list[Document] = []
         page = [*selected, ("limit", str(PAGE))]
         while True:
@@ -163,13 +163,13 @@ class KubernetesCluster:
             page = [*selected, ("limit", str(PAGE)), ("continue", following)]
 
     def saw(self, document: Document) -> None:
-        """An event told of this state of an object: no list of its kind is older from now on. They must go on to be told."""
+        """Note an object's state from an event: later lists of its kind are no older. Pass all further events, too."""
         with self._lock:
             known = self._newest.get(document["kind"], 0)
             self._newest[document["kind"]] = max(known, int(document["metadata"]["resourceVersion"]))
 
     def _written(self, document: Document) -> Document:
-        """By ourselves: the next list has it, too."""
+        """Note the state of an object that we have written, so that the next list contains it."""
         if document["kind"] in self._newest:
             self.saw(document)
         return document
@@ -207,7 +207,7 @@ class KubernetesCluster:
         return self._written(_checked(f"write the status of {kind.kind} {namespace}/{name}", status, answer))
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
-        # A Job stays until its Pods are gone: what they still do would otherwise be seen by nobody.
+        # A Job stays until its Pods are gone: otherwise they would run unobserved.
         policy = "Foreground" if kind is JOB else "Background"
         options: Document = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
         if uid is not None:
@@ -226,7 +226,7 @@ class KubernetesCluster:
         content: str = "application/json",
         query: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, Document]:
-        """The code and the document of the answer, whatever they are. Raises Unavailable if there is no answer."""
+        """Return the status code and the document of any answer. Raises Unavailable if there is none."""
         headers = {"Accept": "application/json", "Content-Type": content}
         try:
             verb, url, headers, *_ = self._client.param_serialize(
@@ -240,9 +240,9 @@ class KubernetesCluster:
 
 
 def from_environment(*, threads: int = 8, time_limit: float = TIME_LIMIT) -> KubernetesCluster:
-    """The cluster of the Pod that this runs in; outside of one, that of the kubeconfig.
+    """Return the cluster that this Pod runs in, or outside of a cluster that of the kubeconfig.
 
-    Keeps as many connections as threads use it. Raises Unavailable, with what is missing, if there is neither.
+    threads: number of connections. Raises Unavailable if neither is configured.
     """
     configuration = Configuration()
     try:
@@ -265,19 +265,19 @@ def _address(document: Document) -> tuple[Kind, str, str]:
 
 
 def _items(kind: Kind, answer: Document) -> list[Document]:
-    """Of a list, in which the server leaves these two out."""
+    """Return the objects of a list, with apiVersion and kind, which the server leaves out."""
     return [{**each, "apiVersion": kind.api_version, "kind": kind.kind} for each in answer.get("items") or []]
 
 
 def _checked(what: str, status: int, answer: Document) -> Document:
-    """The answer, if it is the one that was asked for."""
+    """Return the answer if it is successful, else raise its error."""
     if 200 <= status < 300 and "kind" in answer:
         return answer
     raise error_of(what, status, answer)
 
 
 def _parsed(content: bytes) -> Document:
-    """The document; what is none (a proxy's page, the server's "404 page not found") becomes a message."""
+    """Return the document. Other content (a proxy's page, "404 page not found") becomes a message."""
     try:
         found: Any = json.loads(content)
     except ValueError:

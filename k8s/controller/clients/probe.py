@@ -1,4 +1,4 @@
-"""Which version does a Pod serve? Asked of the server in it, since what Kubernetes says of a rollout is what was meant."""
+"""Query for the version that a Pod serves. The Pod answers itself, since Kubernetes only knows the desired version."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TIMEOUT_SECONDS = 2.0
 
 
 class Probe(Protocol):
-    """Asks served Pods."""
+    """Query of serving Pods."""
 
     def version(self, pod: Document, classifier: str) -> str | None:
-        """The version that this Pod answers with now; None if it does not say so in time."""
+        """Return the version that the Pod reports; None if it does not answer in time."""
 
 
 class HttpProbe:
-    """A Probe that reads the model's metadata over the open inference protocol. Any thread may call."""
+    """Probe that reads the model's metadata over the open inference protocol. Any thread may call."""
 
     def __init__(self, *, port: int = PREDICTOR_HTTP_PORT, seconds: float = TIMEOUT_SECONDS) -> None:
         self._port = port

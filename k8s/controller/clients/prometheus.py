@@ -1,4 +1,4 @@
-"""What was measured of served classifiers: their drift, and how often people corrected them. Asked of a Prometheus."""
+"""Measurements of served classifiers from Prometheus: drift, and the number of corrections by people."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from k8s.controller.clients.http_json import NoAnswer, NoConnection, get_json
 from k8s.controller.objects import names
 from k8s.controller.objects.ports import PREDICTOR_HTTP_PORT
 
-SECONDS = 10.0  # for an answer
-REST = 30.0  # seconds without a question, where nobody is: a pass would wait for each, and others for a pass
-LEAST_TEXTS = 200  # in a Pod's window: fewer say little of drift
+SECONDS = 10.0  # limit of a query
+REST = 30.0  # seconds without queries after a failed connection, so that reconciliations do not wait for each of them
+LEAST_TEXTS = 200  # texts in a Pod's window: with fewer, the drift index is noise
 
 # Of the Pods that serve this version: their series are those of the same target, that is of the scrape's own labels. Where the
 # scrape has a label `pod`, it has to be one of the classifier's Deployment: another Pod may say anything of itself.
@@ -39,30 +39,31 @@ GATEWAY = "labelwright-gateway"  # the gateway's job, as a scrape configuration 
 
 
 class MeasurementsUnavailable(Exception):
-    """Nobody could say; the message is a sentence for people."""
+    """Failed query. The message is a sentence for people."""
 
 
 class Measurements(Protocol):
-    """What was measured lately. Every method may raise MeasurementsUnavailable."""
+    """Recent measurements. Every method may raise MeasurementsUnavailable."""
 
     def drift(self, namespace: str, classifier: str, version: str) -> float | None:
-        """How far the texts that this version is served are from those it was tested on: a population stability index, 0 for not
-        at all; of its Pods the largest, of those that saw enough texts. None: none has yet.
+        """Return the population stability index of the version's requests against the test part; 0 means no drift.
+
+        The largest value of the Pods that have seen enough texts counts. None: no Pod has yet.
         """
 
     def unseen(self, namespace: str, classifier: str, version: str) -> str | None:
-        """Why there can be no drift of this version: Prometheus has no series of its Pods. None: it has some."""
+        """Return why Prometheus has no series of this version's Pods; None if it has some."""
 
     def corrections(self, namespace: str, classifier: str, since: datetime) -> int | None:
-        """How often people corrected this classifier since then; None if nobody counts."""
+        """Return the number of corrections of the classifier since then; None if there is no such series."""
 
 
 class Prometheus:
-    """Measurements by way of a Prometheus, or of what speaks its HTTP API. Any thread may call.
+    """Measurements from a server with Prometheus' HTTP API. Any thread may call.
 
-    url: up to and without `/api/v1`; may have credentials. Pods are told apart by the labels `namespace` and `instance`, which
-    the scrape configuration gives: the Prometheus operator's does so by itself. gateway: a regular expression of the label `job`
-    of what counts corrections. Raises ValueError for what is no address.
+    url: the part before `/api/v1`; may contain credentials. gateway: regular expression for the label `job` of the gateway,
+    which counts corrections. Pods are distinguished by the labels `namespace` and `instance` of the scrape configuration,
+    which the Prometheus operator sets. Raises ValueError for an invalid address.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Prometheus:
         self._seconds = seconds
         self._now = now
         self._clock = clock
-        self._silent: tuple[float, str] = (-math.inf, "")  # until when, and why
+        self._silent: tuple[float, str] = (-math.inf, "")  # end of the pause, and its reason
 
     def drift(self, namespace: str, classifier: str, version: str) -> float | None:
         pod = _quoted(f"({re.escape(names.deployment(classifier))}-.+)?")
@@ -109,7 +110,7 @@ class Prometheus:
         return None if found is None else round(found)
 
     def _ask(self, expression: str) -> float | None:
-        """The expression's only value, None if it has none or none that is finite."""
+        """Return the expression's only value, None if it has none or it is not finite."""
         until, why = self._silent
         if self._clock() < until:
             raise MeasurementsUnavailable(why)
@@ -117,7 +118,7 @@ class Prometheus:
             status, answer = get_json(self._url, fields={"query": expression}, seconds=self._seconds)
         except NoAnswer as error:
             why = f"{self._name} cannot be asked: {error}"
-            if isinstance(error, NoConnection):  # a question that takes long says nothing of the next
+            if isinstance(error, NoConnection):  # after a slow query, the next may be fast
                 self._silent = self._clock() + REST, why
             raise MeasurementsUnavailable(why) from error
         if status != 200 or answer.get("status") != "success":
@@ -144,5 +145,5 @@ def _of(classifier: str, version: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As a string of the query language, whose escapes are JSON's."""
+    """Return the text as a string of the query language, which has JSON's escapes."""
     return json.dumps(text)

@@ -1,4 +1,4 @@
-"""A TextClassifier's pass: what is served, what is trained, what is kept, and what is said of it."""
+"""Reconciliation of a TextClassifier: serving, training, retention and status."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.observed.classifier import ObservedClassifier
 from k8s.controller.observed.run import TrainingRunSummary
 
-WAITS = 15.0  # seconds until it is seen again whether the others have the new image
-MEASURE = 60.0  # seconds between two questions to Prometheus
+WAITS = 15.0  # seconds between two checks whether other classifiers have finished their image update
+MEASURE = 60.0  # seconds between two queries to Prometheus
 LONGEST_MESSAGE = 1000  # characters of status.message
-LOOK_AGAIN = 1800.0  # seconds, where nothing is expected: what an event was lost about is found then
+LOOK_AGAIN = 1800.0  # seconds until a reconciliation without an event, in case an event was lost
 
 
 def decide(observed: ObservedClassifier, images: Images) -> Plan:
-    """What a TextClassifier that is not being deleted needs next."""
+    """Return the next steps and the status of a TextClassifier that is not being deleted."""
     if (finalizers := _finalizers(observed)) is not None:
         return Plan((Merge(TEXT_CLASSIFIER, observed.classifier, {"metadata": {"finalizers": finalizers}}),))
     rejected = _rejected(observed)
@@ -46,7 +46,7 @@ def decide(observed: ObservedClassifier, images: Images) -> Plan:
 
 
 def _rejected(observed: ObservedClassifier) -> tuple[str, ...]:
-    """What the API server cannot find wrong in a spec: nothing is done for such a one, and what is served stays."""
+    """Return errors of the spec that the API server cannot find. With one, nothing is trained, and the served version stays."""
     try:
         triggers.schedule_of(observed)
     except ScheduleRejected as error:
@@ -56,7 +56,7 @@ def _rejected(observed: ObservedClassifier) -> tuple[str, ...]:
 
 
 def _finalizers(observed: ObservedClassifier) -> list[str] | None:
-    """The list to write, if it is not as it should be: deleting versions with the classifier takes a while."""
+    """Return the finalizers to write, None if they are right: ours is there if versions are deleted with the classifier."""
     there = list(observed.classifier["metadata"].get("finalizers") or ())
     wanted = observed.spec.storage.deletion_policy == "Delete"
     if wanted == (names.FINALIZER in there):
@@ -71,7 +71,7 @@ def _serve(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
         rollout.uri
     )
     if observed.image_update_pending and is_asked_for and observed.status.get("observedGeneration") == observed.generation:
-        return ()  # others get the new image first
+        return ()  # other classifiers get the new image first
     runtime = Apply(serving_runtime(observed.classifier, images))
     if observed.keeps_service(rollout.uri):
         return (runtime,)
@@ -81,14 +81,14 @@ def _serve(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
 
 
 def _active(observed: ObservedClassifier) -> TrainingRunSummary | None:
-    """The run whose turn it is."""
+    """Return the run that trains or is the next to train."""
     noted = observed.status.get("activeRun")
     waiting = [run for run in observed.active if not observed.spec.suspend or run.has_begun]
     return next((run for run in waiting if run.name == noted), waiting[0] if waiting else None)
 
 
 def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tuple[tuple[Step, ...], TrainingRunSummary | None]:
-    """One run at a time. One that trains what is no longer asked for is stopped; the next begins when it is."""
+    """Return the steps of training, and the active run. One run trains at a time; a changed spec stops it first."""
     active, asked = _active(observed), asked_for(observed.classifier)
     if active is not None:
         stale = [run for run in observed.active if not run.asks_for_the_same(asked) and not run.document["spec"].get("cancelled")]
@@ -97,7 +97,7 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
         return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
     again = judge_again(observed, asked, rollout.version)
     trigger = None if observed.spec.suspend else triggers.due(observed, images.trainer)
-    if trigger is None or (observed.name_conflict and not observed.served):  # what could not be served is not trained
+    if trigger is None or (observed.name_conflict and not observed.served):  # its version could not be served
         return again, None
     wanted = {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256}
     served = comparable(wanted, observed.spec.storage.uri) if rollout.version else None
@@ -106,7 +106,7 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
     run = training_run(
         observed.classifier,
         sequence=max((each.sequence for each in observed.runs), default=0) + 1,
-        # Where all runs were deleted by hand, another than the first: its name is taken, by what it has published.
+        # If all runs were deleted by hand, the name must differ from the first run's, whose version may still exist.
         previous=observed.newest.name if observed.newest else str(observed.served.get("version", "")),
         trigger=trigger,
         served=served,
@@ -119,7 +119,7 @@ def _not_compared(rollout: RollOut) -> str:
 
 
 def _in_use(observed: ObservedClassifier, rollout: RollOut) -> set[str]:
-    """Versions that are served, or may have to be."""
+    """Return versions that are served or may be served next."""
     coming = (rollout.in_progress or {}).get("version")
     named = {rollout.version, observed.served.get("version"), coming, observed.spec.serving.version}
     newest = [run.name for run in reversed(observed.runs) if run.may_be_served][:1]
@@ -165,14 +165,14 @@ def _next_schedule(observed: ObservedClassifier, facts: ConditionFacts) -> str |
 
 
 def _requeue_after(observed: ObservedClassifier, rollout: RollOut, checked: DatasetCheck, kept: HistoryDecision) -> float:
-    """When the time alone may have changed what is to be done."""
+    """Return seconds until time alone may change the decision."""
     delays = [LOOK_AGAIN]
     delays += [each for each in (rollout.requeue_after, checked.requeue_after, kept.requeue_after) if each is not None]
     if observed.image_update_pending:
         delays.append(WAITS)
-    if observed.name_conflict:  # of its going nobody tells
+    if observed.name_conflict:  # no event comes when the other object is deleted
         delays.append(LATE)
-    if observed.pods:  # of what becomes of them nobody tells
+    if observed.pods:  # their events are not watched
         delays.append(LATE)
     wanted = observed.spec.triggers
     if (wanted.feedback or wanted.drift) and not observed.spec.suspend:

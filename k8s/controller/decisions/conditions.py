@@ -1,4 +1,4 @@
-"""The status of a classifier: conditions with reasons, and one word for the column."""
+"""Conditions of a classifier, and its state and message for `kubectl get`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from k8s.controller.observed.classifier import ObservedClassifier, answered_inst
 from k8s.controller.observed.run import TrainingRunSummary
 
 YES, NO = True, False
-NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which nothing can be asked of KServe
+NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which no InferenceService can be applied
 
 
 @dataclass(frozen=True)
 class ConditionFacts:
-    """What the conditions are made of. active: the run that goes on. problems: reason and message of each, the worst first."""
+    """Input of the conditions. active: the run in progress. problems: reason and message of each, the worst first."""
 
     observed: ObservedClassifier
     rollout: RollOut
@@ -26,7 +26,7 @@ class ConditionFacts:
 
 @dataclass(frozen=True)
 class ConditionValue:
-    """One of the six; value: none where it cannot be said."""
+    """One of the six conditions. value: None for Unknown."""
 
     kind: str
     value: bool | None
@@ -35,7 +35,7 @@ class ConditionValue:
 
 
 def conditions(facts: ConditionFacts) -> list[Document]:
-    """All six; a transition's time is kept while the status stays."""
+    """Return all six conditions. The transition time changes only with the status."""
     made = [each(facts) for each in (_ready, _trained, _gate_passed, _served, _progressing, _degraded)]
     return [_document(each, facts.observed) for each in made]
 
@@ -46,7 +46,7 @@ def _document(found: ConditionValue, observed: ObservedClassifier) -> Document:
 
 
 def state(facts: ConditionFacts) -> str:
-    """One word; what a user would ask about first."""
+    """Return the state in one word, the most urgent one that applies."""
     reasons = [reason for reason, _ in facts.problems]
     served = facts.rollout.served is not None
     words = (
@@ -67,7 +67,7 @@ def state(facts: ConditionFacts) -> str:
 
 
 def summary(facts: ConditionFacts, word: str) -> str:
-    """Return what the state means now, in a sentence: beside the word in `kubectl get --output wide`."""
+    """Return the message beside the state in `kubectl get --output wide`."""
     if word in ("Invalid", "Degraded", "Held", "Failed", "Stuck"):
         return _degraded(facts).message
     if word == "Training":
@@ -88,7 +88,7 @@ def summary(facts: ConditionFacts, word: str) -> str:
 
 
 def _cancelled(facts: ConditionFacts) -> str | None:
-    """What to say where the latest run was stopped by hand and no version was published before."""
+    """Return a message if the latest run was cancelled and no version was published before it."""
     last, observed = facts.observed.latest_effective_run, facts.observed
     if facts.rollout.served is not None or last is None or not last.was_cancelled or observed.judged is not None:
         return None

@@ -1,4 +1,4 @@
-"""Looking now and then whether the dataset has changed: by a Job, since the controller has no credentials of the storage."""
+"""Periodic check whether the dataset has changed. A Job does it, since the controller has no credentials of the storage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from k8s.controller.observed.wording import of_maintenance_jobs
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """note: for status.dataset. again: seconds until the next look is due; none: nobody wants one."""
+    """Result. note: status.dataset. requeue_after: seconds until the next check; None: no check is due."""
 
     note: Document | None
     steps: tuple[Step, ...] = ()
@@ -35,7 +35,7 @@ class DatasetCheck:
 
 
 def check_dataset(observed: ObservedClassifier, images: Images) -> DatasetCheck:
-    """Read what the last check said, put it away once that is noted, and begin the next when its time has come."""
+    """Read the result of the last check, delete its Job once the result is in the status, and start the next check when due."""
     triggers = observed.spec.triggers
     jobs = [each for each in observed.jobs if _component(each) == "dataset-check"]
     if not triggers.dataset_change:
@@ -63,7 +63,7 @@ def check_dataset(observed: ObservedClassifier, images: Images) -> DatasetCheck:
 def _without_image(
     observed: ObservedClassifier, going: list[MaintenanceJob], images: Images, note: Document
 ) -> DatasetCheck | None:
-    """Looks whose image cannot be pulled: with another image they begin anew, with the same the next comes when it is due."""
+    """Handle checks whose image cannot be pulled: a new image starts them again, else the next check comes when due."""
     waits = [(each, unpulled(each.pods, now=observed.now)) for each in going]
     old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
     late = [each for each, waited in waits if waited is not None and waited >= PULLING and each not in old]
@@ -75,7 +75,7 @@ def _without_image(
 
 
 def _still_true(observed: ObservedClassifier, note: Document) -> Document:
-    """Without the message, if a training has read the dataset since, or it was another dataset that could not be read."""
+    """Remove the error if a training has read the dataset since, or if it was about another dataset."""
     at = parse_time(note["checkedAt"]) if "checkedAt" in note else None
     since = [run for run in observed.runs if at is None or run.created > at]
     before = observed.runs[-len(since) - 1] if len(since) < len(observed.runs) else None
@@ -86,7 +86,7 @@ def _still_true(observed: ObservedClassifier, note: Document) -> Document:
 
 
 def _addresses(document: Document) -> tuple[str | None, ...]:
-    """Of the dataset and the test set, of a classifier or a run."""
+    """Return the addresses of the dataset and the test set of a classifier or a run."""
     dataset = document["spec"].get("dataset") or {}
     return dataset.get("uri"), dataset.get("testUri")
 
@@ -95,7 +95,7 @@ def _next(observed: ObservedClassifier, images: Images, note: Document, steps: t
     interval = parse_duration(observed.spec.triggers.dataset_check_interval)
     looked = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
     if observed.newest is not None:
-        looked.append(observed.newest.created)  # it has read the dataset itself
+        looked.append(observed.newest.created)  # a run reads the dataset itself
     idle = observed.spec.suspend or observed.active or not looked
     if idle:
         return DatasetCheck(note or None, steps)
@@ -109,7 +109,7 @@ def _next(observed: ObservedClassifier, images: Images, note: Document, steps: t
 
 
 def _told(maintenance: MaintenanceJob, spec: TextClassifierSpec) -> Document:
-    """What a check that is over found, as it is noted; of the time when it began, as it may have read the dataset then."""
+    """Return status.dataset after a check. checkedAt is the check's start: it may have read the dataset then."""
     at = maintenance.job["metadata"]["creationTimestamp"]
     said = next(iter(results(maintenance.pods)), None)
     if ended(maintenance.job) == "Complete" and said is not None and said.dataset_sha256:

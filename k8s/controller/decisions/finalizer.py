@@ -1,4 +1,4 @@
-"""A TextClassifier that is being deleted and takes its published versions with it."""
+"""Deletion of a TextClassifier together with its published versions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from k8s.controller.objects.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER
 from k8s.controller.observed.classifier import ObservedClassifier
 
 LOOK_AGAIN = 5.0  # seconds
-PAUSE = 60.0  # seconds after a Job that could not delete them, before the next
+PAUSE = 60.0  # seconds between a Job that failed and the next one
 
 
-GOING = "being terminated"  # what the API server says of a namespace in which nothing can be made any more
+GOING = "being terminated"  # part of the API server's message about a namespace that is being deleted
 
 
 def let_go(observed: ObservedClassifier, images: Images) -> Plan:
-    """Stop what writes and reads versions, delete these, let go. The rest goes by its owner references."""
+    """Stop runs and servers, delete the versions, remove the finalizer. Owner references delete the rest."""
     if names.FINALIZER not in (observed.classifier["metadata"].get("finalizers") or ()):
         return Plan()
     last = released(observed.classifier)
@@ -34,7 +34,7 @@ def let_go(observed: ObservedClassifier, images: Images) -> Plan:
 
 
 def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
-    """What the deletion of its versions needs; none: that is done."""
+    """Return the steps that delete the versions; None once they are deleted."""
     name = names.prune_name(observed.name, ())
     found = next((each for each in observed.jobs if each.job["metadata"]["name"] == name), None)
     if found is None:
@@ -57,7 +57,7 @@ def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
 
 
 def _deleting(observed: ObservedClassifier, problem: str | None) -> Document | None:
-    """The status while its versions are deleted. What hindered an attempt is said until one succeeds, and it is gone."""
+    """Return the status while the versions are deleted. The error of an attempt stays until the next one succeeds."""
     was = [condition(observed.classifier, each).get("reason") for each in ("Progressing", "Degraded")]
     if problem is None and was == ["Deleting", "VersionsNotDeleted"]:
         return None
@@ -65,7 +65,7 @@ def _deleting(observed: ObservedClassifier, problem: str | None) -> Document | N
 
 
 def _waiting(observed: ObservedClassifier, what: str, problem: str | None = None) -> Document:
-    """The status of one that is being deleted. Nothing answers any more, and nothing else counts that was said to be wrong."""
+    """Return the status of a classifier that is being deleted. Earlier problems are dropped."""
     going = f"is being deleted: {what}"
     message = f"its versions cannot be deleted: {problem}" if problem else going
     message = f"{message[:1900]}; to delete the TextClassifier without them, set spec.storage.deletionPolicy to Keep"
@@ -82,6 +82,6 @@ def _waiting(observed: ObservedClassifier, what: str, problem: str | None = None
 
 
 def released(classifier: Document) -> Merge:
-    """Without our finalizer, so that it goes."""
+    """Return the step that removes our finalizer, so that the API server deletes the classifier."""
     others = [each for each in classifier["metadata"].get("finalizers") or () if each != names.FINALIZER]
     return Merge(TEXT_CLASSIFIER, classifier, {"metadata": {"finalizers": others}})

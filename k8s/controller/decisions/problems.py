@@ -1,4 +1,4 @@
-"""What is wrong with a classifier, the worst first: reasons for programs, messages for people."""
+"""Problems of a classifier, the worst first, each with a reason and a message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def problems(
     active: TrainingRunSummary | None,
     pruning: str | None,
 ) -> tuple[Problem, ...]:
-    """rejected: what is wrong with the spec. active: the run that goes on. pruning: why old versions are still there."""
+    """Return the problems. rejected: errors of the spec. active: the run in progress. pruning: why old versions still exist."""
     of_the_spec = [("SpecRejected", each) for each in rejected]
     found = [*of_the_spec, *_of_training(observed, active), *_of_serving(observed, rollout)]
     if checked.note and checked.note.get("message"):

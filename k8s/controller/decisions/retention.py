@@ -1,4 +1,4 @@
-"""How much is kept: TrainingRuns, and versions in the storage."""
+"""Retention: TrainingRuns and versions that are kept, and the deletion of the others."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifie
 from k8s.controller.observed.run import TrainingRunSummary
 from k8s.controller.observed.wording import of_maintenance_jobs
 
-CHECKPOINT_RETRIES_FACTOR = 3  # times history.runs, of runs whose checkpoints cannot be deleted
+CHECKPOINT_RETRIES_FACTOR = 3  # times history.runs: runs that are kept because their checkpoints could not be deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that does not exist (spec.storage.serviceAccountName), "
 RESOURCES = "resources.jobs of the controller's chart"
-LOOK_AGAIN = 15.0  # seconds, at a Job that goes on: of what hinders its Pod nobody tells
+LOOK_AGAIN = 15.0  # seconds between two looks at a running Job, since its Pods' events are not watched
 
 
 @dataclass(frozen=True)
 class HistoryDecision:
-    """problem: why versions could not be deleted, or are not. again: seconds until that may be another."""
+    """Result. problem: reason why versions could not be deleted. requeue_after: seconds until that may have changed."""
 
     steps: tuple[Step, ...] = ()
     problem: str | None = None
@@ -30,7 +30,7 @@ class HistoryDecision:
 
 
 def enforce_history(observed: ObservedClassifier, images: Images, *, in_use: set[str]) -> HistoryDecision:
-    """Delete what is older than the newest so many. in_use: versions that stay, whatever their age."""
+    """Delete all but the newest history.runs runs and history.versions versions. in_use: versions that stay at any age."""
     if observed.active or observed.spec.suspend:
         return HistoryDecision()
     steps = _old_runs(observed, in_use)
@@ -42,7 +42,7 @@ def enforce_history(observed: ObservedClassifier, images: Images, *, in_use: set
     if wanted is None:
         return HistoryDecision(steps)
     if any(ended(each.job) is None for name, each in jobs.items() if name != wanted):
-        return HistoryDecision(steps, requeue_after=LOOK_AGAIN)  # one after the other
+        return HistoryDecision(steps, requeue_after=LOOK_AGAIN)  # one Job at a time
     if wanted not in jobs:
         return HistoryDecision(
             (*steps, Create(prune(observed.classifier, observed.spec, images, versions=surplus))), requeue_after=LOOK_AGAIN
@@ -56,13 +56,13 @@ def enforce_history(observed: ObservedClassifier, images: Images, *, in_use: set
 
 
 def begins_again(maintenance: MaintenanceJob, images: Images, observed: ObservedClassifier) -> bool:
-    """Whether a Job waits for an image that is not the trainer's any more."""
+    """Return whether a Job waits for an image that the trainer no longer has."""
     is_another = image_of(maintenance.job) not in (None, images.trainer)
     return ended(maintenance.job) is None and is_another and unpulled(maintenance.pods, now=observed.now) is not None
 
 
 def why_not(maintenance: MaintenanceJob, observed: ObservedClassifier) -> str | None:
-    """What went wrong in a Job, or keeps it from its work."""
+    """Return why a Job failed or does not start."""
     if ended(maintenance.job):
         said = next((each.message for each in results(maintenance.pods) if each.message), None)
         failed = str(condition(maintenance.job, "Failed").get("message", "its Job failed"))
@@ -74,7 +74,7 @@ def why_not(maintenance: MaintenanceJob, observed: ObservedClassifier) -> str | 
 
 
 def _old_runs(observed: ObservedClassifier, in_use: set[str]) -> tuple[Step, ...]:
-    """Of runs that are over, without files that somebody would have to find again, and not the newest."""
+    """Delete surplus runs that have ended, unless they still have files or are needed."""
     return tuple(
         Delete(TRAINING_RUN, run.document)
         for run in _surplus(observed)
@@ -83,13 +83,16 @@ def _old_runs(observed: ObservedClassifier, in_use: set[str]) -> tuple[Step, ...
 
 
 def _has_to_be_pruned(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
-    """Before it goes. For checkpoints not for ever: where the storage is away, there may be many runs that failed."""
+    """Return whether the run's files must be deleted before the run.
+
+    Only a limited number of runs waits for the deletion of checkpoints, in case the storage is unavailable for long.
+    """
     may_wait = run.has_files or run in observed.runs[-CHECKPOINT_RETRIES_FACTOR * observed.spec.history.runs :]
     return run.has_left and _is_here(observed, run) and may_wait
 
 
 def _is_for_drift(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
-    """Whether it is by this run that the drift of what is served is known to have been answered."""
+    """Return whether this run is the one that the served version's drift started: without it, drift would start another."""
     return (run.trigger.get("reason"), run.trigger.get("token")) == ("Drift", observed.served.get("version"))
 
 
@@ -99,18 +102,18 @@ def _surplus(observed: ObservedClassifier) -> tuple[TrainingRunSummary, ...]:
 
 def _old_versions(observed: ObservedClassifier, in_use: set[str]) -> tuple[str, ...]:
     history = observed.spec.history
-    # What lies in a storage of before stays: its credentials may be gone.
+    # Versions in an earlier storage stay: its credentials may be gone.
     published = [run for run in observed.runs if run.has_files and _is_here(observed, run)]
     kept = min(history.versions, history.runs)
-    # One that was stopped may have published at the last moment, or has left checkpoints. So may one that failed, from which
-    # somebody may want to go on: not before the run goes.
+    # A stopped run may have published at the last moment or left checkpoints. The checkpoints of a failed run are kept as long as
+    # the run, so that a user can resume from them.
     going = [run for run in observed.runs if run.state == "Superseded" or (run.state == "Failed" and run in _surplus(observed))]
     left = [run for run in going if run.has_left and _is_here(observed, run)]
     return tuple(run.name for run in (*published[:-kept], *left) if run.name not in in_use)
 
 
 def _is_here(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
-    """Whether what it has left lies where a version of it would lie now, and not in another folder of the bucket."""
+    """Return whether the run's files are at the address that a version of it would have now, and not in another folder."""
     left: str = run.status.get("artifactUri") or names.version_uri(
         run.document["spec"]["storage"]["uri"], observed.name, run.name
     )

@@ -1,4 +1,4 @@
-"""Which version is to be served, how far that has come, and the way back."""
+"""Roll-out: the version to serve, its progress, and the return to the previous version."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from k8s.controller.observed.classifier import (
     why_not,
 )
 
-LOOK_AGAIN = 2.0  # seconds, once all Pods are there: that they answer is told by nobody
-LATE = 30.0  # the same, before, and once nobody expects it any more
-REMEMBERED = 10  # roll-outs that failed, beside those that would be tried again otherwise
-MOST = 100  # that a status has room for
+LOOK_AGAIN = 2.0  # seconds, once all Pods are ready: no event comes when they answer with the version
+LATE = 30.0  # seconds, before that, and after the deadline
+REMEMBERED = 10  # failed roll-outs, besides those that must not be tried again
+MOST = 100  # failed roll-outs in a status
 
 
 @dataclass(frozen=True)
 class RollOut:
-    """uri: what the InferenceService is to serve; none: nothing yet. served: the version that is known to answer.
+    """Version to serve, and the state of its roll-out.
 
-    in_progress: status.rollout, while a roll-out goes on. failed: roll-outs that were given up. problem: why what is wanted is
-    not served. requeue_after: seconds.
-    manifest_sha256: that of the version's manifest; none: nothing is known that vouches for it.
+    uri: address for the InferenceService; None: no version yet. served: the version that the Pods are known to serve.
+    in_progress: status.rollout, during a roll-out. failed: roll-outs that were given up. problem: why the wanted version is not
+    served. requeue_after: seconds. manifest_sha256: digest of the version's manifest; None: it is not known.
     """
 
     version: str | None = None
@@ -46,7 +46,7 @@ class RollOut:
 
 @dataclass(frozen=True)
 class Version:
-    """One that may be served, and the score that it passed the gate with, if that is known."""
+    """Version that may be served, with the score of its gate, if known."""
 
     name: str
     uri: str
@@ -55,7 +55,7 @@ class Version:
 
 
 def roll_out(observed: ObservedClassifier) -> RollOut:
-    """What to serve now. A version that did not become ready in its time is given up for the one before."""
+    """Return the version to serve now. A version that is not ready within the deadline is given up for the previous one."""
     failed = tuple(observed.status.get("failedRollouts") or ())
     wanted = _wanted(observed, failed)
     if wanted is None:
@@ -69,7 +69,7 @@ def roll_out(observed: ObservedClassifier) -> RollOut:
 
 
 def _late(observed: ObservedClassifier, wanted: Version, state: RollOut) -> RollOut:
-    """Its time is over: the one before, unless that is no reason to think ill of this one, or nothing is won."""
+    """Deadline passed: roll back, unless the delay is not this version's fault or there is nothing to roll back to."""
     message, in_progress = _why_late(observed, wanted), state.in_progress or {}
     late = replace(state, problem=f"{_called(observed, wanted) or wanted.name}: {message}", requeue_after=LATE)
     if observed.fits_nowhere or is_unheard(observed, wanted.uri):
@@ -80,10 +80,10 @@ def _late(observed: ObservedClassifier, wanted: Version, state: RollOut) -> Roll
     given_up |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
     failed = _remembered(observed, (*_without(wanted, state.failed), given_up))
     back = _wanted(observed, failed)
-    if back is None or _is_about(given_up, back):  # perhaps it still comes
+    if back is None or _is_about(given_up, back):  # nothing else to serve: it may still become ready
         return late
     if wanted.manifest_sha256 and back.manifest_sha256 is None and back.name == wanted.name:
-        return late  # a digest is never taken away: then altered files would be served
+        return late  # never drop the digest: altered files would be served
     return _towards(observed, back, failed)
 
 
@@ -99,12 +99,12 @@ def _without(version: Version, failed: tuple[Document, ...]) -> tuple[Document, 
 
 
 def _is_about(note: Document, version: Version) -> bool:
-    """Whether a note of the status means this version with this digest. One without a digest means any."""
+    """Return whether a note of the status is about this version and digest. A note without a digest is about any."""
     return note.get("version") == version.name and note.get("manifestSha256", version.manifest_sha256) == version.manifest_sha256
 
 
 def _remembered(observed: ObservedClassifier, failed: tuple[Document, ...]) -> tuple[Document, ...]:
-    """The latest, and all of this spec that may be chosen: no version is tried again while there are others."""
+    """Keep the latest notes, and all of this generation about eligible versions, so that none is tried twice before others."""
     choices = list(_choices(observed))
     needed = [each["generation"] == observed.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
     old = len(failed) - REMEMBERED
@@ -117,7 +117,7 @@ def _towards(observed: ObservedClassifier, wanted: Version, failed: tuple[Docume
 
 def _step_towards(observed: ObservedClassifier, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
     if _answers(observed, wanted):
-        failed = _without(wanted, failed)  # it has come after all
+        failed = _without(wanted, failed)  # it became ready after all
         return RollOut(wanted.name, wanted.uri, _served(observed, wanted), None, failed, _given_up(observed, failed))
     problem, served = _given_up(observed, failed), _judged_now(observed) or None
     is_settled = observed.uri in (wanted.uri, None) and served_uri(observed.deployment) in (wanted.uri, None)
@@ -133,7 +133,7 @@ def _step_towards(observed: ObservedClassifier, wanted: Version, failed: tuple[D
 
 
 def _in_progress(observed: ObservedClassifier, wanted: Version) -> Document:
-    """Return since when the roll-out's time runs: from now for another spec, and while the API server refuses to ask for it."""
+    """Return status.rollout. The time starts now for a changed spec, and while the API server refuses the InferenceService."""
     noted = _noted(observed)
     from_now = {"version": wanted.name, "startedAt": format_time(observed.now)}
     if wanted.manifest_sha256:
@@ -154,24 +154,24 @@ def _noted(observed: ObservedClassifier) -> Document:
 
 
 def _is_asked_for(observed: ObservedClassifier, wanted: Version) -> bool:
-    """Whether the InferenceService names this version, with this digest."""
+    """Return whether the InferenceService names this version, with this digest."""
     same = observed.asked_manifest == wanted.manifest_sha256 or observed.keeps_service(wanted.uri)
     return observed.uri == wanted.uri and same
 
 
 def _deadline_paused_at(observed: ObservedClassifier, in_progress: Document) -> str:
-    """When there was last a reason to wait for it that is not its own."""
+    """Return when there was last a reason to wait that is not this version's fault."""
     noted: str | None = in_progress.get("deadlinePausedAt")
     return format_time(observed.now) if noted is None or _is_old(observed, noted) else noted
 
 
 def _is_old(observed: ObservedClassifier, time: str) -> bool:
-    """Whether to note it anew. Not every time: a status that is another one each time is looked at each time."""
+    """Return whether the time in the status must be renewed. Each write starts a reconciliation, so it is not done each time."""
     return _age(observed, time) > _deadline(observed) / 10
 
 
 def _wanted(observed: ObservedClassifier, failed: tuple[Document, ...]) -> Version | None:
-    """The pinned version, or the newest that has passed the gate; without those that were given up since the spec changed."""
+    """Return the pinned version or the newest that passed the gate, except those given up since the spec changed."""
     given_up = [each for each in failed if each["generation"] == observed.generation]
     choices = list(_choices(observed))
     left = (each for each in choices if not any(_is_about(note, each) for note in given_up))
@@ -179,7 +179,7 @@ def _wanted(observed: ObservedClassifier, failed: tuple[Document, ...]) -> Versi
 
 
 def _choices(observed: ObservedClassifier) -> Iterator[Version]:
-    """In the order of preference: after the first, what was served last, since it is known to work."""
+    """Yield versions in order of preference. After the first comes the served version, which is known to work."""
     pinned = observed.spec.serving.version
     passed = [
         _version(observed, run.name, run.status["artifactUri"], run.status.get("score"))
@@ -197,7 +197,7 @@ def _choices(observed: ObservedClassifier) -> Iterator[Version]:
 
 
 def _is_before_what_is_served(observed: ObservedClassifier, version: str) -> bool:
-    """Whether it is older than the served version, whose run was deleted by hand."""
+    """Return whether a version is older than the served one, whose run was deleted by hand."""
     run = observed.run_of(version)
     if not observed.served or run is None or observed.run_of(observed.served["version"]) is not None:
         return False
@@ -218,7 +218,7 @@ def _version(observed: ObservedClassifier, name: str, uri: str, score: float | N
 
 
 def _known_digest(observed: ObservedClassifier, version: str, uri: str) -> str | None:
-    """The SHA-256 of the manifest of the version at this address, as its run told it or as it was served; none: of before."""
+    """Return the digest of the version at this address, from its run or from status.served; None: it is not known."""
     run = observed.run_of(version)
     if run is not None and run.status.get("artifactUri") == uri and run.status.get("manifestSha256"):
         return str(run.status["manifestSha256"])
@@ -229,7 +229,7 @@ def _known_digest(observed: ObservedClassifier, version: str, uri: str) -> str |
 
 
 def _given_up(observed: ObservedClassifier, failed: tuple[Document, ...]) -> str | None:
-    """Why what is preferred is not served."""
+    """Return why the preferred version is not served."""
     first = next(_choices(observed), None)
     if first is None:
         return None
@@ -239,7 +239,7 @@ def _given_up(observed: ObservedClassifier, failed: tuple[Document, ...]) -> str
 
 
 def _called(observed: ObservedClassifier, version: Version) -> str | None:
-    """The field that asks for another digest of the served version; none: that is not what is asked for."""
+    """Return the field that asks for another digest of the served version; None: no field does."""
     digest = observed.spec.serving.manifest_sha256
     if digest is None or digest != version.manifest_sha256 or not _is_served(observed, version.name, version.uri):
         return None
@@ -251,9 +251,9 @@ def _is_served(observed: ObservedClassifier, version: str, uri: str) -> bool:
 
 
 def _answers(observed: ObservedClassifier, wanted: Version) -> bool:
-    """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself.
+    """Return whether all Pods serve the version, and each has answered so.
 
-    Pods of the served version may be of before it was given its digest, and answer the same.
+    If only the digest has changed, older Pods give the same answer, so the Pods must also be new ones.
     """
     if _is_served(observed, wanted.name, wanted.uri) and not _is_exchanged(observed, wanted):
         return False
@@ -261,7 +261,7 @@ def _answers(observed: ObservedClassifier, wanted: Version) -> bool:
 
 
 def _is_exchanged(observed: ObservedClassifier, wanted: Version) -> bool:
-    """Whether all Pods have found the manifest with the digest that is wanted, if they are to be told one."""
+    """Return whether all Pods have verified the wanted digest, if there is one."""
     is_told = wanted.manifest_sha256 is not None and not observed.keeps_service(wanted.uri)
     return not is_told or served_manifest(observed.deployment) == wanted.manifest_sha256
 
@@ -284,7 +284,7 @@ def _judged_now(observed: ObservedClassifier) -> Document:
 
 
 def _requeue_after(observed: ObservedClassifier, wanted: Version, in_progress: Document) -> float:
-    """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
+    """Return seconds until Pods may answer differently or the deadline passes: neither causes an event."""
     if observed.uri == wanted.uri == served_uri(observed.deployment):
         return LOOK_AGAIN
     return min(max(_deadline(observed) - _age(observed, in_progress["startedAt"]), 0.0) + 1.0, LATE)
@@ -299,6 +299,6 @@ def _age(observed: ObservedClassifier, time: str) -> float:
 
 
 def must_ask(observed: ObservedClassifier) -> bool:
-    """Whether the Pods have to say which version they serve: once all are of one that is not known to answer."""
+    """Return whether to ask the Pods for their version: all have one that is not known to be served yet."""
     uri = served_uri(observed.deployment)
     return uri is not None and (uri != observed.served.get("uri") or bool(observed.status.get("rollout")))

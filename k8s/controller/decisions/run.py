@@ -1,4 +1,4 @@
-"""A TrainingRun's pass: a Job, and what became of it."""
+"""Reconciliation of a TrainingRun: its Job, and the outcome."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from k8s.controller.observed.wording import in_the_users_terms
 from model.run_result import RunResult
 
 INDEX = "batch.kubernetes.io/job-completion-index"
-SAME_POINT = 2  # attempts of a training without checkpoints that ended for want of memory: it always gets as far again
+SAME_POINT = 2  # attempts of a training without checkpoints that ran out of memory: every attempt needs the same
 RESOURCES = "spec.training.resources, or resources.trainings of the controller's chart"
-LOOK_AGAIN = 15.0  # seconds, at a Pod that has not started: nothing tells of that
+LOOK_AGAIN = 15.0  # seconds between two looks at a Pod that has not started: its events are not watched
 
 
 def decide_run(observed: ObservedRun, images: Images) -> Plan:
-    """What a TrainingRun needs next."""
+    """Return the next steps and the status of a TrainingRun."""
     if "deletionTimestamp" in observed.run["metadata"]:
-        return Plan()  # what it made goes with it
+        return Plan()  # its objects are deleted by their owner references
     if observed.status.get("state") in FINAL_STATES:
         return _after(observed)
     if observed.spec.dataset is None:
@@ -58,7 +58,7 @@ def _go_on(observed: ObservedRun, images: Images) -> Plan:
 
 
 def _without_image(observed: ObservedRun, images: Images) -> Plan | None:
-    """An attempt whose image cannot be pulled: with another image it begins anew, with the same it is given up after a while."""
+    """Return the plan if the image cannot be pulled: start again with the trainer's new image, or give up after a while."""
     assert observed.job is not None  # noqa: S101 - the caller has looked
     waited, image = unpulled(observed.pods, now=observed.now), image_of(observed.job)
     if waited is None:
@@ -76,7 +76,7 @@ def _without_image(observed: ObservedRun, images: Images) -> Plan | None:
 
 
 def _adopt(observed: ObservedRun) -> Plan:
-    """A run that was made by hand takes what it lacks from its classifier, once."""
+    """Copy the fields that a run made by hand lacks from its classifier, once."""
     if observed.classifier is None:
         message = (
             f"spec.classifier is {observed.spec.classifier!r}: there is no TextClassifier of this name in the namespace; "
@@ -102,7 +102,7 @@ def _after(observed: ObservedRun) -> Plan:
 
 
 def _supersede(observed: ObservedRun) -> Plan:
-    """First it is noted that it has begun, since it may have left something; then its Job goes; then it is said to have gone."""
+    """Stop a run: note that it has started, since it may have left files, then delete its Job, then note that it has ended."""
     if observed.job is not None and ended(observed.job) is None:
         began = observed.job.get("status", {}).get("startTime") or observed.job["metadata"]["creationTimestamp"]
         steps = (Delete(JOB, observed.job),) if "startedAt" in observed.status else ()
@@ -110,10 +110,10 @@ def _supersede(observed: ObservedRun) -> Plan:
             observed, steps=steps, message="is being stopped", startedAt=began, requeue_after=LOOK_AGAIN if steps else 0.0
         )
     if observed.job is not None and ended(observed.job) == "Complete" and results(observed.pods):
-        return _complete(observed)  # it was faster
+        return _complete(observed)  # it ended before it was stopped
     superseded = names.SUPERSEDED in (observed.run["metadata"].get("annotations") or {})
     message = "stopped: its classifier asks for another training" if superseded else "stopped: spec.cancelled is true"
-    requeue_after = None if observed.job is None else 0.0  # a Job that is over goes once this is written down
+    requeue_after = None if observed.job is None else 0.0  # the ended Job is deleted once this status is written
     return _status(
         observed, state="Superseded", message=message, finishedAt=format_time(observed.now), requeue_after=requeue_after
     )
@@ -139,7 +139,7 @@ def _start(observed: ObservedRun, images: Images) -> Plan:
 
 
 def _what_is_served_now(observed: ObservedRun) -> Document | None:
-    """With what a run by hand, which may have waited, is compared; none where that is settled."""
+    """Return the served version to compare a run made by hand with; None if it is set already or there is none."""
     by_hand = observed.spec.trigger is not None and observed.spec.trigger.reason == "Manual"
     if not by_hand or observed.spec.served is not None or observed.classifier is None or observed.spec.storage is None:
         return None
@@ -168,7 +168,7 @@ def _running(observed: ObservedRun) -> Plan:
     if is_true(observed.job, "FailureTarget") or any(each.exit_code in NO_RETRY_EXIT_CODES for each in results(observed.pods)):
         state = observed.status.get("state", "Pending")  # until the Job's condition Failed
         return _status(observed, state=state, message=f"ends: {before or 'its Job fails'}", startedAt=started)
-    bad = before if failed > 1 else None  # one that is lost is nothing to worry about; several are, until one succeeds
+    bad = before if failed > 1 else None  # one failed Pod is no problem; several are, until one succeeds
     attempt = f", attempt {failed + 1} of {_attempts(observed.job)}" if failed else ""
     after = f"{attempt}; the last ended with: {before}" if before else attempt
     problem = trouble(observed.pods) or _no_pod(observed, observed.job)
@@ -198,7 +198,7 @@ def _no_pod(observed: ObservedRun, job: Document) -> str | None:
 
 
 def _complete(observed: ObservedRun) -> Plan:
-    """The version is published. If nobody can say so any more, the same Job finds it and tells it again."""
+    """Return the outcome of a complete Job. If its Pods are gone, the Job runs again and reports the published version."""
     assert observed.job is not None  # noqa: S101 - the caller has looked
     told = next((each for each in results(observed.pods) if each.exit_code == 0 and each.artifact_uri and each.gate), None)
     if told is None and any(map(_could_say, observed.pods)):
@@ -217,7 +217,7 @@ def _complete(observed: ObservedRun) -> Plan:
 
 
 def _is_of_another(observed: ObservedRun, told: RunResult) -> str | None:
-    """What a Pod said that this run cannot have published: whoever may make Pods may also write a result."""
+    """Return an error if the reported version is not this run's: anyone who may create Pods can also write a result."""
     assert observed.spec.storage is not None  # noqa: S101 - complete
     name = observed.run["metadata"]["name"]
     uri = names.version_uri(observed.spec.storage.uri, observed.spec.classifier, name)
@@ -228,7 +228,7 @@ def _is_of_another(observed: ObservedRun, told: RunResult) -> str | None:
 
 
 def _could_say(pod: Document) -> bool:
-    """Whether this Pod came to its end and is the one, of several, that tells the version."""
+    """Return whether this Pod has succeeded and is the one of its Job that reports the version."""
     first = (pod["metadata"].get("labels") or {}).get(INDEX, "0") == "0"
     return bool(first and pod.get("status", {}).get("phase") == "Succeeded")
 
@@ -238,7 +238,7 @@ def _fail(observed: ObservedRun) -> Plan:
     said = next((each.message for each in results(observed.pods) if each.message), None) or last_end(observed.pods)
     failed = condition(observed.job, "Failed")
     if failed.get("reason") == "DeadlineExceeded":
-        said = None  # that is of an attempt before
+        said = None  # it is the message of an earlier attempt
     message = in_the_users_terms(said or failed.get("message") or str(failed.get("reason", "its Job failed")), observed.spec)
     if said and failed.get("reason") == "BackoffLimitExceeded":
         message = f"{message}; given up after {_attempts(observed.job)} attempts: create a TrainingRun to train again"
@@ -256,7 +256,7 @@ def _times(job: Document) -> Document:
 
 
 def _result(observed: ObservedRun, told: RunResult) -> Document:
-    """The columns of the table of trainings."""
+    """Return the fields of the status that a published version fills."""
     assert told.gate is not None  # noqa: S101 - the caller has looked
     return {
         "datasetSha256": told.dataset_sha256,

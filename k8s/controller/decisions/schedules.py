@@ -1,7 +1,7 @@
-"""Cron schedules: when they come, in the time zone that they are meant in.
+"""Cron schedules with a time zone.
 
-As Debian's cron does it where clocks are put forward or back: what comes at set hours comes once, right after the hour that
-is missing, and at the first of two that are the same; what comes every hour or more often goes by the time that passes.
+Changes of the clock are handled as in Debian's cron: a job at set hours runs once, right after a skipped hour, or in the first of
+two equal hours; a job that runs every hour or more often follows elapsed time.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from here on a schedule must come
 
 
 class ScheduleRejected(ValueError):
-    """The schedule or its time zone is not understood, or it never comes; the message is a sentence that says which."""
+    """Error in a schedule or its time zone, or a schedule that never occurs. The message says which."""
 
 
 class Schedule:
-    """When something comes, for ever. `parse` makes them. Times that are given have a time zone, those that come are in UTC."""
+    """Recurring times; `parse` creates it. Arguments have a time zone, results are in UTC."""
 
     def __init__(self, fields: str, zone: ZoneInfo) -> None:
         self._fields = fields
         self._zone = zone
 
     def next(self, after: datetime) -> datetime:
-        """The first time that is later than `after`."""
+        """Return the first time later than `after`."""
         after = after.astimezone(UTC)
         for local in CronSim(self._fields, after.astimezone(self._zone)):
             time = local.astimezone(UTC)
@@ -54,7 +54,7 @@ class Schedule:
         raise ScheduleRejected(f"the schedule '{self._fields}' does not come after {after:%Y-%m-%d}")
 
     def last(self, after: datetime, until: datetime) -> datetime | None:
-        """The latest time that is later than `after` and not later than `until`; takes milliseconds if they are years apart."""
+        """Return the latest time after `after` and up to `until`; takes milliseconds if they are years apart."""
         last, late = self.next(after), until
         if last > until:
             return None
@@ -70,7 +70,7 @@ class Schedule:
 
 @lru_cache(maxsize=1024)  # a pass asks several times, and the answer never changes
 def parse(expression: str, time_zone: str) -> Schedule:
-    """The schedule of five fields or a word like `@daily`, in a time zone of the IANA's, like `Europe/Berlin`.
+    """Return the schedule of five fields or a word such as `@daily`, in an IANA time zone such as `Europe/Berlin`.
 
     Raises ScheduleRejected.
     """
@@ -96,7 +96,7 @@ def _fields(expression: str) -> str:
 
 
 def _fault(fields: list[str], error: CronSimError) -> str:
-    """What is wrong with five fields, by the name at the end of cronsim's message."""
+    """Describe the error in the fields, by the name at the end of cronsim's message."""
     for (name, expected), value in zip(FIELDS.items(), fields, strict=True):
         if str(error).endswith(name) and not _is_read(name, value):
             return f"has {value!r} as {name}: expected {expected}"
@@ -104,7 +104,7 @@ def _fault(fields: list[str], error: CronSimError) -> str:
 
 
 def _is_read(name: str, value: str) -> bool:
-    """Whether that field is well alone."""
+    """Return whether the field is valid by itself."""
     try:
         CronSim(" ".join(value if each == name else "*" for each in FIELDS), EPOCH)
     except CronSimError:

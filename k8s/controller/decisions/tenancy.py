@@ -1,4 +1,4 @@
-"""What a TextClassifier and a TrainingRun may use of their namespace, as whoever runs the controller allows it."""
+"""Limits on what resources may use of their namespace, set by the operator of the controller."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Spec = TextClassifierSpec | TrainingRunSpec
 
 @dataclass(frozen=True)
 class Policy:
-    """secrets, service_accounts: names that may be used, or their beginnings with a * at the end; None: any. placement: whether
-    Pods may be sent to certain nodes.
+    """Limits. secrets, service_accounts: allowed names, or prefixes with a * at the end; None: any. placement: whether specs may
+    choose nodes.
     """
 
     secrets: tuple[str, ...] | None = None
@@ -20,7 +20,7 @@ class Policy:
     placement: bool = True
 
     def refuses(self, spec: Spec) -> str | None:
-        """Say which fields of the spec are not allowed, with their values and what would be; None: all are."""
+        """Return a message about fields that are not allowed, with their values and the allowed ones; None: all are allowed."""
         return "; ".join([*self._names(spec), *self._places(spec)]) or None
 
     def _names(self, spec: Spec) -> list[str]:

@@ -1,4 +1,4 @@
-"""Why a classifier is trained now: the first reason that holds."""
+"""Triggers: the reasons to start a training. The first one that applies counts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from k8s.controller.observed.run import TrainingRunSummary, fingerprint, what_is
 
 
 def due(observed: ObservedClassifier, image: str) -> Document | None:
-    """The trigger of the run that is to be made; none: nothing asks for one. image: the trainer's, as it is now.
+    """Return the trigger of the next run; None: there is no reason for one. image: the trainer's current image.
 
-    Its token stands for the occasion: one occasion makes one run, however often it is seen.
+    The trigger's token identifies the event, so that one event starts one run.
     """
     if observed.newest is None:
         new = "it has no TrainingRun any more" if observed.served else "the classifier is new"
@@ -52,7 +52,7 @@ def _schedule_has_come(observed: ObservedClassifier, newest: TrainingRunSummary)
         return None
     time = schedule.last(after=max(newest.created, since(observed)), until=observed.now)
     token = format_time(time) if time else ""
-    # That run may be older than its own time, by the API server's clock.
+    # By the API server's clock, the scheduled run may have been created before its scheduled time.
     if not token or (newest.trigger.get("reason"), newest.trigger.get("token")) == ("Schedule", token):
         return None
     return _trigger("Schedule", token, f"scheduled for {token}")
@@ -64,7 +64,7 @@ def _dataset_has_changed(observed: ObservedClassifier, newest: TrainingRunSummar
     if not observed.spec.triggers.dataset_change or found is None or found == known:
         return None
     if looked and parse_time(looked) <= newest.created:
-        return None  # that run has read it later, and perhaps another one
+        return None  # the run has read the dataset after the check
     return _trigger("DatasetChange", found, f"the dataset's content has changed, its SHA-256 is {found[:12]}…")
 
 
@@ -76,14 +76,14 @@ def _was_corrected(observed: ObservedClassifier, newest: TrainingRunSummary) -> 
 
 
 def _has_drifted(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
-    """Once a version: if training anew did not help, doing it again will not either."""
+    """Return the trigger of drift, once for each version: if one training did not help, another would not either."""
     drift, index, version = observed.spec.triggers.drift, observed.measured.drift, observed.served.get("version")
     if drift is None or index is None or index < drift.index or not version:
         return None
     if any(run.trigger.get("reason") == "Drift" and run.trigger.get("token") == version for run in observed.runs):
         return None
     if newest.name != version and newest.state == "Published":
-        return None  # its successor is on its way
+        return None  # a newer version is being rolled out
     return _trigger("Drift", version, f"drift index of {version} is {index:.2f}, spec.triggers.drift.index is {drift.index:g}")
 
 
@@ -97,19 +97,19 @@ REASONS: tuple[Callable[[ObservedClassifier, TrainingRunSummary], Document | Non
 
 
 def schedule_of(observed: ObservedClassifier) -> Schedule | None:
-    """The schedule, if there is one. Raises ScheduleRejected."""
+    """Return the schedule, if there is one. Raises ScheduleRejected."""
     triggers = observed.spec.triggers
     return parse(triggers.schedule, triggers.time_zone) if triggers.schedule else None
 
 
 def since(observed: ObservedClassifier) -> datetime:
-    """Since when the schedule holds: one that is new does not ask for what it would have asked for before."""
+    """Return the time from which the schedule applies: a new schedule does not start trainings for earlier times."""
     noted = noted_schedule(observed)
     return parse_time(noted["since"]) if noted else observed.created
 
 
 def noted_schedule(observed: ObservedClassifier) -> dict[str, Any] | None:
-    """The status's note on the schedule, made in the first pass that saw it."""
+    """Return status.schedule, which is set when a schedule is first seen."""
     triggers = observed.spec.triggers
     if not triggers.schedule:
         return None
@@ -122,7 +122,7 @@ def noted_schedule(observed: ObservedClassifier) -> dict[str, Any] | None:
 
 
 def dataset_seen(observed: ObservedClassifier) -> str | None:
-    """What the last check of the dataset found."""
+    """Return the fingerprint of the dataset at its last check."""
     found = observed.status.get("dataset") or {}
     return fingerprint({"datasetSha256": found.get("sha256"), "testSha256": found.get("testSha256")})
 

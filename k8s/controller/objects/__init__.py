@@ -1,1 +1,1 @@
-"""Kubernetes objects as documents: their kinds, their names, and what they have in common. No client, no clock."""
+"""Kubernetes objects as documents: kinds, names and common parts. No client, no clock."""

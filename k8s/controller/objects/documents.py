@@ -1,4 +1,4 @@
-"""What Kubernetes objects have in common: owners, times, how a Job ended, what its Pods said."""
+"""Common parts of Kubernetes objects: owners, times, conditions, ends of Jobs, results of Pods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from k8s.controller.objects.kinds import Document
 from model.run_result import RunResult
 
-# Of a container that waits: what will not change by itself.
+# Reasons of waiting containers that do not resolve by themselves.
 STUCK = {
     "CreateContainerConfigError",
     "CreateContainerError",
@@ -19,13 +19,13 @@ STUCK = {
     "ErrImageNeverPull",
 }
 UNPULLED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-PULLING = 300.0  # seconds in which an image can be pulled: a registry that is away for a moment is no reason to give up
-PATIENCE = 20.0  # seconds in which a Job gets its Pod
+PULLING = 300.0  # seconds until an image that cannot be pulled is given up: the registry may be unavailable for a moment
+PATIENCE = 20.0  # seconds until a Job without a Pod is reported
 LONGEST = 2000  # characters of a condition's message
 
 
 def owner(document: Document) -> Document:
-    """The reference by which an object goes when `document` does."""
+    """Return the reference to an owner, with which an object is deleted."""
     return {
         "apiVersion": document["apiVersion"],
         "kind": document["kind"],
@@ -36,12 +36,12 @@ def owner(document: Document) -> Document:
 
 
 def owned_by(document: Document, uid: str) -> bool:
-    """Whether it goes with the object of that uid."""
+    """Return whether the object with that uid owns the document."""
     return any(each.get("uid") == uid for each in document["metadata"].get("ownerReferences", ()))
 
 
 def parse_time(text: str) -> datetime:
-    """Read a time as Kubernetes writes it. It lets others write one without a zone, which is in UTC, and of the year 0."""
+    """Return a time as Kubernetes writes it. Without a zone it is in UTC; an invalid one is the earliest time."""
     try:
         found = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
     except ValueError:
@@ -50,23 +50,23 @@ def parse_time(text: str) -> datetime:
 
 
 def format_time(time: datetime) -> str:
-    """The other way round, to the second."""
+    """Return a time as Kubernetes writes it, to the second."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def condition(document: Document | None, kind: str) -> Document:
-    """The status condition of that type, {} without one."""
+    """Return the status condition of that type, {} if there is none."""
     found = (document or {}).get("status", {}).get("conditions") or ()
     return next((each for each in found if each["type"] == kind), {})
 
 
 def is_true(document: Document | None, kind: str) -> bool:
-    """Whether it has that condition."""
+    """Return whether the condition is True."""
     return bool(condition(document, kind).get("status") == "True")
 
 
 def conditioned(document: Document, kind: str, status: str, reason: str, message: str, *, now: datetime) -> Document:
-    """A condition of the document as it is now: the time of its last transition stays while its status does."""
+    """Return a condition. The time of the last transition stays unless the status changes."""
     before = condition(document, kind)
     return {
         "type": kind,
@@ -79,18 +79,18 @@ def conditioned(document: Document, kind: str, status: str, reason: str, message
 
 
 def ended(job: Document) -> str | None:
-    """`Complete` or `Failed`, once the Job is over."""
+    """Return `Complete` or `Failed` for a Job that has ended, else None."""
     return next((each for each in ("Complete", "Failed") if is_true(job, each)), None)
 
 
 def ended_at(job: Document) -> str | None:
-    """When."""
+    """Return when the Job ended."""
     found: str | None = job.get("status", {}).get("completionTime") or condition(job, "Failed").get("lastTransitionTime")
     return found
 
 
 def results(pods: list[Document]) -> list[RunResult]:
-    """What the Pods of a Job said at their end, those that published a version or did their work first, then the newest."""
+    """Return the results of a Job's Pods: those that published or succeeded first, then the newest."""
     ordered = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
     said = [result for pod in ordered for result in _said(pod)]
     return sorted(said, key=lambda result: (result.exit_code != 0, result.artifact_uri is None))
@@ -104,7 +104,7 @@ def _said(pod: Document) -> list[RunResult]:
             if message:
                 try:
                     found.append(RunResult.model_validate_json(message))
-                except ValidationError:  # of another release, or the node's own words
+                except ValidationError:  # of another release, or the node's message
                     continue
     return found
 
@@ -119,7 +119,7 @@ def out_of_memory(pods: list[Document]) -> int:
 
 
 def last_end(pods: list[Document]) -> str | None:
-    """How the Pod that failed last came to its end."""
+    """Return why the newest failed Pod has ended."""
     failed = [pod for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
     for pod in sorted(failed, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
         for container in pod["status"].get("containerStatuses") or ():
@@ -132,7 +132,7 @@ def last_end(pods: list[Document]) -> str | None:
 
 
 def trouble(pods: list[Document]) -> str | None:
-    """Why a Pod does not start, in the words of the node or the scheduler."""
+    """Return why a Pod does not start, in the words of the node or the scheduler."""
     for pod in pods:
         for container in _containers(pod):
             waiting = container.get("state", {}).get("waiting", {})
@@ -147,14 +147,14 @@ def trouble(pods: list[Document]) -> str | None:
 
 
 def unpulled(pods: list[Document], *, now: datetime) -> float | None:
-    """For how many seconds a node has been trying to pull the image of one of these Pods in vain; None: none has to."""
+    """Return for how many seconds the image of one of these Pods could not be pulled; None: all images are there."""
     waiting = [pod for pod in pods if any(_waits_for_an_image(each) for each in _containers(pod))]
     began = [str(pod["status"].get("startTime") or pod["metadata"]["creationTimestamp"]) for pod in waiting]
     return max(((now - parse_time(each)).total_seconds() for each in began), default=None)
 
 
 def image_of(job: Document) -> str | None:
-    """The image that a Job of ours was made with."""
+    """Return the image of a Job."""
     containers = ((job.get("spec") or {}).get("template") or {}).get("spec", {}).get("containers") or ()
     return next((each.get("image") for each in containers), None)
 
@@ -169,9 +169,9 @@ def _waits_for_an_image(container: Document) -> bool:
 
 
 def no_pod(job: Document, pods: list[Document], *, perhaps: str, fields: str, now: datetime) -> str | None:
-    """Say that a Job got no Pod, and what may be the cause. The cause stands in the Job's events, which are not read here.
+    """Return a message if a Job has no Pod, with possible causes. The real one is in the Job's events, which are not read here.
 
-    perhaps: a cause that the caller knows of, with a comma at its end. fields: where requests and limits can be set.
+    perhaps: another cause, with a comma at its end. fields: where requests and limits can be set.
     """
     if pods or (now - parse_time(job["metadata"]["creationTimestamp"])).total_seconds() < PATIENCE:
         return None
@@ -184,9 +184,9 @@ def no_pod(job: Document, pods: list[Document], *, perhaps: str, fields: str, no
 
 
 def unset_quantities(job: Document) -> list[str]:
-    """Return what a Job's container does not set of CPU and memory: a quota on any of these refuses its Pod.
+    """Return requests and limits of CPU and memory that a Job's container lacks: a quota on one refuses its Pod.
 
-    A limit alone is enough: the API server makes the request of it.
+    With a limit alone, the API server sets the request.
     """
     containers = ((job.get("spec") or {}).get("template") or {}).get("spec", {}).get("containers") or ()
     missing = []
@@ -199,8 +199,9 @@ def unset_quantities(job: Document) -> list[str]:
 
 
 def _last_of_several_failures(container: Document) -> Document | None:
-    """How a container ended that is started again and again. The node says that it waits only for a part of the time between
-    two starts.
+    """Return the last end of a container that is restarted repeatedly, None for others.
+
+    The node reports CrashLoopBackOff only for a part of the time between two starts.
     """
     state, before = container.get("state", {}), container.get("lastState", {}).get("terminated", {})
     if state.get("waiting", {}).get("reason") == "CrashLoopBackOff":

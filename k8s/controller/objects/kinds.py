@@ -1,7 +1,7 @@
-"""The kinds of objects that the controller reads and writes, and where the API server keeps them.
+"""Kinds of objects that the controller reads and writes, and their paths in the API.
 
-A document is an object as the API server speaks of it, in JSON. The paths follow from the kind alone: nothing is asked of the
-server's discovery, so a kind that is not installed is seen only when it is used.
+A document is an object as JSON. Paths follow from the kind, without the server's discovery, so a kind that is not installed
+is noticed only when it is used.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of object; `plural` is its name in the server's paths."""
+    """Kind of object. plural: its name in the API's paths."""
 
     api_version: str
     kind: str
     plural: str
 
     def path(self, namespace: str, name: str = "") -> str:
-        """Of one object, or of all in the namespace; an empty namespace: of the whole cluster."""
+        """Return the path of one object, or of all in the namespace; an empty namespace means the whole cluster."""
         root = "/api" if "/" not in self.api_version else "/apis"
         places = ["namespaces", namespace] if namespace else []
         return "/".join([root, self.api_version, *places, self.plural, *([name] if name else [])])
@@ -66,7 +66,7 @@ _BY_NAMES = {(each.api_version, each.kind): each for each in KINDS}
 
 
 def kind_of(document: Mapping[str, Any]) -> Kind:
-    """The kind that the document names. Raises LookupError for one that is not in this module."""
+    """Return the kind of the document. Raises LookupError for one that is not in this module."""
     names = (document["apiVersion"], document["kind"])
     if names not in _BY_NAMES:
         raise LookupError(f"{names[1]} of {names[0]} is not in k8s.controller.objects.kinds")

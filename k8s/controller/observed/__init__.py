@@ -1,1 +1,1 @@
-"""Facts about a classifier or a run, read from documents in one place. Every decision is made of them."""
+"""Observed state of classifiers and runs, read from documents. Decisions use nothing else."""

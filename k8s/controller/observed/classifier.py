@@ -1,4 +1,4 @@
-"""What is seen of a classifier: the facts that every decision is made of, read from documents in one place."""
+"""Observed state of a classifier, read from documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from k8s.controller.observed.wording import of_serving
 
 @dataclass(frozen=True)
 class MeasuredTraffic:
-    """What Prometheus knows; none: nothing, or it was not asked."""
+    """Measurements of Prometheus; None: it has none or was not asked."""
 
     drift: float | None = None
     corrections: int | None = None
@@ -29,7 +29,7 @@ class MeasuredTraffic:
 
 @dataclass(frozen=True)
 class MaintenanceJob:
-    """A Job that hashes the dataset or deletes versions, and its Pods once it is over."""
+    """Job that hashes the dataset or deletes versions, with its Pods."""
 
     job: Document
     pods: list[Document] = field(default_factory=list)
@@ -37,12 +37,12 @@ class MaintenanceJob:
 
 @dataclass(frozen=True)
 class ObservedClassifier:
-    """A classifier and all that bears on it.
+    """Classifier, and everything that its decisions depend on.
 
-    runs: its own, the oldest first. pods: those that serve, while not all is as it should be with them. answers: by the name
-    of each that is ready, the version that it says it serves; empty if nobody had to be asked. taken: what KServe has of its
-    name that is somebody else's. unserved: why KServe cannot be asked for anything. busy: of a classifier that is being
-    deleted, whether a training still goes on. waits: whether another image of the predictor is not its own to have yet.
+    runs: its own, the oldest first. pods: its serving Pods, unless all are ready and known to serve the version. answers: for
+    each ready Pod, the version that it reports; empty if no Pod was asked. name_conflict: kind of a KServe object of its name
+    that belongs to something else. serving_unavailable: why KServe's objects cannot be read. training_pods_left: whether trainer
+    Pods of a classifier that is being deleted still run. image_update_pending: whether it must wait for a new predictor image.
     """
 
     classifier: Document
@@ -62,91 +62,91 @@ class ObservedClassifier:
 
     @property
     def name(self) -> str:
-        """The classifier's."""
+        """Name of the classifier."""
         return str(self.classifier["metadata"]["name"])
 
     @property
     def status(self) -> Document:
-        """As it was last written."""
+        """Status as it was last written."""
         status: Document = self.classifier.get("status") or {}
         return status
 
     @property
     def generation(self) -> int:
-        """Of the spec."""
+        """Generation of the spec."""
         return int(self.classifier["metadata"].get("generation", 1))
 
     @property
     def created(self) -> datetime:
-        """When it was first applied."""
+        """Time of creation."""
         return parse_time(self.classifier["metadata"]["creationTimestamp"])
 
     @property
     def served(self) -> Document:
-        """The version that was last seen to be served, {} before the first."""
+        """Version that was last known to be served, {} before the first."""
         served: Document = self.status.get("served") or {}
         return served
 
     @cached_property
     def active(self) -> tuple[TrainingRunSummary, ...]:
-        """Runs that are not over, the oldest first."""
+        """Runs that have not ended, the oldest first."""
         return tuple(run for run in self.runs if not run.is_over)
 
     @property
     def latest_effective_run(self) -> TrainingRunSummary | None:
-        """The newest run that answers for what was asked: none that was stopped for another spec."""
+        """Newest run that was not stopped for another spec."""
         return next((run for run in reversed(self.runs) if not run.was_superseded), None)
 
     @property
     def judged(self) -> TrainingRunSummary | None:
-        """The newest run of which the gate has said something."""
+        """Newest run that the gate has judged."""
         return next((run for run in reversed(self.runs) if "passed" in run.status), None)
 
     @property
     def newest(self) -> TrainingRunSummary | None:
-        """The run that was made last."""
+        """Run that was created last."""
         return self.runs[-1] if self.runs else None
 
     def run_of(self, version: str) -> TrainingRunSummary | None:
-        """The run that published it, if that is still known."""
+        """Return the run that published the version, if it still exists."""
         return next((run for run in self.runs if run.name == version), None)
 
     @property
     def uri(self) -> str | None:
-        """Of the version that the InferenceService asks for."""
+        """Address of the version that the InferenceService names."""
         predictor: Document = ((self.service or {}).get("spec") or {}).get("predictor") or {}
         found: str | None = (predictor.get("model") or {}).get("storageUri")
         return found
 
     @property
     def asked_manifest(self) -> str | None:
-        """The digest of a manifest that the InferenceService tells its Pods to look for."""
+        """Digest of the manifest that the InferenceService's Pods must find."""
         return _told((((self.service or {}).get("spec") or {}).get("predictor") or {}).get("initContainers"))
 
     def keeps_service(self, uri: str) -> bool:
-        """Whether the InferenceService is left as it is: what is in a storage of before is fetched with the keys of before."""
+        """Return whether the InferenceService stays: a version in an earlier storage needs that storage's credentials."""
         return self.service is not None and uri == self.uri and not names.lies_in(uri, self.spec.storage.uri)
 
     @property
     def trouble(self) -> str | None:
-        """Why a Pod that should serve does not start; that there is no node for one, if nothing else."""
+        """Reason why a serving Pod does not start. A missing node is reported last."""
         found = trouble(sorted(self.pods, key=_has_no_node))
         return of_serving(found) if found else None
 
     @property
     def fits_nowhere(self) -> bool:
-        """Whether there is no node for a Pod, which no other version would change, and none of its version fails by itself."""
+        """Whether no node has room for a Pod, while no other Pod of the version fails. Another version would not change that."""
         own = [pod for pod in self.pods if _source(pod) == self.uri]
         return any(map(_has_no_node, own)) and not trouble([pod for pod in own if not _has_no_node(pod)])
 
     @property
     def is_available(self) -> bool:
-        """Whether a Pod answers, of whatever version."""
+        """Whether a Pod of any version is available."""
         return bool(((self.deployment or {}).get("status") or {}).get("availableReplicas"))
 
 
 def served_uri(deployment: Document | None) -> str | None:
-    """The version that all Pods of the Deployment are of, once they all are."""
+    """Return the address of the version that all Pods of the Deployment have, None if they differ or are not all available."""
     if deployment is None:
         return None
     status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
@@ -158,27 +158,27 @@ def served_uri(deployment: Document | None) -> str | None:
 
 
 def predictor_image(deployment: Document | None) -> str | None:
-    """The image that the Deployment's Pods serve with, or soon do."""
+    """Return the image of the Deployment's predictor container."""
     containers = ((deployment or {}).get("spec") or {}).get("template", {}).get("spec", {}).get("containers") or ()
     return next((each.get("image") for each in containers if each.get("name") == SERVER), None)
 
 
 def served_manifest(deployment: Document | None) -> str | None:
-    """The digest of a manifest that all Pods of the Deployment have found in their version, once they all are of one."""
+    """Return the manifest digest that all Pods of the Deployment have verified, None if there is none."""
     if deployment is None or served_uri(deployment) is None:
         return None
     return _told(deployment["spec"]["template"].get("spec", {}).get("initContainers"))
 
 
 def _told(containers: list[Document] | None) -> str | None:
-    """The digest among the downloader's arguments."""
+    """Return the digest among the downloader's arguments."""
     given = [each for container in containers or () if container["name"] == DOWNLOADER for each in container.get("args") or ()]
     prefix = f"{VOUCHED}="
     return next((each.removeprefix(prefix) for each in given if each.startswith(prefix)), None)
 
 
 def _source(pod: Document) -> str | None:
-    """The version that it fetches."""
+    """Return the address of the version that the Pod fetches."""
     found: str | None = (pod["metadata"].get("annotations") or {}).get(names.SOURCE)
     return found
 
@@ -188,7 +188,7 @@ def _has_no_node(pod: Document) -> bool:
 
 
 def why_not(observed: ObservedClassifier) -> str:
-    """What hinders the Pods, in Kubernetes' and KServe's own words."""
+    """Return why Pods are not ready, in the words of Kubernetes and KServe."""
     if observed.trouble:
         return observed.trouble
     deployment, service = observed.deployment, observed.service
@@ -201,17 +201,17 @@ def why_not(observed: ObservedClassifier) -> str:
 
 
 def answers_about(observed: ObservedClassifier, uri: str | None) -> Counter[str | None]:
-    """How many Pods answer with which version, once all are of the one that lies there, and ready."""
+    """Count the Pods by the version they report, once all are ready and have the version at this address."""
     return Counter(observed.answers.values() if observed.uri == uri == served_uri(observed.deployment) else ())
 
 
 def is_unheard(observed: ObservedClassifier, uri: str | None) -> bool:
-    """Whether none of its Pods answers the controller, and all are ready: nothing of that version is known to be wrong."""
+    """Return whether all Pods are ready but none answers the controller, which is no fault of the version."""
     return set(answers_about(observed, uri)) == {None}
 
 
 def answered_instead(observed: ObservedClassifier, version: str, uri: str | None) -> str | None:
-    """What its Pods answer, all of which are ready, if it is not that version."""
+    """Return a message if ready Pods report another version or do not answer."""
     answers = answers_about(observed, uri)
     others = sorted(each for each in answers if each not in (None, version))
     said = [f"{answers[each]} of {answers.total()} answered with version {each}" for each in others]

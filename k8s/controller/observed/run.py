@@ -1,4 +1,4 @@
-"""Facts about a TrainingRun: what its own pass acts on, and what its classifier sees of it."""
+"""Observed state of a TrainingRun, for its own reconciliation and for its classifier's."""
 
 from __future__ import annotations
 
@@ -18,100 +18,100 @@ from model.manifest import ScoreName
 
 JUDGED_STATES = {"Published", "Held", "Rejected"}
 FINAL_STATES = JUDGED_STATES | {"Failed", "Superseded"}
-# Where and with what a training runs: a change of it is no reason to repeat one that has succeeded.
+# Fields about where a training runs: a change of them does not repeat a training that has succeeded.
 PLACEMENT_FIELDS = {"nodes", "resources", "nodeSelector", "tolerations", "timeout", "tracking"}
 
 
 @dataclass(frozen=True)
 class TrainingRunSummary:
-    """A TrainingRun, as its classifier sees it."""
+    """TrainingRun, as its classifier sees it."""
 
     document: Document
 
     @property
     def name(self) -> str:
-        """Its version's name, too."""
+        """Name of the run and of its version."""
         return str(self.document["metadata"]["name"])
 
     @property
     def created(self) -> datetime:
-        """To the second."""
+        """Time of creation, to the second."""
         return parse_time(self.document["metadata"]["creationTimestamp"])
 
     @property
     def sequence(self) -> int:
-        """The how-manieth it is; 0 of one that was made by hand, and where somebody has written something else there."""
+        """Position among the classifier's runs; 0 if the run was made by hand or the annotation is not a number."""
         said = str((self.document["metadata"].get("annotations") or {}).get(names.SEQUENCE, ""))
         return int(said) if re.fullmatch(r"[0-9]{1,9}", said) else 0
 
     @property
     def status(self) -> Document:
-        """As its own passes have written it."""
+        """Status as its own reconciliation has written it."""
         status: Document = self.document.get("status") or {}
         return status
 
     @property
     def state(self) -> str:
-        """Pending before its first pass."""
+        """State; Pending before the first reconciliation."""
         return str(self.status.get("state", "Pending"))
 
     @property
     def is_over(self) -> bool:
-        """Whether it will do no more."""
+        """Whether the run has ended."""
         return self.state in FINAL_STATES
 
     @property
     def was_superseded(self) -> bool:
-        """Whether it was stopped for another spec, and not by hand: then it answers for nothing."""
+        """Whether the controller stopped it for another spec."""
         return self.state == "Superseded" and names.SUPERSEDED in (self.document["metadata"].get("annotations") or {})
 
     @property
     def was_refused(self) -> bool:
-        """Whether it published a version that is not served: another gate may let it pass."""
+        """Whether the gate held or refused its version; a changed gate may pass it."""
         return self.state in ("Held", "Rejected")
 
     @property
     def was_cancelled(self) -> bool:
-        """Whether someone has stopped it by hand."""
+        """Whether a user stopped it."""
         return self.state == "Superseded" and not self.was_superseded
 
     @property
     def has_begun(self) -> bool:
-        """Whether its Job was made."""
+        """Whether its Job has started."""
         return "startedAt" in self.status
 
     @property
     def has_files(self) -> bool:
-        """Whether there is a version of it."""
+        """Whether its version has files in the storage."""
         return bool(self.status.get("artifactUri")) and not self.files_deleted
 
     @property
     def has_left(self) -> bool:
-        """Whether something of it may lie in the storage: a version, or checkpoints of what did not come to its end."""
+        """Whether the storage may have files of it: a version, or checkpoints of an unfinished training."""
         unfinished = self.state in ("Superseded", "Failed") and self.has_begun
         return (self.has_files or unfinished) and not self.files_deleted
 
     @property
     def files_deleted(self) -> bool:
-        """Whether its version was deleted, by history.versions."""
+        """Whether its version was deleted because of history.versions."""
         return (self.document["metadata"].get("annotations") or {}).get(names.FILES) == "deleted"
 
     @property
     def may_be_served(self) -> bool:
-        """Whether its version is there and has passed the gate."""
+        """Whether its version exists and has passed the gate."""
         return self.has_files and bool(self.status.get("passed"))
 
     @property
     def trigger(self) -> Document:
-        """Why it was made."""
+        """Trigger of the run."""
         trigger: Document = self.document["spec"].get("trigger") or {}
         return trigger
 
     @property
     def data(self) -> str | None:
-        """A hash of the texts that it was made from or for, if that is known."""
+        """Fingerprint of the dataset that it has read or was started for, if known."""
         meant = str(self.trigger["token"]) if self.trigger.get("reason") == "DatasetChange" else None
-        return fingerprint(self.status) or meant  # it may have changed again before it was read
+        return fingerprint(self.status) or meant  # the dataset may have changed again before it was read
 
     @property
     def was_judged(self) -> bool:
@@ -141,7 +141,7 @@ class TrainingRunSummary:
 
 
 def what_is_trained(asked: Document) -> Document:
-    """Of a spec; what becomes of versions when the classifier is deleted is no matter of a training."""
+    """Return the fields of a spec that define a training; storage.deletionPolicy does not."""
     storage = {name: value for name, value in (asked.get("storage") or {}).items() if name != "deletionPolicy"}
     return {"dataset": asked.get("dataset"), "training": asked.get("training"), "storage": storage}
 
@@ -152,7 +152,7 @@ def _what_matters(asked: Document) -> Document:
 
 
 def fingerprint(facts: Mapping[str, object]) -> str | None:
-    """Of a dataset and its test set, by the hashes in a status."""
+    """Return a fingerprint of a dataset and its test set, from the hashes in a status."""
     hashes = [str(facts[name]) for name in ("datasetSha256", "testSha256") if facts.get(name)]
     return "+".join(hashes) or None
 
@@ -166,15 +166,15 @@ def recorded(status: Document) -> GateRecord | None:
 
 
 def runs_of(runs: list[Document], uid: str) -> tuple[TrainingRunSummary, ...]:
-    """Those of the classifier of that uid, the oldest first."""
+    """Return the runs of the classifier with that uid, the oldest first."""
     own = [TrainingRunSummary(each) for each in runs if owned_by(each, uid) and "deletionTimestamp" not in each["metadata"]]
     return tuple(sorted(own, key=lambda run: (run.created, run.sequence, run.name)))
 
 
 @dataclass(frozen=True)
 class ObservedRun:
-    """A run, and all that bears on it. classifier: whose it is or may become, if there is one of that name. taken: a Job of its
-    name is somebody else's.
+    """Run, and everything that its decisions depend on. classifier: the one that it names, if it exists. name_conflict: whether a
+    Job of its name belongs to something else.
     """
 
     run: Document
@@ -187,28 +187,28 @@ class ObservedRun:
 
     @property
     def status(self) -> Document:
-        """As it was last written."""
+        """Status as it was last written."""
         status: Document = self.run.get("status") or {}
         return status
 
     @property
     def record(self) -> GateRecord | None:
-        """What the trainer measured of the version."""
+        """Scores that the trainer measured for the version."""
         return recorded(self.status)
 
     @property
     def is_ending(self) -> bool:
-        """Whether it is being deleted or is over: nothing is begun for it."""
+        """Whether the run is being deleted or has ended."""
         return "deletionTimestamp" in self.run["metadata"] or self.status.get("state") in FINAL_STATES
 
     @property
     def belongs(self) -> bool:
-        """Whether it is one of a classifier's, and not a training of its own."""
+        """Whether the run belongs to a classifier."""
         return belongs_to_a_classifier(self.run)
 
     @property
     def is_its_turn(self) -> bool:
-        """One run of a classifier goes on at a time."""
+        """Whether the run may start: one run of a classifier trains at a time."""
         if not self.belongs:
             return True
         active = ((self.classifier or {}).get("status") or {}).get("activeRun")
@@ -216,5 +216,5 @@ class ObservedRun:
 
 
 def belongs_to_a_classifier(run: Document) -> bool:
-    """By its owner: a label may have come with a copy of another's manifest."""
+    """Return whether a classifier owns the run. Labels do not count: they may be copied with a manifest."""
     return any(each["kind"] == TEXT_CLASSIFIER.kind for each in run["metadata"].get("ownerReferences") or ())

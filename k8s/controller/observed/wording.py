@@ -1,4 +1,4 @@
-"""What other programs say, in the words of who wrote the resource."""
+"""Translation of messages of other programs: the fields of the resource in place of the trainer's settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from k8s.controller.api.v1alpha1 import TextClassifierSpec, TrainingRunSpec
 
-# The trainer's settings -> fields of the resource, where the name alone does not tell.
+# The trainer's settings -> fields of the resource, where the names differ.
 FIELDS = {
     "dataset.label_columns": "spec.dataset.labelColumn",
     "training.num_epochs": "spec.training.epochs",
@@ -23,12 +23,14 @@ FIELDS = {
 SETTING = re.compile(
     r"(?<![\w./])(?:(?:dataset|training|gate)\.[a-z_0-9]+|balance\.[a-z_]+|tracking\.[a-z_]+|output_dir)(?![\w/])"
 )
-# Fields of what is made -> those that they come from.
+# Fields of generated objects -> fields of the resource.
 MADE = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
+RETRY_HINT = re.compile(r"; trying again may \w+")  # for people at the command line; here the Job retries
+RETRY_HINT = re.compile(r"; trying again may \w+")  # for people at the command line; here the Job retries
 OF_TRAINING = re.compile(r"^(?:spec\.training\.\w+(?:, )?)+: ")
 LACKING = re.compile(r" has no column ((?:'[^']*'(?:, )?)+)")
 Table = tuple[tuple[re.Pattern[str], str], ...]
-# Complaints of the node, of the scheduler, of libraries -> the field that is behind them.
+# Messages of the node, the scheduler and libraries -> the field that causes them.
 BEHIND: Table = (
     (re.compile(r'secret "[^"]*" not found'), "spec.storage.secretName"),
     (re.compile(r'serviceaccount "[^"]*" not found', re.IGNORECASE), "spec.storage.serviceAccountName"),
@@ -38,16 +40,16 @@ BEHIND: Table = (
     (re.compile(r"^(?:hf|kaggle):// needs the library"), "spec.dataset.uri"),
     (re.compile(r"active longer than specified deadline"), "spec.training.timeout"),
 )
-# There are tainted nodes in every cluster: they are what hinders a Pod only where nothing else does.
+# Every cluster has tainted nodes, so taints are named only if there is no other cause.
 BEHIND_IF_NOTHING_ELSE: Table = ((re.compile(r"untolerated taint"), "spec.training.tolerations"),)
 
 
 def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec | None = None) -> str:
-    """The message, with the resource's fields in place of the trainer's settings, and the field that a node complains of.
+    """Return the message with fields of the resource in place of the trainer's settings, and with the field that causes it.
 
-    spec: where it is given, a message that names no field, and tells of an address, gets the field that holds it.
+    spec: if given, a message that names an address but no field gets the field with that address.
     """
-    message = message.replace("; trying again may help", "")  # the Job does
+    message = RETRY_HINT.sub("", message)
     for made, field in MADE:
         message = message.replace(made, field)
     translated = in_fields(message)
@@ -64,17 +66,17 @@ def in_fields(message: str) -> str:
 
 
 def of_maintenance_jobs(message: str, spec: TextClassifierSpec) -> str:
-    """The same of a Job that looks at the dataset or deletes versions: what trainings need is no matter of it."""
+    """Translate a message of a Job that checks the dataset or deletes versions, without the fields of trainings."""
     return OF_TRAINING.sub("", in_the_users_terms(message, spec))
 
 
 def of_serving(message: str) -> str:
-    """The same of a Pod that serves."""
+    """Translate a message of a serving Pod."""
     return re.sub(r"spec\.training\.(resources|nodeSelector|tolerations)", r"spec.serving.\1", in_the_users_terms(message))
 
 
 def _lacking(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
-    """The fields that name the columns which a file does not have."""
+    """Return the fields that name columns which a file does not have."""
     found, dataset = LACKING.search(message), spec.dataset
     if found is None or dataset is None:
         return []
@@ -87,7 +89,7 @@ def _lacking(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[s
 
 
 def _holding(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
-    """The field of the longest address that the message mentions."""
+    """Return the field with the longest address in the message."""
     held = {
         "spec.dataset.uri": spec.dataset.uri if spec.dataset else None,
         "spec.dataset.testUri": spec.dataset.test_uri if spec.dataset else None,

@@ -1,1 +1,1 @@
-"""One pass over one object: observe, decide, apply, write the status, record events."""
+"""Reconciliation of one object: observe, decide, apply, write the status, record events."""

@@ -1,4 +1,4 @@
-"""What was applied last, so that a pass which changes nothing also asks nothing of the API server."""
+"""Cache of applied documents, so that a reconciliation without changes makes no requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEMBERED_SECONDS = 900.0  # seconds
 
 @dataclass(frozen=True, eq=False)
 class _Applied:
-    """wanted: a digest of what was applied. state: of the object, afterwards."""
+    """Entry. wanted: digest of the applied document. state: state of the object after it."""
 
     wanted: str
     state: str
@@ -24,11 +24,11 @@ class _Applied:
 
 
 class ApplyCache:
-    """Remembers what each document was, and which state of the object it led to. Any thread may call.
+    """Digest of each applied document, and the state of the object after it. Any thread may call.
 
-    It is told of every event on these objects: one that tells of another state than ours means that somebody else changed the
-    object, or took it away, and that it has to be applied again. Events may be lost, as while a watch is broken: nothing is
-    remembered for long. clock: in seconds, never back.
+    `changed` gets every event of these objects. An event with another state means that someone else has changed or deleted the
+    object, so it is applied again. Since events can be lost while a watch is broken, entries expire. clock: monotonic time in
+    seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,13 +37,13 @@ class ApplyCache:
         self._lock = Lock()
 
     def apply(self, cluster: Cluster, document: Document) -> None:
-        """Apply it, unless it is so already."""
+        """Apply the document, unless the object already has it."""
         key, wanted = _key(document), names.digest(document)
         with self._lock:
             known = self._known.get(key)
             if known and known.wanted == wanted and self._clock() - known.since < REMEMBERED_SECONDS:
                 return
-            # Not known until it is answered; an event that comes meanwhile may be of somebody else, and takes this away.
+            # An event before the answer may be of another change, and removes this entry.
             asked = self._known[key] = _Applied("", "", self._clock())
         result = cluster.apply(document)
         with self._lock:
@@ -51,7 +51,7 @@ class ApplyCache:
                 self._known[key] = _Applied(wanted, _state(result), asked.since)
 
     def changed(self, document: Document, *, deleted: bool) -> bool:
-        """An event on that object: whether it is news, and has to be looked at."""
+        """Return whether an event of that object is not the result of our own apply."""
         key = _key(document)
         with self._lock:
             known = self._known.get(key)
@@ -66,6 +66,6 @@ def _key(document: Document) -> tuple[str, str, str]:
 
 
 def _state(document: Document) -> str:
-    """What is different once somebody has changed what was asked for; a status does not count."""
+    """Return the uid and generation, which change with the object but not with its status."""
     metadata = document["metadata"]
     return f"{metadata['uid']} {metadata.get('generation') or metadata.get('resourceVersion')}"

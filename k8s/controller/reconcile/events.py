@@ -1,4 +1,4 @@
-"""What `kubectl describe` tells: an Event for every change of a status that people would want to know of."""
+"""Events for `kubectl describe`: one for each notable change of a status."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import format_time
 from k8s.controller.objects.kinds import Document
 
-# A condition's status that is bad news.
+# Conditions that become Warnings.
 BAD = {("Ready", "False"), ("Trained", "False"), ("GatePassed", "False"), ("Degraded", "True")}
 BAD_STATES = {"Failed", "Held", "Rejected"}
-# Of these the message names the run: another one is news, though the answer may be the same.
+# Their messages name a run: another run gives an Event, even if status and reason stay the same.
 OF_A_RUN = {"Trained", "GatePassed"}
-# What holds when nothing has happened yet, or nothing is wrong any more that was said to be.
+# Reasons without an Event: nothing has happened yet.
 NO_NEWS = {"Idle", "NothingToServe", "NothingServed", "NoRunEnded", "NothingJudged"}
 
 
 def events(document: Document, before: Document, after: Document, now: datetime) -> list[Document]:
-    """For each condition that has another status or reason, and for another state of a TrainingRun."""
+    """Return an Event for each condition with another status or reason, and for another state of a TrainingRun."""
     return [_event(document, *each, now) for each in (*_conditions(before, after), *_state(before, after))]
 
 

@@ -1,4 +1,4 @@
-"""Everything that bears on an object, read from the API server, the served Pods and Prometheus."""
+"""Observation of an object, from the API server, the serving Pods and Prometheus."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from k8s.controller.observed.classifier import MaintenanceJob, MeasuredTraffic, 
 from k8s.controller.observed.run import FINAL_STATES, ObservedRun, TrainingRunSummary, belongs_to_a_classifier, runs_of
 
 JOB_NAME = "batch.kubernetes.io/job-name"
-SCRAPED = 300.0  # seconds in which a Prometheus has seen Pods that are new
-ASKING = 6.0  # seconds in which a pass begins to ask Pods: what a Pod answers, and how slowly, is not ours
+SCRAPED = 300.0  # seconds until Prometheus must have scraped new Pods
+ASKING = 6.0  # seconds in which one reconciliation starts queries of Pods, since Pods may answer slowly
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Reads; decides nothing. measurements: none where no Prometheus is configured. clock: in seconds, never back."""
+    """Reader of objects, without decisions. measurements: None without Prometheus. clock: monotonic time in seconds."""
 
     cluster: Cluster
     probe: Probe
@@ -43,12 +43,12 @@ class Observer:
     clock: Callable[[], float] = time.monotonic
 
     def run(self, document: Document, now: datetime) -> ObservedRun:
-        """A TrainingRun and what belongs to it. Raises SpecRejected, ClusterError."""
+        """Return a TrainingRun and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_training_run(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         state = (document.get("status") or {}).get("state")
         over = state in FINAL_STATES
-        # What a Job said is noted once it is over; of one that was stopped, the Job goes.
+        # A run that has ended has its result in the status. The Job of a stopped run is still to be deleted.
         job = self.cluster.get(JOB, namespace, name) if not over or state == "Superseded" else None
         taken = job is not None and not owned_by(job, metadata["uid"])
         job = None if taken else job
@@ -58,7 +58,7 @@ class Observer:
         return ObservedRun(document, spec, classifier, job, pods, now, taken)
 
     def classifier(self, document: Document, now: datetime) -> ObservedClassifier:
-        """A TextClassifier and what belongs to it. Raises SpecRejected, ClusterError."""
+        """Return a TextClassifier and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_text_classifier(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         runs = runs_of(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"])
@@ -79,9 +79,9 @@ class Observer:
         return replace(observed, answers=self._answers(observed))
 
     def _service(self, classifier: Document) -> tuple[Document | None, str | None, str | None]:
-        """The InferenceService, what there is of its name that is somebody else's, and why none can be asked for.
+        """Return the InferenceService, the kind of a foreign object of its name, and why neither can be read.
 
-        Read before anything is served, too: nothing is trained under a name that is taken.
+        This is read before the first training, too: nothing is trained under a name that is in use.
         """
         namespace, name, uid = (classifier["metadata"][each] for each in ("namespace", "name", "uid"))
         try:
@@ -95,7 +95,7 @@ class Observer:
         return service, None, None
 
     def _serving(self, observed: ObservedClassifier) -> list[Document]:
-        """The Pods that serve or should, where that is not settled: those of the Deployment, whoever else has their label."""
+        """Return the Deployment's Pods, unless all are ready and known to serve the version. Labels alone do not count."""
         if observed.deployment is None or (served_uri(observed.deployment) is not None and not must_ask(observed)):
             return []
         namespace, label = observed.classifier["metadata"]["namespace"], {names.SERVED_BY: observed.name}
@@ -106,25 +106,25 @@ class Observer:
         return [pod for pod in pods if any(owned_by(pod, owner) for owner in owners)]
 
     def _maintenance_jobs(self, classifier: Document) -> tuple[MaintenanceJob, ...]:
-        """Of the training Jobs only their runs know; those here are the classifier's own."""
+        """Return the classifier's own Jobs. Training Jobs belong to their runs."""
         metadata = classifier["metadata"]
         jobs = self.cluster.list(JOB, metadata["namespace"], labels=names.made_for(metadata["name"]))
         own = [each for each in jobs if owned_by(each, metadata["uid"]) and "deletionTimestamp" not in each["metadata"]]
         return tuple(MaintenanceJob(each, self._pods(each)) for each in own)
 
     def _pods(self, job: Document) -> list[Document]:
-        """Its own: those of another Job, which had the name before, may still be there."""
+        """Return the Job's own Pods. Pods of an earlier Job of the same name may still exist."""
         metadata = job["metadata"]
         pods = self.cluster.list(POD, metadata["namespace"], labels={JOB_NAME: metadata["name"]})
         return [pod for pod in pods if owned_by(pod, metadata["uid"])]
 
     def _trains(self, namespace: str, classifier: str) -> bool:
-        """Whether a Pod is left that may still write."""
+        """Return whether a Pod of a training may still write to the storage."""
         pods = self.cluster.list(POD, namespace, labels=names.labels("trainer", classifier=classifier))
         return any((pod.get("status") or {}).get("phase") in ("Pending", "Running") for pod in pods)
 
     def _answers(self, observed: ObservedClassifier) -> dict[str, str | None]:
-        """What each Pod that is ready says it serves, if that has to be known."""
+        """Return the version that each ready Pod reports, {} if it need not be known."""
         if not must_ask(observed):
             return {}
         ready = [pod for pod in observed.pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
@@ -149,7 +149,7 @@ class Observer:
         return MeasuredTraffic(drift, corrections, problem)
 
     def _unseen(self, observed: ObservedClassifier) -> str | None:
-        """Why the drift of what is served cannot be known; not said of Pods that are so new that nobody has scraped them."""
+        """Return why the drift of the served version is not known; None while its Pods are too new to have been scraped."""
         version, since = observed.served.get("version"), observed.served.get("since")
         is_new = since is None or (observed.now - parse_time(since)).total_seconds() < SCRAPED
         if self.measurements is None or version is None or is_new or not observed.is_available:
@@ -158,7 +158,7 @@ class Observer:
 
 
 def _has_maintenance_jobs(classifier: Document, spec: TextClassifierSpec, runs: tuple[TrainingRunSummary, ...]) -> bool:
-    """Whether the dataset is looked at, or versions may have to be deleted."""
+    """Return whether the classifier may have Jobs that check the dataset or delete versions."""
     looks = spec.triggers.dataset_change or "dataset" in (classifier.get("status") or {})
     stopped = any(run.state == "Superseded" for run in runs)
     return looks or stopped or "deletionTimestamp" in classifier["metadata"] or len(runs) > 1

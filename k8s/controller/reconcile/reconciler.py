@@ -1,6 +1,6 @@
-"""One pass over one object: observe, decide, apply, write the status once, tell of what has changed.
+"""Reconciliation of one object: observe, decide, apply, write the status once, record events.
 
-Everything is read anew; what a pass does may be done again, and it may end after any of its writes.
+Everything is read again each time. A reconciliation may be repeated, and may end after any of its writes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reconciler:
-    """What every pass needs. Any thread may call; no two at once with the same key. record: writes events; none: at once."""
+    """Reconciler. Any thread may call, but no two at once with the same key. record: writes events; None: written at once."""
 
     cluster: Cluster
     observer: Observer
@@ -47,9 +47,9 @@ class Reconciler:
     image_updates: ImageUpdateSlots = field(default_factory=ImageUpdateSlots)
 
     def reconcile(self, key: Key) -> float | None:
-        """Look at the object and do what it needs. After how many seconds to look again, if nothing happens before.
+        """Reconcile the object. Return seconds until the next reconciliation, None if only an event starts it.
 
-        Raises ClusterError: Conflict and Unavailable will pass, Refused needs somebody to change something.
+        Raises ClusterError: Conflict and Unavailable are temporary, Refused needs a change by a person.
         """
         kind = TEXT_CLASSIFIER if key.kind == TEXT_CLASSIFIER.kind else TRAINING_RUN
         document = self.cluster.get(kind, key.namespace, key.name)
@@ -66,7 +66,7 @@ class Reconciler:
         failure = self._do_all(plan.steps)
         if isinstance(failure, Refused):
             if "deletionTimestamp" in document["metadata"] and GOING in str(failure):
-                self._do(released(document))  # its versions stay: nothing that deletes them can be made here any more
+                self._do(released(document))  # its versions stay: no Job can be created in this namespace any more
                 return None
             plan = replace(plan, status=refused(document, str(failure), self.now(), planned=plan.status))
         self._write(document, plan.status)
@@ -75,7 +75,7 @@ class Reconciler:
         return plan.requeue_after
 
     def _do_all(self, steps: tuple[Step, ...]) -> Refused | Unavailable | None:
-        """Each of them, whatever becomes of the others: what serves must not hinder what trains. The first failure."""
+        """Do all steps, even if one fails: serving must not block training. Return the first failure."""
         failure: Refused | Unavailable | None = None
         for step in steps:
             try:
@@ -102,14 +102,14 @@ class Reconciler:
         )
 
     def _plan_run(self, observed: ObservedRun) -> Plan:
-        """What has begun goes on, though it would not be allowed any more."""
+        """Return the plan of a run. A run that has started continues, even if the policy no longer allows it."""
         why = self.policy.refuses(observed.spec)
         if why and observed.job is None and "startedAt" not in observed.status and not observed.is_ending:
             return Plan(status=not_allowed(observed.run, why, self.now()))
         return decide_run(observed, self.images)
 
     def _waits(self, observed: ObservedClassifier) -> bool:
-        """Whether another image of the predictor is not for this classifier yet."""
+        """Return whether this classifier must wait for the new predictor image."""
         key, image = (observed.classifier["metadata"]["namespace"], observed.name), predictor_image(observed.deployment)
         if image is not None and image != self.images.predictor:
             return not self.image_updates.acquire(key)
@@ -136,7 +136,7 @@ class Reconciler:
                 log.info("deleted %s %s", kind.kind, _name(document))
 
     def _write(self, document: Document, status: Document | None) -> None:
-        """The pass's one write of the status, if there is news; then the events, and what is measured."""
+        """Write the status if it has changed, then events and metrics."""
         before: Document = document.get("status") or {}
         if status is None:
             return

@@ -1,4 +1,4 @@
-"""Statuses that no decision makes: of a spec that cannot be read, of a step that was refused. And what they tell Prometheus."""
+"""Statuses of errors: a spec that cannot be read or is not allowed, a refused step. And the metrics of a status."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from k8s.controller.observed.run import FINAL_STATES
 from k8s.controller.observed.wording import in_the_users_terms, of_serving
 from k8s.controller.runtime.metrics import ClassifierGauges, ControllerMetrics
 
-FOR_GOOD = {"SpecRejected", "NotAllowed"}  # until the spec is another
-SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # that which was refused
+FOR_GOOD = {"SpecRejected", "NotAllowed"}  # until the spec changes
+SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # start of a refused request
 
 
 def rejected(document: Document, message: str, now: datetime) -> Document:
-    """Of an object whose spec cannot be read: of another release, since the API server has let it in."""
+    """Return the status of an object whose spec cannot be read, because another release's CRD has admitted it."""
     return _degraded(document, document.get("status") or {}, reason="SpecRejected", message=message, now=now)
 
 
 def not_allowed(document: Document, message: str, now: datetime) -> Document:
-    """Of an object that asks for what this controller is told not to give: nothing is done for it, and what is served stays."""
+    """Return the status of an object that the controller's settings do not allow. The served version stays."""
     return _degraded(document, document.get("status") or {}, reason="NotAllowed", message=message, now=now)
 
 
 def refused(document: Document, message: str, now: datetime, *, planned: Document | None = None) -> Document:
-    """Of an object for which the API server does not let us make what it needs: a quota, a webhook, a missing right.
+    """Return the status after the API server has refused a request: a quota, a webhook, a missing permission.
 
-    planned: the status that it would have got; none: what it has.
+    planned: the status that was decided; None: the present one.
     """
     status = planned or document.get("status") or {}
     said = of_serving(message) if SERVING.match(message) else in_the_users_terms(message)
@@ -39,19 +39,21 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
     generation = document["metadata"].get("generation")
     if document["kind"] != TEXT_CLASSIFIER.kind:
         if status.get("state") in FINAL_STATES:
-            return status  # what came of it stays
+            return status  # the outcome stays
         state = "Failed" if reason in FOR_GOOD else status.get("state", "Pending")
         found = {"state": state, "message": message, "trouble": message, "observedGeneration": generation}
         return {**status, **found}
-    found = conditioned(document, "Degraded", "True", reason, message, now=now)  # by what is written, not by what was planned
+    found = conditioned(
+        document, "Degraded", "True", reason, message, now=now
+    )  # compared with the written status, not the planned one
     others = [each for each in status.get("conditions") or () if each["type"] != "Degraded"]
     state = "Invalid" if reason in FOR_GOOD else "Degraded"
-    read = {"observedGeneration": generation} if reason in FOR_GOOD else {}  # else by whoever has decided by it
+    read = {"observedGeneration": generation} if reason in FOR_GOOD else {}  # else set by the decision
     return {**status, **read, "state": state, "message": message[:LONGEST], "conditions": [*others, found]}
 
 
 def tell(metrics: ControllerMetrics, kind: Kind, document: Document, before: Document) -> None:
-    """Of a classifier what it is like now; of a run that has just ended, how."""
+    """Update the metrics of a classifier, or count a run that has just ended."""
     status, metadata = document["status"], document["metadata"]
     if kind is TEXT_CLASSIFIER:
         served = status.get("served") or {}

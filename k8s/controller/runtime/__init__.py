@@ -1,1 +1,1 @@
-"""What keeps passes going: the work queue, its workers, leader election, metrics and logs."""
+"""Runtime of the controller: work queue, workers, leader election, metrics and logs."""

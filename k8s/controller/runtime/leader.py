@@ -1,12 +1,12 @@
-"""Leader election by a Lease, so that of several replicas one works, and another takes over when it ends.
+"""Leader election with a Lease: one replica works, and another takes over when it ends.
 
-It keeps client-go's rules. Whoever holds the lease renews it every `period`, and works no longer than `deadline` after the
-beginning of its last renewal. The others take the lease once they have seen no renewal for `duration`, each by its own clock:
-what stands in the lease of times is for people. So two never lead at once, unless one's clock runs `duration / deadline` times
-as fast as the other's, or somebody deletes the lease.
+The rules are client-go's. The holder renews the lease every `period`, and works no longer than `deadline` after the start of
+its last renewal. Others take the lease after `duration` without a renewal, by their own clocks; the times in the lease are for
+people. So two never lead at once, unless one clock runs `duration / deadline` times as fast as the other, or the lease is
+deleted.
 
-The official client's own election waits for the API server without limit while it leads, goes by the time of day, ends with
-an exception where there is no connection, and never releases.
+The official client's election is not used: as the leader it waits for the API server without a limit, it uses the time of day,
+it ends with an exception without a connection, and it never releases.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Lease:
-    """What is competed for, by whom, and how. Times in seconds.
+    """Lease of the leader election. Times in seconds.
 
-    holder: another for each process, also for each start of one.
+    holder: identity of this process, different for each start.
     """
 
     namespace: str
     name: str
     holder: str
-    duration: int = 15  # that the others wait for a renewal
-    deadline: float = 10.0  # that it works without one
-    period: float = 2.0  # between two tries
+    duration: int = 15  # others take the lease after this long without a renewal
+    deadline: float = 10.0  # the leader stops after this long without a renewal
+    period: float = 2.0  # between two attempts
 
     def __post_init__(self) -> None:
-        """Raises ValueError for times by which two could lead."""
+        """Check the times. Raises ValueError for times with which two could lead."""
         if not 0 < self.period < self.deadline < self.duration:
             raise ValueError(
                 f"the lease has period {self.period:g}, deadline {self.deadline:g} and duration {self.duration:g} s: "
@@ -48,9 +48,9 @@ class Lease:
 
 
 class LeaderCandidate:
-    """One that competes. Its methods are called by one thread at a time, but for `seconds_left`.
+    """Candidate of the election. One thread at a time may call its methods, except `seconds_left`.
 
-    clock: in seconds, never back; now: the time of day, for people.
+    clock: monotonic time in seconds. now: time of day, for people.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class LeaderCandidate:
         self._clock = clock
         self._now = now
         self._leads_until = float("-inf")
-        self._seen_version = ""  # of the lease, with when it was first seen
+        self._seen_version = ""  # of the lease, first seen at _seen_at
         self._seen_at = float("-inf")
 
     def seconds_left(self) -> float:
-        """For how long it leads without another renewal; 0 if it does not."""
+        """Return for how many seconds it leads without another renewal; 0 if it does not lead."""
         return max(0.0, self._leads_until - self._clock())
 
     def attempt(self) -> bool:
-        """Take the lease or renew it; whether this was done. Raises ClusterError where that cannot be told."""
+        """Take or renew the lease. Return whether it succeeded. Raises ClusterError if that is unknown."""
         began = self._clock()
         found = self._cluster.get(LEASE, self.lease.namespace, self.lease.name)
         if found is None:
@@ -90,14 +90,14 @@ class LeaderCandidate:
         return True
 
     def release(self) -> None:
-        """Leave the lease to the others, who take it at their next try. The work must have ended."""
+        """Release the lease, so that others take it at their next attempt. The work must have ended."""
         self._leads_until = float("-inf")
         found = self._cluster.get(LEASE, self.lease.namespace, self.lease.name)
         if found is not None and _holder(found) == self.lease.holder:
             self._write({"holderIdentity": None, "renewTime": self._time()}, found)
 
     def _is_free(self, found: Document) -> bool:
-        """Whether it was released, or nobody renewed it since it was first seen like this, for as long as that must take."""
+        """Return whether the lease was released, or not renewed for its duration since this state was first seen."""
         version = str(found["metadata"]["resourceVersion"])
         if version != self._seen_version:
             self._seen_version, self._seen_at = version, self._clock()
@@ -105,7 +105,7 @@ class LeaderCandidate:
         return not _holder(found) or self._clock() >= self._seen_at + duration
 
     def _write(self, spec: Document, found: Document) -> Document | None:
-        """The lease with these fields; None if another was faster, or it is gone."""
+        """Write the lease. Return it; None if another process was faster or it was deleted."""
         version = found["metadata"]["resourceVersion"]
         try:
             return self._cluster.merge(LEASE, self.lease.namespace, self.lease.name, {"spec": spec}, resource_version=version)
@@ -121,7 +121,7 @@ class LeaderCandidate:
         }
 
     def _claim(self, found: Document | None = None) -> Document:
-        """What the lease says once it is ours."""
+        """Return the spec of the lease with us as its holder."""
         now = self._time()
         return {
             "holderIdentity": self.lease.holder,
@@ -138,10 +138,10 @@ class LeaderCandidate:
 def lead(
     candidate: LeaderCandidate, *, on_started: Callable[[], None], on_lost: Callable[[], None], stop: Event | None = None
 ) -> bool:
-    """Wait to lead, work, release; whether it came to that.
+    """Wait to lead, work, release. Return whether it led.
 
-    on_started: the work; it returns when that has ended, and must then have. on_lost: called by another thread if the lease
-    could not be renewed in time: end the process then, at once. stop: set it to end the waiting.
+    on_started: the work; all of it must have ended when it returns. on_lost: called by another thread if the lease was not
+    renewed in time; it must end the process at once. stop: event that ends the waiting.
     """
     stop = stop or Event()
     while not stop.is_set():
@@ -172,7 +172,7 @@ def _renew(candidate: LeaderCandidate, ended: Event) -> None:
 
 
 def _watch(candidate: LeaderCandidate, ended: Event, on_lost: Callable[[], None]) -> None:
-    """Apart from the renewal, which may hang."""
+    """Watch the deadline, in another thread than the renewal, which may hang."""
     while left := candidate.seconds_left():
         if ended.wait(left):
             return
@@ -193,7 +193,7 @@ def _try(candidate: LeaderCandidate) -> bool:
 def _release(candidate: LeaderCandidate) -> None:
     try:
         candidate.release()
-    except ClusterError as error:  # it runs out by itself
+    except ClusterError as error:  # it expires by itself
         logger.warning("the lease cannot be released: %s", error)
 
 

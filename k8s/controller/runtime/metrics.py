@@ -1,4 +1,4 @@
-"""The controller's own Prometheus series, and the port that tells them and whether it is well."""
+"""Prometheus series of the controller, and the endpoint with /metrics and /healthz."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASS_SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 1
 DAY = 86_400.0
 RUN_SECONDS_BUCKETS = (10.0, 30.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 3 * 3_600.0, 6 * 3_600.0, DAY / 2, DAY, 2 * DAY, 3 * DAY)
 Reason = Literal["conflict", "refused", "unavailable", "fault"]
-IDLE_SECONDS = 10.0  # seconds until a client that says nothing is hung up on
+IDLE_SECONDS = 10.0  # seconds until an idle connection is closed
 WHOSE = ("namespace", "classifier")
 
 logger = logging.getLogger(__name__)
@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClassifierGauges:
-    """What a classifier's status said last. What is None has no series."""
+    """Figures of a classifier's status. None: no series."""
 
     ready: bool = False
-    version: str | None = None  # that is served
-    run_score: float | None = None  # of the latest training
+    version: str | None = None  # served version
+    run_score: float | None = None  # of the latest published version
     served_score: float | None = None
     minimum_score: float | None = None
     corrections: int | None = None
@@ -42,9 +42,9 @@ class ClassifierGauges:
 
 
 class ControllerMetrics:
-    """What the controller counts. Labels: kind (of object), reason (`Reason`), namespace, classifier, state (of a run).
+    """Metrics of the controller. Labels: kind (of object), reason (`Reason`), namespace, classifier, state (of a run).
 
-    waiting: how many keys wait in the queue. Any thread may call.
+    waiting: returns the number of keys that wait in the queue. Any thread may call.
     """
 
     def __init__(self, registry: CollectorRegistry, *, waiting: Callable[[], int] = lambda: 0) -> None:
@@ -75,25 +75,25 @@ class ControllerMetrics:
         registry.register(self._classifiers)
 
     def passed(self, kind: str, seconds: float) -> None:
-        """Note how long one pass took, whatever became of it."""
+        """Observe the duration of a reconciliation, successful or not."""
         self._reconcile.labels(kind).observe(seconds)
 
     def failed(self, kind: str, reason: Reason) -> None:
-        """Count a pass that did not come to its end."""
+        """Count a failed reconciliation."""
         self._errors.labels(kind, reason).inc()
 
     def ended(self, namespace: str, classifier: str, *, state: str, seconds: float | None) -> None:
-        """Count a training that ended. seconds: None if it never started."""
+        """Count a run that has ended. seconds: None if it never started."""
         self._runs.labels(namespace, classifier, state).inc()
         if seconds is not None:
             self._run_seconds.labels(namespace, classifier).observe(seconds)
 
     def seen(self, namespace: str, classifier: str, facts: ClassifierGauges) -> None:
-        """Show these facts from now on."""
+        """Set the figures of a classifier."""
         self._classifiers.see(namespace, classifier, facts)
 
     def forget(self, namespace: str, classifier: str) -> None:
-        """It was deleted: its series go."""
+        """Remove the series of a deleted classifier."""
         self._classifiers.forget(namespace, classifier)
         whose = dict(zip(WHOSE, (namespace, classifier), strict=True))
         self._runs.remove_by_labels(whose)
@@ -101,7 +101,7 @@ class ControllerMetrics:
 
 
 class _ClassifierSeries(Collector):
-    """The series of each classifier as it was last seen."""
+    """Series of each classifier, from its latest status."""
 
     GAUGES = (
         ("ready", "1 if the classifier serves requests, else 0."),
@@ -144,7 +144,7 @@ class _ClassifierSeries(Collector):
 
 
 class MetricsEndpoint:
-    """A port with /metrics and /healthz. `serve` opens it."""
+    """HTTP endpoint with /metrics and /healthz. `serve` opens it."""
 
     def __init__(self, server: _MetricsServer) -> None:
         self.port: int = server.server_port
@@ -186,7 +186,7 @@ def _say(start_response: StartResponse, status: str, text: str) -> list[bytes]:
 
 
 class _MetricsServer(ThreadingMixIn, WSGIServer):
-    """Of IPv4 and IPv6, where there is both. It asks no name server who it is: that may take long."""
+    """Server on IPv4 and, if available, IPv6. It does not look up its host name, which may be slow."""
 
     daemon_threads = True
 
@@ -203,7 +203,7 @@ class _MetricsServer(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """A client that hangs up, or says nothing for too long, is nobody's fault."""
+        """Log a client that disconnects or stays idle, which is no error."""
         logger.debug("%s was not answered", client_address, exc_info=True)
 
 
@@ -211,4 +211,4 @@ class _MetricsHandler(WSGIRequestHandler):
     timeout = IDLE_SECONDS
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Probes and scrapes come all the time: none is worth a line."""
+        """Log nothing: probes and scrapes are frequent."""

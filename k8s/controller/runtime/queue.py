@@ -1,7 +1,7 @@
-"""The work queue: which objects are to be looked at, and when. Knows nothing of what is done with them.
+"""Work queue of keys to reconcile.
 
-It keeps the rules of client-go's queue: a key waits once however often it is added, no two threads work on it at once, and
-what is added while it is worked on is taken again afterwards.
+The rules are those of client-go's queue: a key waits once, however often it is added; no two threads process it at once; a key
+that is added while it is processed is taken again afterwards.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from threading import Condition
 from typing import NamedTuple
 
-SHORTEST, LONGEST = 0.5, 300.0  # seconds between two tries
+SHORTEST, LONGEST = 0.5, 300.0  # seconds between two attempts
 
 
 class Key(NamedTuple):
-    """An object of the cluster, by its names."""
+    """Identity of an object in the cluster."""
 
     kind: str
     namespace: str
@@ -26,10 +26,10 @@ class Key(NamedTuple):
 
 
 class WorkQueue:
-    """Keys to work on: first those of the namespace that is worked on least, then first come first served. Any thread may call.
+    """Keys to process: those of the least busy namespace first, then in order of arrival. Any thread may call.
 
-    threads: that take keys. Once there are keys of several namespaces, none of these has all threads: its Pods or its API
-    objects may be slow. clock: in seconds, never back; draw: a number from 0 to 1, without 1.
+    threads: number of threads that take keys. With keys of several namespaces, no namespace gets all threads, since its Pods or
+    API objects may be slow. clock: monotonic time in seconds. draw: returns a number in [0, 1).
     """
 
     def __init__(
@@ -40,37 +40,37 @@ class WorkQueue:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._threads = threads
-        self._namespaces: set[str] = set()  # that had keys
+        self._namespaces: set[str] = set()  # that have had keys
         self._clock = clock
         self._draw = draw
         self._changed = Condition()
         self._waiting: dict[Key, None] = {}  # in order
         self._worked_on: set[Key] = set()
-        self._due: dict[Key, float] = {}  # the earliest time of each
-        self._times: list[tuple[float, Key]] = []  # a heap, with some that are not the earliest any more
+        self._due: dict[Key, float] = {}  # the earliest time of each key
+        self._times: list[tuple[float, Key]] = []  # a heap; outdated entries are skipped
         self._failures: Counter[Key] = Counter()
         self._closed = False
 
     def __len__(self) -> int:
-        """How many keys are to be taken now; not those that are worked on, nor those of later."""
+        """Return the number of keys that wait now, without those in process and those of a later time."""
         with self._changed:
             self._let_in()
             return len(self._waiting.keys() - self._worked_on)
 
     def add(self, key: Key) -> None:
-        """Have it taken as soon as a thread is free. What `add_after` said of it holds until then."""
+        """Add the key to be taken as soon as a thread is free."""
         with self._changed:
             self._waiting.setdefault(key)
             self._namespaces.add(key.namespace)
             self._changed.notify_all()
 
     def add_all(self, keys: Iterable[Key]) -> None:
-        """Each of them."""
+        """Add all keys."""
         for key in keys:
             self.add(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Have it taken in so many seconds. The earliest of several times holds, and is the only one."""
+        """Add the key after that many seconds. Of several times, only the earliest counts."""
         when = self._clock() + seconds
         with self._changed:
             if when < self._due.get(key, float("inf")):
@@ -79,7 +79,7 @@ class WorkQueue:
                 self._changed.notify_all()
 
     def retry(self, key: Key) -> float:
-        """Have it taken again after a failure; in how many seconds: twice as many each time, and never all at once."""
+        """Add the key after a failure, with exponential backoff and jitter. Return the delay in seconds."""
         with self._changed:
             self._failures[key] += 1
             most = min(LONGEST, SHORTEST * 2.0 ** min(self._failures[key], 32))
@@ -88,19 +88,19 @@ class WorkQueue:
         return seconds
 
     def forget(self, key: Key) -> None:
-        """It succeeded: the next failure counts as the first."""
+        """Reset the key's backoff after a success."""
         with self._changed:
             self._failures.pop(key, None)
 
     def take(self, timeout: float) -> Key | None:
-        """The next key, which is then worked on until `done`. None: there was none for so many seconds, or it is closed."""
+        """Return the next key, which is in process until `done`; None after the timeout in seconds, or if the queue is closed."""
         end = self._clock() + timeout
         with self._changed:
             while not self._closed:
                 self._let_in()
                 if (key := self._next()) is not None:
                     del self._waiting[key]
-                    self._due.pop(key, None)  # who works on it says anew when it is to be looked at again
+                    self._due.pop(key, None)  # its reconciliation sets the next time
                     self._worked_on.add(key)
                     return key
                 now = self._clock()
@@ -110,26 +110,26 @@ class WorkQueue:
             return None
 
     def done(self, key: Key) -> None:
-        """It is worked on no more."""
+        """End the processing of a key."""
         with self._changed:
             self._worked_on.discard(key)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nothing is taken from now on: what waits is found again at the next start."""
+        """Close the queue. Waiting keys are found again at the next start."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def _next(self) -> Key | None:
-        """The key to be taken now, None if there is none that may."""
+        """Return the key to take now, None if there is none."""
         busy = Counter(each.namespace for each in self._worked_on)
         most = max(1, self._threads - 1) if len(self._namespaces) > 1 else self._threads
         free = [key for key in self._waiting if key not in self._worked_on and busy[key.namespace] < most]
         return min(free, key=lambda key: busy[key.namespace], default=None)
 
     def _let_in(self) -> None:
-        """Have those wait whose time has come."""
+        """Move keys whose time has come to the waiting ones."""
         now = self._clock()
         while self._times and self._times[0][0] <= now:
             when, key = heapq.heappop(self._times)

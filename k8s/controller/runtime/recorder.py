@@ -1,4 +1,4 @@
-"""Events are written beside the passes: nobody waits for them, and one that is lost is no loss to the work."""
+"""Writer of Events in a thread of its own: reconciliations do not wait for it, and an Event may be lost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from k8s.controller.objects.kinds import Document
 
 log = logging.getLogger(__name__)
 
-MOST = 1000  # that wait
-PATIENCE = 5.0  # seconds for those that wait, at the end
+MOST = 1000  # waiting Events
+PATIENCE = 5.0  # seconds to write waiting Events at the end
 
 
 class Recorder:
-    """A thread that writes them, one after the other. Any thread may call."""
+    """Thread that writes Events one after the other. Any thread may call."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -25,14 +25,14 @@ class Recorder:
         self._thread.start()
 
     def __call__(self, event: Document) -> None:
-        """Write it, soon; dropped if a thousand others wait."""
+        """Write the Event soon, or drop it if a thousand others wait."""
         try:
             self._waiting.put_nowait(event)
         except queue.Full:
             log.warning("an event is not written, too many wait: %s", event["message"])
 
     def close(self) -> None:
-        """Write what waits, for some seconds."""
+        """Write waiting Events, for a few seconds."""
         try:
             self._waiting.put(None, timeout=PATIENCE)
         except queue.Full:

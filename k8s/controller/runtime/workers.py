@@ -1,4 +1,4 @@
-"""Threads that take keys from the queue, and what becomes of a pass that fails."""
+"""Worker threads, which take keys from the queue, reconcile them and retry failures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from k8s.controller.runtime.queue import Key, WorkQueue
 
 log = logging.getLogger(__name__)
 
-WAIT = 1.0  # seconds for a key, before it is asked again whether to stop
+WAIT = 1.0  # seconds to wait for a key between two checks for the stop
 
 
 class Workers:
-    """So many passes at once, never two of one object."""
+    """Threads that reconcile in parallel, never two of them the same object."""
 
     def __init__(
         self, queue: WorkQueue, reconcile: Callable[[Key], float | None], metrics: ControllerMetrics, *, threads: int
@@ -29,20 +29,20 @@ class Workers:
         self._threads = [Thread(target=self._work, name=f"worker-{each}", daemon=True) for each in range(threads)]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the threads."""
         self._started = True
         for each in self._threads:
             each.start()
 
     def stop(self) -> None:
-        """Finish the passes that are under way, and take no more."""
+        """Finish running reconciliations, and start no more."""
         self._stopping = True
         self._queue.close()
         for each in self._threads:
             each.join(timeout=30)
 
     def are_well(self) -> bool:
-        """Whether none has ended that was begun."""
+        """Return whether all started threads are alive."""
         return not self._started or all(each.is_alive() for each in self._threads)
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""The types of Labelwright's resources: what users write, what the controller answers, and reading both from documents."""
+"""Types of Labelwright's resources: their specs, their statuses, and the reading of both from documents."""
 
 from k8s.controller.api.durations import parse_duration
 from k8s.controller.api.v1alpha1.conditions import Condition

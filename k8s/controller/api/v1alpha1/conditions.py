@@ -1,4 +1,4 @@
-"""A condition, as Kubernetes' own resources have them."""
+"""Conditions of a status, with the fields of metav1.Condition."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the resources' types are made of: their bases, their rules, the values that many of them hold.
+"""Base classes, rules and common value types of the resources.
 
-A type here is also a schema that the API server enforces (`k8s.controller.api.crds`): what it refuses, the other refuses, too.
+Each type is also a schema that the API server enforces (`k8s.controller.api.crds`), so both refuse the same values.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ RULES = "x-kubernetes-validations"
 
 @dataclass(frozen=True)
 class Rule:
-    """What several fields together have to fulfil: for the API server in CEL, and the same for us."""
+    """Condition on several fields: in CEL for the API server, and as a function for the controller."""
 
     cel: str
     message: str
-    holds: Callable[[Any], bool] | None = None  # none: a rule about a change, which only the API server sees
+    holds: Callable[[Any], bool] | None = None  # None: a rule about a change, which only the API server can check
     path: str = ""  # the field to blame, below the object that has the rule
 
     def document(self) -> dict[str, str]:
-        """As it stands in a CRD."""
+        """Return the rule as an entry of a CRD."""
         where = {"fieldPath": f".{self.path}"} if self.path else {}
         return {"rule": self.cel, "message": self.message, **where}
 
 
 @dataclass(frozen=True, eq=False)  # equal only to itself: a dict has no hash
 class Schema:
-    """Beside a type in Annotated: what its schema says in the CRD on top of what the type says."""
+    """Annotation that adds entries to a type's schema in the CRD."""
 
     extra: dict[str, Any]
 
@@ -61,17 +61,17 @@ class Schema:
 
 
 class Resource(BaseModel):
-    """Frozen; camelCase in documents, snake_case in Python."""
+    """Base of all types: frozen, camelCase in documents and snake_case in Python."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False)
 
     def document(self) -> dict[str, Any]:
-        """As it stands in the API, without what is not set."""
+        """Return the resource as the API has it, without fields that are not set."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class Spec(Resource):
-    """What a user wants; refuses fields that it does not know, and what breaks a rule."""
+    """Base of types that users write. Unknown fields and broken rules are refused."""
 
     model_config = ConfigDict(extra="forbid")
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -92,7 +92,7 @@ class Spec(Resource):
 
 
 class Status(Resource):
-    """What was found; a later controller may have written more."""
+    """Base of types that the controller writes. Unknown fields are ignored, since a later release may have written them."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -111,7 +111,7 @@ def _to_the_second(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-# Addresses become arguments and variables of containers, in which the node gives $ a meaning: none has one.
+# Addresses become arguments and variables of containers, in which the node expands $: no address may contain it.
 Uri = Annotated[str, Field(pattern=r"^(s3|hf|kaggle)://[^$\n]+$", max_length=2048)]
 WebAddress = Annotated[str, Field(pattern=r"^https?://[^$\n]+$", max_length=2048)]
 Address = Annotated[str, Field(pattern=r"^[^$]+$", max_length=1024)]
@@ -126,7 +126,7 @@ Duration = Annotated[
     AfterValidator(_more_than_nothing),
     Schema({RULES: [{"rule": "duration(self) > duration('0s')", "message": "expected more than 0s"}]}),
 ]
-# Kubernetes' own pattern of a quantity but for its sign, and its type: 2, "2", "500m", "4Gi".
+# Kubernetes' pattern and type of a quantity, without the sign: 2, "2", "500m", "4Gi".
 Quantity = Annotated[
     str,
     Field(

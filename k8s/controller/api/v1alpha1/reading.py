@@ -1,4 +1,4 @@
-"""From documents of the Kubernetes API to types; what is wrong is said in the words of who wrote the document."""
+"""Reading of documents of the Kubernetes API. Errors name the field as it is written in the document."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Read = TypeVar("Read", bound=Resource)
 
 
 class SpecRejected(Exception):
-    """A field is wrong; the message names it, its value and what was expected."""
+    """Error in a spec. The message names the field, its value and what was expected."""
 
 
 def read_text_classifier(document: Mapping[str, Any]) -> TextClassifierSpec:
-    """The spec of a TextClassifier. Raises SpecRejected."""
+    """Return the spec of a TextClassifier. Raises SpecRejected."""
     return _read(TextClassifierSpec, "spec", document)
 
 
 def read_text_classifier_status(document: Mapping[str, Any]) -> TextClassifierStatus:
-    """The status of a TextClassifier, empty before the first. Raises SpecRejected."""
+    """Return the status of a TextClassifier, empty if there is none yet. Raises SpecRejected."""
     return _read(TextClassifierStatus, "status", document)
 
 
 def read_training_run(document: Mapping[str, Any]) -> TrainingRunSpec:
-    """The spec of a TrainingRun. Raises SpecRejected."""
+    """Return the spec of a TrainingRun. Raises SpecRejected."""
     return _read(TrainingRunSpec, "spec", document)
 
 
 def read_training_run_status(document: Mapping[str, Any]) -> TrainingRunStatus:
-    """The status of a TrainingRun, empty before the first. Raises SpecRejected."""
+    """Return the status of a TrainingRun, empty if there is none yet. Raises SpecRejected."""
     return _read(TrainingRunStatus, "status", document)
 
 
@@ -47,7 +47,7 @@ def _read(kind: type[Read], part: str, document: Mapping[str, Any]) -> Read:
 
 
 def _explain(part: str, error: Any) -> str:
-    """One of pydantic's errors, as `spec.dataset.uri is 'ftp://x': expected …`."""
+    """Return one of pydantic's errors as a sentence, such as `spec.dataset.uri is 'ftp://x': expected …`."""
     context = error.get("ctx", {})
     blamed = [context["path"]] if error["type"] == "rule" and context["path"] else []
     where = part + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in (*error["loc"], *blamed))

@@ -99,7 +99,7 @@ class RolloutSpec(Spec):
 
 
 class ServingSpec(Spec):
-    """How the classifier is served."""
+    """Pods that serve the classifier."""
 
     version: VersionName | None = Field(
         default=None,

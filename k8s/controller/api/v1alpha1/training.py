@@ -1,4 +1,4 @@
-"""What is trained on what: the parts that a TextClassifier and a TrainingRun have in common."""
+"""Dataset, training, gate and storage: the parts that a TextClassifier and a TrainingRun have in common."""
 
 from __future__ import annotations
 
