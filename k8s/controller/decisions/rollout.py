@@ -1,4 +1,26 @@
-"""Roll-out: the version to serve, its progress, and the return to the previous version."""
+"""Roll-out: the version to serve, its progress, and the return to the previous version.
+
+A roll-out in progress, after one that was given up, in the status of a TextClassifier:
+
+    status:
+      state: RollingOut
+      version: arxiv-3-5f2b8c
+      served:
+        version: arxiv-3-5f2b8c
+        uri: s3://models/arxiv/arxiv-3-5f2b8c/
+        manifestSha256: 0f6d…
+        score: 0.5822
+        since: "2026-03-02T08:15:00Z"
+      rollout:
+        version: arxiv-5-91c0d4
+        manifestSha256: 77ab…
+        startedAt: "2026-03-09T08:40:00Z"
+      failedRollouts:
+      - version: arxiv-4-c0ffee
+        generation: 2
+        time: "2026-03-05T11:20:00Z"
+        message: "not ready within spec.serving.rollout.deadline 10m: its Pods did not become ready"
+"""
 
 from __future__ import annotations
 

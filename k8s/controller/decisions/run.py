@@ -1,4 +1,28 @@
-"""Reconciliation of a TrainingRun: its Job, and the outcome."""
+"""Reconciliation of a TrainingRun: its Job, and the outcome.
+
+A run whose third attempt trains:
+
+    status:
+      state: Running
+      message: "trains, attempt 3 of 7; the last ended with: s3://datasets/arxiv.parquet: no answer from the storage"
+      trouble: "s3://datasets/arxiv.parquet: no answer from the storage"
+      startedAt: "2026-03-09T08:00:00Z"
+
+The same run at its end, without the fields that are copied from the trainer's result:
+
+    status:
+      state: Published
+      message: "passes: micro-f1 0.5901 is 0.0079 ahead of the served version arxiv-3-5f2b8c (0.5822 on the same texts)"
+      startedAt: "2026-03-09T08:00:00Z"
+      finishedAt: "2026-03-09T08:38:00Z"
+      seconds: 2280
+      version: arxiv-5-91c0d4
+      artifactUri: s3://models/arxiv/arxiv-5-91c0d4/
+      score: 0.5901
+      servedScore: 0.5822
+      servedVersion: arxiv-3-5f2b8c
+      passed: true
+"""
 
 from __future__ import annotations
 

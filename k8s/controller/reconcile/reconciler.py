@@ -14,19 +14,20 @@ from k8s.controller.api.v1alpha1 import SpecRejected
 from k8s.controller.builders.training_job import Images
 from k8s.controller.clients.kubernetes import Cluster, Refused, Unavailable
 from k8s.controller.decisions.classifier import decide
+from k8s.controller.decisions.failures import not_allowed, refused, rejected
 from k8s.controller.decisions.finalizer import GOING, let_go, released
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.tenancy import Policy
-from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document, kind_of
+from k8s.controller.objects.documents import is_true
+from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document, Kind, kind_of
 from k8s.controller.observed.classifier import ObservedClassifier, predictor_image, served_uri
-from k8s.controller.observed.run import ObservedRun
+from k8s.controller.observed.run import FINAL_STATES, ObservedRun
 from k8s.controller.reconcile.apply_cache import ApplyCache
 from k8s.controller.reconcile.events import events
 from k8s.controller.reconcile.image_updates import ImageUpdateSlots
 from k8s.controller.reconcile.observe import Observer
-from k8s.controller.reconcile.status import not_allowed, refused, rejected, tell
-from k8s.controller.runtime.metrics import ControllerMetrics
+from k8s.controller.runtime.metrics import ClassifierGauges, ControllerMetrics
 from k8s.controller.runtime.queue import Key
 
 log = logging.getLogger(__name__)
@@ -145,8 +146,30 @@ class Reconciler:
                 return  # deleted meanwhile
             for event in events(document, before, status, self.now()):
                 (self.record or self.cluster.create)(event)
-        tell(self.metrics, kind_of(document), {**document, "status": status}, before)
+        _update_metrics(self.metrics, kind_of(document), {**document, "status": status}, before)
 
 
 def _name(document: Document) -> str:
     return f"{document['metadata']['namespace']}/{document['metadata']['name']}"
+
+
+def _update_metrics(metrics: ControllerMetrics, kind: Kind, document: Document, before: Document) -> None:
+    """Update the metrics of a classifier, or count a run that has just ended."""
+    status, metadata = document["status"], document["metadata"]
+    if kind is TEXT_CLASSIFIER:
+        served = status.get("served") or {}
+        metrics.seen(
+            metadata["namespace"],
+            metadata["name"],
+            ClassifierGauges(
+                version=served.get("version"),
+                served_score=served.get("score"),
+                run_score=status.get("runScore"),
+                minimum_score=(document["spec"].get("gate") or {}).get("minimum"),
+                corrections=status.get("corrections"),
+                drift_index=status.get("driftIndex"),
+                ready=is_true(document, "Ready"),
+            ),
+        )
+    elif status.get("state") in FINAL_STATES and before.get("state") not in FINAL_STATES:
+        metrics.ended(metadata["namespace"], document["spec"]["classifier"], state=status["state"], seconds=status.get("seconds"))

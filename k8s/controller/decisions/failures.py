@@ -1,15 +1,14 @@
-"""Statuses of errors: a spec that cannot be read or is not allowed, a refused step. And the metrics of a status."""
+"""Statuses of failures: a spec that cannot be read or is not allowed, a step that the API server has refused."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
 
-from k8s.controller.objects.documents import LONGEST, conditioned, is_true
-from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document, Kind
+from k8s.controller.objects.documents import LONGEST, conditioned
+from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document
 from k8s.controller.observed.run import FINAL_STATES
 from k8s.controller.observed.wording import in_the_users_terms, of_serving
-from k8s.controller.runtime.metrics import ClassifierGauges, ControllerMetrics
 
 FOR_GOOD = {"SpecRejected", "NotAllowed"}  # until the spec changes
 SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # start of a refused request
@@ -50,25 +49,3 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
     state = "Invalid" if reason in FOR_GOOD else "Degraded"
     read = {"observedGeneration": generation} if reason in FOR_GOOD else {}  # else set by the decision
     return {**status, **read, "state": state, "message": message[:LONGEST], "conditions": [*others, found]}
-
-
-def tell(metrics: ControllerMetrics, kind: Kind, document: Document, before: Document) -> None:
-    """Update the metrics of a classifier, or count a run that has just ended."""
-    status, metadata = document["status"], document["metadata"]
-    if kind is TEXT_CLASSIFIER:
-        served = status.get("served") or {}
-        metrics.seen(
-            metadata["namespace"],
-            metadata["name"],
-            ClassifierGauges(
-                version=served.get("version"),
-                served_score=served.get("score"),
-                run_score=status.get("runScore"),
-                minimum_score=(document["spec"].get("gate") or {}).get("minimum"),
-                corrections=status.get("corrections"),
-                drift_index=status.get("driftIndex"),
-                ready=is_true(document, "Ready"),
-            ),
-        )
-    elif status.get("state") in FINAL_STATES and before.get("state") not in FINAL_STATES:
-        metrics.ended(metadata["namespace"], document["spec"]["classifier"], state=status["state"], seconds=status.get("seconds"))
