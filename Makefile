@@ -42,7 +42,7 @@ check: $(READY) ## linters, types, layers, unit and contract tests: no network, 
 	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract
 
 test: check ## check, plus the system tests on this machine: train, publish, serve, send requests
-	$(BIN)/pytest --quiet tests/system
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system
 
 images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=; base image: PYTHON_IMAGE=)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }
