@@ -22,7 +22,7 @@ from k8s.controller.clients.kubernetes import (
     SERVICE_ACCOUNT,
     Cluster,
     KubernetesCluster,
-    Refused,
+    RequestRefused,
     Unavailable,
     from_environment,
 )
@@ -105,24 +105,24 @@ class TestOurKinds(OurKindsContract):
 
 
 def test_a_namespace_that_is_not_there_is_refused_by_name(cluster: Cluster) -> None:
-    with pytest.raises(Refused, match='namespaces "nowhere" not found'):
+    with pytest.raises(RequestRefused, match='namespaces "nowhere" not found'):
         cluster.create(service_account("nowhere"))
-    with pytest.raises(Refused, match='namespaces "nowhere" not found'):
+    with pytest.raises(RequestRefused, match='namespaces "nowhere" not found'):
         cluster.apply(service_account("nowhere"))
     assert cluster.list(SERVICE_ACCOUNT, "nowhere", labels={}) == []
 
 
 def test_a_field_that_is_not_there_is_refused_by_name(cluster: Cluster, namespace: str) -> None:
-    with pytest.raises(Refused, match=r"spec\.nonsense"):
+    with pytest.raises(RequestRefused, match=r"spec\.nonsense"):
         cluster.apply(job(namespace, nonsense=1))
 
 
 def test_errors_of_a_job_are_reported_by_field_and_briefly(cluster: Cluster, namespace: str) -> None:
-    with pytest.raises(Refused, match=r"spec\.template\.spec\.containers: Required value") as raised:
+    with pytest.raises(RequestRefused, match=r"spec\.template\.spec\.containers: Required value") as raised:
         cluster.create(job(namespace, template={"spec": {"restartPolicy": "Never", "containers": []}}))
     assert len(str(raised.value)) < 300
     cluster.apply(job(namespace))
-    with pytest.raises(Refused, match=r"spec\.template.*immutable") as raised:
+    with pytest.raises(RequestRefused, match=r"spec\.template.*immutable") as raised:
         cluster.apply(job(namespace, image="x" * 2000))
     assert len(str(raised.value)) <= 1000
 
@@ -154,6 +154,6 @@ def test_what_may_not_be_done_is_refused(cluster: Cluster, namespace: str) -> No
     configuration.api_key["BearerToken"] = f"Bearer {token.strip()}"
     with (
         KubernetesCluster(ApiClient(configuration)) as poor,
-        pytest.raises(Refused, match=r"system:serviceaccount:.* cannot list"),
+        pytest.raises(RequestRefused, match=r"system:serviceaccount:.* cannot list"),
     ):
         poor.list(JOB, namespace, labels={})

@@ -14,10 +14,9 @@ from k8s.controller.clients.kubernetes import (
     SERVICE,
     SERVICE_ACCOUNT,
     Cluster,
-    Conflict,
     Document,
     KubernetesCluster,
-    Refused,
+    RequestRefused,
     from_environment,
 )
 from tests.support.cluster.namespace import Namespace
@@ -139,9 +138,9 @@ def _outcome(hand: Hand, write: Write) -> tuple[str, Any]:
     before = hand.cluster.get(SERVICE, hand.namespace, NAME)
     try:
         word = "none" if write(hand) is None else "done"
-    except Conflict:
+    except WriteConflict:
         word = "conflict"
-    except Refused:
+    except RequestRefused:
         word = "refused"
     now = hand.cluster.get(SERVICE, hand.namespace, NAME)
     is_changed = (now or before or {}).get("metadata", {}).get("resourceVersion") != (before or {}).get("metadata", {}).get(

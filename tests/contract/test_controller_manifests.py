@@ -27,7 +27,7 @@ from k8s.controller.api.v1alpha1 import (
     read_text_classifier,
     read_training_run,
 )
-from k8s.controller.api.v1alpha1.fields import Spec
+from k8s.controller.api.v1alpha1.fields import SpecModel
 from k8s.controller.builders.training_job import Images, training_job
 from k8s.controller.builders.training_run import asked_for
 from k8s.controller.objects.kinds import Document
@@ -139,7 +139,7 @@ def test_the_series_in_the_document_are_those_of_the_controller() -> None:
 # The file of every field.
 
 
-def fields(kind: type[Spec], path: str = "") -> Iterator[tuple[str, Any]]:
+def fields(kind: type[SpecModel], path: str = "") -> Iterator[tuple[str, Any]]:
     """The path of each field that holds no others, and its default."""
     for field in kind.model_fields.values():
         here, inner = f"{path}{field.alias}", _spec_in(field.annotation)
@@ -149,13 +149,13 @@ def fields(kind: type[Spec], path: str = "") -> Iterator[tuple[str, Any]]:
             yield from fields(inner, f"{here}.")
 
 
-def _spec_in(annotation: Any) -> type[Spec] | None:
+def _spec_in(annotation: Any) -> type[SpecModel] | None:
     if isinstance(annotation, type):
-        return annotation if issubclass(annotation, Spec) else None
+        return annotation if issubclass(annotation, SpecModel) else None
     return next((found for each in getattr(annotation, "__args__", ()) if (found := _spec_in(each))), None)
 
 
-def leaves(value: Any, kind: type[Spec], path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, kind: type[SpecModel], path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the path and value of every field of a document."""
     known = {field.alias: _spec_in(field.annotation) for field in kind.model_fields.values()}
     for name, held in value.items():
@@ -222,7 +222,7 @@ column = text.map(lambda each: f"c{each}")
 share = st.floats(0.01, 4)
 
 
-def specs(kind: type[Spec], **strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[Document]:
+def specs(kind: type[SpecModel], **strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[Document]:
     """Some of the fields of it: each has a strategy, or the test is not complete."""
     known = {str(field.alias) for field in kind.model_fields.values()} - OF_THE_POD - {"balance", "tracking", "labelColumns"}
     assert set(strategies) == known

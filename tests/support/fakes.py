@@ -5,7 +5,7 @@
         .collect()                                       the garbage collector, for collects=False
         .past(steps) -> Snapshot                         get and list as they were this many changes ago
     Dying(cluster, after=n, before=False)    Killed at the n-th write, after or before its effect, and at every later call
-    Flaky(cluster, random, share=0.2)        Unavailable before or after the effect, Conflict before it
+    Flaky(cluster, random, share=0.2)        Unavailable before or after the effect, WriteConflict before it
     Lagging(cluster, behind=…)               reads from the past, writes to the present
     Remembering(cluster, random)             lists no older than the newest object of `saw`
     Counting(cluster)                        .calls: Counter of (verb, kind)
@@ -38,11 +38,11 @@ from k8s.controller.clients.kubernetes import (
     TEXT_CLASSIFIER,
     TRAINING_RUN,
     Cluster,
-    Conflict,
     Document,
     Kind,
-    Refused,
+    RequestRefused,
     Unavailable,
+    WriteConflict,
     kind_of,
 )
 from tests.support.kubernetes.server_side_apply import Owned, applied, leaves, merge_patched
@@ -83,12 +83,12 @@ def timestamp(moment: datetime) -> str:
 
 
 def job_keeps_its_template(old: Document | None, new: Document) -> None:
-    """Raise Refused for a change of a Job's immutable fields."""
+    """Raise RequestRefused for a change of a Job's immutable fields."""
     if old is None or kind_of(new) != JOB:
         return
     for name in ("template", "selector", "completions", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"):
         if old["spec"].get(name) != new["spec"].get(name):
-            raise Refused(f"change Job {new['metadata']['name']}: spec.{name}: Invalid value: field is immutable")
+            raise RequestRefused(f"change Job {new['metadata']['name']}: spec.{name}: Invalid value: field is immutable")
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Snapshot:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
         if kind not in self.kinds:
-            raise Refused(f"get {kind.kind} {namespace}/{name}: 404 page not found")
+            raise RequestRefused(f"get {kind.kind} {namespace}/{name}: 404 page not found")
         return copied(self.objects.get((kind, namespace, name)))
 
     def list(self, kind: Kind, namespace: str, *, labels: Mapping[str, str]) -> list[Document]:
         if kind not in self.kinds:
-            raise Refused(f"list {kind.kind} {namespace}: 404 page not found")
+            raise RequestRefused(f"list {kind.kind} {namespace}: 404 page not found")
         keys = [key for key in self.objects if key[0] == kind and namespace in ("", key[1])]
         documents = [self.objects[key] for key in sorted(keys, key=lambda key: key[1:])]
         return [copied(each) for each in documents if labels.items() <= each["metadata"].get("labels", {}).items()]
@@ -116,7 +116,7 @@ class FakeCluster:
     """Cluster in memory: the parts of an API server and its garbage collector that the controller uses."""
 
     clock: Callable[[], datetime] = field(default_factory=FakeClock)
-    # A CRD's defaults and validation: `defaults` may raise Refused, a rule gets the old and the new object.
+    # A CRD's defaults and validation: `defaults` may raise RequestRefused, a rule gets the old and the new object.
     defaults: Callable[[Document], Document] = lambda document: document
     rules: Sequence[Rule] = ()
     kinds: Collection[Kind] = KINDS
@@ -157,7 +157,7 @@ class FakeCluster:
             for name in SERVERS:
                 given = wanted["metadata"].pop(name, None)
                 if name == "uid" and given is not None and given != (old or {"metadata": {}})["metadata"].get("uid"):
-                    raise Conflict(f"apply {key[0].kind} {key[2]}: Precondition failed: UID in precondition: {given}")
+                    raise WriteConflict(f"apply {key[0].kind} {key[2]}: Precondition failed: UID in precondition: {given}")
             self._check_version(key, wanted["metadata"].pop("resourceVersion", None))
             new, owned = applied(old or {}, wanted, self._owned.get(key, Owned()))
             if old is None:
@@ -184,9 +184,9 @@ class FakeCluster:
                 return None
             given = document["metadata"]
             if given.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-                raise Conflict(f"write the status of {key[0].kind} {key[2]}: Precondition failed: UID in precondition")
+                raise WriteConflict(f"write the status of {key[0].kind} {key[2]}: Precondition failed: UID in precondition")
             if key[0] in CUSTOM and "resourceVersion" not in given:
-                raise Refused(f"write the status of {key[0].kind} {key[2]}: metadata.resourceVersion: must be specified")
+                raise RequestRefused(f"write the status of {key[0].kind} {key[2]}: metadata.resourceVersion: must be specified")
             self._check_version(key, given.get("resourceVersion"))
             new = {**old, "status": copied(document.get("status", {}))}
             return copied(self._change(key, new))
@@ -251,7 +251,7 @@ class FakeCluster:
     def _key(self, document: Document) -> Key:
         kind = kind_of(document)
         if kind not in self.kinds:
-            raise Refused(f"{kind.kind} {document['metadata']['name']}: 404 page not found")
+            raise RequestRefused(f"{kind.kind} {document['metadata']['name']}: 404 page not found")
         return kind, document["metadata"].get("namespace", ""), document["metadata"]["name"]
 
     def _without_status(self, key: Key, document: Document) -> Document:
@@ -262,7 +262,7 @@ class FakeCluster:
     def _check_version(self, key: Key, version: str | None) -> None:
         is_other = key not in self._objects or self._objects[key]["metadata"]["resourceVersion"] != version
         if version is not None and is_other:
-            raise Conflict(
+            raise WriteConflict(
                 f"{key[0].kind} {key[2]}: the object has been modified; please apply your changes to the latest version"
             )
 
@@ -311,7 +311,7 @@ class FakeCluster:
             rule(copied(old), copied(new))
         added = set(new["metadata"].get("finalizers", ())) - set((old or new)["metadata"].get("finalizers", ()))
         if added and old is not None and "deletionTimestamp" in old["metadata"]:
-            raise Refused(
+            raise RequestRefused(
                 f"change {key[0].kind} {key[2]}: metadata.finalizers: no new finalizers can be added if it is being deleted"
             )
         return new
@@ -423,7 +423,7 @@ class Flaky(Wrapped):
             return call()
         what = f"{verb} {kind.kind}: by chance"
         if verb in ("merge", "write_status") and self.random.random() < 0.3:
-            raise Conflict(what)
+            raise WriteConflict(what)
         if verb not in READS and self.random.random() < 0.5:
             call()
         raise Unavailable(what)

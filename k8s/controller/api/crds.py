@@ -17,7 +17,7 @@ from k8s.controller.api.v1alpha1 import (
     TrainingRunSpec,
     TrainingRunStatus,
 )
-from k8s.controller.api.v1alpha1.fields import RULES, Spec, Status
+from k8s.controller.api.v1alpha1.fields import RULES, SpecModel, StatusModel
 from k8s.controller.api.v1alpha1.printer_columns import TEXT_CLASSIFIER_COLUMNS, TRAINING_RUN_COLUMNS, PrinterColumn
 
 Document = dict[str, Any]
@@ -36,8 +36,8 @@ class Definition:
     short: str
     description: str
     longest_name: int  # characters
-    spec: type[Spec]
-    status: type[Status]
+    spec: type[SpecModel]
+    status: type[StatusModel]
     columns: tuple[PrinterColumn, ...]
 
 

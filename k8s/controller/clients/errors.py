@@ -15,11 +15,11 @@ class ClusterError(Exception):
     """Failed request to the API server. The message is a sentence for people."""
 
 
-class Conflict(ClusterError):
+class WriteConflict(ClusterError):
     """Conflict: the object has changed since it was read. Read it again and decide again."""
 
 
-class Refused(ClusterError):
+class RequestRefused(ClusterError):
     """Refused request. It fails until something changes: the document, a permission, a quota, a missing CRD."""
 
 
@@ -47,10 +47,10 @@ def error_of(what: str, status: int, answer: dict[str, Any]) -> ClusterError:
     if len(message) > LONGEST:
         message = f"{message[: LONGEST - 1]}…"
     if status == 409 or _fields(answer) == {"metadata.uid"}:  # the uid belongs to an earlier object of this name
-        return Conflict(message)
+        return WriteConflict(message)
     if str(answer.get("message", "")).startswith(MISFIT):
-        return Refused(message)
-    return Refused(message) if 400 <= status < 500 and status not in TRY_AGAIN else Unavailable(message)
+        return RequestRefused(message)
+    return RequestRefused(message) if 400 <= status < 500 and status not in TRY_AGAIN else Unavailable(message)
 
 
 def _sentence(answer: dict[str, Any]) -> str:

@@ -24,7 +24,15 @@ from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 
-from k8s.controller.clients.errors import ClusterError, Conflict, Refused, Unavailable, error_of, is_absence, is_behind
+from k8s.controller.clients.errors import (
+    ClusterError,
+    RequestRefused,
+    Unavailable,
+    WriteConflict,
+    error_of,
+    is_absence,
+    is_behind,
+)
 from k8s.controller.objects.kinds import (
     CRD,
     DEPLOYMENT,
@@ -60,12 +68,12 @@ __all__ = [
     "TRAINING_RUN",
     "Cluster",
     "ClusterError",
-    "Conflict",
     "Document",
     "Kind",
     "KubernetesCluster",
-    "Refused",
+    "RequestRefused",
     "Unavailable",
+    "WriteConflict",
     "from_environment",
     "kind_of",
 ]
@@ -76,7 +84,7 @@ PAGE = 500  # objects in one page of a list, to bound the memory
 
 
 class Cluster(Protocol):
-    """Objects of a Kubernetes cluster. Every method may raise Refused or Unavailable."""
+    """Objects of a Kubernetes cluster. Every method may raise RequestRefused or Unavailable."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Document | None:
         """Return the object, None if it does not exist."""
@@ -90,7 +98,7 @@ class Cluster(Protocol):
     def apply(self, document: Document) -> Document:
         """Apply these fields, and remove fields that we applied before but no longer do. Other fields stay as they are.
 
-        Raises Conflict only if the document has a uid or resourceVersion other than the object's.
+        Raises WriteConflict only if the document has a uid or resourceVersion other than the object's.
         """
 
     def merge(
@@ -98,13 +106,13 @@ class Cluster(Protocol):
     ) -> Document | None:
         """Change these fields and remove those that are None. Return the object, None if it does not exist.
 
-        Raises Conflict if it is no longer at the resource version.
+        Raises WriteConflict if it is no longer at the resource version.
         """
 
     def write_status(self, document: Document) -> Document | None:
         """Replace the status by the document's. Return the object, None if it does not exist.
 
-        Raises Conflict if the object has changed since the document was read.
+        Raises WriteConflict if the object has changed since the document was read.
         """
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from k8s.controller.api.v1alpha1 import TextClassifierSpec, read_text_classifier, read_training_run
-from k8s.controller.clients.kubernetes import Cluster, Refused
+from k8s.controller.clients.kubernetes import Cluster, RequestRefused
 from k8s.controller.clients.probe import Probe
 from k8s.controller.clients.prometheus import Measurements, MeasurementsUnavailable
 from k8s.controller.decisions.rollout import must_ask
@@ -87,7 +87,7 @@ class Observer:
         try:
             service = self.cluster.get(INFERENCE_SERVICE, namespace, name)
             runtime = self.cluster.get(SERVING_RUNTIME, namespace, name) if service is None else None
-        except Refused as error:
+        except RequestRefused as error:
             return None, None, f"nothing can be served, since InferenceServices cannot be read: is KServe installed? ({error})"
         for there, what in ((service, "an InferenceService"), (runtime, "a ServingRuntime")):
             if there is not None and not owned_by(there, uid):

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from k8s.controller.api.v1alpha1 import SpecRejected
 from k8s.controller.builders.training_job import Images
-from k8s.controller.clients.kubernetes import Cluster, Refused, Unavailable
+from k8s.controller.clients.kubernetes import Cluster, RequestRefused, Unavailable
 from k8s.controller.decisions.classifier import decide
 from k8s.controller.decisions.failures import not_allowed, refused, rejected
 from k8s.controller.decisions.finalizer import GOING, let_go, released
@@ -50,7 +50,7 @@ class Reconciler:
     def reconcile(self, key: Key) -> float | None:
         """Reconcile the object. Return seconds until the next reconciliation, None if only an event starts it.
 
-        Raises ClusterError: Conflict and Unavailable are temporary, Refused needs a change by a person.
+        Raises ClusterError: WriteConflict and Unavailable are temporary, RequestRefused needs a change by a person.
         """
         kind = TEXT_CLASSIFIER if key.kind == TEXT_CLASSIFIER.kind else TRAINING_RUN
         document = self.cluster.get(kind, key.namespace, key.name)
@@ -61,11 +61,11 @@ class Reconciler:
             return None
         try:
             plan = self._plan(document)
-        except Refused as error:
+        except RequestRefused as error:
             self._write(document, refused(document, str(error), self.now()))
             raise
         failure = self._do_all(plan.steps)
-        if isinstance(failure, Refused):
+        if isinstance(failure, RequestRefused):
             if "deletionTimestamp" in document["metadata"] and GOING in str(failure):
                 self._do(released(document))  # its versions stay: no Job can be created in this namespace any more
                 return None
@@ -75,13 +75,13 @@ class Reconciler:
             raise failure
         return plan.requeue_after
 
-    def _do_all(self, steps: tuple[Step, ...]) -> Refused | Unavailable | None:
+    def _do_all(self, steps: tuple[Step, ...]) -> RequestRefused | Unavailable | None:
         """Do all steps, even if one fails: serving must not block training. Return the first failure."""
-        failure: Refused | Unavailable | None = None
+        failure: RequestRefused | Unavailable | None = None
         for step in steps:
             try:
                 self._do(step)
-            except (Refused, Unavailable) as error:
+            except (RequestRefused, Unavailable) as error:
                 failure = failure or error
         return failure
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any
 
-from k8s.controller.clients.kubernetes import LEASE, Cluster, ClusterError, Conflict, Document
+from k8s.controller.clients.kubernetes import LEASE, Cluster, ClusterError, Document
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class LeaderCandidate:
         version = found["metadata"]["resourceVersion"]
         try:
             return self._cluster.merge(LEASE, self.lease.namespace, self.lease.name, {"spec": spec}, resource_version=version)
-        except Conflict:
+        except WriteConflict:
             return None
 
     def _document(self) -> Document:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from threading import Thread
 
-from k8s.controller.clients.kubernetes import Conflict, Refused, Unavailable
+from k8s.controller.clients.kubernetes import RequestRefused, Unavailable, WriteConflict
 from k8s.controller.runtime.metrics import ControllerMetrics, Reason
 from k8s.controller.runtime.queue import Key, WorkQueue
 
@@ -58,10 +58,10 @@ class Workers:
         started = time.monotonic()
         try:
             requeue_after = self._reconcile(key)
-        except Conflict as error:
+        except WriteConflict as error:
             log.info("%s %s/%s: %s; it is read again", *key, error)
             self._failed(key, "conflict")
-        except (Unavailable, Refused) as error:
+        except (Unavailable, RequestRefused) as error:
             log.warning("%s %s/%s: %s", *key, error)
             self._failed(key, "unavailable" if isinstance(error, Unavailable) else "refused")
         except Exception:

@@ -20,10 +20,10 @@ from k8s.controller.clients.kubernetes import (
     TEXT_CLASSIFIER,
     TRAINING_RUN,
     Cluster,
-    Conflict,
     Document,
     Kind,
-    Refused,
+    RequestRefused,
+    WriteConflict,
 )
 
 NOWHERE = Kind("labelwright.dev/v0", "Nothing", "nothings")
@@ -106,9 +106,9 @@ class CreateContract:
         assert len(cluster.list(SERVICE_ACCOUNT, "", labels=label)) == 1
 
     def test_a_kind_that_is_not_there_is_refused(self, cluster: Cluster, namespace: str) -> None:
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             cluster.get(NOWHERE, namespace, "one")
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             cluster.list(NOWHERE, namespace, labels={})
 
 
@@ -164,10 +164,10 @@ class ApplyContract:
         before = created(cluster, service_account(namespace))["metadata"]["uid"]
         cluster.delete(SERVICE_ACCOUNT, namespace, "one")
         created(cluster, service_account(namespace))
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.apply(service_account(namespace, uid=before))
         cluster.delete(SERVICE_ACCOUNT, namespace, "one")
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.apply(service_account(namespace, uid=before))
 
 
@@ -194,7 +194,7 @@ class ChangeContract:
         change = {"metadata": {"labels": {"a": "1"}}}
         now = cluster.merge(SERVICE_ACCOUNT, namespace, "one", change, resource_version=older)
         assert labels_of(now) == {"a": "1"}
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.merge(SERVICE_ACCOUNT, namespace, "one", {"metadata": {"labels": {"a": "2"}}}, resource_version=older)
 
     def test_merge_leaves_the_status(self, cluster: Cluster, namespace: str) -> None:
@@ -224,7 +224,7 @@ class ChangeContract:
     def test_a_status_for_an_older_version_conflicts(self, cluster: Cluster, namespace: str) -> None:
         read = created(cluster, service(namespace))
         cluster.merge(SERVICE, namespace, "one", {"metadata": {"labels": {"a": "1"}}})
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.write_status(read)
 
     def test_a_status_of_what_is_gone_is_none(self, cluster: Cluster, namespace: str) -> None:
@@ -236,7 +236,7 @@ class ChangeContract:
         read = created(cluster, service(namespace))
         cluster.delete(SERVICE, namespace, "one")
         created(cluster, service(namespace))
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.write_status(read)
 
     def test_the_generation_follows_the_spec_alone(self, cluster: Cluster, namespace: str) -> None:
@@ -250,7 +250,7 @@ class ChangeContract:
 
     def test_the_template_of_a_job_does_not_change(self, cluster: Cluster, namespace: str) -> None:
         cluster.apply(job(namespace))
-        with pytest.raises(Refused, match=r"spec\.template.*immutable"):
+        with pytest.raises(RequestRefused, match=r"spec\.template.*immutable"):
             cluster.apply(job(namespace, image="nowhere/none:2"))
 
 
@@ -292,7 +292,7 @@ class DeleteContract:
         finalizers = ["labelwright.dev/a"]
         created(cluster, service_account(namespace, finalizers=finalizers))
         cluster.delete(SERVICE_ACCOUNT, namespace, "one")
-        with pytest.raises(Refused, match="finalizer"):
+        with pytest.raises(RequestRefused, match="finalizer"):
             cluster.merge(SERVICE_ACCOUNT, namespace, "one", {"metadata": {"finalizers": [*finalizers, "labelwright.dev/b"]}})
         cluster.merge(SERVICE_ACCOUNT, namespace, "one", {"metadata": {"finalizers": None}})
 
@@ -349,7 +349,7 @@ class LeaseContract:
         taken = cluster.merge(LEASE, namespace, "one", {"spec": {"holderIdentity": "b"}}, resource_version=read)
         assert taken is not None
         assert taken["spec"] == {"holderIdentity": "b"}
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.merge(LEASE, namespace, "one", {"spec": {"holderIdentity": "c"}}, resource_version=read)
 
 
@@ -365,7 +365,7 @@ class OurKindsContract:
         assert second is not None
         assert second["status"] == {"state": "Ready"}
         assert second["metadata"]["generation"] == 1
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.write_status(first)
 
     def test_a_status_write_leaves_spec_and_labels(self, cluster: Cluster, namespace: str) -> None:
@@ -390,7 +390,7 @@ class OurKindsContract:
         read = created(cluster, classifier(namespace))
         cluster.delete(TEXT_CLASSIFIER, namespace, "papers")
         created(cluster, classifier(namespace))
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             cluster.write_status(read | {"status": {"state": "Ready"}})
 
     def test_the_generation_follows_the_spec_alone(self, cluster: Cluster, namespace: str) -> None:

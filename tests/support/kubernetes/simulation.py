@@ -32,7 +32,7 @@ from k8s.controller.api.v1alpha1 import (
     read_training_run_status,
 )
 from k8s.controller.builders.training_job import Images
-from k8s.controller.clients.kubernetes import Cluster, ClusterError, Refused
+from k8s.controller.clients.kubernetes import Cluster, ClusterError, RequestRefused
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import (
     DEPLOYMENT,
@@ -245,7 +245,7 @@ class Simulation:
         """Apply a merge patch to its spec, and return whether the API server accepts it."""
         try:
             done = self.cluster.merge(TEXT_CLASSIFIER, SPACE, NAME, {"spec": change}) is not None
-        except Refused as error:
+        except RequestRefused as error:
             self.log.append(f"edit {change}: {error}")
             return False
         self.log.append(f"edit {change}")
@@ -334,7 +334,7 @@ class Simulation:
 
 
 def admitted(document: Document) -> Document:
-    """Return a document with defaults and without unknown fields. Raises Refused if it does not match the schema."""
+    """Return a document with defaults and without unknown fields. Raises RequestRefused if it does not match the schema."""
     if document["apiVersion"] != API:
         return document
     schema = _schema(document["kind"])
@@ -349,18 +349,18 @@ def admitted(document: Document) -> Document:
         for read in readers[document["kind"]]:
             read(complete)
     except SpecRejected as error:
-        raise Refused(f"{document['kind']} {document['metadata']['name']}: {error}") from error
+        raise RequestRefused(f"{document['kind']} {document['metadata']['name']}: {error}") from error
     return complete
 
 
 def only_as_allowed(old: Document | None, new: Document) -> None:
-    """Raise Refused for a change that a TrainingRun's rules forbid."""
+    """Raise RequestRefused for a change that a TrainingRun's rules forbid."""
     if old is None or new["kind"] != TRAINING_RUN.kind:
         return
     fixed = ("classifier", "dataset", "training", "storage", "served", "trigger")
     changed = [each for each in fixed if each in old["spec"] and old["spec"][each] != new["spec"].get(each)]
     if changed or (old["spec"].get("cancelled") and not new["spec"].get("cancelled")):
-        raise Refused(f"TrainingRun {new['metadata']['name']}: {changed or 'cancelled'} of a training does not change")
+        raise RequestRefused(f"TrainingRun {new['metadata']['name']}: {changed or 'cancelled'} of a training does not change")
 
 
 def _sequence(run: Document) -> int:

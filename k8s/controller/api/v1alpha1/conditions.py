@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from k8s.controller.api.v1alpha1.fields import Message, Schema, Status, Time
+from k8s.controller.api.v1alpha1.fields import Message, Schema, StatusModel, Time
 
 
-class Condition(Status):
+class Condition(StatusModel):
     """One aspect of the object's current state."""
 
     type: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=64)] = Field(description="Type of the condition.")

@@ -70,7 +70,7 @@ class Resource(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class Spec(Resource):
+class SpecModel(Resource):
     """Base of types that users write. Unknown fields and broken rules are refused."""
 
     model_config = ConfigDict(extra="forbid")
@@ -91,7 +91,7 @@ class Spec(Resource):
         return schema
 
 
-class Status(Resource):
+class StatusModel(Resource):
     """Base of types that the controller writes. Unknown fields are ignored, since a later release may have written them."""
 
     model_config = ConfigDict(extra="ignore")

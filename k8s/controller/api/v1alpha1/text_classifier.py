@@ -8,12 +8,22 @@ from pydantic import Field
 
 from k8s.controller.api.durations import parse_duration
 from k8s.controller.api.v1alpha1.conditions import Conditions
-from k8s.controller.api.v1alpha1.fields import Duration, LabelValue, Message, Rule, Spec, Status, Text, Time, VersionName
+from k8s.controller.api.v1alpha1.fields import (
+    Duration,
+    LabelValue,
+    Message,
+    Rule,
+    SpecModel,
+    StatusModel,
+    Text,
+    Time,
+    VersionName,
+)
 from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, ResourcesSpec, StorageSpec, TolerationSpec, TrainingSpec
 from model.manifest import Sha256
 
 
-class FeedbackTriggerSpec(Spec):
+class FeedbackTriggerSpec(SpecModel):
     """Retraining after corrections by people."""
 
     corrections: int = Field(
@@ -21,7 +31,7 @@ class FeedbackTriggerSpec(Spec):
     )
 
 
-class DriftTriggerSpec(Spec):
+class DriftTriggerSpec(SpecModel):
     """Retraining after a change in the texts that are classified."""
 
     index: float = Field(
@@ -32,7 +42,7 @@ class DriftTriggerSpec(Spec):
     )
 
 
-class TriggersSpec(Spec):
+class TriggersSpec(SpecModel):
     """Events that start a training, besides a change of spec.dataset or spec.training, which always does."""
 
     schedule: (
@@ -70,7 +80,7 @@ class TriggersSpec(Spec):
     )
 
 
-class ReplicasSpec(Spec):
+class ReplicasSpec(SpecModel):
     """Number of Pods that serve the classifier."""
 
     minimum: int = Field(default=1, ge=1, le=1000, description="Smallest number of Pods.")
@@ -87,7 +97,7 @@ class ReplicasSpec(Spec):
     )
 
 
-class RolloutSpec(Spec):
+class RolloutSpec(SpecModel):
     """Replacement of the served version by another one."""
 
     strategy: Literal["rolling"] = Field(
@@ -98,7 +108,7 @@ class RolloutSpec(Spec):
     )
 
 
-class ServingSpec(Spec):
+class ServingSpec(SpecModel):
     """Pods that serve the classifier."""
 
     version: VersionName | None = Field(
@@ -131,7 +141,7 @@ class ServingSpec(Spec):
     )
 
 
-class HistorySpec(Spec):
+class HistorySpec(SpecModel):
     """Number of past runs and versions to keep. The served version is always kept."""
 
     runs: int = Field(default=10, ge=1, le=100, description="Number of TrainingRuns to keep.")
@@ -140,7 +150,7 @@ class HistorySpec(Spec):
     )
 
 
-class TextClassifierSpec(Spec):
+class TextClassifierSpec(SpecModel):
     """Desired state of a classifier."""
 
     dataset: DatasetSpec = Field(description="Location and columns of the labelled texts.")
@@ -165,7 +175,7 @@ class TextClassifierSpec(Spec):
     )
 
 
-class ServedStatus(Status):
+class ServedStatus(StatusModel):
     """Version that is served."""
 
     version: VersionName = Field(description="Name of the version and of its TrainingRun.")
@@ -178,7 +188,7 @@ class ServedStatus(Status):
     since: Time | None = Field(default=None, description="Time from which all Pods have served this version.")
 
 
-class DatasetStatus(Status):
+class DatasetStatus(StatusModel):
     """Result of the latest check of the dataset's content."""
 
     sha256: Sha256 | None = Field(default=None, description="SHA-256 of the dataset's content.")
@@ -189,14 +199,14 @@ class DatasetStatus(Status):
     message: Message | None = Field(default=None, description="Error of the latest check, if it failed.")
 
 
-class ScheduleStatus(Status):
+class ScheduleStatus(StatusModel):
     """Schedule and the time from which it applies. Times before that start no training."""
 
     expression: Text = Field(description="Cron expression and time zone.")
     since: Time = Field(description="Time at which the controller first saw this schedule.")
 
 
-class RolloutStatus(Status):
+class RolloutStatus(StatusModel):
     """Roll-out in progress."""
 
     version: VersionName = Field(description="Name of the version.")
@@ -212,7 +222,7 @@ class RolloutStatus(Status):
     )
 
 
-class FailedRolloutStatus(Status):
+class FailedRolloutStatus(StatusModel):
     """Roll-out that was given up."""
 
     version: VersionName = Field(description="Name of the version.")
@@ -224,7 +234,7 @@ class FailedRolloutStatus(Status):
     message: Message = Field(default="", description="Reason why the roll-out was given up.")
 
 
-class TextClassifierStatus(Status):
+class TextClassifierStatus(StatusModel):
     """Observed state of a classifier."""
 
     observed_generation: int | None = Field(default=None, description="Generation of the spec that this status refers to.")

@@ -15,7 +15,7 @@ from k8s.controller.api.v1alpha1.fields import (
     ObjectName,
     Quantity,
     Rule,
-    Spec,
+    SpecModel,
     Text,
     Uri,
     VersionName,
@@ -25,7 +25,7 @@ from model.gate import GateRule
 from model.manifest import ArchitectureChoice, ScoreName
 
 
-class DatasetSpec(Spec):
+class DatasetSpec(SpecModel):
     """Location and columns of the labelled texts."""
 
     uri: Uri = Field(
@@ -97,7 +97,7 @@ class DatasetSpec(Spec):
     )
 
 
-class BalanceSpec(Spec):
+class BalanceSpec(SpecModel):
     """Treatment of rare labels. It changes the training part only."""
 
     strategy: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
@@ -131,7 +131,7 @@ def _names_resources(side: str) -> Rule:
     )
 
 
-class ResourcesSpec(Spec):
+class ResourcesSpec(SpecModel):
     """Compute resources of a container."""
 
     requests: dict[str, Quantity] = Field(default={}, max_length=32, description="Requested resources, such as cpu and memory.")
@@ -141,7 +141,7 @@ class ResourcesSpec(Spec):
     rules: ClassVar[tuple[Rule, ...]] = (_names_resources("requests"), _names_resources("limits"))
 
 
-class TolerationSpec(Spec):
+class TolerationSpec(SpecModel):
     """Toleration of a node's taint, as in a Pod."""
 
     key: Annotated[str, Field(min_length=1, max_length=316)] | None = Field(
@@ -159,7 +159,7 @@ class TolerationSpec(Spec):
     )
 
 
-class TrackingSpec(Spec):
+class TrackingSpec(SpecModel):
     """Experiment tracking with MLflow."""
 
     uri: WebAddress | None = Field(
@@ -171,7 +171,7 @@ class TrackingSpec(Spec):
     experiment: Text | None = Field(default=None, description="Name of the MLflow experiment. Defaults to the classifier's name.")
 
 
-class TrainingSpec(Spec):
+class TrainingSpec(SpecModel):
     """Model to train, and the nodes and resources to train it on."""
 
     architecture: ArchitectureChoice = Field(
@@ -236,7 +236,7 @@ class TrainingSpec(Spec):
     )
 
 
-class GateSpec(GateRule, Spec):
+class GateSpec(GateRule, SpecModel):
     """Quality that a version needs to be served. A version that fails the gate stays in the storage."""
 
     score: ScoreName = Field(default=ScoreName.MICRO_F1, description="Score that the gate compares, on the test part.")
@@ -263,7 +263,7 @@ class GateSpec(GateRule, Spec):
     )
 
 
-class StorageSpec(Spec):
+class StorageSpec(SpecModel):
     """Object storage for versions, and its credentials."""
 
     uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[^/$?#\x00-\x20]+)*/?$", max_length=1024)] = (

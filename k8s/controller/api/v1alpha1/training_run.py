@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from k8s.controller.api.v1alpha1.conditions import Conditions
-from k8s.controller.api.v1alpha1.fields import Address, Message, Rule, Schema, Spec, Status, Text, Time, VersionName
+from k8s.controller.api.v1alpha1.fields import Address, Message, Rule, Schema, SpecModel, StatusModel, Text, Time, VersionName
 from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, StorageSpec, TrainingSpec
 from model.manifest import Sha256
 
@@ -23,7 +23,7 @@ def _never_changes(name: str) -> Rule:
     )
 
 
-class ServedVersionSpec(Spec):
+class ServedVersionSpec(SpecModel):
     """Served version that a run is compared with."""
 
     version: VersionName = Field(description="Name of the version.")
@@ -34,7 +34,7 @@ class ServedVersionSpec(Spec):
     )
 
 
-class TriggerSpec(Spec):
+class TriggerSpec(SpecModel):
     """Reason for this run."""
 
     reason: TriggerReason = Field(default="Manual", description="Kind of event that started the run.")
@@ -44,7 +44,7 @@ class TriggerSpec(Spec):
     message: Message = Field(default="", description="Reason for this run, in one sentence.")
 
 
-class TrainingRunSpec(Spec):
+class TrainingRunSpec(SpecModel):
     """Specification of one training."""
 
     classifier: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)] = Field(
@@ -91,7 +91,7 @@ class TrainingRunSpec(Spec):
     )
 
 
-class TrainingRunStatus(Status):
+class TrainingRunStatus(StatusModel):
     """Observed state of a run."""
 
     observed_generation: int | None = Field(default=None, description="Generation of the spec that this status refers to.")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from k8s.controller.api.crds import DEFINITIONS, TEXT_CLASSIFIER, TRAINING_RUN, Definition, crd, files, template
 from k8s.controller.api.schemas import structural
-from k8s.controller.api.v1alpha1.fields import Rule, Spec
+from k8s.controller.api.v1alpha1.fields import Rule, SpecModel
 from tests.support.kubernetes.specs import Document
 
 KINDS = [each.kind for each in DEFINITIONS]
@@ -33,14 +33,14 @@ def _schema(definition: Definition) -> Document:
     return schema
 
 
-class _Inner(Spec):
+class _Inner(SpecModel):
     """What the type says of itself."""
 
     number: Annotated[float, Field(gt=0, lt=1)] | None = None
     choice: Literal["only"] = "only"
 
 
-class _Outer(Spec):
+class _Outer(SpecModel):
     """Outer."""
 
     inner: _Inner = Field(default=_Inner(), description="What the field says of it.")
@@ -76,7 +76,7 @@ def test_a_type_becomes_a_structural_schema() -> None:
 
 
 def test_what_a_crd_cannot_say_is_refused() -> None:
-    class Odd(Spec):
+    class Odd(SpecModel):
         """Odd."""
 
         number: Annotated[int, Field(multiple_of=2)]
@@ -146,7 +146,7 @@ def test_columns_show_fields_that_there_are(definition: Definition) -> None:
 
 
 def test_a_description_that_helm_would_read_is_refused() -> None:
-    class Odd(Spec):
+    class Odd(SpecModel):
         """Such as {{ .Name }}."""
 
     with pytest.raises(ValueError, match="Helm"):

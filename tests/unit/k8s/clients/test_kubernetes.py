@@ -20,11 +20,11 @@ from k8s.controller.clients.kubernetes import (
     JOB,
     SERVICE_ACCOUNT,
     ClusterError,
-    Conflict,
     Kind,
     KubernetesCluster,
-    Refused,
+    RequestRefused,
     Unavailable,
+    WriteConflict,
     from_environment,
     kind_of,
 )
@@ -99,17 +99,19 @@ def server() -> Iterator[Server]:
     ("answered", "error"),
     [
         pytest.param(failure(401, "Unauthorized"), Unavailable, id="a-token-that-has-ended"),
-        pytest.param(failure(403, "jobs.batch is forbidden"), Refused, id="no-permission"),
-        pytest.param(failure(400, "admission webhook denied the request"), Refused, id="denied-by-a-webhook"),
-        pytest.param(failure(409, "the object has been modified"), Conflict, id="changed-meanwhile"),
+        pytest.param(failure(403, "jobs.batch is forbidden"), RequestRefused, id="no-permission"),
+        pytest.param(failure(400, "admission webhook denied the request"), RequestRefused, id="denied-by-a-webhook"),
+        pytest.param(failure(409, "the object has been modified"), WriteConflict, id="changed-meanwhile"),
         pytest.param(failure(410, "the continue token is too old"), Unavailable, id="a-list-that-took-too-long"),
-        pytest.param(failure(422, "invalid"), Refused, id="invalid"),
+        pytest.param(failure(422, "invalid"), RequestRefused, id="invalid"),
         pytest.param(failure(429, "too many requests"), Unavailable, id="too-many-requests"),
         pytest.param(failure(500, "failed calling webhook"), Unavailable, id="a-webhook-that-is-down"),
-        pytest.param(failure(500, "failed to create typed patch object (a/b)"), Refused, id="a-field-that-is-not-there"),
+        pytest.param(failure(500, "failed to create typed patch object (a/b)"), RequestRefused, id="a-field-that-is-not-there"),
         pytest.param(failure(504, "timed out"), Unavailable, id="too-slow-behind-it"),
-        pytest.param(answer(404, b"404 page not found\n"), Refused, id="a-kind-that-is-not-there"),
-        pytest.param(failure(404, "the server could not find the requested resource"), Refused, id="a-version-that-is-not-there"),
+        pytest.param(answer(404, b"404 page not found\n"), RequestRefused, id="a-kind-that-is-not-there"),
+        pytest.param(
+            failure(404, "the server could not find the requested resource"), RequestRefused, id="a-version-that-is-not-there"
+        ),
         pytest.param(answer(502, b"<html>Bad Gateway</html>"), Unavailable, id="a-proxy-in-between"),
         pytest.param(answer(503, b""), Unavailable, id="nothing-said"),
         pytest.param(answer(200, b"[]"), Unavailable, id="not-a-document"),
@@ -145,7 +147,7 @@ def test_the_message_names_each_field_once_and_no_value_at_length(server: Server
     cause = {"field": "spec.template", "message": f"Invalid value: {'x' * 9000}: field is immutable"}
     other = {"field": "spec.completions", "message": "must be greater than 0"}
     server.answer = failure(422, "Job is invalid: …", causes=[cause, cause, other])
-    with server.cluster() as cluster, pytest.raises(Refused) as raised:
+    with server.cluster() as cluster, pytest.raises(RequestRefused) as raised:
         cluster.create(service_account("one", "papers"))
     message = str(raised.value)
     assert message.startswith("create ServiceAccount one/papers: spec.template: Invalid value: xxx")
@@ -161,7 +163,7 @@ def test_an_object_that_is_not_there_is_none(server: Server) -> None:
         assert cluster.merge(JOB, "one", "a", {}) is None
         assert cluster.write_status(service_account("one", "a")) is None
         cluster.delete(JOB, "one", "a", uid="1")
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             cluster.create(service_account("one", "a"))
 
 

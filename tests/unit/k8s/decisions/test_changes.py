@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from k8s.controller.api import crds
-from k8s.controller.clients.kubernetes import Refused
+from k8s.controller.clients.kubernetes import RequestRefused
 from k8s.controller.objects.kinds import DEPLOYMENT, INFERENCE_SERVICE, SERVING_RUNTIME, TEXT_CLASSIFIER, Document
 from k8s.controller.observed.run import PLACEMENT_FIELDS
 from tests.support.fakes import copied
@@ -102,7 +102,7 @@ def is_valid(wanted: Document) -> bool:
     metadata = {"name": NAME, "namespace": SPACE}
     try:
         admitted({"apiVersion": specs.API, "kind": "TextClassifier", "metadata": metadata, "spec": wanted})
-    except Refused:
+    except RequestRefused:
         return False
     return True
 

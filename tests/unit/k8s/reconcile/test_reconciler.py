@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.clients.kubernetes import Conflict, Refused
+from k8s.controller.clients.kubernetes import RequestRefused, WriteConflict
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition
 from k8s.controller.objects.kinds import (
@@ -39,7 +39,7 @@ class Refusing(Wrapped):
 
     def around(self, verb: str, kind: Kind, call: Callable[[], Any]) -> Any:
         if (verb, kind) == self.what:
-            raise Refused(f"{verb} {kind.kind}: exceeded quota")
+            raise RequestRefused(f"{verb} {kind.kind}: exceeded quota")
         return call()
 
 
@@ -68,7 +68,7 @@ def test_a_new_classifier_comes_to_be_served(ready: Simulation) -> None:
 def test_what_cannot_be_served_hinders_no_training(ready: Simulation) -> None:
     ready.restart(lambda cluster: Refusing(cluster, verb="apply", kind=SERVING_RUNTIME))
     ready.edit({"training": {"seed": 1}})
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         ready.reconciler.reconcile(ITSELF)
     assert ready.status["activeRun"] == ready.runs()[-1]["metadata"]["name"]
     assert ready.status["version"] == ready.runs()[0]["metadata"]["name"]
@@ -79,7 +79,7 @@ def test_a_refused_object_is_reported_and_tried_again() -> None:
     simulation = Simulation()
     simulation.restart(lambda cluster: Refusing(cluster, verb="create", kind=TRAINING_RUN))
     simulation.add()
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         simulation.reconciler.reconcile(ITSELF)
     assert simulation.status["state"] == "Degraded"
     assert condition(simulation.classifier, "Degraded")["reason"] == "Refused"
@@ -96,7 +96,7 @@ def test_what_stays_refused_is_written_once() -> None:
     seen: list[str] = []
     simulation.listeners.append(lambda event, document: seen.append(f"{event} {document['kind']}"))
     for _ in range(4):
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             simulation.reconciler.reconcile(ITSELF)
         simulation.advance(60)
     assert seen == ["MODIFIED TextClassifier"]
@@ -186,7 +186,7 @@ def test_a_name_is_taken_by_what_another_owns(kind: Kind, owner: str | None, tak
 def test_a_refused_serving_object_is_reported_for_serving(ready: Simulation) -> None:
     ready.restart(lambda cluster: Refusing(cluster, verb="apply", kind=INFERENCE_SERVICE))
     ready.edit({"serving": {"replicas": {"minimum": 2}}})
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         ready.reconciler.reconcile(ITSELF)
     assert condition(ready.classifier, "Degraded")["message"].startswith("spec.serving.resources: ")
 
@@ -347,7 +347,7 @@ def test_an_object_that_changed_since_it_was_read_is_left_for_the_next_pass(read
 
     ready.restart(Meanwhile)
     ready.edit({"suspend": True})
-    with pytest.raises(Conflict):
+    with pytest.raises(WriteConflict):
         ready.reconciler.reconcile(ITSELF)
 
 

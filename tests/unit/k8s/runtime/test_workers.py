@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from k8s.controller.clients.kubernetes import Conflict, Refused, Unavailable
+from k8s.controller.clients.kubernetes import RequestRefused, Unavailable, WriteConflict
 from k8s.controller.runtime.metrics import ControllerMetrics
 from k8s.controller.runtime.queue import Key, WorkQueue
 from k8s.controller.runtime.workers import Workers
@@ -69,9 +69,9 @@ def failures(registry: CollectorRegistry, reason: str) -> float | None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        pytest.param(Conflict("changed"), "conflict", id="conflict"),
+        pytest.param(WriteConflict("changed"), "conflict", id="conflict"),
         pytest.param(Unavailable("away"), "unavailable", id="unavailable"),
-        pytest.param(Refused("no right"), "refused", id="refused"),
+        pytest.param(RequestRefused("no right"), "refused", id="refused"),
         pytest.param(KeyError("x"), "fault", id="a-fault-of-ours"),
     ],
 )
