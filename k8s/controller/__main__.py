@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from k8s.controller.api.v1alpha1 import ResourcesSpec
 from k8s.controller.builders.training_job import Images
 from k8s.controller.clients.kubernetes import ClusterError, from_environment
-from k8s.controller.clients.prometheus import GATEWAY, Prometheus
+from k8s.controller.clients.prometheus import GATEWAY_JOB, Prometheus
 from k8s.controller.decisions.tenancy import Policy
 from k8s.controller.manager import Controller
 from k8s.controller.objects.ports import CONTROLLER_METRICS_PORT
@@ -60,7 +60,7 @@ class Resources(click.ParamType[ResourcesSpec]):
 )
 @click.option(
     "--prometheus-gateway-job",
-    default=GATEWAY,
+    default=GATEWAY_JOB,
     show_default=True,
     help="Regular expression for the label `job` of the gateway, which counts corrections. Series of other jobs are ignored.",
 )

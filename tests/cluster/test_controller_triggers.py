@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from k8s.controller.clients.prometheus import LEAST_TEXTS
+from k8s.controller.clients.prometheus import MIN_WINDOW_TEXTS
 from k8s.controller.objects.documents import format_time, parse_time
 from model.storage import ObjectStore, open_store
 from tests.support.cluster.controlled import (
@@ -164,7 +164,7 @@ def occasions(classifiers: Mapping[str, ManagedClassifier], bucket: ObjectStore,
     for name in ("drifting", "corrected", "scheduled"):
         life.first[name] = classifiers[name].wait_for_another(None)
     put_texts(bucket, "drifting.parquet", wrong=1.0)
-    ask(classifiers["drifting"], ["purr " * 40] * (5 * LEAST_TEXTS))
+    ask(classifiers["drifting"], ["purr " * 40] * (5 * MIN_WINDOW_TEXTS))
     corrected, scheduled = classifiers["corrected"], classifiers["scheduled"]
     corrected.wait_for(lambda now: now.get("corrections") == 0, "corrections are counted")
     count_corrections(corrected.namespace, CORRECTIONS + 5)

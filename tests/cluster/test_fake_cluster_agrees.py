@@ -17,6 +17,7 @@ from k8s.controller.clients.kubernetes import (
     Document,
     KubernetesCluster,
     RequestRefused,
+    WriteConflict,
     from_environment,
 )
 from tests.support.cluster.namespace import Namespace

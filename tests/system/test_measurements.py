@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from k8s.controller.clients.probe import HttpProbe
-from k8s.controller.clients.prometheus import LEAST_TEXTS, MeasurementsUnavailable, Prometheus
+from k8s.controller.clients.prometheus import MIN_WINDOW_TEXTS, MeasurementsUnavailable, Prometheus
 from tests.support.answers import ChosenResponse, answering
 from tests.support.servers import MAX_START_SECONDS, RunningServer, serving
 from tests.support.versions import make_version
 
 ODD = 'we"ird\\'  # as the name of a classifier
-MANY = 10 * LEAST_TEXTS
+MANY = 10 * MIN_WINDOW_TEXTS
 GATEWAYS = ("honoured", "renamed", "scraped")  # how it is scraped
 
 
@@ -41,9 +41,9 @@ def pods() -> Iterator[dict[str, ChosenResponse]]:
     given = {
         "a": exposed("papers", "v2", labels=0.1, lengths=0.3, texts=MANY),
         "b": exposed("papers", "v2", labels=0.05, lengths=0.02, texts=MANY),
-        "few-texts": exposed("papers", "v2", labels=5.0, lengths=5.0, texts=LEAST_TEXTS - 1),
+        "few-texts": exposed("papers", "v2", labels=5.0, lengths=5.0, texts=MIN_WINDOW_TEXTS - 1),
         "old-version": exposed("papers", "v1", labels=0.9, lengths=0.0, texts=MANY),
-        "enough-texts": exposed("products", "v2", labels=0.8, lengths=0.0, texts=LEAST_TEXTS),
+        "enough-texts": exposed("products", "v2", labels=0.8, lengths=0.0, texts=MIN_WINDOW_TEXTS),
         "odd-name": exposed('we\\"ird\\\\', "v2", labels=0.4, lengths=0.0, texts=MANY),
         "stranger-6d5f-abcde": exposed("forged", "v2", labels=9.0, lengths=0.0, texts=MANY),
         "named-predictor-6d5f-abcde": exposed("named", "v2", labels=0.6, lengths=0.0, texts=MANY),
@@ -177,7 +177,7 @@ def test_the_drift_of_a_real_predictor_is_measured_once_it_has_classified_enough
     prometheus: Prometheus, predictor: RunningServer
 ) -> None:
     assert prometheus.drift("real", "papers", "v1") is None
-    texts = {"name": "text", "datatype": "BYTES", "shape": [LEAST_TEXTS], "data": ["stat.ML and more"] * LEAST_TEXTS}
+    texts = {"name": "text", "datatype": "BYTES", "shape": [MIN_WINDOW_TEXTS], "data": ["stat.ML and more"] * MIN_WINDOW_TEXTS}
     request = urllib.request.Request(f"{predictor.rest}/v2/models/papers/infer", json.dumps({"inputs": [texts]}).encode())
     urllib.request.urlopen(request, timeout=MAX_START_SECONDS).close()
 

@@ -9,8 +9,8 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import Document
 
-TIMEOUT = 3600  # seconds
-KEPT = 3600
+TIMEOUT_SECONDS = 3600
+KEPT_SECONDS = 3600
 
 
 def dataset_check(classifier: Document, spec: TextClassifierSpec, images: Images, *, slot: int) -> Document:
@@ -56,8 +56,8 @@ def _job(classifier: Document, spec: TextClassifierSpec, container: Document, *,
         },
         "spec": {
             "backoffLimit": 3,
-            "activeDeadlineSeconds": TIMEOUT,
-            "ttlSecondsAfterFinished": KEPT,
+            "activeDeadlineSeconds": TIMEOUT_SECONDS,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": pods.pod_failure_policy_rules()},
             "template": {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-LONGEST_CAUSE = 300  # characters; the server repeats a whole Pod template if an immutable field of it changes
-LONGEST = 1000  # characters of a message, which becomes a condition's
+MAX_CAUSE_CHARACTERS = 300  # characters; the server repeats a whole Pod template if an immutable field of it changes
+MAX_MESSAGE_CHARACTERS = 1000  # characters of a message, which becomes a condition's
 # Start of the server's message if an applied document does not fit the schema. Its status code is 500.
 MISFIT = "failed to create typed patch object"
 TRY_AGAIN = frozenset({401, 408, 410, 425, 429})  # a token that is renewed, a list that took too long, too many requests
@@ -44,8 +44,8 @@ def is_behind(status: int, answer: dict[str, Any]) -> bool:
 def error_of(what: str, status: int, answer: dict[str, Any]) -> ClusterError:
     """Return the error for an unsuccessful answer. what: the request, such as `create Job a/b`."""
     message = f"{what}: {_sentence(answer) or f'the API server answered {status}'}"
-    if len(message) > LONGEST:
-        message = f"{message[: LONGEST - 1]}…"
+    if len(message) > MAX_MESSAGE_CHARACTERS:
+        message = f"{message[: MAX_MESSAGE_CHARACTERS - 1]}…"
     if status == 409 or _fields(answer) == {"metadata.uid"}:  # the uid belongs to an earlier object of this name
         return WriteConflict(message)
     if str(answer.get("message", "")).startswith(MISFIT):
@@ -69,5 +69,5 @@ def _fields(answer: dict[str, Any]) -> set[str]:
 
 def _shortened(text: str) -> str:
     """Return the text without its middle, if it is long: the expected value is at the end."""
-    half = LONGEST_CAUSE // 2
-    return text if len(text) <= LONGEST_CAUSE else f"{text[:half]}…{text[-half:]}"
+    half = MAX_CAUSE_CHARACTERS // 2
+    return text if len(text) <= MAX_CAUSE_CHARACTERS else f"{text[:half]}…{text[-half:]}"

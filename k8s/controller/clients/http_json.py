@@ -13,8 +13,8 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.util import parse_url
 
-LARGEST = 256 * 1024  # bytes of an answer: metadata include all labels, and the server is not trusted
-PIECE = 64 * 1024
+MAX_ANSWER_BYTES = 256 * 1024  # bytes of an answer: metadata include all labels, and the server is not trusted
+CHUNK_BYTES = 64 * 1024
 # Reasons for people: urllib3's messages contain addresses of Python objects.
 REASONS: tuple[tuple[type[Exception], str], ...] = (
     (urllib3.exceptions.NameResolutionError, "its host name is unknown"),
@@ -93,10 +93,10 @@ def get_json(url: str, *, fields: Mapping[str, str] | None = None, seconds: floa
 def _content(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
     """Return the body. Raises NoAnswer if it is too large or too late."""
     found = b""
-    while piece := response.read1(PIECE):
+    while piece := response.read1(CHUNK_BYTES):
         found += piece
-        if len(found) > LARGEST:
-            raise NoAnswer(f"its answer is over {LARGEST} bytes")
+        if len(found) > MAX_ANSWER_BYTES:
+            raise NoAnswer(f"its answer is over {MAX_ANSWER_BYTES} bytes")
         if time.monotonic() > end:
             raise NoAnswer("no answer in time")
     return found

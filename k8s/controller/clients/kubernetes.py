@@ -79,8 +79,8 @@ __all__ = [
 ]
 
 FIELD_MANAGER = "labelwright"
-TIME_LIMIT = 10.0  # seconds for one call; the server gives up a write after 34
-PAGE = 500  # objects in one page of a list, to bound the memory
+CALL_SECONDS = 10.0  # seconds for one call; the server gives up a write after 34
+PAGE_OBJECTS = 500  # objects in one page of a list, to bound the memory
 
 
 class Cluster(Protocol):
@@ -128,7 +128,7 @@ class KubernetesCluster:
     Kinds reported to `saw` are listed from the server's cache, no older than the reported state: three times as fast.
     """
 
-    def __init__(self, client: ApiClient, *, time_limit: float = TIME_LIMIT) -> None:
+    def __init__(self, client: ApiClient, *, time_limit: float = CALL_SECONDS) -> None:
         client.user_agent = FIELD_MANAGER
         self._client = client
         self._time_limit = time_limit
@@ -161,14 +161,14 @@ class KubernetesCluster:
                 return _items(kind, _checked(what, status, answer))
             self._newest.pop(kind.kind, None)  # etcd may have been restored from a backup
         found: list[Document] = []
-        page = [*selected, ("limit", str(PAGE))]
+        page = [*selected, ("limit", str(PAGE_OBJECTS))]
         while True:
             answer = _checked(what, *self._call("GET", path, query=page))
             found += _items(kind, answer)
             following = (answer.get("metadata") or {}).get("continue", "")
             if not following:
                 return found
-            page = [*selected, ("limit", str(PAGE)), ("continue", following)]
+            page = [*selected, ("limit", str(PAGE_OBJECTS)), ("continue", following)]
 
     def saw(self, document: Document) -> None:
         """Note an object's state from an event: later lists of its kind are no older. Pass all further events, too."""
@@ -247,7 +247,7 @@ class KubernetesCluster:
         return response.status, _parsed(content_read)
 
 
-def from_environment(*, threads: int = 8, time_limit: float = TIME_LIMIT) -> KubernetesCluster:
+def from_environment(*, threads: int = 8, time_limit: float = CALL_SECONDS) -> KubernetesCluster:
     """Return the cluster that this Pod runs in, or outside of a cluster that of the kubeconfig.
 
     threads: number of connections. Raises Unavailable if neither is configured.

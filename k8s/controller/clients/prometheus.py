@@ -16,9 +16,9 @@ from k8s.controller.clients.http_json import NoAnswer, NoConnection, get_json
 from k8s.controller.objects import names
 from k8s.controller.objects.ports import PREDICTOR_HTTP_PORT
 
-SECONDS = 10.0  # limit of a query
-REST = 30.0  # seconds without queries after a failed connection, so that reconciliations do not wait for each of them
-LEAST_TEXTS = 200  # texts in a Pod's window: with fewer, the drift index is noise
+QUERY_SECONDS = 10.0  # limit of a query
+PAUSE_SECONDS = 30.0  # seconds without queries after a failed connection, so that reconciliations do not wait for each of them
+MIN_WINDOW_TEXTS = 200  # texts in a Pod's window: with fewer, the drift index is noise
 
 # Of the Pods that serve this version: their series are those of the same target, that is of the scrape's own labels. Where the
 # scrape has a label `pod`, it has to be one of the classifier's Deployment: another Pod may say anything of itself.
@@ -35,7 +35,7 @@ CORRECTIONS = """sum(
   or
   increase(labelwright_feedback_corrections_total{{job=~{job}, exported_namespace="", namespace={namespace}, {what}}}[{seconds}s])
 )"""
-GATEWAY = "labelwright-gateway"  # the gateway's job, as a scrape configuration calls it
+GATEWAY_JOB = "labelwright-gateway"  # the gateway's job, as a scrape configuration calls it
 
 
 class MeasurementsUnavailable(Exception):
@@ -70,8 +70,8 @@ class Prometheus:
         self,
         url: str,
         *,
-        gateway: str = GATEWAY,
-        seconds: float = SECONDS,
+        gateway: str = GATEWAY_JOB,
+        seconds: float = QUERY_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,7 +86,7 @@ class Prometheus:
     def drift(self, namespace: str, classifier: str, version: str) -> float | None:
         pod = _quoted(f"({re.escape(names.deployment(classifier))}-.+)?")
         told = {"namespace": _quoted(namespace), "version": f"namespace={_quoted(namespace)}, {_of(classifier, version)}"}
-        return self._ask(DRIFT.format(**told, pod=pod, least=LEAST_TEXTS))
+        return self._ask(DRIFT.format(**told, pod=pod, least=MIN_WINDOW_TEXTS))
 
     def unseen(self, namespace: str, classifier: str, version: str) -> str | None:
         anywhere = _of(classifier, version)
@@ -119,7 +119,7 @@ class Prometheus:
         except NoAnswer as error:
             why = f"{self._name} cannot be asked: {error}"
             if isinstance(error, NoConnection):  # after a slow query, the next may be fast
-                self._silent = self._clock() + REST, why
+                self._silent = self._clock() + PAUSE_SECONDS, why
             raise MeasurementsUnavailable(why) from error
         if status != 200 or answer.get("status") != "success":
             reason = str(answer.get("error", "without a reason"))[:300]

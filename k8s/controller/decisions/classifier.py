@@ -13,7 +13,7 @@ from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
 from k8s.controller.decisions.gate import comparable, give_gate, judge_again
 from k8s.controller.decisions.problems import problems
 from k8s.controller.decisions.retention import HistoryDecision, enforce_history
-from k8s.controller.decisions.rollout import LATE, RollOut, roll_out
+from k8s.controller.decisions.rollout import SLOW_POLL_SECONDS, RollOut, roll_out
 from k8s.controller.decisions.schedules import ScheduleRejected
 from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step
 from k8s.controller.objects import names
@@ -22,10 +22,10 @@ from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.observed.classifier import ObservedClassifier
 from k8s.controller.observed.run import TrainingRunSummary
 
-WAITS = 15.0  # seconds between two checks whether other classifiers have finished their image update
-MEASURE = 60.0  # seconds between two queries to Prometheus
-LONGEST_MESSAGE = 1000  # characters of status.message
-LOOK_AGAIN = 1800.0  # seconds until a reconciliation without an event, in case an event was lost
+IMAGE_UPDATE_POLL_SECONDS = 15.0  # seconds between two checks whether other classifiers have finished their image update
+MEASUREMENT_SECONDS = 60.0  # seconds between two queries to Prometheus
+MAX_MESSAGE_CHARACTERS = 1000  # characters of status.message
+RESYNC_SECONDS = 1800.0  # seconds until a reconciliation without an event, in case an event was lost
 
 
 def decide(observed: ObservedClassifier, images: Images) -> Plan:
@@ -134,7 +134,7 @@ def _status(facts: ConditionFacts, checked: DatasetCheck, created: Create | None
     found = {
         "observedGeneration": observed.generation,
         "state": word,
-        "message": f"{made} begins" if made and word == "Training" else summary(facts, word)[:LONGEST_MESSAGE],
+        "message": f"{made} begins" if made and word == "Training" else summary(facts, word)[:MAX_MESSAGE_CHARACTERS],
         "version": served.get("version"),
         "score": served.get("score"),
         "url": _url(observed) if served else None,
@@ -166,17 +166,17 @@ def _next_schedule(observed: ObservedClassifier, facts: ConditionFacts) -> str |
 
 def _requeue_after(observed: ObservedClassifier, rollout: RollOut, checked: DatasetCheck, kept: HistoryDecision) -> float:
     """Return seconds until time alone may change the decision."""
-    delays = [LOOK_AGAIN]
+    delays = [RESYNC_SECONDS]
     delays += [each for each in (rollout.requeue_after, checked.requeue_after, kept.requeue_after) if each is not None]
     if observed.image_update_pending:
-        delays.append(WAITS)
+        delays.append(IMAGE_UPDATE_POLL_SECONDS)
     if observed.name_conflict:  # no event comes when the other object is deleted
-        delays.append(LATE)
+        delays.append(SLOW_POLL_SECONDS)
     if observed.pods:  # their events are not watched
-        delays.append(LATE)
+        delays.append(SLOW_POLL_SECONDS)
     wanted = observed.spec.triggers
     if (wanted.feedback or wanted.drift) and not observed.spec.suspend:
-        delays.append(MEASURE)
+        delays.append(MEASUREMENT_SECONDS)
     try:
         schedule = None if observed.spec.suspend else triggers.schedule_of(observed)
     except ScheduleRejected:

@@ -20,7 +20,7 @@ from k8s.controller.builders.maintenance_jobs import dataset_check
 from k8s.controller.builders.training_job import Images
 from k8s.controller.decisions.steps import Create, Delete, Step
 from k8s.controller.objects.documents import (
-    PULLING,
+    MAX_PULL_SECONDS,
     condition,
     ended,
     format_time,
@@ -76,7 +76,7 @@ def _without_image(
     """Handle checks whose image cannot be pulled: a new image starts them again, else the next check comes when due."""
     waits = [(each, unpulled(each.pods, now=observed.now)) for each in going]
     old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
-    late = [each for each, waited in waits if waited is not None and waited >= PULLING and each not in old]
+    late = [each for each, waited in waits if waited is not None and waited >= MAX_PULL_SECONDS and each not in old]
     steps = tuple(Delete(JOB, each.job) for each in (*old, *late))
     if late:
         problem = of_maintenance_jobs(trouble(late[0].pods) or "its image cannot be pulled", observed.spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from k8s.controller.objects.documents import LONGEST, conditioned
+from k8s.controller.objects.documents import MAX_MESSAGE_CHARACTERS, conditioned
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document
 from k8s.controller.observed.run import FINAL_STATES
 from k8s.controller.observed.wording import in_the_users_terms, of_serving
@@ -48,4 +48,4 @@ def _degraded(document: Document, status: Document, *, reason: str, message: str
     others = [each for each in status.get("conditions") or () if each["type"] != "Degraded"]
     state = "Invalid" if reason in FOR_GOOD else "Degraded"
     read = {"observedGeneration": generation} if reason in FOR_GOOD else {}  # else set by the decision
-    return {**status, **read, "state": state, "message": message[:LONGEST], "conditions": [*others, found]}
+    return {**status, **read, "state": state, "message": message[:MAX_MESSAGE_CHARACTERS], "conditions": [*others, found]}

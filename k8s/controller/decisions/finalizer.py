@@ -11,11 +11,11 @@ from k8s.controller.objects.documents import condition, conditioned, ended, ende
 from k8s.controller.objects.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER, TRAINING_RUN, Document
 from k8s.controller.observed.classifier import ObservedClassifier
 
-LOOK_AGAIN = 5.0  # seconds
-PAUSE = 60.0  # seconds between a Job that failed and the next one
+POLL_SECONDS = 5.0
+RETRY_SECONDS = 60.0  # seconds between a Job that failed and the next one
 
 
-GOING = "being terminated"  # part of the API server's message about a namespace that is being deleted
+NAMESPACE_TERMINATING = "being terminated"  # part of the API server's message about a namespace that is being deleted
 
 
 def let_go(observed: ObservedClassifier, images: Images) -> Plan:
@@ -29,7 +29,7 @@ def let_go(observed: ObservedClassifier, images: Images) -> Plan:
     if observed.service is not None:
         users.append(Delete(INFERENCE_SERVICE, observed.service))
     if users or observed.training_pods_left:
-        return Plan(tuple(users), _waiting(observed, "waits for its Pods to stop"), requeue_after=LOOK_AGAIN)
+        return Plan(tuple(users), _waiting(observed, "waits for its Pods to stop"), requeue_after=POLL_SECONDS)
     return _prune(observed, images) or Plan((last,))
 
 
@@ -41,7 +41,7 @@ def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
         return Plan(
             (Create(prune(observed.classifier, observed.spec, images, versions=())),),
             _deleting(observed, None),
-            requeue_after=LOOK_AGAIN,
+            requeue_after=POLL_SECONDS,
         )
     how = ended(found.job)
     if how == "Complete":
@@ -50,10 +50,10 @@ def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
         return Plan((Delete(JOB, found.job),), requeue_after=1.0)
     status = _deleting(observed, why_not(found, observed))
     if how is None:
-        return Plan(status=status, requeue_after=LOOK_AGAIN)
+        return Plan(status=status, requeue_after=POLL_SECONDS)
     ended_then = parse_time(ended_at(found.job) or found.job["metadata"]["creationTimestamp"])
-    left = PAUSE - (observed.now - ended_then).total_seconds()
-    return Plan(() if left > 0 else (Delete(JOB, found.job),), status, requeue_after=max(left, LOOK_AGAIN))
+    left = RETRY_SECONDS - (observed.now - ended_then).total_seconds()
+    return Plan(() if left > 0 else (Delete(JOB, found.job),), status, requeue_after=max(left, POLL_SECONDS))
 
 
 def _deleting(observed: ObservedClassifier, problem: str | None) -> Document | None:

@@ -17,7 +17,7 @@ from k8s.controller.observed.wording import of_maintenance_jobs
 CHECKPOINT_RETRIES_FACTOR = 3  # times history.runs: runs that are kept because their checkpoints could not be deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that does not exist (spec.storage.serviceAccountName), "
 RESOURCES = "resources.jobs of the controller's chart"
-LOOK_AGAIN = 15.0  # seconds between two looks at a running Job, since its Pods' events are not watched
+POD_POLL_SECONDS = 15.0  # seconds between two looks at a running Job, since its Pods' events are not watched
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ def enforce_history(observed: ObservedClassifier, images: Images, *, in_use: set
     if wanted is None:
         return HistoryDecision(steps)
     if any(ended(each.job) is None for name, each in jobs.items() if name != wanted):
-        return HistoryDecision(steps, requeue_after=LOOK_AGAIN)  # one Job at a time
+        return HistoryDecision(steps, requeue_after=POD_POLL_SECONDS)  # one Job at a time
     if wanted not in jobs:
         return HistoryDecision(
-            (*steps, Create(prune(observed.classifier, observed.spec, images, versions=surplus))), requeue_after=LOOK_AGAIN
+            (*steps, Create(prune(observed.classifier, observed.spec, images, versions=surplus))), requeue_after=POD_POLL_SECONDS
         )
     how = ended(jobs[wanted].job)
     if how == "Complete":
         return HistoryDecision((*steps, *(_files_are_gone(observed, version) for version in surplus)))
     if begins_again(jobs[wanted], images, observed):
         steps += (Delete(JOB, jobs[wanted].job),)
-    return HistoryDecision(steps, why_not(jobs[wanted], observed), requeue_after=None if how else LOOK_AGAIN)
+    return HistoryDecision(steps, why_not(jobs[wanted], observed), requeue_after=None if how else POD_POLL_SECONDS)
 
 
 def begins_again(maintenance: MaintenanceJob, images: Images, observed: ObservedClassifier) -> bool:

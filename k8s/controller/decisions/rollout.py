@@ -41,10 +41,10 @@ from k8s.controller.observed.classifier import (
     why_not,
 )
 
-LOOK_AGAIN = 2.0  # seconds, once all Pods are ready: no event comes when they answer with the version
-LATE = 30.0  # seconds, before that, and after the deadline
-REMEMBERED = 10  # failed roll-outs, besides those that must not be tried again
-MOST = 100  # failed roll-outs in a status
+ANSWER_POLL_SECONDS = 2.0  # seconds, once all Pods are ready: no event comes when they answer with the version
+SLOW_POLL_SECONDS = 30.0  # seconds, before that, and after the deadline
+KEPT_FAILED_ROLLOUTS = 10  # failed roll-outs, besides those that must not be tried again
+MAX_FAILED_ROLLOUTS = 100  # failed roll-outs in a status
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def roll_out(observed: ObservedClassifier) -> RollOut:
         return RollOut(failed=failed)
     state = _towards(observed, wanted, failed)
     if observed.serving_unavailable or observed.name_conflict:  # nothing can be asked for: its time begins when something can
-        return replace(state, in_progress=None, requeue_after=LATE)
+        return replace(state, in_progress=None, requeue_after=SLOW_POLL_SECONDS)
     if state.in_progress is None or _age(observed, state.in_progress["startedAt"]) <= _deadline(observed):
         return state
     return _late(observed, wanted, state)
@@ -93,7 +93,7 @@ def roll_out(observed: ObservedClassifier) -> RollOut:
 def _late(observed: ObservedClassifier, wanted: Version, state: RollOut) -> RollOut:
     """Deadline passed: roll back, unless the delay is not this version's fault or there is nothing to roll back to."""
     message, in_progress = _why_late(observed, wanted), state.in_progress or {}
-    late = replace(state, problem=f"{_called(observed, wanted) or wanted.name}: {message}", requeue_after=LATE)
+    late = replace(state, problem=f"{_called(observed, wanted) or wanted.name}: {message}", requeue_after=SLOW_POLL_SECONDS)
     if observed.fits_nowhere or is_unheard(observed, wanted.uri):
         return replace(late, in_progress={**in_progress, "deadlinePausedAt": _deadline_paused_at(observed, in_progress)})
     if "deadlinePausedAt" in in_progress and _age(observed, in_progress["deadlinePausedAt"]) <= _deadline(observed):
@@ -129,8 +129,8 @@ def _remembered(observed: ObservedClassifier, failed: tuple[Document, ...]) -> t
     """Keep the latest notes, and all of this generation about eligible versions, so that none is tried twice before others."""
     choices = list(_choices(observed))
     needed = [each["generation"] == observed.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
-    old = len(failed) - REMEMBERED
-    return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MOST:]
+    old = len(failed) - KEPT_FAILED_ROLLOUTS
+    return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MAX_FAILED_ROLLOUTS:]
 
 
 def _towards(observed: ObservedClassifier, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
@@ -308,8 +308,8 @@ def _judged_now(observed: ObservedClassifier) -> Document:
 def _requeue_after(observed: ObservedClassifier, wanted: Version, in_progress: Document) -> float:
     """Return seconds until Pods may answer differently or the deadline passes: neither causes an event."""
     if observed.uri == wanted.uri == served_uri(observed.deployment):
-        return LOOK_AGAIN
-    return min(max(_deadline(observed) - _age(observed, in_progress["startedAt"]), 0.0) + 1.0, LATE)
+        return ANSWER_POLL_SECONDS
+    return min(max(_deadline(observed) - _age(observed, in_progress["startedAt"]), 0.0) + 1.0, SLOW_POLL_SECONDS)
 
 
 def _deadline(observed: ObservedClassifier) -> float:

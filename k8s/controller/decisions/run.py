@@ -34,7 +34,7 @@ from k8s.controller.decisions.gate import comparable, judged
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import (
-    PULLING,
+    MAX_PULL_SECONDS,
     condition,
     ended,
     ended_at,
@@ -55,9 +55,9 @@ from k8s.controller.observed.wording import in_the_users_terms
 from model.run_result import RunResult
 
 INDEX = "batch.kubernetes.io/job-completion-index"
-SAME_POINT = 2  # attempts of a training without checkpoints that ran out of memory: every attempt needs the same
+MAX_OOM_ATTEMPTS = 2  # attempts of a training without checkpoints that ran out of memory: every attempt needs the same
 RESOURCES = "spec.training.resources, or resources.trainings of the controller's chart"
-LOOK_AGAIN = 15.0  # seconds between two looks at a Pod that has not started: its events are not watched
+POD_POLL_SECONDS = 15.0  # seconds between two looks at a Pod that has not started: its events are not watched
 
 
 def decide_run(observed: ObservedRun, images: Images) -> Plan:
@@ -91,10 +91,12 @@ def _without_image(observed: ObservedRun, images: Images) -> Plan | None:
     if image not in (None, images.trainer):
         message = f"starts again with {images.trainer}: {image} could not be pulled"
         return _status(observed, steps=steps, state="Pending", message=message, requeue_after=1.0)
-    if waited < PULLING:
+    if waited < MAX_PULL_SECONDS:
         return None
     said = in_the_users_terms(trouble(observed.pods) or "its image cannot be pulled", observed.spec)
-    message = f"{said}; given up after {PULLING / 60:g} minutes; a controller with another trainer image starts a new training"
+    message = (
+        f"{said}; given up after {MAX_PULL_SECONDS / 60:g} minutes; a controller with another trainer image starts a new training"
+    )
     now = format_time(observed.now)
     return _status(observed, steps=steps, state="Failed", message=message, image=images.trainer, finishedAt=now)
 
@@ -131,7 +133,7 @@ def _supersede(observed: ObservedRun) -> Plan:
         began = observed.job.get("status", {}).get("startTime") or observed.job["metadata"]["creationTimestamp"]
         steps = (Delete(JOB, observed.job),) if "startedAt" in observed.status else ()
         return _status(
-            observed, steps=steps, message="is being stopped", startedAt=began, requeue_after=LOOK_AGAIN if steps else 0.0
+            observed, steps=steps, message="is being stopped", startedAt=began, requeue_after=POD_POLL_SECONDS if steps else 0.0
         )
     if observed.job is not None and ended(observed.job) == "Complete" and results(observed.pods):
         return _complete(observed)  # it ended before it was stopped
@@ -148,7 +150,7 @@ def _start(observed: ObservedRun, images: Images) -> Plan:
         return _wait(observed)
     if observed.name_conflict:
         message = "a Job of this name exists that does not belong to this TrainingRun: delete one of them"
-        return _status(observed, state="Pending", message=message, requeue_after=LOOK_AGAIN)
+        return _status(observed, state="Pending", message=message, requeue_after=POD_POLL_SECONDS)
     if compared := _what_is_served_now(observed):
         return Plan((Merge(TRAINING_RUN, observed.run, {"spec": {"served": compared}}),))
     steps: tuple[Step, ...] = (Create(training_job(observed.run, observed.spec, images)),)
@@ -159,7 +161,7 @@ def _start(observed: ObservedRun, images: Images) -> Plan:
             Create(headless_service(observed.run, observed.spec)),
             *steps,
         )
-    return _status(observed, steps=steps, state="Pending", message="its Pod starts", requeue_after=LOOK_AGAIN)
+    return _status(observed, steps=steps, state="Pending", message="its Pod starts", requeue_after=POD_POLL_SECONDS)
 
 
 def _what_is_served_now(observed: ObservedRun) -> Document | None:
@@ -184,10 +186,10 @@ def _running(observed: ObservedRun) -> Plan:
     status, ending = observed.job.get("status", {}), last_end(observed.pods)
     started, failed = status.get("startTime"), status.get("failed", 0)
     before = in_the_users_terms(ending, observed.spec) if ending else None
-    if out_of_memory(observed.pods) >= SAME_POINT and not (observed.spec.training or TrainingSpec()).base_model:
+    if out_of_memory(observed.pods) >= MAX_OOM_ATTEMPTS and not (observed.spec.training or TrainingSpec()).base_model:
         return _gives_up(
             observed,
-            f"{before}, in {SAME_POINT} attempts: given up, since without checkpoints every attempt needs the same memory",
+            f"{before}, in {MAX_OOM_ATTEMPTS} attempts: given up, since without checkpoints every attempt needs the same memory",
         )
     if is_true(observed.job, "FailureTarget") or any(each.exit_code in NO_RETRY_EXIT_CODES for each in results(observed.pods)):
         state = observed.status.get("state", "Pending")  # until the Job's condition Failed
@@ -198,10 +200,15 @@ def _running(observed: ObservedRun) -> Plan:
     problem = trouble(observed.pods) or _no_pod(observed, observed.job)
     if problem:
         said = in_the_users_terms(problem, observed.spec)
-        return _status(observed, state="Pending", message=said, trouble=said, startedAt=started, requeue_after=LOOK_AGAIN)
+        return _status(observed, state="Pending", message=said, trouble=said, startedAt=started, requeue_after=POD_POLL_SECONDS)
     if not {"Running", "Succeeded"}.intersection(phases):
         return _status(
-            observed, state="Pending", message=f"its Pod starts{after}", trouble=bad, startedAt=started, requeue_after=LOOK_AGAIN
+            observed,
+            state="Pending",
+            message=f"its Pod starts{after}",
+            trouble=bad,
+            startedAt=started,
+            requeue_after=POD_POLL_SECONDS,
         )
     return _status(observed, state="Running", message=f"trains{after}", trouble=bad, startedAt=started)
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-LONGEST = 100  # characters of an expression
+MAX_CHARACTERS = 100  # characters of an expression
 SHORTHANDS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -80,9 +80,9 @@ def parse(expression: str, time_zone: str) -> Schedule:
 
 
 def _fields(expression: str) -> str:
-    shown = repr(expression[:LONGEST])
-    if len(expression) > LONGEST:
-        raise ScheduleRejected(f"the schedule {shown}… has {len(expression)} characters: at most {LONGEST} are read")
+    shown = repr(expression[:MAX_CHARACTERS])
+    if len(expression) > MAX_CHARACTERS:
+        raise ScheduleRejected(f"the schedule {shown}… has {len(expression)} characters: at most {MAX_CHARACTERS} are read")
     if expression.strip().startswith("@"):
         return _spelled_out(expression)
     fields = expression.split()
@@ -124,5 +124,5 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError) as error:  # unknown; not a name; a folder of names
         raise ScheduleRejected(
-            f"the time zone {name[:LONGEST]!r} is not known: expected one like Europe/Berlin or UTC"
+            f"the time zone {name[:MAX_CHARACTERS]!r} is not known: expected one like Europe/Berlin or UTC"
         ) from error

@@ -19,9 +19,9 @@ STUCK = {
     "ErrImageNeverPull",
 }
 UNPULLED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-PULLING = 300.0  # seconds until an image that cannot be pulled is given up: the registry may be unavailable for a moment
-PATIENCE = 20.0  # seconds until a Job without a Pod is reported
-LONGEST = 2000  # characters of a condition's message
+MAX_PULL_SECONDS = 300.0  # seconds until an image that cannot be pulled is given up: the registry may be unavailable for a moment
+POD_CREATION_SECONDS = 20.0  # seconds until a Job without a Pod is reported
+MAX_MESSAGE_CHARACTERS = 2000  # characters of a condition's message
 
 
 def owner(document: Document) -> Document:
@@ -72,7 +72,7 @@ def conditioned(document: Document, kind: str, status: str, reason: str, message
         "type": kind,
         "status": status,
         "reason": reason,
-        "message": message[:LONGEST],
+        "message": message[:MAX_MESSAGE_CHARACTERS],
         "lastTransitionTime": before["lastTransitionTime"] if before.get("status") == status else format_time(now),
         "observedGeneration": document["metadata"].get("generation"),
     }
@@ -173,7 +173,7 @@ def no_pod(job: Document, pods: list[Document], *, perhaps: str, fields: str, no
 
     perhaps: another cause, with a comma at its end. fields: where requests and limits can be set.
     """
-    if pods or (now - parse_time(job["metadata"]["creationTimestamp"])).total_seconds() < PATIENCE:
+    if pods or (now - parse_time(job["metadata"]["creationTimestamp"])).total_seconds() < POD_CREATION_SECONDS:
         return None
     missing = unset_quantities(job)
     quota = f"a quota on {' or '.join(missing)} (not set: expected in {fields}), another quota" if missing else "a quota"

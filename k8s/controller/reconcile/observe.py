@@ -29,8 +29,8 @@ from k8s.controller.observed.classifier import MaintenanceJob, MeasuredTraffic, 
 from k8s.controller.observed.run import FINAL_STATES, ObservedRun, TrainingRunSummary, belongs_to_a_classifier, runs_of
 
 JOB_NAME = "batch.kubernetes.io/job-name"
-SCRAPED = 300.0  # seconds until Prometheus must have scraped new Pods
-ASKING = 6.0  # seconds in which one reconciliation starts queries of Pods, since Pods may answer slowly
+SCRAPE_SECONDS = 300.0  # seconds until Prometheus must have scraped new Pods
+PROBE_SECONDS = 6.0  # seconds in which one reconciliation starts queries of Pods, since Pods may answer slowly
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Observer:
         if not must_ask(observed):
             return {}
         ready = [pod for pod in observed.pods if is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"]]
-        end = self.clock() + ASKING
+        end = self.clock() + PROBE_SECONDS
         return {pod["metadata"]["name"]: self.probe.version(pod, observed.name) if self.clock() < end else None for pod in ready}
 
     def _measured(self, observed: ObservedClassifier, spec: TextClassifierSpec) -> MeasuredTraffic:
@@ -151,7 +151,7 @@ class Observer:
     def _unseen(self, observed: ObservedClassifier) -> str | None:
         """Return why the drift of the served version is not known; None while its Pods are too new to have been scraped."""
         version, since = observed.served.get("version"), observed.served.get("since")
-        is_new = since is None or (observed.now - parse_time(since)).total_seconds() < SCRAPED
+        is_new = since is None or (observed.now - parse_time(since)).total_seconds() < SCRAPE_SECONDS
         if self.measurements is None or version is None or is_new or not observed.is_available:
             return None
         return self.measurements.unseen(observed.classifier["metadata"]["namespace"], observed.name, version)

@@ -15,7 +15,7 @@ from k8s.controller.builders.training_job import Images
 from k8s.controller.clients.kubernetes import Cluster, RequestRefused, Unavailable
 from k8s.controller.decisions.classifier import decide
 from k8s.controller.decisions.failures import not_allowed, refused, rejected
-from k8s.controller.decisions.finalizer import GOING, let_go, released
+from k8s.controller.decisions.finalizer import NAMESPACE_TERMINATING, let_go, released
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.tenancy import Policy
@@ -66,7 +66,7 @@ class Reconciler:
             raise
         failure = self._do_all(plan.steps)
         if isinstance(failure, RequestRefused):
-            if "deletionTimestamp" in document["metadata"] and GOING in str(failure):
+            if "deletionTimestamp" in document["metadata"] and NAMESPACE_TERMINATING in str(failure):
                 self._do(released(document))  # its versions stay: no Job can be created in this namespace any more
                 return None
             plan = replace(plan, status=refused(document, str(failure), self.now(), planned=plan.status))

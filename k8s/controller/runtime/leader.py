@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any
 
-from k8s.controller.clients.kubernetes import LEASE, Cluster, ClusterError, Document
+from k8s.controller.clients.kubernetes import LEASE, Cluster, ClusterError, Document, WriteConflict
 
 logger = logging.getLogger(__name__)
 

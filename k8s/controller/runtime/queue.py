@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from threading import Condition
 from typing import NamedTuple
 
-SHORTEST, LONGEST = 0.5, 300.0  # seconds between two attempts
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 300.0  # seconds between two attempts
 
 
 class Key(NamedTuple):
@@ -82,7 +82,7 @@ class WorkQueue:
         """Add the key after a failure, with exponential backoff and jitter. Return the delay in seconds."""
         with self._changed:
             self._failures[key] += 1
-            most = min(LONGEST, SHORTEST * 2.0 ** min(self._failures[key], 32))
+            most = min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2.0 ** min(self._failures[key], 32))
         seconds = most * (1 + self._draw()) / 2
         self.add_after(key, seconds)
         return seconds

@@ -11,8 +11,8 @@ from k8s.controller.objects.kinds import Document
 
 log = logging.getLogger(__name__)
 
-MOST = 1000  # waiting Events
-PATIENCE = 5.0  # seconds to write waiting Events at the end
+MAX_WAITING_EVENTS = 1000  # waiting Events
+CLOSE_SECONDS = 5.0  # seconds to write waiting Events at the end
 
 
 class Recorder:
@@ -20,7 +20,7 @@ class Recorder:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._waiting: queue.Queue[Document | None] = queue.Queue(MOST)
+        self._waiting: queue.Queue[Document | None] = queue.Queue(MAX_WAITING_EVENTS)
         self._thread = Thread(target=self._write, name="events", daemon=True)
         self._thread.start()
 
@@ -34,10 +34,10 @@ class Recorder:
     def close(self) -> None:
         """Write waiting Events, for a few seconds."""
         try:
-            self._waiting.put(None, timeout=PATIENCE)
+            self._waiting.put(None, timeout=CLOSE_SECONDS)
         except queue.Full:
             return
-        self._thread.join(PATIENCE)
+        self._thread.join(CLOSE_SECONDS)
 
     def _write(self) -> None:
         while (event := self._waiting.get()) is not None:

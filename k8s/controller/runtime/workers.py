@@ -13,7 +13,7 @@ from k8s.controller.runtime.queue import Key, WorkQueue
 
 log = logging.getLogger(__name__)
 
-WAIT = 1.0  # seconds to wait for a key between two checks for the stop
+STOP_CHECK_SECONDS = 1.0  # seconds to wait for a key between two checks for the stop
 
 
 class Workers:
@@ -47,7 +47,7 @@ class Workers:
 
     def _work(self) -> None:
         while not self._stopping:
-            key = self._queue.take(WAIT)
+            key = self._queue.take(STOP_CHECK_SECONDS)
             if key is not None:
                 try:
                     self._pass(key)

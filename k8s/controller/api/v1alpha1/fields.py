@@ -122,7 +122,7 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", m
 VersionName = Annotated[Name, Field(max_length=63)]
 Duration = Annotated[
     str,
-    Field(pattern=durations.PATTERN, max_length=durations.LONGEST),
+    Field(pattern=durations.PATTERN, max_length=durations.MAX_CHARACTERS),
     AfterValidator(_more_than_nothing),
     Schema({RULES: [{"rule": "duration(self) > duration('0s')", "message": "expected more than 0s"}]}),
 ]

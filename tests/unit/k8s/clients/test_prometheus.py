@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from k8s.controller.clients.prometheus import REST, MeasurementsUnavailable, Prometheus
+from k8s.controller.clients.prometheus import PAUSE_SECONDS, MeasurementsUnavailable, Prometheus
 from tests.support.answers import ChosenResponse, answering
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -79,7 +79,7 @@ def test_a_prometheus_that_does_not_answer_is_left_alone_for_a_while() -> None:
         prometheus._url = f"http://127.0.0.1:{server.port}/api/v1/query"
         with pytest.raises(MeasurementsUnavailable, match="cannot be asked"):
             prometheus.drift("team", "papers", "v1")
-        clock[0] = REST
+        clock[0] = PAUSE_SECONDS
         assert prometheus.drift("team", "papers", "v1") == 0.5
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.rollout import LATE, RollOut, must_ask, roll_out
+from k8s.controller.decisions.rollout import SLOW_POLL_SECONDS, RollOut, must_ask, roll_out
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.run import TrainingRunSummary
@@ -178,7 +178,7 @@ UNSERVED = [
 def test_while_nothing_can_be_asked_for_no_time_runs(before: Document, there: Document, reason: str, message: str) -> None:
     status = {**before, "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, **there)
-    assert (found.version, found.in_progress, found.failed, found.requeue_after) == ("v2", None, (), LATE)
+    assert (found.version, found.in_progress, found.failed, found.requeue_after) == ("v2", None, (), SLOW_POLL_SECONDS)
     said = conditions(V1, V2, status=status, **there)
     assert said["Served"][0] == said["Degraded"][0] == reason
     assert message in said["Served"][1]
@@ -237,7 +237,7 @@ def test_a_version_whose_pods_are_ready_but_cannot_be_heard_stays(before: Docume
     status = {**before, "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, **SILENT)
     noted = {**going("v2", since=700), "deadlinePausedAt": ago(0)}
-    assert (found.version, found.in_progress, found.failed, found.requeue_after) == ("v2", noted, (), LATE)
+    assert (found.version, found.in_progress, found.failed, found.requeue_after) == ("v2", noted, (), SLOW_POLL_SECONDS)
     assert found.problem == f"v2: not confirmed within spec.serving.rollout.deadline 10m: {UNHEARD}"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
 from k8s.controller.decisions.finalizer import let_go
-from k8s.controller.decisions.retention import LOOK_AGAIN, HistoryDecision, enforce_history
+from k8s.controller.decisions.retention import POD_POLL_SECONDS, HistoryDecision, enforce_history
 from k8s.controller.decisions.steps import Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition
@@ -209,7 +209,7 @@ def test_failed_runs_do_not_pile_up_where_the_storage_is_away() -> None:
 
 def test_versions_are_deleted_by_one_job_after_the_other() -> None:
     found = kept(*runs(4), jobs=(pruning(None, "v0"),), history={"versions": 3})
-    assert (found.steps, found.requeue_after) == ((), LOOK_AGAIN)
+    assert (found.steps, found.requeue_after) == ((), POD_POLL_SECONDS)
 
 
 def test_the_run_by_which_a_drift_is_known_to_have_been_answered_stays() -> None:

@@ -21,7 +21,7 @@ from k8s.controller.objects.kinds import (
     Document,
     Kind,
 )
-from k8s.controller.reconcile.observe import ASKING, Observer
+from k8s.controller.reconcile.observe import PROBE_SECONDS, Observer
 from k8s.controller.runtime.queue import Key
 from tests.support.fakes import Wrapped
 from tests.support.kubernetes.invariants import nothing_is_left, nothing_is_written
@@ -258,7 +258,7 @@ def test_a_pod_that_only_has_the_label_is_not_asked(ready: Simulation) -> None:
 
 def test_pods_are_not_asked_for_longer_than_a_pass_may_take(ready: Simulation) -> None:
     (pod,) = (each for each in ready.all(POD) if names.SERVED_BY in each["metadata"]["labels"])
-    time = iter([0.0, ASKING - 1, ASKING + 1])
+    time = iter([0.0, PROBE_SECONDS - 1, PROBE_SECONDS + 1])
     asked: list[str] = []
 
     class Slow:
@@ -270,7 +270,7 @@ def test_pods_are_not_asked_for_longer_than_a_pass_may_take(ready: Simulation) -
         ready.cluster.put(
             {**pod, "metadata": {**pod["metadata"], "name": f"{pod['metadata']['name']}-{number}", "uid": str(number)}}
         )
-    observer = Observer(ready.cluster, Slow(), clock=lambda: next(time, ASKING + 1))
+    observer = Observer(ready.cluster, Slow(), clock=lambda: next(time, PROBE_SECONDS + 1))
     classifier = ready.classifier
     classifier["status"]["served"]["uri"] = "s3://models/papers/before/"
     seen = observer.classifier(classifier, ready.clock())

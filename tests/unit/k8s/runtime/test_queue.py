@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from k8s.controller.runtime.queue import LONGEST, SHORTEST, Key, WorkQueue
+from k8s.controller.runtime.queue import MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS, Key, WorkQueue
 
 PATIENCE = 30.0
 A, B, C = (Key("TextClassifier", "team", name) for name in "abc")
@@ -133,7 +133,7 @@ def test_a_key_that_keeps_failing_is_tried_less_and_less_often(queue: WorkQueue)
     delays = [queue.retry(A) for _ in range(12)]
 
     assert delays[:4] == [0.75, 1.5, 3.0, 6.0]
-    assert delays[-1] == 0.75 * LONGEST
+    assert delays[-1] == 0.75 * MAX_BACKOFF_SECONDS
 
 
 def test_a_success_resets_the_backoff_of_that_key_alone(queue: WorkQueue) -> None:
@@ -151,7 +151,7 @@ def test_the_backoff_stays_within_its_bounds_whatever_is_drawn(draws: list[float
     queue = WorkQueue(clock=lambda: 0.0, draw=lambda: next(left))
     delays = [queue.retry(A) for _ in draws]
 
-    assert all(SHORTEST <= each <= LONGEST for each in delays)
+    assert all(MIN_BACKOFF_SECONDS <= each <= MAX_BACKOFF_SECONDS for each in delays)
     assert all(2 * later >= earlier for earlier, later in pairwise(delays))
 
 
