@@ -169,7 +169,7 @@ def test_the_time_in_which_the_service_was_not_let_in_does_not_count(there: Docu
 
 UNSERVED = [
     pytest.param({"serving_unavailable": "is KServe installed?"}, "NotServable", "is KServe installed?", id="there-is-no-kserve"),
-    pytest.param({"name_conflict": "a ServingRuntime"}, "NameTaken", "there is a ServingRuntime papers", id="the-name-is-taken"),
+    pytest.param({"name_conflict": "a ServingRuntime"}, "NameTaken", "a ServingRuntime papers exists", id="the-name-is-taken"),
 ]
 
 
@@ -417,8 +417,8 @@ def test_a_pinned_version_without_a_digest_is_served_and_reported_as_such() -> N
 
     assert pinned is not None
     (said,) = [each["message"] for each in pinned["conditions"] if each["type"] == "Served"]
-    assert "nothing vouches for its files" in said
-    assert "nothing vouches" not in found["Served"][1]
+    assert "its files are not verified" in said
+    assert "not verified" not in found["Served"][1]
 
 
 PINNED: Document = {"serving": {"version": "v1", "manifestSha256": DIGEST}}
