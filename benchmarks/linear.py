@@ -33,7 +33,7 @@ from model.manifest import Task
 from trainer.config.settings import Config, DatasetConfig
 from trainer.data.examples import Examples
 from trainer.data.reading import read_aligned, read_examples
-from trainer.evaluation.scores import f1_score, micro_f1
+from trainer.evaluation.scoring import f1_score, micro_f1
 from trainer.evaluation.thresholds import choose_thresholds
 
 COLUMNS = {

@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from model.printable import PrintableErrors
+from model.escaping import PrintableErrors
 
 # Location and one-line help of each command; `--help` lists them without importing any.
 COMMANDS = {

@@ -13,7 +13,7 @@ import click
 
 from model.artifact import ArtifactRejected, fetch
 from model.digest_option import VersionRejected, sha256
-from model.printable import PrintableErrors, printable
+from model.escaping import PrintableErrors, printable
 from model.storage import StorageError
 
 

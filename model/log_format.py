@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from model.printable import printable
+from model.escaping import printable
 
 MAX_FIELD_DEPTH = 8  # levels of a nested field; deeper ones are written as text
 

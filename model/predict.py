@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import click
 
-from model.printable import PrintableErrors, printable_json
+from model.escaping import PrintableErrors, printable_json
 
 BATCH_TEXTS = 256
 

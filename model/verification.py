@@ -18,8 +18,8 @@ from model.artifact import (
     read_published,
 )
 from model.digest_option import VersionRejected, sha256
+from model.escaping import PrintableErrors, printable
 from model.manifest import FileEntry
-from model.printable import PrintableErrors, printable
 from model.storage import ObjectMissing, ObjectStore, StorageError, StorageRejected, open_store
 
 REJECTED, UNAVAILABLE = 64, 75

@@ -20,7 +20,7 @@ from k8s.controller.manager import Controller
 from k8s.controller.objects.ports import CONTROLLER_METRICS_PORT
 from k8s.controller.runtime import logs
 from k8s.controller.runtime.leader import LeaderCandidate, Lease, lead
-from model.printable import PrintableErrors
+from model.escaping import PrintableErrors
 
 LEASE = "labelwright-controller"
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from model.printable import PrintableErrors
+from model.escaping import PrintableErrors
 from model.serving.signals import end_at_once
 
 # The second spellings are those of KServe's own runtimes.

@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from model.classifier import Floats, TokenizedText
+from model.escaping import printable_names
 from model.manifest import Manifest
-from model.printable import printable_names
 from model.serving.drift import ReferenceDistribution
 from model.serving.traffic import TrafficCounts, TrafficStatistics
 

@@ -14,9 +14,9 @@ from model.manifest import Dataset
 from trainer.analysis.co_occurrence import CoOccurrence, co_occurrence
 from trainer.analysis.disagreements import Disagreement, Disagreements, disagreements
 from trainer.analysis.duplicates import Conflict, Group, Repetition, conflicts, largest_groups, repetition
+from trainer.analysis.excerpts import Lengths, measure
 from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS, LEARNT_FROM, Scope, held_out_probabilities, scope
 from trainer.analysis.strategies import Outcome, outcomes
-from trainer.analysis.words import Lengths, measure
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.data.reading import read_examples

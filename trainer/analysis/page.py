@@ -18,10 +18,10 @@ from trainer.analysis import plots
 from trainer.analysis.co_occurrence import ENOUGH
 from trainer.analysis.disagreements import Disagreement, Kind
 from trainer.analysis.duplicates import Conflict
+from trainer.analysis.excerpts import excerpt, excerpts
 from trainer.analysis.findings import FEWEST_WORDS, Findings
 from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS
 from trainer.analysis.suggestions import Suggestion, as_yaml, percent
-from trainer.analysis.words import excerpt, excerpts
 from trainer.balance.imbalance import label_ratios, measure
 from trainer.config.settings import Config
 

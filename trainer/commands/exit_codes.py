@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from model.artifact import ArtifactRejected
-from model.printable import PrintableErrors, printable
+from model.escaping import PrintableErrors, printable
 from model.storage import CANNOT_BE_WRITTEN, ObjectExists, ObjectMissing, StorageRejected, StorageUnavailable
 from trainer.commands.result_file import ResultFile
 from trainer.config.loading import environment

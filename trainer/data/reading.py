@@ -14,8 +14,8 @@ from trainer.config.settings import DatasetConfig
 from trainer.data.arxiv import with_preset
 from trainer.data.download import fetch
 from trainer.data.examples import Examples
-from trainer.data.labels.cells import ONES, ZEROS
 from trainer.data.labels.columns import Labelled
+from trainer.data.labels.list_cells import ONES, ZEROS
 from trainer.data.labels.names import doubtful_names
 from trainer.data.rows import LabelledRows, read_rows
 from trainer.data.summary import ReadingSummary

@@ -22,7 +22,7 @@ from trainer.data.delimited.dialect import DelimitedOptions
 from trainer.data.download import SourceFile
 from trainer.data.examples import WINDOW_ROWS
 from trainer.data.formats import AS_EVER, Format, Scan, format_of, scan
-from trainer.data.labels.cells import ONES, ZEROS
+from trainer.data.labels.list_cells import ONES, ZEROS
 from trainer.data.row_places import RowPlaces
 from trainer.errors import DatasetRejected
 from trainer.messages import MOST_CHARACTERS, escaped, shown, shown_names, shown_type

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.classifier import Classifier, Floats, to_probabilities
 from model.manifest import Reference, Scores
 from trainer.data.examples import Examples
-from trainer.evaluation.scores import score
+from trainer.evaluation.scoring import score
 from trainer.run.progress import track
 
 BATCH_TEXTS = 512

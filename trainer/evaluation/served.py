@@ -18,8 +18,8 @@ from model.manifest import LabelScores, Manifest
 from model.storage import ObjectMissing, ObjectStore
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import answer
-from trainer.evaluation.gate import Comparison, NotCompared, ServedScores
-from trainer.evaluation.scores import score
+from trainer.evaluation.gate_record import Comparison, NotCompared, ServedScores
+from trainer.evaluation.scoring import score
 from trainer.split.provenance import TextProvenance
 
 _COMPARISON: TypeAdapter[ServedScores | NotCompared] = TypeAdapter(ServedScores | NotCompared)

@@ -10,7 +10,7 @@ from k8s.controller.builders.training_run import asked_for, training_run
 from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import ConditionFacts, conditions, state, summary
 from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
-from k8s.controller.decisions.gate import comparable, give_gate, judge_again
+from k8s.controller.decisions.judging import comparable, give_gate, judge_again
 from k8s.controller.decisions.problems import problems
 from k8s.controller.decisions.retention import HistoryDecision, enforce_history
 from k8s.controller.decisions.rollout import SLOW_POLL_SECONDS, RollOut, roll_out

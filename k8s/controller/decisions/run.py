@@ -30,7 +30,7 @@ from k8s.controller.api.v1alpha1 import TrainingSpec
 from k8s.controller.builders.pods import NO_RETRY_EXIT_CODES
 from k8s.controller.builders.training_job import Images, headless_service, peer_network_policy, training_job
 from k8s.controller.builders.training_run import asked_for, belonging
-from k8s.controller.decisions.gate import comparable, judged
+from k8s.controller.decisions.judging import comparable, judged
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import (

@@ -14,8 +14,8 @@ from k8s.controller.api.v1alpha1 import SpecRejected
 from k8s.controller.builders.training_job import Images
 from k8s.controller.clients.kubernetes import Cluster, RequestRefused, Unavailable
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.failures import not_allowed, refused, rejected
 from k8s.controller.decisions.finalizer import NAMESPACE_TERMINATING, let_go, released
+from k8s.controller.decisions.refusals import not_allowed, refused, rejected
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.tenancy import Policy

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from model.classifier import Floats, OnnxModel, PredictionRule, TextTokenizer, to_probabilities
 from model.manifest import Task
 from trainer.data.examples import Examples
-from trainer.evaluation.scores import f1_score, micro_f1
+from trainer.evaluation.scoring import f1_score, micro_f1
 from trainer.evaluation.thresholds import choose_thresholds
 
 

@@ -13,9 +13,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from trainer.data.labels.lists import Cells, read_cells
+from trainer.data.labels.angle_brackets import read_tags
+from trainer.data.labels.list_columns import Cells, read_cells
 from trainer.data.labels.separators import find_separator
-from trainer.data.labels.tags import read_tags
 from trainer.data.labels.vectors import refuse_bits, refuse_vectors
 from trainer.data.tables import UNIT
 

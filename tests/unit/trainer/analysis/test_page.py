@@ -13,10 +13,10 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from model.manifest import Task
+from trainer.analysis.excerpts import Lengths, excerpt, excerpts, measure
 from trainer.analysis.findings import Findings, analyse
 from trainer.analysis.page import render
 from trainer.analysis.suggestions import suggest
-from trainer.analysis.words import Lengths, excerpt, excerpts, measure
 from trainer.config.loading import load
 from trainer.config.settings import Config
 from trainer.data.examples import Examples

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_matrix
 
 from model.manifest import Task
-from trainer.evaluation.scores import f1_score
+from trainer.evaluation.scoring import f1_score
 from trainer.evaluation.thresholds import PRIOR_EXAMPLES, choose_thresholds
 
 

@@ -28,7 +28,7 @@ from model.manifest import (
     Task,
     Training,
 )
-from trainer.evaluation.scores import score
+from trainer.evaluation.scoring import score
 from trainer.report import plots
 from trainer.report.page import Part, write_report
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.decisions.gate import judged
+from k8s.controller.decisions.judging import judged
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
 from model.gate import DataChange, GateRecord

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trainer.data.labels.cells import CLOSING, Cell, NoMark, Unreadable, read_cell
+from trainer.data.labels.list_cells import CLOSING, Cell, NoMark, Unreadable, read_cell
 from trainer.errors import DatasetRejected
 from trainer.messages import shown
 

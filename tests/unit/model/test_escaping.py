@@ -17,9 +17,9 @@ from k8s.controller.__main__ import main as controller
 from labelwright.__main__ import main as labelwright
 from model.artifact import MANIFEST
 from model.download import download
+from model.escaping import printable, printable_json, printable_names
 from model.log_format import TextLines
 from model.predict import predict
-from model.printable import printable, printable_json, printable_names
 from model.serving.__main__ import command as serve
 from model.verification import verify
 from tests.support.versions import make_version

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_matrix
 from sklearn import metrics
 
-from trainer.evaluation.scores import micro_f1, score
+from trainer.evaluation.scoring import micro_f1, score
 
 LABELS = ("a", "b", "c")
 

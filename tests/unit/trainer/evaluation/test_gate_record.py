@@ -7,7 +7,7 @@ import pytest
 from model.manifest import AllScores, ScoreName, Task
 from tests.support.versions import make_manifest
 from trainer.config.settings import GateConfig
-from trainer.evaluation.gate import NotCompared, ServedScores, measure
+from trainer.evaluation.gate_record import NotCompared, ServedScores, measure
 
 
 @pytest.fixture

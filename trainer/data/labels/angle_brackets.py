@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from trainer.data.labels.lists import Cells
+from trainer.data.labels.list_columns import Cells
 
 TAGS = r"^\s*(?:<[^<>]+>\s*)+$"
 TAG = r"<([^<>]+)>"
