@@ -26,8 +26,8 @@ from aiohttp import web
 from controller_api import MERGE, Api, ApiError, Document
 
 from model.gate import GateRecord, GateRule
-from model.manifest import ScoreName
 from model.run_result import RunResult
+from model.scores import ScoreName
 
 START_SECONDS, TRAINING_SECONDS = 1.0, 2.0  # of a Pod
 HEARTBEAT_SECONDS = 5.0

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 from model.gate import GateRecord, GateRule, suspicions
-from model.manifest import ScoreName
+from model.scores import ScoreName
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
 from trainer.evaluation.gate_record import ServedScores

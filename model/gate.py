@@ -13,7 +13,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from model.manifest import Name, ScoreName, Scores, Share, Strict, Task
+from model.fields import Name, Share, Strict
+from model.manifest import Task
+from model.scores import ScoreName, Scores
 
 ROUNDING_ERROR = 1e-9  # of a difference of two scores
 CHANCE_STANDARD_ERRORS = 3.0  # a larger fall of the served version is not explained by the choice of texts

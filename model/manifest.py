@@ -9,18 +9,16 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from model.fields import Name, Sha256, Share, Strict, is_none
+from model.scores import Scores
 
 # Newest schema that this release reads. A manifest has the oldest schema that can describe its version, so that older releases
 # can read it: 1, or 2 if `label_required` is false, since a reader of schema 1 would give every text a label.
 SCHEMA_VERSION = 2
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-# Valid as part of an object's key, as a folder's name and as a Kubernetes object's name; never "." or "..".
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$")]
 
 
 # Name of a file of a version: valid on every system, not hidden, not mistaken for an option.
@@ -62,27 +60,6 @@ if TYPE_CHECKING:
     ArchitectureChoice = str
 else:  # a setting that also takes auto; mypy does not know unpacking in a Literal
     ArchitectureChoice = Literal["auto", *(each.value for each in ArchitectureName)]
-
-
-class ScoreName(StrEnum):
-    """Names of the scores that a gate may compare, as settings and results write them."""
-
-    MICRO_F1 = "micro-f1"
-    MACRO_F1 = "macro-f1"
-    SAMPLES_F1 = "samples-f1"
-    WEIGHTED_F1 = "weighted-f1"
-    ACCURACY = "accuracy"
-
-
-def _is_none(value: object) -> bool:
-    """Return whether a field is left out of the JSON, because older releases refuse unknown keys."""
-    return value is None
-
-
-class Strict(BaseModel):
-    """Base of frozen models that refuse unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FileEntry(Strict):
@@ -164,48 +141,6 @@ class Training(Strict):
     candidates: tuple[Candidate, ...] = ()
 
 
-class LabelScores(Strict):
-    """Scores of one label."""
-
-    precision: Share
-    recall: Share
-    f1: Share
-    support: int = Field(ge=0, description="number of texts that carry the label")
-
-
-class Scores(Strict):
-    """Scores on one part of the data, computed with the exported model."""
-
-    micro_f1: Share
-    macro_f1: Share = Field(description="mean over the labels that occur in the part")
-    samples_f1: Share = Field(
-        description="mean of the texts' F1; if no label is required, the F1 of a text that carries none and is given none is 1"
-    )
-    weighted_f1: Share
-    subset_accuracy: Share = Field(
-        description="share of texts whose predicted labels are exactly their labels; accuracy if single-label"
-    )
-    average_precision: Share = Field(description="mean over the labels that occur in the part")
-    texts: int = Field(ge=0)
-    without_label: Share | None = Field(
-        default=None, exclude_if=_is_none, description="share of texts that carry no label; absent: each carries one"
-    )
-    predicted_without_label: Share | None = Field(
-        default=None, exclude_if=_is_none, description="share of texts that are given no label; absent: each is given one"
-    )
-    per_label: dict[str, LabelScores]
-
-    def by_name(self) -> dict[ScoreName, float]:
-        """Return every score that a gate may compare."""
-        return {
-            ScoreName.MICRO_F1: self.micro_f1,
-            ScoreName.MACRO_F1: self.macro_f1,
-            ScoreName.SAMPLES_F1: self.samples_f1,
-            ScoreName.WEIGHTED_F1: self.weighted_f1,
-            ScoreName.ACCURACY: self.subset_accuracy,
-        }
-
-
 class BaselineScores(Strict):
     """Scores of the baseline on the same texts."""
 
@@ -228,7 +163,7 @@ class Reference(Strict):
 
     label_rates: tuple[Share, ...] = Field(description="share of texts that are given each label")
     without_label: Share | None = Field(
-        default=None, exclude_if=_is_none, description="share of texts that are given no label; absent: each is given one"
+        default=None, exclude_if=is_none, description="share of texts that are given no label; absent: each is given one"
     )
     token_length_edges: tuple[int, ...] = Field(description="upper edges of the length bins, tokens, inclusive")
     token_length_shares: tuple[Share, ...] = Field(description="share of texts in each bin; one more entry than edges")

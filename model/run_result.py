@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from model.fields import Name, Sha256, Strict
 from model.gate import GateRecord
-from model.manifest import Name, Sha256, Strict
 
 MAX_RESULT_BYTES = 4096  # of a termination message; Kubernetes cuts what is longer
 

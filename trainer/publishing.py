@@ -11,7 +11,8 @@ from pathlib import Path
 
 from model.artifact import PARTS, REPORT, SERVED, PublishedVersion, describe, publish, read_published
 from model.gate import GateRecord
-from model.manifest import AllScores, BaselineScores, Candidate, Manifest, Scores, Training
+from model.manifest import AllScores, BaselineScores, Candidate, Manifest, Training
+from model.scores import Scores
 from model.storage import ObjectExists
 from trainer.architectures.registry import BASELINE
 from trainer.config.settings import Config

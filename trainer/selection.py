@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
 from model.classifier import Classifier, OnnxModel, PredictionRule, TextTokenizer
-from model.manifest import ArchitectureName, Scores
+from model.manifest import ArchitectureName
+from model.scores import Scores
 from trainer.architectures.base import Exported
 from trainer.config.settings import TrainingConfig
 from trainer.data.examples import Examples

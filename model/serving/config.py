@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pydantic import Field, field_validator
 
 from model.cores import usable_cores
-from model.manifest import Sha256, Strict
+from model.fields import Sha256, Strict
 
 EVERY_ADDRESS = "::"  # all IPv6 and IPv4 addresses; only IPv4 if the kernel has no IPv6
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from model.manifest import ScoreName
+from model.scores import ScoreName
 from model.storage import ObjectStore, open_store
 from tests.support.cluster.namespace import Namespace
 from tests.support.cluster.training import Job, published, put_pets

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOLDERS = "benchmarks|charts|docs|gateway|k8s|labelwright|model|requirements|tests|trainer"
+FOLDERS = "benchmarks|charts|docs|k8s|labelwright|model|requirements|tests|trainer"
 ROWS = [
     (file, name)
     for _, file, names in re.findall(r"^\| (.*?) \| `([\w./-]+)` \| (`.*`) \|$", ARCHITECTURE, re.MULTILINE)

@@ -17,19 +17,8 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, describe, to_json
-from model.manifest import (
-    AllScores,
-    ArchitectureName,
-    BaselineScores,
-    Dataset,
-    LabelScores,
-    Manifest,
-    Precision,
-    Reference,
-    Scores,
-    Task,
-    Training,
-)
+from model.manifest import AllScores, ArchitectureName, BaselineScores, Dataset, Manifest, Precision, Reference, Task, Training
+from model.scores import LabelScores, Scores
 
 LABELS = ("cs.LG", "stat.ML", "math.CO")
 PRESENT, ABSENT = 2.0, -2.0  # logits of labels whose name is in the text, and of others

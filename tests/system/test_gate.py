@@ -14,8 +14,9 @@ from scipy.sparse import csr_matrix
 
 from model.artifact import file_entry, verify
 from model.gate import GateRecord
-from model.manifest import Manifest, ScoreName, Task
+from model.manifest import Manifest, Task
 from model.run_result import RunResult
+from model.scores import ScoreName
 from tests.support.commands import labelwright
 from trainer.data.examples import Examples
 from trainer.split import near_duplicates

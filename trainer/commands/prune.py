@@ -10,7 +10,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from model.artifact import MANIFEST, ArtifactRejected, is_of_a_version, read_published
-from model.manifest import Name
+from model.fields import Name
 from model.storage import ObjectMissing, ObjectStore, open_store
 from trainer.commands.exit_codes import CodedCommand, failures
 from trainer.commands.options import CONFIG_FILE, OVERRIDES, configure, option

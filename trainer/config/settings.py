@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from model.fields import Name, Sha256
 from model.gate import GateRule
-from model.manifest import ArchitectureChoice, Name, Sha256
+from model.manifest import ArchitectureChoice
 
 ARXIV = "kaggle://Cornell-University/arxiv"  # the snapshot that `train` reads when no dataset is named
 # Prefix of environment variables that are settings. Two underscores: for Services, Kubernetes itself sets LABELWRIGHT_….

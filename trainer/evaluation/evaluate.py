@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.classifier import Classifier, Floats, to_probabilities
-from model.manifest import Reference, Scores
+from model.manifest import Reference
+from model.scores import Scores
 from trainer.data.examples import Examples
 from trainer.evaluation.scoring import score
 from trainer.run.progress import track

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from model.fields import Name, Strict
 from model.gate import DataChange, GateRecord, GateRule, best_constant
-from model.manifest import AllScores, Name, Scores, Strict, Task
+from model.manifest import AllScores, Task
+from model.scores import Scores
 from trainer.config.settings import GateConfig
 from trainer.messages import cut
 

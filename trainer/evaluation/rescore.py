@@ -9,7 +9,8 @@ from typing import Any
 
 from model.artifact import fetch, read_manifest
 from model.classifier import Classifier
-from model.manifest import Manifest, Scores
+from model.manifest import Manifest
+from model.scores import Scores
 from trainer.config.settings import DatasetConfig
 from trainer.data.reading import read_aligned
 from trainer.evaluation.error_analysis import compare, intervals

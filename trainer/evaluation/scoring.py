@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score
 
 from model.classifier import Floats
-from model.manifest import LabelScores, Scores
+from model.scores import LabelScores, Scores
 
 Counts = NDArray[np.float64]
 

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from model.artifact import PARTS, SERVED, ArtifactRejected, fetch, read_file, read_manifest
 from model.classifier import Classifier
 from model.gate import MAX_NAME_CHARACTERS, MAX_SHOWN_NAMES, DataChange, LabelFall, label_has_fallen
-from model.manifest import LabelScores, Manifest
+from model.manifest import Manifest
+from model.scores import LabelScores
 from model.storage import ObjectMissing, ObjectStore
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import answer

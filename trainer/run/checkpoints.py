@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from model.artifact import file_entry
-from model.manifest import FileEntry, Strict
+from model.fields import Strict
+from model.manifest import FileEntry
 from model.storage import ObjectMissing, ObjectStore
 from trainer.run.identity import INDEX
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from model.artifact import PublishedVersion, read_published
-from model.manifest import Sha256, Strict
+from model.fields import Sha256, Strict
 from model.storage import ObjectExists, ObjectMissing, ObjectStore, open_store
 from trainer.config.settings import Config
 from trainer.errors import ConfigRejected, DatasetRejected

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 from model.artifact import MANIFEST, REPORT, to_json
 from model.gate import GateRecord
-from model.manifest import Dataset, Manifest, Scores
+from model.manifest import Dataset, Manifest
+from model.scores import Scores
 from trainer.config.settings import Config, TrackingConfig
 from trainer.errors import ConfigRejected, Terminated
 from trainer.tracking.mlflow_server import DatasetFacts, MlflowServer, Point, Resume, RunFacts, without_credentials

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from k8s.controller.api.v1alpha1 import TextClassifierSpec
 from k8s.controller.builders import pods
+from k8s.controller.builders.pod_retries import MAINTENANCE_RETRIES, pod_failure_policy_rules
 from k8s.controller.builders.training_job import Images, plain
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
@@ -55,11 +56,11 @@ def _job(classifier: Document, spec: TextClassifierSpec, container: Document, *,
             "ownerReferences": [owner(classifier)],
         },
         "spec": {
-            "backoffLimit": 3,
+            "backoffLimit": MAINTENANCE_RETRIES,
             "activeDeadlineSeconds": TIMEOUT_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": pods.pod_failure_policy_rules()},
+            "podFailurePolicy": {"rules": pod_failure_policy_rules()},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),

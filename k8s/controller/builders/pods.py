@@ -9,7 +9,6 @@ from k8s.controller.objects.kinds import Document
 
 USER = 65532
 RESULT = "/dev/termination-log"
-NO_RETRY_EXIT_CODES = (64, 65)  # a setting is wrong; the dataset is wrong: another attempt ends the same
 RESTRICTED = {
     "readOnlyRootFilesystem": True,
     "allowPrivilegeEscalation": False,
@@ -86,12 +85,3 @@ def pod(container: Document, *, storage: StorageSpec, scratch: str, **more: Any)
         "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": scratch}}],
         **more,
     }
-
-
-def pod_failure_policy_rules() -> list[Document]:
-    """Return which ends of a Pod fail its Job at once, and which do not count as an attempt, such as the loss of its node."""
-    return [
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [*NO_RETRY_EXIT_CODES]}},
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [143]}},
-    ]

@@ -9,12 +9,12 @@ from typing import Any
 
 from k8s.controller.api.v1alpha1 import GateSpec, ResourcesSpec, TrainingRunSpec, TrainingSpec, parse_duration
 from k8s.controller.builders import pods
+from k8s.controller.builders.pod_retries import TRAINING_RETRIES_PER_NODE, pod_failure_policy_rules
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
 from k8s.controller.objects.kinds import Document
 from k8s.controller.objects.ports import RENDEZVOUS_PORT, TRAINER_METRICS_PORT
 
-RETRIES_PER_NODE = 6  # of a Pod that failed; the loss of a node does not count
 KEPT_SECONDS = 7 * 24 * 3600  # ended Jobs and their Pods are kept for this long
 SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
@@ -69,7 +69,7 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
             "activeDeadlineSeconds": round(parse_duration(training.timeout)),
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": pods.pod_failure_policy_rules()},
+            "podFailurePolicy": {"rules": pod_failure_policy_rules()},
             "template": {
                 "metadata": {"labels": labels, "annotations": scrape},
                 "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),
@@ -119,8 +119,9 @@ def peer_network_policy(run: Document, spec: TrainingRunSpec) -> Document:
 
 def _number_of_pods(nodes: int) -> Document:
     if nodes == 1:
-        return {"backoffLimit": RETRIES_PER_NODE}
-    return {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes, "backoffLimit": RETRIES_PER_NODE * nodes}
+        return {"backoffLimit": TRAINING_RETRIES_PER_NODE}
+    retries = TRAINING_RETRIES_PER_NODE * nodes
+    return {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes, "backoffLimit": retries}
 
 
 def _settings(name: str, spec: TrainingRunSpec) -> dict[str, str]:

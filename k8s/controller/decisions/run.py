@@ -27,7 +27,7 @@ The same run at its end, without the fields that are copied from the trainer's r
 from __future__ import annotations
 
 from k8s.controller.api.v1alpha1 import TrainingSpec
-from k8s.controller.builders.pods import NO_RETRY_EXIT_CODES
+from k8s.controller.builders.pod_retries import NO_RETRY_EXIT_CODES
 from k8s.controller.builders.training_job import Images, headless_service, peer_network_policy, training_job
 from k8s.controller.builders.training_run import asked_for, belonging
 from k8s.controller.decisions.judging import comparable, judged

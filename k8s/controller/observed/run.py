@@ -14,7 +14,7 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import owned_by, parse_time
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document
 from model.gate import GateRecord
-from model.manifest import ScoreName
+from model.scores import ScoreName
 
 JUDGED_STATES = {"Published", "Held", "Rejected"}
 FINAL_STATES = JUDGED_STATES | {"Failed", "Superseded"}

@@ -25,8 +25,6 @@ SETTING = re.compile(
 )
 # Fields of generated objects -> fields of the resource.
 MADE = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
-RETRY_HINT = re.compile(r"; trying again may \w+")  # for people at the command line; here the Job retries
-RETRY_HINT = re.compile(r"; trying again may \w+")  # for people at the command line; here the Job retries
 OF_TRAINING = re.compile(r"^(?:spec\.training\.\w+(?:, )?)+: ")
 LACKING = re.compile(r" has no column ((?:'[^']*'(?:, )?)+)")
 Table = tuple[tuple[re.Pattern[str], str], ...]
@@ -49,7 +47,6 @@ def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec 
 
     spec: if given, a message that names an address but no field gets the field with that address.
     """
-    message = RETRY_HINT.sub("", message)
     for made, field in MADE:
         message = message.replace(made, field)
     translated = in_fields(message)

@@ -13,8 +13,8 @@ from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
 from k8s.controller.observed.run import ObservedRun, TrainingRunSummary
 from model.gate import GateRecord, GateRule
-from model.manifest import ScoreName
 from model.run_result import RunResult
+from model.scores import ScoreName
 from tests.support.kubernetes.server_side_apply import merge_patched
 from tests.support.kubernetes.simulation import admitted
 

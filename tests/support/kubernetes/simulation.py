@@ -52,8 +52,8 @@ from k8s.controller.reconcile.reconciler import Reconciler
 from k8s.controller.runtime.metrics import ControllerMetrics
 from k8s.controller.runtime.queue import Key, WorkQueue
 from model.gate import GateRecord, GateRule
-from model.manifest import ScoreName
 from model.run_result import RunResult
+from model.scores import ScoreName
 from tests.support.fakes import FakeClock, FakeCluster, Killed, copied
 from tests.support.kubernetes.server_side_apply import merge_patched
 from tests.support.kubernetes.world import World

@@ -21,8 +21,9 @@ from model.gate import (
     label_has_fallen,
     suspicions,
 )
-from model.manifest import LabelScores, ScoreName, Scores, Task
+from model.manifest import Task
 from model.run_result import MAX_RESULT_BYTES, RunResult, write
+from model.scores import LabelScores, ScoreName, Scores
 
 RULE = GateRule()
 

@@ -27,7 +27,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from k8s.controller.api import durations
-from model.manifest import Name
+from model.fields import Name
 
 RULES = "x-kubernetes-validations"
 

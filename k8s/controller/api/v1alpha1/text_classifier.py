@@ -20,7 +20,7 @@ from k8s.controller.api.v1alpha1.fields import (
     VersionName,
 )
 from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, ResourcesSpec, StorageSpec, TolerationSpec, TrainingSpec
-from model.manifest import Sha256
+from model.fields import Sha256
 
 
 class FeedbackTriggerSpec(SpecModel):

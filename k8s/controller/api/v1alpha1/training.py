@@ -22,7 +22,8 @@ from k8s.controller.api.v1alpha1.fields import (
     WebAddress,
 )
 from model.gate import GateRule
-from model.manifest import ArchitectureChoice, ScoreName
+from model.manifest import ArchitectureChoice
+from model.scores import ScoreName
 
 
 class DatasetSpec(SpecModel):

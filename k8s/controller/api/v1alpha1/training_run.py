@@ -9,7 +9,7 @@ from pydantic import Field
 from k8s.controller.api.v1alpha1.conditions import Conditions
 from k8s.controller.api.v1alpha1.fields import Address, Message, Rule, Schema, SpecModel, StatusModel, Text, Time, VersionName
 from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, StorageSpec, TrainingSpec
-from model.manifest import Sha256
+from model.fields import Sha256
 
 TriggerReason = Literal["NewSpec", "Schedule", "DatasetChange", "Feedback", "Drift", "Manual"]
 RunState = Literal["Pending", "Running", "Published", "Held", "Rejected", "Failed", "Superseded"]

@@ -250,7 +250,7 @@ def test_a_failure_is_reported(pods: list[Document], said: str) -> None:
 def test_a_training_that_used_up_its_attempts_says_what_to_do() -> None:
     ended = job(how="Failed")
     ended["status"]["conditions"][0]["reason"] = "BackoffLimitExceeded"
-    lost = pod(RunResult(exit_code=75, message="the storage is away; trying again may help"), phase="Failed")
+    lost = pod(RunResult(exit_code=75, message="the storage is away"), phase="Failed")
     said = "the storage is away; given up after 7 attempts: create a TrainingRun to train again"
     assert message(decided(job=ended, pods=[lost])) == said
 

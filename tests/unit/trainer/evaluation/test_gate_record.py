@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from model.manifest import AllScores, ScoreName, Task
+from model.manifest import AllScores, Task
+from model.scores import ScoreName
 from tests.support.versions import make_manifest
 from trainer.config.settings import GateConfig
 from trainer.evaluation.gate_record import NotCompared, ServedScores, measure

@@ -24,10 +24,10 @@ from model.manifest import (
     Manifest,
     Precision,
     Reference,
-    Scores,
     Task,
     Training,
 )
+from model.scores import Scores
 from trainer.evaluation.scoring import score
 from trainer.report import plots
 from trainer.report.page import Part, write_report
