@@ -27,7 +27,7 @@ LIKELY = 0.5  # minimum probability: with several labels per text, means may be 
 AT_ONCE = 4_096
 
 
-class Kind(StrEnum):
+class DisagreementKind(StrEnum):
     """Correction that the models suggest: replace a given label, add one, remove one."""
 
     OTHER = "other"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
     SURPLUS = "surplus"
 
 
-SHOWN = {Kind.OTHER: 50, Kind.MISSING: 20, Kind.SURPLUS: 20}
+SHOWN = {DisagreementKind.OTHER: 50, DisagreementKind.MISSING: 20, DisagreementKind.SURPLUS: 20}
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Disagreement:
 class Disagreements:
     """Number of rows of each kind, and the most suspicious ones, at most SHOWN."""
 
-    counts: dict[Kind, int]
-    worst: dict[Kind, tuple[Disagreement, ...]]
+    counts: dict[DisagreementKind, int]
+    worst: dict[DisagreementKind, tuple[Disagreement, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +79,9 @@ def disagreements(probabilities: Probabilities, targets: csr_matrix, task: Task)
         suggested[here], doubted[here] = missing.any(axis=1), surplus.any(axis=1)
         scores[here] = _scores(some, given)
     rows = {
-        Kind.OTHER: np.flatnonzero(suggested & doubted),
-        Kind.MISSING: np.flatnonzero(suggested & ~doubted),
-        Kind.SURPLUS: np.flatnonzero(doubted & ~suggested),
+        DisagreementKind.OTHER: np.flatnonzero(suggested & doubted),
+        DisagreementKind.MISSING: np.flatnonzero(suggested & ~doubted),
+        DisagreementKind.SURPLUS: np.flatnonzero(doubted & ~suggested),
     }
     worst = {kind: those[np.argsort(scores[those], kind="stable")[: SHOWN[kind]]] for kind, those in rows.items()}
     return Disagreements(

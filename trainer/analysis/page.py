@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from model.manifest import Task
 from trainer.analysis import plots
 from trainer.analysis.co_occurrence import ENOUGH
-from trainer.analysis.disagreements import Disagreement, Kind
+from trainer.analysis.disagreements import Disagreement, DisagreementKind
 from trainer.analysis.duplicates import Conflict
 from trainer.analysis.excerpts import excerpt, excerpts
 from trainer.analysis.findings import FEWEST_WORDS, Findings
@@ -83,7 +83,7 @@ def render(found: Findings, suggestions: tuple[Suggestion, ...], config: Config)
         lengths=_length_table(found),
         cut=float((found.lengths.tokens() > config.training.max_length).mean()),
         view=view,
-        kinds=list(Kind),
+        kinds=list(DisagreementKind),
         fewest_words=FEWEST_WORDS,
         limits={"pairs": PAIRS, "conflicts": CONFLICTS, "near_empty": NEAR_EMPTY, "names": NAMES},
         folds=FOLDS,
@@ -127,7 +127,7 @@ def _positions(found: Findings) -> Iterator[int]:
         yield from conflict.members
     yield from map(int, found.near_empty[:NEAR_EMPTY])
     if found.judged:
-        yield from (each.position for kind in Kind for each in found.judged.found.worst[kind])
+        yield from (each.position for kind in DisagreementKind for each in found.judged.found.worst[kind])
 
 
 def _lines(names: tuple[str, ...], counts: plots.Counts) -> list[LabelLine]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.manifest import Task
 from trainer.analysis.co_occurrence import CoOccurrence, Pair
-from trainer.analysis.disagreements import Kind
+from trainer.analysis.disagreements import DisagreementKind
 from trainer.analysis.duplicates import Conflict, Repetition
 from trainer.analysis.findings import FEWEST_WORDS, Findings
 from trainer.balance.imbalance import Imbalance, measure
@@ -57,7 +57,7 @@ def suggest(found: Findings, config: Config) -> tuple[Suggestion, ...]:
     examples, duplicates = found.examples, found.duplicates
     counts, labels = examples.label_counts(), examples.labels
     several = float((examples.targets.getnnz(axis=1) > 1).mean())
-    swapped = found.judged.found.counts[Kind.OTHER] if found.judged else None
+    swapped = found.judged.found.counts[DisagreementKind.OTHER] if found.judged else None
     equal = sum(each.equal for each in duplicates.conflicts)
     return (
         *separator(examples.task, several, found.notes, config),

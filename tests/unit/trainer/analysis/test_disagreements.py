@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from labelwright import demo_dataset
 from model.manifest import Task
-from trainer.analysis.disagreements import SHOWN, Kind, disagreements
+from trainer.analysis.disagreements import SHOWN, DisagreementKind, disagreements
 from trainer.analysis.held_out import ENOUGH_TEXTS, held_out_probabilities, scope
 from trainer.config.settings import Config, DatasetConfig
 from trainer.data.examples import Examples
@@ -67,8 +67,8 @@ def test_most_rows_at_the_top_of_the_list_are_labels_that_were_planted_in_real_t
 
     found = disagreements(held_out_probabilities(examples, groups, Config()), examples.targets, examples.task)
 
-    top = [each.position for each in found.worst[Kind.OTHER]]
-    assert len(top) == SHOWN[Kind.OTHER]
+    top = [each.position for each in found.worst[DisagreementKind.OTHER]]
+    assert len(top) == SHOWN[DisagreementKind.OTHER]
     assert np.isin(top, wrong).mean() >= 0.9  # of rows at random it would be CORRUPTED
 
 
@@ -78,7 +78,7 @@ def test_a_planted_label_is_named_with_the_one_that_it_replaced(tmp_path: Path) 
 
     found = disagreements(held_out_probabilities(planted, np.arange(len(planted)), Config()), planted.targets, planted.task)
 
-    top = found.worst[Kind.OTHER]
+    top = found.worst[DisagreementKind.OTHER]
     assert {each.position for each in top} <= set(wrong.tolist())
     assert len(top) >= len(wrong) / 2  # the models are surer than usual of about half of them
     for each in top:
@@ -142,11 +142,11 @@ def test_rows_are_distinguished_by_the_predictions_of_models() -> None:
 
     found = disagreements(said, csr_matrix(given), Task.MULTI_LABEL)
 
-    assert [each.position for each in found.worst[Kind.OTHER]] == [100]
-    assert [each.position for each in found.worst[Kind.MISSING]] == [101]
-    assert [each.position for each in found.worst[Kind.SURPLUS]] == [102]
-    assert found.worst[Kind.OTHER][0].score == pytest.approx(0.01 * 0.01, rel=1e-4)
-    assert [label for label, _ in found.worst[Kind.SURPLUS][0].doubted] == [1]
+    assert [each.position for each in found.worst[DisagreementKind.OTHER]] == [100]
+    assert [each.position for each in found.worst[DisagreementKind.MISSING]] == [101]
+    assert [each.position for each in found.worst[DisagreementKind.SURPLUS]] == [102]
+    assert found.worst[DisagreementKind.OTHER][0].score == pytest.approx(0.01 * 0.01, rel=1e-4)
+    assert [label for label, _ in found.worst[DisagreementKind.SURPLUS][0].doubted] == [1]
 
 
 def test_a_label_that_no_row_has_is_never_suggested() -> None:
