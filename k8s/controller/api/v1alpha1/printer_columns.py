@@ -26,10 +26,10 @@ def _of_condition(kind: str, field: str) -> str:
     return f'.status.conditions[?(@.type=="{kind}")].{field}'
 
 
-AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "Time since the creation.", type="date")
+AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date")
 
 TEXT_CLASSIFIER_COLUMNS = (
-    PrinterColumn("Version", ".status.version", "Version that is served."),
+    PrinterColumn("Version", ".status.version", "Name of the served version."),
     PrinterColumn("Score", ".status.score", "Score of the served version.", type="number"),
     PrinterColumn("State", ".status.state", "State of the classifier."),
     PrinterColumn("Ready", _of_condition("Ready", "status"), "Whether the classifier serves requests."),

@@ -37,13 +37,13 @@ class DriftTriggerSpec(SpecModel):
     index: float = Field(
         gt=0,
         le=10**6,
-        description="Drift index of the served version at which a training starts, as Prometheus has it. Above 0.25, the drift"
-        " is large.",
+        description="Drift index at which a training starts: the population stability index that the server exports to"
+        " Prometheus. Above 0.25, drift is large.",
     )
 
 
 class TriggersSpec(SpecModel):
-    """Events that start a training, besides a change of spec.dataset or spec.training, which always does."""
+    """Events that start a training, in addition to a change of the spec."""
 
     schedule: (
         Annotated[
@@ -101,7 +101,7 @@ class RolloutSpec(SpecModel):
     """Replacement of the served version by another one."""
 
     strategy: Literal["rolling"] = Field(
-        default="rolling", description="Strategy of the roll-out. rolling: Pods are replaced one by one."
+        default="rolling", description="Strategy of the rollout. rolling: Pods are replaced one by one."
     )
     deadline: Duration = Field(
         default="10m", description="Time that a new version has to become ready. After it, the previous version is served again."
@@ -123,7 +123,9 @@ class ServingSpec(SpecModel):
     replicas: ReplicasSpec = Field(default=ReplicasSpec(), description="Number of Pods that serve the classifier.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Resources of the predictor's container.")
     node_selector: dict[str, LabelValue] = Field(
-        default={}, max_length=64, description="Node labels for the Pods that serve, check the dataset or delete versions."
+        default={},
+        max_length=64,
+        description="Labels that a node must have to run Pods that serve, check the dataset or delete versions.",
     )
     tolerations: tuple[TolerationSpec, ...] = Field(
         default=(),
@@ -142,11 +144,11 @@ class ServingSpec(SpecModel):
 
 
 class HistorySpec(SpecModel):
-    """Number of past runs and versions to keep. The served version is always kept."""
+    """Number of past runs and versions to keep. The served, the pinned and the newest accepted version are always kept."""
 
     runs: int = Field(default=10, ge=1, le=100, description="Number of TrainingRuns to keep.")
     versions: int = Field(
-        default=5, ge=1, le=100, description="Number of published versions to keep in the storage, the latest first."
+        default=5, ge=1, le=100, description="Number of published versions to keep in the storage: the latest ones."
     )
 
 
@@ -159,16 +161,19 @@ class TextClassifierSpec(SpecModel):
     )
     triggers: TriggersSpec = Field(
         default=TriggersSpec(),
-        description="Events that start a training. A change of spec.dataset or spec.training always starts one.",
+        description="Events that start a training, in addition to a change of dataset, storage.uri or training. The fields nodes,"
+        " resources, nodeSelector, tolerations, timeout and tracking of training do not repeat a training that has succeeded.",
     )
     gate: GateSpec = Field(
         default=GateSpec(),
-        description="Quality that a version needs to be served. A version that fails the gate stays in the storage.",
+        description="Rule that decides whether a version is served. A version that does not pass stays in the storage.",
     )
     serving: ServingSpec = Field(default=ServingSpec(), description="Pods that serve the classifier.")
     storage: StorageSpec = Field(description="Object storage for versions, and its credentials.")
     history: HistorySpec = Field(
-        default=HistorySpec(), description="Number of past runs and versions to keep. The served version is always kept."
+        default=HistorySpec(),
+        description="Number of past runs and versions to keep. The served, the pinned and the newest accepted version are always"
+        " kept.",
     )
     suspend: bool = Field(
         default=False, description="While true, no training starts and no new version is rolled out. The served version stays."
@@ -176,7 +181,7 @@ class TextClassifierSpec(SpecModel):
 
 
 class ServedStatus(StatusModel):
-    """Version that is served."""
+    """Served version: its address, digest and score."""
 
     version: VersionName = Field(description="Name of the version and of its TrainingRun.")
     uri: Text = Field(description="Address of the version in the storage.")
@@ -200,38 +205,41 @@ class DatasetStatus(StatusModel):
 
 
 class ScheduleStatus(StatusModel):
-    """Schedule and the time from which it applies. Times before that start no training."""
+    """Schedule and the time from which it applies. Earlier times start no training."""
 
     expression: Text = Field(description="Cron expression and time zone.")
-    since: Time = Field(description="Time at which the controller first saw this schedule.")
+    since: Time = Field(
+        description="Time from which the schedule applies: when the controller first saw it, or the classifier's creation if it"
+        " had no run yet."
+    )
 
 
 class RolloutStatus(StatusModel):
-    """Roll-out in progress."""
+    """Rollout in progress."""
 
     version: VersionName = Field(description="Name of the version.")
     manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that the version's manifest.json must have.")
-    started_at: Time = Field(description="Time at which the roll-out began.")
+    started_at: Time = Field(description="Time at which the rollout began.")
     deadline_paused_at: Time | None = Field(
         default=None,
-        description="When the deadline was last paused because the delay was not this version's fault: no node had room for a "
-        "Pod, or no Pod could be reached. The deadline starts over at this time.",
+        description="Time at which the deadline was last paused because the delay was not this version's fault: no node had room "
+        "for a Pod, or no Pod could be reached. The deadline starts over at this time.",
     )
     excused_at: Time | None = Field(
-        default=None, description="Deprecated: the former name of deadlinePausedAt. The controller reads it once and removes it."
+        default=None, description="Deprecated: the former name of deadlinePausedAt. The controller replaces it."
     )
 
 
 class FailedRolloutStatus(StatusModel):
-    """Roll-out that was given up."""
+    """Rollout that was given up."""
 
     version: VersionName = Field(description="Name of the version.")
     manifest_sha256: Sha256 | None = Field(default=None, description="SHA-256 that the version's manifest.json had to have.")
     generation: int = Field(
-        description="Generation of the TextClassifier during the roll-out. A change of the spec allows another attempt."
+        description="Generation of the TextClassifier during the rollout. A change of the spec allows another attempt."
     )
-    time: Time = Field(description="Time at which the roll-out was given up.")
-    message: Message = Field(default="", description="Reason why the roll-out was given up.")
+    time: Time = Field(description="Time at which the rollout was given up.")
+    message: Message = Field(default="", description="Reason why the rollout was given up.")
 
 
 class TextClassifierStatus(StatusModel):
@@ -245,23 +253,24 @@ class TextClassifierStatus(StatusModel):
         "Rejected, Cancelled, Failed, Unavailable (no Pod is ready), Suspended, Invalid, Deleting.",
     )
     message: Message | None = Field(default=None, description="Explanation of the state, in one sentence.")
-    version: VersionName | None = Field(default=None, description="Version that is served.")
+    version: VersionName | None = Field(default=None, description="Name of the served version.")
     run_score: float | None = Field(default=None, description="Score of the latest published version on the test part.")
     score: float | None = Field(default=None, description="Score of the served version on the test part.")
     url: Text | None = Field(default=None, description="URL of the classifier within the cluster.")
-    served: ServedStatus | None = Field(default=None, description="Version that is served.")
+    served: ServedStatus | None = Field(default=None, description="Served version: its address, digest and score.")
     active_run: VersionName | None = Field(default=None, description="TrainingRun in progress.")
     latest_run: VersionName | None = Field(default=None, description="Latest TrainingRun.")
     dataset: DatasetStatus | None = Field(default=None, description="Result of the latest check of the dataset's content.")
     schedule: ScheduleStatus | None = Field(default=None, description="Schedule and the time from which it applies.")
     next_schedule: Time | None = Field(default=None, description="Time of the next scheduled training.")
-    rollout: RolloutStatus | None = Field(default=None, description="Roll-out in progress.")
+    rollout: RolloutStatus | None = Field(default=None, description="Rollout in progress.")
     failed_rollouts: tuple[FailedRolloutStatus, ...] = Field(
-        default=(), max_length=100, description="Roll-outs that were given up."
+        default=(), max_length=100, description="Rollouts that were given up."
     )
     corrections: int | None = Field(default=None, description="Number of corrections by people since the latest training.")
     drift_index: float | None = Field(
         default=None,
-        description="Population stability index of the classified texts against those of the test part; 0 means no drift.",
+        description="The larger of two population stability indices, of predicted labels and of text lengths, against the test "
+        "part. 0 means no drift.",
     )
     conditions: Conditions = ()

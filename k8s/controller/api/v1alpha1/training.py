@@ -34,7 +34,7 @@ class DatasetSpec(SpecModel):
         " a glob of Parquet, CSV, TSV or JSON Lines, compressed or not."
     )
     test_uri: Uri | None = Field(
-        default=None, description="Address of a test set. Defaults to a part of the dataset that is set aside."
+        default=None, description="Address of a test set. Defaults to a random part of the dataset, held out from training."
     )
     text_columns: tuple[Column, ...] = Field(
         default=("title", "abstract"),
@@ -73,7 +73,7 @@ class DatasetSpec(SpecModel):
         default=3,
         ge=1,
         le=2**53,
-        description="Smallest number of examples of a label. Labels with fewer are set aside, since training, validation "
+        description="Minimum number of examples per label. Labels with fewer are set aside, because training, validation "
         "and test part each need one.",
     )
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -103,9 +103,10 @@ class BalanceSpec(SpecModel):
 
     strategy: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
         default="none",
-        description="Resampling of the training part. undersample: drop texts by the joint probability of their labels' "
-        "excess. undersample-any: keep a text if any of its labels draws to keep it. mltl: drop texts of "
-        "frequent labels only whose nearest text has other labels. oversample: repeat texts of rare labels.",
+        description="Resampling of the training part. undersample: drop texts whose labels are all frequent, "
+        "with a probability that depends on all of them. undersample-any: draw for each label, and keep the text if any draw "
+        "keeps it. mltl: drop texts that have only frequent labels and whose mutual nearest neighbour has clearly different "
+        "labels. oversample: repeat texts of rare labels.",
     )
     threshold: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None, description="Number of texts per label that undersampling aims at. Defaults to the median over the labels."
@@ -115,8 +116,8 @@ class BalanceSpec(SpecModel):
     )
     loss: Literal["plain", "weighted", "focal"] = Field(
         default="plain",
-        description="Loss function. weighted: weigh each label by the square root of its rarity. focal: weigh confident, correct "
-        "predictions less; transformer only.",
+        description="Loss function. weighted: weight each label by the square root of its rarity. focal: give confident, correct "
+        "predictions less weight; transformer only.",
     )
 
 
@@ -209,10 +210,13 @@ class TrainingSpec(SpecModel):
         description="Number of Pods for distributed training, each with its own GPUs or CPUs. More than 1 requires baseModel.",
     )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Resources of the trainer's container, in each Pod.")
-    node_selector: dict[str, LabelValue] = Field(default={}, max_length=64, description="Node labels for the trainer's Pods.")
+    node_selector: dict[str, LabelValue] = Field(
+        default={}, max_length=64, description="Labels that a node must have to run the trainer's Pods."
+    )
     tolerations: tuple[TolerationSpec, ...] = Field(default=(), max_length=64, description="Tolerations of the trainer's Pods.")
     timeout: Duration = Field(
-        default="72h", description="Time after which a run fails, interruptions included, such as 90s, 15m or 1h30m."
+        default="72h",
+        description="Maximum duration of a run, including interruptions, such as 90s, 15m or 1h30m. After it, the run fails.",
     )
     tracking: TrackingSpec = Field(default=TrackingSpec(), description="Experiment tracking with MLflow.")
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -238,19 +242,19 @@ class TrainingSpec(SpecModel):
 
 
 class GateSpec(GateRule, SpecModel):
-    """Quality that a version needs to be served. A version that fails the gate stays in the storage."""
+    """Rule that decides whether a version is served. A version that does not pass stays in the storage."""
 
     score: ScoreName = Field(default=ScoreName.MICRO_F1, description="Score that the gate compares, on the test part.")
     minimum: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=None,
-        description="Lowest score of a version that may be served. Without it, a version with a suspicious dataset is "
-        "held for approval.",
+        description="Lowest score of a version that may be served. Without it, a version is held for approval if "
+        "its dataset is suspicious.",
     )
     tolerance: float = Field(
         default=0.005,
         ge=0,
         le=1,
-        description="Largest difference by which a version may score below the served one, on the same test part.",
+        description="How far a version's score may be below the served version's, on the same test part.",
     )
     served_may_fall: bool = Field(
         default=False,
@@ -272,9 +276,9 @@ class StorageSpec(SpecModel):
     )
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret in this namespace with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and others."
-        " Its keys become environment variables of the containers that train or download versions. Exclusive "
-        "with serviceAccountName.",
+        description="Secret in this namespace with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and other"
+        " variables of the AWS SDK. All its keys become environment variables of the containers that train or download "
+        "versions. Exclusive with serviceAccountName.",
     )
     service_account_name: ObjectName | None = Field(
         default=None,

@@ -56,7 +56,7 @@ class TrainingRunSpec(SpecModel):
         "copied from the TextClassifier.",
     )
     training: TrainingSpec | None = Field(default=None, description="Model to train, and the nodes and resources to train it on.")
-    gate: GateSpec | None = Field(default=None, description="Quality that the version needs to be served.")
+    gate: GateSpec | None = Field(default=None, description="Rule that decides whether the version is served.")
     storage: StorageSpec | None = Field(default=None, description="Object storage for the version, and its credentials.")
     served: ServedVersionSpec | None = Field(default=None, description="Served version that this run is compared with.")
     trigger: TriggerSpec | None = Field(default=None, description="Reason for this run.")
