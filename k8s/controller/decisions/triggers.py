@@ -16,17 +16,17 @@ from k8s.controller.observed.run import TrainingRunSummary, fingerprint, what_is
 
 
 def due(observed: ObservedClassifier, image: str) -> Document | None:
-    """Return the trigger of the next run; None: there is no reason for one. image: the trainer's current image.
+    """Return the trigger of the next run; None: nothing to train. image: the trainer's current image.
 
     The trigger's token identifies the event, so that one event starts one run.
     """
     if observed.newest is None:
-        new = "it has no TrainingRun any more" if observed.served else "the classifier is new"
-        return _trigger("NewSpec", _asked(observed), new)
+        new = "the classifier has no TrainingRun left" if observed.served else "the classifier is new"
+        return _trigger("NewSpec", _spec_token(observed), new)
     if observed.latest_effective_run is None:
-        return _trigger("NewSpec", _asked(observed), "the spec asks for another training")
-    for reason in REASONS:
-        trigger = reason(observed, observed.latest_effective_run)
+        return _trigger("NewSpec", _spec_token(observed), "the spec asks for another training")
+    for trigger_of in TRIGGERS:
+        trigger = trigger_of(observed, observed.latest_effective_run)
         if trigger:
             return trigger
     if observed.latest_effective_run.state == "Failed" and observed.latest_effective_run.status.get("image", image) != image:
@@ -35,63 +35,70 @@ def due(observed: ObservedClassifier, image: str) -> Document | None:
     return None
 
 
-def _spec_has_changed(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+def _spec_has_changed(observed: ObservedClassifier, latest: TrainingRunSummary) -> Document | None:
     asked = asked_for(observed.classifier)
-    if newest.asks_for_the_same(asked):
+    if latest.asks_for_the_same(asked):
         return None
-    score = newest.lacks_score(asked)
+    score = latest.lacks_score(asked)
     why = (
-        f"spec.gate.score is {score}, which was not measured for {newest.name}" if score else "the spec asks for another training"
+        f"spec.gate.score is {score}, which was not measured for {latest.name}" if score else "the spec asks for another training"
     )
-    return _trigger("NewSpec", _asked(observed), why)
+    return _trigger("NewSpec", _spec_token(observed), why)
 
 
-def _schedule_has_come(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+def _is_scheduled(observed: ObservedClassifier, latest: TrainingRunSummary) -> Document | None:
     schedule = schedule_of(observed)
     if schedule is None:
         return None
-    time = schedule.last(after=max(newest.created, since(observed)), until=observed.now)
+    time = schedule.last(after=max(latest.created, schedule_start(observed)), until=observed.now)
     token = format_time(time) if time else ""
-    # By the API server's clock, the scheduled run may have been created before its scheduled time.
-    if not token or (newest.trigger.get("reason"), newest.trigger.get("token")) == ("Schedule", token):
+    # If the API server's clock is behind, the run's creation time may be before its scheduled time.
+    if not token or (latest.trigger.get("reason"), latest.trigger.get("token")) == ("Schedule", token):
         return None
     return _trigger("Schedule", token, f"scheduled for {token}")
 
 
-def _dataset_has_changed(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
-    found, looked = dataset_seen(observed), (observed.status.get("dataset") or {}).get("checkedAt")
-    known = newest.data or next((run.data for run in reversed(observed.runs) if run.data), None)
-    if not observed.spec.triggers.dataset_change or found is None or found == known:
+def _dataset_has_changed(observed: ObservedClassifier, latest: TrainingRunSummary) -> Document | None:
+    current, checked_at = dataset_seen(observed), (observed.status.get("dataset") or {}).get("checkedAt")
+    known = latest.data or next((run.data for run in reversed(observed.runs) if run.data), None)
+    if not observed.spec.triggers.dataset_change or current is None or current == known:
         return None
-    if looked and parse_time(looked) <= newest.created:
-        return None  # the run has read the dataset after the check
-    return _trigger("DatasetChange", found, f"the dataset's content has changed, its SHA-256 is {found[:12]}…")
+    if checked_at and parse_time(checked_at) <= latest.created:
+        return None  # the run was created after this check, so it reads a later state
+    return _trigger("DatasetChange", current, _what_changed(current, known))
 
 
-def _was_corrected(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+def _what_changed(current: str, known: str | None) -> str:
+    dataset, _, test_set = current.partition("+")
+    if known is not None and known.partition("+")[0] == dataset:
+        return f"the test set has changed: its SHA-256 is now {test_set[:12]}…" if test_set else "the test set was removed"
+    return f"the dataset has changed: its SHA-256 is now {dataset[:12]}…"
+
+
+def _has_enough_corrections(observed: ObservedClassifier, latest: TrainingRunSummary) -> Document | None:
     feedback, corrections = observed.spec.triggers.feedback, observed.measured.corrections
     if feedback is None or corrections is None or corrections < feedback.corrections:
         return None
-    return _trigger("Feedback", newest.name, f"{corrections} corrections since {newest.name}")
+    return _trigger("Feedback", latest.name, f"{corrections} corrections since {latest.name}")
 
 
-def _has_drifted(observed: ObservedClassifier, newest: TrainingRunSummary) -> Document | None:
+def _has_drifted(observed: ObservedClassifier, latest: TrainingRunSummary) -> Document | None:
     """Return the trigger of drift, once for each version: if one training did not help, another would not either."""
     drift, index, version = observed.spec.triggers.drift, observed.measured.drift, observed.served.get("version")
     if drift is None or index is None or index < drift.index or not version:
         return None
     if any(run.trigger.get("reason") == "Drift" and run.trigger.get("token") == version for run in observed.runs):
         return None
-    if newest.name != version and newest.state == "Published":
+    if latest.name != version and latest.state == "Published":
         return None  # a newer version is being rolled out
-    return _trigger("Drift", version, f"drift index of {version} is {index:.2f}, spec.triggers.drift.index is {drift.index:g}")
+    return _trigger("Drift", version, f"drift index of {version} is {index:.2f}; spec.triggers.drift.index is {drift.index:g}")
 
 
-REASONS: tuple[Callable[[ObservedClassifier, TrainingRunSummary], Document | None], ...] = (
+TRIGGERS: tuple[Callable[[ObservedClassifier, TrainingRunSummary], Document | None], ...] = (
     _spec_has_changed,
-    _schedule_has_come,
+    _is_scheduled,
     _dataset_has_changed,
-    _was_corrected,
+    _has_enough_corrections,
     _has_drifted,
 )
 
@@ -102,32 +109,35 @@ def schedule_of(observed: ObservedClassifier) -> Schedule | None:
     return parse(triggers.schedule, triggers.time_zone) if triggers.schedule else None
 
 
-def since(observed: ObservedClassifier) -> datetime:
+def schedule_start(observed: ObservedClassifier) -> datetime:
     """Return the time from which the schedule applies: a new schedule does not start trainings for earlier times."""
-    noted = noted_schedule(observed)
-    return parse_time(noted["since"]) if noted else observed.created
+    recorded = recorded_schedule(observed)
+    return parse_time(recorded["since"]) if recorded else observed.created
 
 
-def noted_schedule(observed: ObservedClassifier) -> dict[str, Any] | None:
-    """Return status.schedule, which is set when a schedule is first seen."""
+def recorded_schedule(observed: ObservedClassifier) -> dict[str, Any] | None:
+    """Return status.schedule: the recorded one if the schedule is unchanged, else a new one.
+
+    A new one starts now, or at the classifier's creation if there is no run yet.
+    """
     triggers = observed.spec.triggers
     if not triggers.schedule:
         return None
     expression = f"{triggers.schedule} {triggers.time_zone}"
-    noted = observed.status.get("schedule") or {}
-    if noted.get("expression") == expression:
-        return dict(noted)
+    recorded = observed.status.get("schedule") or {}
+    if recorded.get("expression") == expression:
+        return dict(recorded)
     began = observed.created if not observed.runs else observed.now
     return {"expression": expression, "since": format_time(began)}
 
 
 def dataset_seen(observed: ObservedClassifier) -> str | None:
     """Return the fingerprint of the dataset at its last check."""
-    found = observed.status.get("dataset") or {}
-    return fingerprint({"datasetSha256": found.get("sha256"), "testSha256": found.get("testSha256")})
+    dataset = observed.status.get("dataset") or {}
+    return fingerprint({"datasetSha256": dataset.get("sha256"), "testSha256": dataset.get("testSha256")})
 
 
-def _asked(observed: ObservedClassifier) -> str:
+def _spec_token(observed: ObservedClassifier) -> str:
     return names.digest(what_is_trained(asked_for(observed.classifier)))
 
 

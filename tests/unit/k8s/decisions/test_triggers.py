@@ -148,6 +148,23 @@ def test_the_content_of_the_dataset_has_changed(
     assert reason(classifier(triggers=triggers, status=status), newest) == expected
 
 
+@pytest.mark.parametrize(
+    ("dataset", "test_set", "expected"),
+    [
+        pytest.param("b", "c", f"the dataset has changed: its SHA-256 is now {SHA['b'][:12]}…", id="dataset"),
+        pytest.param("a", "b", f"the test set has changed: its SHA-256 is now {SHA['b'][:12]}…", id="test-set"),
+        pytest.param("a", None, "the test set was removed", id="no-test-set"),
+    ],
+)
+def test_the_trigger_names_what_has_changed(dataset: str, test_set: str | None, expected: str) -> None:
+    status = checked(dataset, age=10)
+    status["dataset"]["testSha256"] = SHA[test_set] if test_set else None
+    known = run("papers-1-aaaaaa", age=3600, datasetSha256=SHA["a"], testSha256=SHA["c"])
+    found = due(seen(classifier(triggers=WATCHED, status=status), known, now=NOW), "trainer:1")
+    assert found is not None
+    assert found["message"] == expected
+
+
 def test_a_training_for_a_change_that_failed_is_not_repeated() -> None:
     failed = run("papers-2-bbbbbb", state="Failed", spec={"trigger": {"reason": "DatasetChange", "token": SHA["b"]}})
     assert reason(classifier(triggers=WATCHED, status=checked("b", age=10)), failed) is None
