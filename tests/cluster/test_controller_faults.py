@@ -137,7 +137,7 @@ def test_a_training_ends_as_if_the_leader_had_not_been_killed(
     assert [each["metadata"]["name"] for each in dogs.runs()] == [life.training]
 
 
-def test_a_roll_out_ends_as_if_every_replica_had_not_been_killed(
+def test_a_rollout_ends_as_if_every_replica_had_not_been_killed(
     dogs: ManagedClassifier, controller: ControllerRelease, life: Life
 ) -> None:
     dogs.wait_for(lambda now: now.get("rollout"), "it is rolled out")

@@ -281,7 +281,7 @@ def test_a_schedule_starts_a_training_in_its_minute_and_the_next_time_is_reporte
     assert names(scheduled.runs())[:2] == [life.first["scheduled"], run["metadata"]["name"]]
 
 
-def test_the_previous_version_answers_while_a_roll_out_cannot_reach_s3_and_the_status_reports_it(
+def test_the_previous_version_answers_while_a_rollout_cannot_reach_s3_and_the_status_reports_it(
     classifiers: Mapping[str, ManagedClassifier], life: Life
 ) -> None:
     kept = classifiers["kept"]
@@ -293,7 +293,7 @@ def test_the_previous_version_answers_while_a_roll_out_cannot_reach_s3_and_the_s
     assert kept.answer(CATS) == (["cats"], life.second)
 
 
-def test_the_roll_out_is_completed_once_s3_is_back(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
+def test_the_rollout_is_completed_once_s3_is_back(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
     kept = classifiers["kept"]
     lead_to(kept.namespace, "minio")
     kept.wait_until_served(life.first["kept"])

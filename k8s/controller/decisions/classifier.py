@@ -10,10 +10,10 @@ from k8s.controller.builders.training_run import asked_for, training_run
 from k8s.controller.decisions import triggers
 from k8s.controller.decisions.conditions import ConditionFacts, conditions, state, summary
 from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
-from k8s.controller.decisions.judging import comparable, give_gate, judge_again
+from k8s.controller.decisions.judging import copy_gate, judge_again, served_to_compare
 from k8s.controller.decisions.problems import problems
 from k8s.controller.decisions.retention import HistoryDecision, enforce_history
-from k8s.controller.decisions.rollout import SLOW_POLL_SECONDS, RollOut, roll_out
+from k8s.controller.decisions.rollout import SLOW_POLL_SECONDS, Rollout, roll_out
 from k8s.controller.decisions.schedules import ScheduleRejected
 from k8s.controller.decisions.steps import Apply, Create, Merge, Plan, Step
 from k8s.controller.objects import names
@@ -64,7 +64,7 @@ def _finalizers(observed: ObservedClassifier) -> list[str] | None:
     return [*there, names.FINALIZER] if wanted else [each for each in there if each != names.FINALIZER]
 
 
-def _serve(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tuple[Step, ...]:
+def _serve(observed: ObservedClassifier, rollout: Rollout, images: Images) -> tuple[Step, ...]:
     if rollout.uri is None or observed.name_conflict or observed.serving_unavailable:
         return ()
     is_asked_for = (observed.uri, observed.asked_manifest) == (rollout.uri, rollout.manifest_sha256) or observed.keeps_service(
@@ -87,20 +87,20 @@ def _active(observed: ObservedClassifier) -> TrainingRunSummary | None:
     return next((run for run in waiting if run.name == noted), waiting[0] if waiting else None)
 
 
-def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tuple[tuple[Step, ...], TrainingRunSummary | None]:
+def _train(observed: ObservedClassifier, rollout: Rollout, images: Images) -> tuple[tuple[Step, ...], TrainingRunSummary | None]:
     """Return the steps of training, and the active run. One run trains at a time; a changed spec stops it first."""
     active, asked = _active(observed), asked_for(observed.classifier)
     if active is not None:
         stale = [run for run in observed.active if not run.asks_for_the_same(asked) and not run.document["spec"].get("cancelled")]
         stop = {"metadata": {"annotations": {names.SUPERSEDED: "true"}}, "spec": {"cancelled": True}}
-        judged_by_this = [step for run in observed.active if run not in stale for step in give_gate(observed, run)]
+        judged_by_this = [step for run in observed.active if run not in stale for step in copy_gate(observed, run)]
         return (*(Merge(TRAINING_RUN, run.document, stop) for run in stale), *judged_by_this), active
     again = judge_again(observed, asked, rollout.version)
     trigger = None if observed.spec.suspend else triggers.due(observed, images.trainer)
     if trigger is None or (observed.name_conflict and not observed.served):  # its version could not be served
         return again, None
     wanted = {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256}
-    served = comparable(wanted, observed.spec.storage.uri) if rollout.version else None
+    served = served_to_compare(wanted, observed.spec.storage.uri) if rollout.version else None
     if rollout.version and served is None:
         trigger = {**trigger, "message": f"{trigger['message']}; {_not_compared(rollout)}"}
     run = training_run(
@@ -114,11 +114,11 @@ def _train(observed: ObservedClassifier, rollout: RollOut, images: Images) -> tu
     return (*again, Create(run)), None
 
 
-def _not_compared(rollout: RollOut) -> str:
+def _not_compared(rollout: Rollout) -> str:
     return f"not compared with the served version {rollout.version}, which is in another storage: {rollout.uri}"
 
 
-def _in_use(observed: ObservedClassifier, rollout: RollOut) -> set[str]:
+def _in_use(observed: ObservedClassifier, rollout: Rollout) -> set[str]:
     """Return versions that are served or may be served next."""
     coming = (rollout.in_progress or {}).get("version")
     named = {rollout.version, observed.served.get("version"), coming, observed.spec.serving.version}
@@ -143,7 +143,7 @@ def _status(facts: ConditionFacts, checked: DatasetCheck, created: Create | None
         "runScore": next((run.status["score"] for run in reversed(observed.runs) if "score" in run.status), None),
         "latestRun": made or (newest.name if newest else None),
         "dataset": checked.note,
-        "schedule": triggers.noted_schedule(observed),
+        "schedule": triggers.recorded_schedule(observed),
         "nextSchedule": _next_schedule(observed, facts),
         "rollout": rollout.in_progress,
         "failedRollouts": list(rollout.failed) or None,
@@ -164,7 +164,7 @@ def _next_schedule(observed: ObservedClassifier, facts: ConditionFacts) -> str |
     return format_time(schedule.next(observed.now)) if schedule else None
 
 
-def _requeue_after(observed: ObservedClassifier, rollout: RollOut, checked: DatasetCheck, kept: HistoryDecision) -> float:
+def _requeue_after(observed: ObservedClassifier, rollout: Rollout, checked: DatasetCheck, kept: HistoryDecision) -> float:
     """Return seconds until time alone may change the decision."""
     delays = [RESYNC_SECONDS]
     delays += [each for each in (rollout.requeue_after, checked.requeue_after, kept.requeue_after) if each is not None]

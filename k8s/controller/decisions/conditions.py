@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from k8s.controller.decisions.rollout import RollOut
+from k8s.controller.decisions.rollout import Rollout
 from k8s.controller.objects.documents import conditioned
 from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.classifier import ObservedClassifier, answered_instead, is_unheard
@@ -19,7 +19,7 @@ class ConditionFacts:
     """Input of the conditions. active: the run in progress. problems: reason and message of each, the worst first."""
 
     observed: ObservedClassifier
-    rollout: RollOut
+    rollout: Rollout
     active: TrainingRunSummary | None
     problems: tuple[tuple[str, str], ...] = ()
 
@@ -163,7 +163,7 @@ def _progressing(facts: ConditionFacts) -> ConditionValue:
     if facts.rollout.in_progress is not None:
         return ConditionValue("Progressing", YES, "RollingOut", f"{facts.rollout.version} is being rolled out")
     return ConditionValue(
-        "Progressing", NO, "Suspended" if facts.observed.spec.suspend else "Idle", "no training and no roll-out is in progress"
+        "Progressing", NO, "Suspended" if facts.observed.spec.suspend else "Idle", "no training and no rollout is in progress"
     )
 
 

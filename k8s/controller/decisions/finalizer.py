@@ -18,11 +18,11 @@ RETRY_SECONDS = 60.0  # seconds between a Job that failed and the next one
 NAMESPACE_TERMINATING = "being terminated"  # part of the API server's message about a namespace that is being deleted
 
 
-def let_go(observed: ObservedClassifier, images: Images) -> Plan:
+def finalize(observed: ObservedClassifier, images: Images) -> Plan:
     """Stop runs and servers, delete the versions, remove the finalizer. Owner references delete the rest."""
     if names.FINALIZER not in (observed.classifier["metadata"].get("finalizers") or ()):
         return Plan()
-    last = released(observed.classifier)
+    last = without_finalizer(observed.classifier)
     if observed.spec.storage.deletion_policy != "Delete":
         return Plan((last,))
     users: list[Step] = [Delete(TRAINING_RUN, run.document) for run in observed.runs]
@@ -81,7 +81,7 @@ def _waiting(observed: ObservedClassifier, what: str, problem: str | None = None
     return {**observed.status, **found, "conditions": [*others, *now]}
 
 
-def released(classifier: Document) -> Merge:
+def without_finalizer(classifier: Document) -> Merge:
     """Return the step that removes our finalizer, so that the API server deletes the classifier."""
     others = [each for each in classifier["metadata"].get("finalizers") or () if each != names.FINALIZER]
     return Merge(TEXT_CLASSIFIER, classifier, {"metadata": {"finalizers": others}})

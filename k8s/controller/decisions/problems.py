@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from k8s.controller.decisions.dataset import DatasetCheck
-from k8s.controller.decisions.rollout import RollOut
+from k8s.controller.decisions.rollout import Rollout
 from k8s.controller.observed.classifier import ObservedClassifier
 from k8s.controller.observed.run import TrainingRunSummary
 
@@ -15,7 +15,7 @@ Problem = tuple[str, str]
 def problems(
     observed: ObservedClassifier,
     rejected: tuple[str, ...],
-    rollout: RollOut,
+    rollout: Rollout,
     checked: DatasetCheck,
     *,
     active: TrainingRunSummary | None,
@@ -44,7 +44,7 @@ def _of_training(observed: ObservedClassifier, active: TrainingRunSummary | None
         yield "TrainingFailed", f"{last.name}: {last.status.get('message', '')}"
 
 
-def _of_serving(observed: ObservedClassifier, rollout: RollOut) -> Iterator[Problem]:
+def _of_serving(observed: ObservedClassifier, rollout: Rollout) -> Iterator[Problem]:
     if observed.serving_unavailable:
         yield "NotServable", observed.serving_unavailable
     if observed.name_conflict:

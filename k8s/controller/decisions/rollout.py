@@ -1,6 +1,6 @@
-"""Roll-out: the version to serve, its progress, and the return to the previous version.
+"""Rollout: the version to serve, its progress, and the return to the previous version.
 
-A roll-out in progress, after one that was given up, in the status of a TextClassifier:
+Example status: one rollout is in progress, an earlier one failed:
 
     status:
       state: RollingOut
@@ -41,19 +41,19 @@ from k8s.controller.observed.classifier import (
     why_not,
 )
 
-ANSWER_POLL_SECONDS = 2.0  # seconds, once all Pods are ready: no event comes when they answer with the version
-SLOW_POLL_SECONDS = 30.0  # seconds, before that, and after the deadline
-KEPT_FAILED_ROLLOUTS = 10  # failed roll-outs, besides those that must not be tried again
-MAX_FAILED_ROLLOUTS = 100  # failed roll-outs in a status
+ANSWER_POLL_SECONDS = 2.0  # once all Pods are ready: no event announces that they answer with the version
+SLOW_POLL_SECONDS = 30.0  # until all Pods are ready, and after the deadline
+KEPT_FAILED_ROLLOUTS = 10  # the latest; in addition to those that prevent a retry
+MAX_FAILED_ROLLOUTS = 100  # in a status
 
 
 @dataclass(frozen=True)
-class RollOut:
-    """Version to serve, and the state of its roll-out.
+class Rollout:
+    """Version to serve, and the state of its rollout.
 
     uri: address for the InferenceService; None: no version yet. served: the version that the Pods are known to serve.
-    in_progress: status.rollout, during a roll-out. failed: roll-outs that were given up. problem: why the wanted version is not
-    served. requeue_after: seconds. manifest_sha256: digest of the version's manifest; None: it is not known.
+    in_progress: status.rollout, during a rollout. failed: rollouts that were given up. problem: why the preferred version is
+    not served. requeue_after: seconds. manifest_sha256: digest of the version's manifest; None: unknown.
     """
 
     version: str | None = None
@@ -68,7 +68,7 @@ class RollOut:
 
 @dataclass(frozen=True)
 class Version:
-    """Version that may be served, with the score of its gate, if known."""
+    """Version that may be served, with the score that the gate compared, if known."""
 
     name: str
     uri: str
@@ -76,42 +76,44 @@ class Version:
     manifest_sha256: str | None = None
 
 
-def roll_out(observed: ObservedClassifier) -> RollOut:
+def roll_out(observed: ObservedClassifier) -> Rollout:
     """Return the version to serve now. A version that is not ready within the deadline is given up for the previous one."""
     failed = tuple(observed.status.get("failedRollouts") or ())
-    wanted = _wanted(observed, failed)
-    if wanted is None:
-        return RollOut(failed=failed)
-    state = _towards(observed, wanted, failed)
-    if observed.serving_unavailable or observed.name_conflict:  # nothing can be asked for: its time begins when something can
+    target = _target(observed, failed)
+    if target is None:
+        return Rollout(failed=failed)
+    state = _roll_out_to(observed, target, failed)
+    if observed.serving_unavailable or observed.name_conflict:  # no InferenceService can be applied: no deadline
         return replace(state, in_progress=None, requeue_after=SLOW_POLL_SECONDS)
     if state.in_progress is None or _age(observed, state.in_progress["startedAt"]) <= _deadline(observed):
         return state
-    return _late(observed, wanted, state)
+    return _after_deadline(observed, target, state)
 
 
-def _late(observed: ObservedClassifier, wanted: Version, state: RollOut) -> RollOut:
-    """Deadline passed: roll back, unless the delay is not this version's fault or there is nothing to roll back to."""
-    message, in_progress = _why_late(observed, wanted), state.in_progress or {}
-    late = replace(state, problem=f"{_called(observed, wanted) or wanted.name}: {message}", requeue_after=SLOW_POLL_SECONDS)
-    if observed.fits_nowhere or is_unheard(observed, wanted.uri):
+def _after_deadline(observed: ObservedClassifier, target: Version, state: Rollout) -> Rollout:
+    """Return a rollback to the previous version. Keep waiting if the delay is not this version's fault, no other version can be
+    served, or the rollback would drop the digest.
+    """
+    message, in_progress = _timeout_message(observed, target), state.in_progress or {}
+    late = replace(state, problem=f"{_digest_field(observed, target) or target.name}: {message}", requeue_after=SLOW_POLL_SECONDS)
+    if observed.fits_nowhere or is_unheard(observed, target.uri):
         return replace(late, in_progress={**in_progress, "deadlinePausedAt": _deadline_paused_at(observed, in_progress)})
     if "deadlinePausedAt" in in_progress and _age(observed, in_progress["deadlinePausedAt"]) <= _deadline(observed):
         return late  # the deadline starts over after a pause
-    given_up = {"version": wanted.name, "generation": observed.generation, "time": format_time(observed.now), "message": message}
-    given_up |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
-    failed = _remembered(observed, (*_without(wanted, state.failed), given_up))
-    back = _wanted(observed, failed)
-    if back is None or _is_about(given_up, back):  # nothing else to serve: it may still become ready
+    failure = {"version": target.name, "generation": observed.generation, "time": format_time(observed.now), "message": message}
+    failure |= {"manifestSha256": target.manifest_sha256} if target.manifest_sha256 else {}
+    failed = _notes_to_keep(observed, (*_without(target, state.failed), failure))
+    previous = _target(observed, failed)
+    if previous is None or _is_about(failure, previous):  # nothing else to serve: it may still become ready
         return late
-    if wanted.manifest_sha256 and back.manifest_sha256 is None and back.name == wanted.name:
-        return late  # never drop the digest: altered files would be served
-    return _towards(observed, back, failed)
+    if target.manifest_sha256 and previous.manifest_sha256 is None and previous.name == target.name:
+        return late  # without the digest, altered files could be served
+    return _roll_out_to(observed, previous, failed)
 
 
-def _why_late(observed: ObservedClassifier, wanted: Version) -> str:
+def _timeout_message(observed: ObservedClassifier, target: Version) -> str:
     within = f"within spec.serving.rollout.deadline {observed.spec.serving.rollout.deadline}"
-    if instead := answered_instead(observed, wanted.name, wanted.uri):
+    if instead := answered_instead(observed, target.name, target.uri):
         return f"not confirmed {within}: {instead}"
     return f"not ready {within}: {why_not(observed) or 'its Pods did not become ready'}"
 
@@ -121,104 +123,109 @@ def _without(version: Version, failed: tuple[Document, ...]) -> tuple[Document, 
 
 
 def _is_about(note: Document, version: Version) -> bool:
-    """Return whether a note of the status is about this version and digest. A note without a digest is about any."""
+    """Return whether a note of the status is about this version and digest. A note without a digest matches every digest."""
     return note.get("version") == version.name and note.get("manifestSha256", version.manifest_sha256) == version.manifest_sha256
 
 
-def _remembered(observed: ObservedClassifier, failed: tuple[Document, ...]) -> tuple[Document, ...]:
-    """Keep the latest notes, and all of this generation about eligible versions, so that none is tried twice before others."""
+def _notes_to_keep(observed: ObservedClassifier, failed: tuple[Document, ...]) -> tuple[Document, ...]:
+    """Return the notes to keep: the latest, and those that stop a version from being tried again for this generation."""
     choices = list(_choices(observed))
     needed = [each["generation"] == observed.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
     old = len(failed) - KEPT_FAILED_ROLLOUTS
     return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MAX_FAILED_ROLLOUTS:]
 
 
-def _towards(observed: ObservedClassifier, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
-    return replace(_step_towards(observed, wanted, failed), manifest_sha256=wanted.manifest_sha256)
+def _roll_out_to(observed: ObservedClassifier, target: Version, failed: tuple[Document, ...]) -> Rollout:
+    return replace(_plan_rollout(observed, target, failed), manifest_sha256=target.manifest_sha256)
 
 
-def _step_towards(observed: ObservedClassifier, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
-    if _answers(observed, wanted):
-        failed = _without(wanted, failed)  # it became ready after all
-        return RollOut(wanted.name, wanted.uri, _served(observed, wanted), None, failed, _given_up(observed, failed))
-    problem, served = _given_up(observed, failed), _judged_now(observed) or None
-    is_settled = observed.uri in (wanted.uri, None) and served_uri(observed.deployment) in (wanted.uri, None)
-    if served and served["uri"] == wanted.uri and is_settled and not observed.status.get("rollout"):
-        if wanted.manifest_sha256 and served_manifest(observed.deployment) == wanted.manifest_sha256:
-            served = {**served, "manifestSha256": wanted.manifest_sha256}
-        if served.get("manifestSha256") == wanted.manifest_sha256 or observed.keeps_service(wanted.uri):
-            return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
-    in_progress = _in_progress(observed, wanted)
-    return RollOut(
-        wanted.name, wanted.uri, served, in_progress, failed, problem, requeue_after=_requeue_after(observed, wanted, in_progress)
+def _plan_rollout(observed: ObservedClassifier, target: Version, failed: tuple[Document, ...]) -> Rollout:
+    if _is_confirmed(observed, target):
+        failed = _without(target, failed)  # it became ready after all
+        return Rollout(target.name, target.uri, _served(observed, target), None, failed, _given_up_message(observed, failed))
+    problem, served = _given_up_message(observed, failed), _served_with_current_score(observed) or None
+    is_settled = observed.uri in (target.uri, None) and served_uri(observed.deployment) in (target.uri, None)
+    if served and served["uri"] == target.uri and is_settled and not observed.status.get("rollout"):
+        if target.manifest_sha256 and served_manifest(observed.deployment) == target.manifest_sha256:
+            served = {**served, "manifestSha256": target.manifest_sha256}
+        if served.get("manifestSha256") == target.manifest_sha256 or observed.keeps_service(target.uri):
+            return Rollout(target.name, target.uri, served, None, failed, problem)  # a Pod that restarts is not a new rollout
+    in_progress = _in_progress(observed, target)
+    return Rollout(
+        target.name, target.uri, served, in_progress, failed, problem, requeue_after=_requeue_after(observed, target, in_progress)
     )
 
 
-def _in_progress(observed: ObservedClassifier, wanted: Version) -> Document:
-    """Return status.rollout. The time starts now for a changed spec, and while the API server refuses the InferenceService."""
-    noted = _noted(observed)
-    from_now = {"version": wanted.name, "startedAt": format_time(observed.now)}
-    if wanted.manifest_sha256:
-        from_now["manifestSha256"] = wanted.manifest_sha256
-    if not _is_about(noted, wanted) or observed.status.get("observedGeneration") != observed.generation:
+def _in_progress(observed: ObservedClassifier, target: Version) -> Document:
+    """Return status.rollout. startedAt is now for another version or digest, for a changed spec, and for as long as the
+    InferenceService does not name the version.
+    """
+    recorded = _recorded_rollout(observed)
+    from_now = {"version": target.name, "startedAt": format_time(observed.now)}
+    if target.manifest_sha256:
+        from_now["manifestSha256"] = target.manifest_sha256
+    if not _is_about(recorded, target) or observed.status.get("observedGeneration") != observed.generation:
         return from_now
-    if not _is_asked_for(observed, wanted) and _is_old(observed, noted["startedAt"]):
+    if not _is_asked_for(observed, target) and _must_renew(observed, recorded["startedAt"]):
         return from_now
-    return noted
+    return recorded
 
 
-def _noted(observed: ObservedClassifier) -> Document:
+def _recorded_rollout(observed: ObservedClassifier) -> Document:
     """Return status.rollout, in which an earlier controller may have written `excusedAt` for `deadlinePausedAt`."""
-    noted = dict(observed.status.get("rollout") or {})
-    if former := noted.pop("excusedAt", None):
-        noted.setdefault("deadlinePausedAt", former)
-    return noted
+    recorded = dict(observed.status.get("rollout") or {})
+    if former := recorded.pop("excusedAt", None):
+        recorded.setdefault("deadlinePausedAt", former)
+    return recorded
 
 
-def _is_asked_for(observed: ObservedClassifier, wanted: Version) -> bool:
+def _is_asked_for(observed: ObservedClassifier, target: Version) -> bool:
     """Return whether the InferenceService names this version, with this digest."""
-    same = observed.asked_manifest == wanted.manifest_sha256 or observed.keeps_service(wanted.uri)
-    return observed.uri == wanted.uri and same
+    same_digest = observed.asked_manifest == target.manifest_sha256 or observed.keeps_service(target.uri)
+    return observed.uri == target.uri and same_digest
 
 
 def _deadline_paused_at(observed: ObservedClassifier, in_progress: Document) -> str:
-    """Return when there was last a reason to wait that is not this version's fault."""
-    noted: str | None = in_progress.get("deadlinePausedAt")
-    return format_time(observed.now) if noted is None or _is_old(observed, noted) else noted
+    """Return the time at which the deadline was last paused, to a tenth of the deadline."""
+    recorded: str | None = in_progress.get("deadlinePausedAt")
+    return format_time(observed.now) if recorded is None or _must_renew(observed, recorded) else recorded
 
 
-def _is_old(observed: ObservedClassifier, time: str) -> bool:
-    """Return whether the time in the status must be renewed. Each write starts a reconciliation, so it is not done each time."""
+def _must_renew(observed: ObservedClassifier, time: str) -> bool:
+    """Return whether to renew this time in the status.
+
+    It is renewed every tenth of the deadline, because each write triggers a reconciliation.
+    """
     return _age(observed, time) > _deadline(observed) / 10
 
 
-def _wanted(observed: ObservedClassifier, failed: tuple[Document, ...]) -> Version | None:
-    """Return the pinned version or the newest that passed the gate, except those given up since the spec changed."""
+def _target(observed: ObservedClassifier, failed: tuple[Document, ...]) -> Version | None:
+    """Return the first choice that was not given up since the spec changed, or the first of all if every one was given up."""
     given_up = [each for each in failed if each["generation"] == observed.generation]
     choices = list(_choices(observed))
-    left = (each for each in choices if not any(_is_about(note, each) for note in given_up))
-    return next(left, choices[0] if choices else None)
+    remaining = (each for each in choices if not any(_is_about(note, each) for note in given_up))
+    return next(remaining, choices[0] if choices else None)
 
 
 def _choices(observed: ObservedClassifier) -> Iterator[Version]:
-    """Yield versions in order of preference. After the first comes the served version, which is known to work."""
+    """Yield versions by preference. The served version, which is known to work, comes before other versions that passed."""
     pinned = observed.spec.serving.version
     passed = [
-        _version(observed, run.name, run.status["artifactUri"], run.status.get("score"))
+        _with_known_digest(observed, run.name, run.status["artifactUri"], run.status.get("score"))
         for run in reversed(observed.runs)
         if run.may_be_served
     ]
     if pinned:
         yield _pinned(observed, pinned)
-    elif passed and not (observed.spec.suspend and observed.served) and not _is_before_what_is_served(observed, passed[0].name):
+    elif passed and not (observed.spec.suspend and observed.served) and not _is_older_than_served(observed, passed[0].name):
         yield passed[0]
     if observed.served:
-        before = _version(observed, observed.served["version"], observed.served["uri"], observed.served.get("score"))
-        yield replace(before, manifest_sha256=observed.served.get("manifestSha256") or before.manifest_sha256)
+        served = _with_known_digest(observed, observed.served["version"], observed.served["uri"], observed.served.get("score"))
+        yield replace(served, manifest_sha256=observed.served.get("manifestSha256") or served.manifest_sha256)
     yield from passed
 
 
-def _is_before_what_is_served(observed: ObservedClassifier, version: str) -> bool:
+def _is_older_than_served(observed: ObservedClassifier, version: str) -> bool:
     """Return whether a version is older than the served one, whose run was deleted by hand."""
     run = observed.run_of(version)
     if not observed.served or run is None or observed.run_of(observed.served["version"]) is not None:
@@ -231,37 +238,37 @@ def _pinned(observed: ObservedClassifier, version: str) -> Version:
     uri = names.version_uri(observed.spec.storage.uri, observed.name, version)
     if run is not None:
         uri = run.status.get("artifactUri", uri)
-    found = _version(observed, version, uri, run.status.get("score") if run is not None else None)
-    return replace(found, manifest_sha256=observed.spec.serving.manifest_sha256 or found.manifest_sha256)
+    pinned = _with_known_digest(observed, version, uri, run.status.get("score") if run is not None else None)
+    return replace(pinned, manifest_sha256=observed.spec.serving.manifest_sha256 or pinned.manifest_sha256)
 
 
-def _version(observed: ObservedClassifier, name: str, uri: str, score: float | None) -> Version:
+def _with_known_digest(observed: ObservedClassifier, name: str, uri: str, score: float | None) -> Version:
     return Version(name, uri, score, _known_digest(observed, name, uri))
 
 
 def _known_digest(observed: ObservedClassifier, version: str, uri: str) -> str | None:
-    """Return the digest of the version at this address, from its run or from status.served; None: it is not known."""
+    """Return the digest of the version at this address, from its run or from status.served; None: unknown."""
     run = observed.run_of(version)
     if run is not None and run.status.get("artifactUri") == uri and run.status.get("manifestSha256"):
         return str(run.status["manifestSha256"])
     if _is_served(observed, version, uri):
-        found: str | None = observed.served.get("manifestSha256")
-        return found
+        digest: str | None = observed.served.get("manifestSha256")
+        return digest
     return None
 
 
-def _given_up(observed: ObservedClassifier, failed: tuple[Document, ...]) -> str | None:
-    """Return why the preferred version is not served."""
+def _given_up_message(observed: ObservedClassifier, failed: tuple[Document, ...]) -> str | None:
+    """Return a message that the preferred version was given up; None if it was not."""
     first = next(_choices(observed), None)
     if first is None:
         return None
     now = [each for each in failed if _is_about(each, first) and each["generation"] == observed.generation]
     field = "spec.serving.version " if observed.spec.serving.version else ""
-    return f"{_called(observed, first) or field + first.name} was given up: {now[-1]['message']}" if now else None
+    return f"{_digest_field(observed, first) or field + first.name} was given up: {now[-1]['message']}" if now else None
 
 
-def _called(observed: ObservedClassifier, version: Version) -> str | None:
-    """Return the field that asks for another digest of the served version; None: no field does."""
+def _digest_field(observed: ObservedClassifier, version: Version) -> str | None:
+    """Return spec.serving.manifestSha256 and its value, for messages, if it sets the digest of the served version."""
     digest = observed.spec.serving.manifest_sha256
     if digest is None or digest != version.manifest_sha256 or not _is_served(observed, version.name, version.uri):
         return None
@@ -272,42 +279,42 @@ def _is_served(observed: ObservedClassifier, version: str, uri: str) -> bool:
     return (observed.served.get("version"), observed.served.get("uri")) == (version, uri)
 
 
-def _answers(observed: ObservedClassifier, wanted: Version) -> bool:
-    """Return whether all Pods serve the version, and each has answered so.
+def _is_confirmed(observed: ObservedClassifier, target: Version) -> bool:
+    """Return whether every Pod reports the version.
 
-    If only the digest has changed, older Pods give the same answer, so the Pods must also be new ones.
+    For another digest of the served version, the Pods must also have verified it, because old Pods report the same version.
     """
-    if _is_served(observed, wanted.name, wanted.uri) and not _is_exchanged(observed, wanted):
+    if _is_served(observed, target.name, target.uri) and not _has_verified_digest(observed, target):
         return False
-    return set(answers_about(observed, wanted.uri)) == {wanted.name}
+    return set(answers_about(observed, target.uri)) == {target.name}
 
 
-def _is_exchanged(observed: ObservedClassifier, wanted: Version) -> bool:
-    """Return whether all Pods have verified the wanted digest, if there is one."""
-    is_told = wanted.manifest_sha256 is not None and not observed.keeps_service(wanted.uri)
-    return not is_told or served_manifest(observed.deployment) == wanted.manifest_sha256
+def _has_verified_digest(observed: ObservedClassifier, target: Version) -> bool:
+    """Return whether all Pods have verified the target's digest, if they must check one."""
+    is_checked = target.manifest_sha256 is not None and not observed.keeps_service(target.uri)
+    return not is_checked or served_manifest(observed.deployment) == target.manifest_sha256
 
 
-def _served(observed: ObservedClassifier, wanted: Version) -> Document:
-    told = wanted.manifest_sha256 if served_manifest(observed.deployment) == wanted.manifest_sha256 else None
-    vouched = {"manifestSha256": told} if told else {}
-    if _is_served(observed, wanted.name, wanted.uri):
-        return {**_judged_now(observed), **vouched}
-    since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(observed.now), **vouched}
-    return since if wanted.score is None else {**since, "score": wanted.score}
+def _served(observed: ObservedClassifier, target: Version) -> Document:
+    verified = target.manifest_sha256 if served_manifest(observed.deployment) == target.manifest_sha256 else None
+    digest_field = {"manifestSha256": verified} if verified else {}
+    if _is_served(observed, target.name, target.uri):
+        return {**_served_with_current_score(observed), **digest_field}
+    since = {"version": target.name, "uri": target.uri, "since": format_time(observed.now), **digest_field}
+    return since if target.score is None else {**since, "score": target.score}
 
 
-def _judged_now(observed: ObservedClassifier) -> Document:
-    """Return status.served with the score that its run was last judged by."""
+def _served_with_current_score(observed: ObservedClassifier) -> Document:
+    """Return status.served, with the score from the latest judgement of its run."""
     run = observed.run_of(observed.served.get("version", ""))
     if run is None or "score" not in run.status or not _is_served(observed, run.name, run.status.get("artifactUri", "")):
         return observed.served
     return {**observed.served, "score": run.status["score"]}
 
 
-def _requeue_after(observed: ObservedClassifier, wanted: Version, in_progress: Document) -> float:
-    """Return seconds until Pods may answer differently or the deadline passes: neither causes an event."""
-    if observed.uri == wanted.uri == served_uri(observed.deployment):
+def _requeue_after(observed: ObservedClassifier, target: Version, in_progress: Document) -> float:
+    """Return the seconds until the next poll: no event announces a Pod's new answer or a passed deadline."""
+    if observed.uri == target.uri == served_uri(observed.deployment):
         return ANSWER_POLL_SECONDS
     return min(max(_deadline(observed) - _age(observed, in_progress["startedAt"]), 0.0) + 1.0, SLOW_POLL_SECONDS)
 
@@ -321,6 +328,6 @@ def _age(observed: ObservedClassifier, time: str) -> float:
 
 
 def must_ask(observed: ObservedClassifier) -> bool:
-    """Return whether to ask the Pods for their version: all have one that is not known to be served yet."""
+    """Return whether to ask the Pods which version they serve: all have the same one, and its rollout is not confirmed yet."""
     uri = served_uri(observed.deployment)
     return uri is not None and (uri != observed.served.get("uri") or bool(observed.status.get("rollout")))

@@ -30,7 +30,7 @@ from k8s.controller.api.v1alpha1 import TrainingSpec
 from k8s.controller.builders.pod_retries import NO_RETRY_EXIT_CODES
 from k8s.controller.builders.training_job import Images, headless_service, peer_network_policy, training_job
 from k8s.controller.builders.training_run import asked_for, belonging
-from k8s.controller.decisions.judging import comparable, judged
+from k8s.controller.decisions.judging import judged, served_to_compare
 from k8s.controller.decisions.steps import Create, Delete, Merge, Plan, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import (
@@ -169,7 +169,7 @@ def _what_is_served_now(observed: ObservedRun) -> Document | None:
     by_hand = observed.spec.trigger is not None and observed.spec.trigger.reason == "Manual"
     if not by_hand or observed.spec.served is not None or observed.classifier is None or observed.spec.storage is None:
         return None
-    return comparable((observed.classifier.get("status") or {}).get("served"), observed.spec.storage.uri)
+    return served_to_compare((observed.classifier.get("status") or {}).get("served"), observed.spec.storage.uri)
 
 
 def _wait(observed: ObservedRun) -> Plan:

@@ -14,7 +14,7 @@ from k8s.controller.api.v1alpha1 import SpecRejected
 from k8s.controller.builders.training_job import Images
 from k8s.controller.clients.kubernetes import Cluster, RequestRefused, Unavailable
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.finalizer import NAMESPACE_TERMINATING, let_go, released
+from k8s.controller.decisions.finalizer import NAMESPACE_TERMINATING, finalize, without_finalizer
 from k8s.controller.decisions.refusals import not_allowed, refused, rejected
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
@@ -35,7 +35,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Reconciler. Any thread may call, but no two at once with the same key. record: writes events; None: written at once."""
+    """Reconciles one object at a time. Thread-safe, except for two calls with the same key.
+
+    record: function that writes an event; None: the cluster's client writes it.
+    """
 
     cluster: Cluster
     observer: Observer
@@ -48,7 +51,7 @@ class Reconciler:
     image_updates: ImageUpdateSlots = field(default_factory=ImageUpdateSlots)
 
     def reconcile(self, key: Key) -> float | None:
-        """Reconcile the object. Return seconds until the next reconciliation, None if only an event starts it.
+        """Reconcile the object. Return seconds until the next reconciliation, None if only an event triggers one.
 
         Raises ClusterError: WriteConflict and Unavailable are temporary, RequestRefused needs a change by a person.
         """
@@ -67,7 +70,7 @@ class Reconciler:
         failure = self._do_all(plan.steps)
         if isinstance(failure, RequestRefused):
             if "deletionTimestamp" in document["metadata"] and NAMESPACE_TERMINATING in str(failure):
-                self._do(released(document))  # its versions stay: no Job can be created in this namespace any more
+                self._do(without_finalizer(document))  # its versions stay: no Job can be created in this namespace any more
                 return None
             plan = replace(plan, status=refused(document, str(failure), self.now(), planned=plan.status))
         self._write(document, plan.status)
@@ -92,14 +95,14 @@ class Reconciler:
             observed = self.observer.classifier(document, self.now())
         except SpecRejected as error:
             return Plan(status=rejected(document, str(error), self.now()))
-        goes = "deletionTimestamp" in document["metadata"]
-        uses = not goes or observed.spec.storage.deletion_policy == "Delete"
-        if uses and (why := self.policy.refuses(observed.spec)):
+        is_deleting = "deletionTimestamp" in document["metadata"]
+        uses_storage = not is_deleting or observed.spec.storage.deletion_policy == "Delete"
+        if uses_storage and (why := self.policy.refuses(observed.spec)):
             return Plan(status=not_allowed(document, why, self.now()))
         return (
-            let_go(observed, self.images)
-            if goes
-            else decide(replace(observed, image_update_pending=self._waits(observed)), self.images)
+            finalize(observed, self.images)
+            if is_deleting
+            else decide(replace(observed, image_update_pending=self._waits_for_slot(observed)), self.images)
         )
 
     def _plan_run(self, observed: ObservedRun) -> Plan:
@@ -109,8 +112,11 @@ class Reconciler:
             return Plan(status=not_allowed(observed.run, why, self.now()))
         return decide_run(observed, self.images)
 
-    def _waits(self, observed: ObservedClassifier) -> bool:
-        """Return whether this classifier must wait for the new predictor image."""
+    def _waits_for_slot(self, observed: ObservedClassifier) -> bool:
+        """Return whether the classifier must wait for a slot to update its predictor image.
+
+        Takes a slot when the update starts, and releases it after the update.
+        """
         key, image = (observed.classifier["metadata"]["namespace"], observed.name), predictor_image(observed.deployment)
         if image is not None and image != self.images.predictor:
             return not self.image_updates.acquire(key)

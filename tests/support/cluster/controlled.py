@@ -27,7 +27,7 @@ API = "labelwright.dev/v1alpha1"
 STORAGE = "s3://models/trained"
 SECRET = "object-storage"
 LABEL = "labelwright.dev/classifier"
-TIMEOUT_SECONDS = 180.0  # of a training and a roll-out, on a busy machine
+TIMEOUT_SECONDS = 180.0  # of a training and a rollout, on a busy machine
 # A process may not kill the first of its own namespace: the Pod's processes share one, whose first is another.
 KILL = """
 import os, pathlib

@@ -66,7 +66,7 @@ SPEC: Document = {
     "storage": {"uri": "s3://models", "secretName": "labelwright-s3"},
     "serving": {"rollout": {"deadline": "20s"}},
 }
-SETTLING_SECONDS = 900.0  # longer than any roll-out and any retry
+SETTLING_SECONDS = 900.0  # longer than any rollout and any retry
 
 
 class Trainer:

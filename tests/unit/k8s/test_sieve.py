@@ -93,7 +93,7 @@ STORIES: dict[str, tuple[Step, ...]] = {
     "nodes": (added(training={"baseModel": "minilm", "nodes": 2}), settled),
     "rejected": (added(gate={"minimum": 0.95}), settled, edited({"gate": {"minimum": 0.5}}), settled),
     "refused-while-served": (added(), settled, edited({"gate": {"minimum": 0.95}}), settled),
-    "roll-out-fails": (broken(2), added(), settled, edited({"training": {"seed": 1}}), settled),
+    "rollout-fails": (broken(2), added(), settled, edited({"training": {"seed": 1}}), settled),
     "pin": (added(), settled, edited({"training": {"seed": 1}}), settled, pinned(0), settled),
     "pin-while-it-rolls-out": (added(), settled, edited({"training": {"seed": 1}}), until_a_pod_runs, pinned(0), settled),
     "by-hand": (added(), settled, lambda simulation: simulation.make_run("hand"), settled),

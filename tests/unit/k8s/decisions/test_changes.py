@@ -139,7 +139,7 @@ def consequences(simulation: Simulation) -> Any:
 
 
 def test_every_field_is_drawn() -> None:
-    """Each of the CRD's fields, or what it lies in, or what lies in it; the roll-out is as fast here as it can be."""
+    """Each of the CRD's fields, or what it lies in, or what lies in it; the rollout is as fast here as it can be."""
     drawn = {f"spec.{path}" for path in VALUES}
     for field in specs.fields(crds.TEXT_CLASSIFIER):
         assert "rollout" in field or any(field.startswith(each) or each.startswith(field) for each in drawn), field

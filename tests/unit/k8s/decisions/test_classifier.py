@@ -223,7 +223,7 @@ CONDITIONS = [
         SERVED, "Served", "False", "RollOutFailed", id="given-up",
     ),
     pytest.param([run("v1", state="Running")], {}, {}, "Progressing", "True", "Training", id="training"),
-    pytest.param([V1], {}, {}, "Progressing", "True", "RollingOut", id="progress-of-a-roll-out"),
+    pytest.param([V1], {}, {}, "Progressing", "True", "RollingOut", id="progress-of-a-rollout"),
     pytest.param([V1], STATUS, SERVED, "Progressing", "False", "Idle", id="idle"),
     pytest.param([V1], STATUS, SERVED, "Degraded", "False", "AsExpected", id="as-expected"),
     pytest.param([run("v1", state="Failed")], {}, {}, "Degraded", "True", "TrainingFailed", id="degraded"),

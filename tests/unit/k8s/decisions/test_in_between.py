@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.finalizer import let_go
+from k8s.controller.decisions.finalizer import finalize
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.triggers import due
@@ -86,4 +86,4 @@ def test_deleting_versions_is_tried_again_after_a_pause(age: float, deleted: int
     document["metadata"] |= {"finalizers": [FINALIZER], "deletionTimestamp": ago(300)}
     failed = job(prune_name("papers", ()), how="Failed", component="prune")
     failed["status"]["conditions"][0]["lastTransitionTime"] = ago(age)
-    assert len(steps(let_go(seen(document, jobs=(MaintenanceJob(failed),)), IMAGES), Delete)) == deleted
+    assert len(steps(finalize(seen(document, jobs=(MaintenanceJob(failed),)), IMAGES), Delete)) == deleted

@@ -161,7 +161,7 @@ def test_a_version_that_was_served_when_the_gate_refused_it_stays_served() -> No
 
     assert (status["state"], status["passed"]) == ("Rejected", True)
     assert (
-        status["message"]
-        == "refused: micro-f1 0.9000 is below spec.gate.minimum 0.95; it was served when the gate changed, and stayed"
+        status["message"] == "refused: micro-f1 0.9000 is below spec.gate.minimum 0.95; "
+        "it was already served when the gate changed, so it stays in service"
     )
     assert (refused["state"], refused["passed"]) == ("Rejected", False)

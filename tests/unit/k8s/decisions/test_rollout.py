@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from k8s.controller.decisions.classifier import decide
-from k8s.controller.decisions.rollout import SLOW_POLL_SECONDS, RollOut, must_ask, roll_out
+from k8s.controller.decisions.rollout import SLOW_POLL_SECONDS, Rollout, must_ask, roll_out
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
 from k8s.controller.observed.run import TrainingRunSummary
@@ -30,7 +30,7 @@ def going(version: str, *, since: float = 60) -> Document:
 
 def rolled(
     *runs: TrainingRunSummary, status: Document | None = None, spec: Document | None = None, generation: int = 1, **more: Any
-) -> RollOut:
+) -> Rollout:
     noted = {"observedGeneration": 1, **(status or {})}
     return roll_out(seen(classifier(status=noted, generation=generation, **(spec or {})), *runs, **more))
 
@@ -130,14 +130,14 @@ ALL = {"service": service("v2"), "deployment": deployment("v2"), "answers": {"a"
         pytest.param({"answers": {}}, id="nobody-answers"),
     ],
 )
-def test_a_roll_out_goes_on_until_every_pod_says_so_itself(missing: Document) -> None:
+def test_a_rollout_goes_on_until_every_pod_says_so_itself(missing: Document) -> None:
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2", since=20)}, **{**ALL, **missing})
     assert found.in_progress == going("v2", since=20)
     assert found.served == served("v1")
     assert found.requeue_after is not None
 
 
-def test_a_roll_out_ends_when_every_pod_says_so() -> None:
+def test_a_rollout_ends_when_every_pod_says_so() -> None:
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v2")}, **ALL)
     assert found.in_progress is None
     assert found.served == {"version": "v2", "uri": uri("v2"), "score": 0.95, "since": ago(0)}
@@ -148,12 +148,12 @@ def test_pods_of_a_served_version_come_and_go() -> None:
     assert (found.in_progress, found.served) == (None, served("v1"))
 
 
-def test_the_time_of_a_roll_out_begins_with_its_version() -> None:
+def test_the_time_of_a_rollout_begins_with_its_version() -> None:
     found = rolled(V1, V2, status={"served": served("v1"), "rollout": going("v1")})
     assert found.in_progress == {"version": "v2", "startedAt": ago(0)}
 
 
-def test_another_spec_restarts_a_roll_outs_deadline() -> None:
+def test_another_spec_restarts_a_rollouts_deadline() -> None:
     status = {"served": served("v1"), "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, generation=2, service=service("v2"), deployment=deployment("v2", updated=0))
     assert (found.in_progress, found.failed) == ({"version": "v2", "startedAt": ago(0)}, ())
@@ -194,7 +194,7 @@ def test_a_version_that_does_not_become_ready_in_time_is_given_up(since: float, 
     assert bool(found.problem) is (version == "v1")
 
 
-def test_a_roll_out_that_was_given_up_reports_kserves_message() -> None:
+def test_a_rollout_that_was_given_up_reports_kserves_message() -> None:
     failing = service("v2") | {"status": {"modelStatus": {"lastFailureInfo": {"message": "model.onnx  differs"}}}}
     status = {"served": served("v1"), "rollout": going("v2", since=700)}
     found = rolled(V1, V2, status=status, service=failing, deployment=deployment("v1"))
@@ -522,7 +522,7 @@ def test_a_served_version_that_nothing_vouched_for_does_not_lose_the_digest_it_w
         assert "manifest.json has SHA-256 1, expected 2" in said[condition]
 
 
-def test_a_digest_that_cannot_reach_the_pods_starts_no_roll_out() -> None:
+def test_a_digest_that_cannot_reach_the_pods_starts_no_rollout() -> None:
     """What lies in a storage of before is fetched as before: nothing about it is changed."""
     before = run("v1", passed=True, artifactUri="s3://before/papers/v1/")
     status = {"served": {**served("v1"), "uri": "s3://before/papers/v1/"}}

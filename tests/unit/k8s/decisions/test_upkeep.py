@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from k8s.controller.decisions.dataset import DatasetCheck, check_dataset
-from k8s.controller.decisions.finalizer import let_go
+from k8s.controller.decisions.finalizer import finalize
 from k8s.controller.decisions.retention import POD_POLL_SECONDS, HistoryDecision, enforce_history
 from k8s.controller.decisions.steps import Step
 from k8s.controller.objects import names
@@ -266,7 +266,7 @@ def test_a_job_that_gets_no_pod_is_reported(age: float, told: bool) -> None:
 def leaving(*of: Any, policy: str = "Delete", held: bool = True, status: Document | None = None, **more: Any) -> Any:
     found = classifier(storage={"deletionPolicy": policy}, status=status)
     found["metadata"] |= {"deletionTimestamp": ago(1), "finalizers": [names.FINALIZER, "others"] if held else ["others"]}
-    return let_go(seen(found, *of, **more), IMAGES)
+    return finalize(seen(found, *of, **more), IMAGES)
 
 
 ALL = names.prune_name("papers", ())
