@@ -61,7 +61,7 @@ class Controller:
 
     def work(self, namespaces: tuple[str, ...], stop: threading.Event) -> None:
         """Reconcile these namespaces, or all if there are none, until `stop` is set. Running reconciliations are finished."""
-        log.info("looking after %s", ", ".join(namespaces) or "all namespaces")
+        log.info("watching %s", ", ".join(namespaces) or "all namespaces")
         watching = threading.Thread(target=self._watch, args=(namespaces, stop), name="watch")
         self._workers.start()
         watching.start()

@@ -353,7 +353,7 @@ def installed(alone: Namespace, controller_image: str) -> Iterator[Namespace]:
     values = {"crds.install": False, "images.controller": {"repository": repository, "tag": tag}, "controller.replicas": 2}
     done = helm("install", RELEASE, str(CHART), f"--namespace={alone.name}", "--wait", "--timeout=90s", values=values)
     assert done.returncode == 0, done.stderr
-    assert f"looks after the TextClassifiers of {alone.name}." in done.stdout
+    assert f"watches the TextClassifiers of {alone.name}." in done.stdout
     assert f"\n  {controller_image}\n  labelwright/trainer:0.1.0\n  labelwright/predictor:0.1.0\n" in done.stdout
     yield alone
     helm("uninstall", RELEASE, f"--namespace={alone.name}", "--wait")
