@@ -1,6 +1,6 @@
-"""Classification of texts: tokenizer, ONNX model, prediction rule. Knows no HTTP, no KServe, no torch.
+"""Classification of texts: tokenizer, ONNX model, prediction rule. Does not depend on HTTP, KServe or PyTorch.
 
-The trainer scores a version with this code and the server answers with it, so a version's scores hold for what is served.
+The trainer scores a version with this code and the server answers with it, so a version's scores hold while it is served.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from model.manifest import Manifest, Task
 from model.text_length import beginning, max_characters
 
 Floats = NDArray[np.float32]
-MAX_BATCH_TOKENS = 8192  # of one call, padding included; bounds its memory
+MAX_BATCH_TOKENS = 8192  # per call, padding included: bounds the memory
 CALL_OVERHEAD_TOKENS = 32  # cost of a call, in tokens; a batch with more padding than this is split into two calls
-# Keys in an ONNX model's metadata. ONE_TEXT_PER_CALL is present if each text needs a call of its own: dynamic quantization scales
-# activations per call, so a text's result would depend on the other texts. MULTICORE is "false" if no text, however long, is
-# computed faster on several cores than on one.
+# Keys in an ONNX model's metadata. ONE_TEXT_PER_CALL is present if texts must not be batched: dynamic quantization scales
+# activations per call, so a text's result would depend on the other texts. MULTICORE is "false" if several cores are never
+# faster than one, however long the text.
 ONE_TEXT_PER_CALL = "labelwright.one_text_a_call"
 MULTICORE = "labelwright.multicore"
-# Fused operators that are slower on a CPU than those they replace: by 10 % of an int8 call of 128 tokens (docs/experiments.md).
+# Fused operators that are slower on a CPU than those they replace: an int8 call of 128 tokens takes 10 % longer with them
+# (docs/experiments.md).
 SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]
 WARM_UP_TEXTS = ("", "A text to classify before the first request.")
 
 
 class TokenizedText(NamedTuple):
-    """A text's token ids, and whether the text was cut to the model's maximum length."""
+    """A text's token ids, and whether the text was truncated to the model's maximum length."""
 
     ids: list[int]
     truncated: bool
@@ -50,7 +51,7 @@ class Prediction(NamedTuple):
 class Selection:
     """Choice of labels in place of the version's own rule.
 
-    threshold: a label is eligible from this probability on, in place of its own threshold; a text may have none.
+    threshold: minimum probability of a label, instead of the labels' own thresholds; a text may then get no label.
     top_k: at most this many labels per text, the most probable ones; without `threshold`, every label is eligible.
     """
 
@@ -94,7 +95,8 @@ class PredictionRule:
         return given
 
     def predictions(self, probabilities: Floats, selection: Selection | None = None) -> list[Prediction]:
-        """Return a prediction for each row of `probabilities` [texts, labels]; without a selection, by `assigned`."""
+        """Return a prediction for each row of `probabilities` [texts, labels]; without a selection, of the labels that `assigned`
+        gives."""
         selection = selection or OWN_RULE
         top_k = selection.top_k
         if selection.threshold is not None:
@@ -117,7 +119,7 @@ class PredictionRule:
 
 
 class TextTokenizer:
-    """Tokenizer that cuts each text at `max_length` tokens and does not pad.
+    """Tokenizer that truncates each text to `max_length` tokens and does not pad.
 
     Only the beginning of a long text is tokenized (`model.text_length`).
     """
@@ -147,10 +149,10 @@ class OnnxModel:
     """ONNX model from `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels]).
 
     label_count: number of labels.
-    one_text_per_call: whether each text is computed by a call of its own (ONE_TEXT_PER_CALL).
-    multicore: whether several cores may compute a long text faster than one (MULTICORE).
-    threads: of one call. threads_alone: of a call while no other is made; if that is more, and the model is `multicore`, a
-        second copy of the weights is held.
+    one_text_per_call: whether each text needs a call of its own (ONE_TEXT_PER_CALL).
+    multicore: whether several cores may be faster than one for a long text (MULTICORE).
+    threads: number of threads of a call. threads_alone: the same for a call with `alone`; if it is larger and the model is
+        `multicore`, the weights are held twice.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, threads_alone: int = 1) -> None:
@@ -162,7 +164,7 @@ class OnnxModel:
         self.label_count = self._compute([[0]]).shape[-1]
 
     def logits(self, tokens: Sequence[TokenizedText], *, alone: bool = False) -> Floats:
-        """Return logits [texts, labels] of any number of texts, computed in batches of similar length.
+        """Return logits [texts, labels] of any number of texts, in batches of texts of similar length.
 
         A text's logits depend neither on the other texts (see `one_text_per_call`) nor on `alone`, which says that no other
         call is made meanwhile.
@@ -180,7 +182,7 @@ class OnnxModel:
         return logits
 
     def has_token(self, token_id: int) -> bool:
-        """Return whether the model has an embedding for this token, by a call with it."""
+        """Return whether the model has an embedding for this token; tries it in a call."""
         quietly = onnxruntime.RunOptions()
         quietly.log_severity_level = 4  # a failure of this call is not logged
         try:
@@ -221,9 +223,9 @@ class Classifier:
 
     @classmethod
     def assemble(cls, folder: Path, manifest: Manifest, *, threads: int = 1, threads_alone: int = 1) -> Self:
-        """Load the version in `folder`, whose files were verified against `manifest`, and classify a text with it.
+        """Load the version in `folder`, whose files were verified against `manifest`, and run WARM_UP_TEXTS through it.
 
-        threads, threads_alone: as of `OnnxModel`. Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
+        threads, threads_alone: as in `OnnxModel`. Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
         """
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.stored(TOKENIZER)))
@@ -237,7 +239,7 @@ class Classifier:
         return loaded
 
     def warm_up(self) -> None:
-        """Compute texts of several lengths, alone and together, so that no request has to wait for memory allocation."""
+        """Classify texts of several lengths, alone and together, so that no request has to wait for memory allocation."""
         longest = " ".join(WARM_UP_TEXTS * self.tokenizer.max_length)
         for text in (*WARM_UP_TEXTS, longest):
             for alone in (False, True):
@@ -254,7 +256,7 @@ class Classifier:
 
 
 def _is_multicore(value: str | None, producer: str) -> bool:
-    """Return `OnnxModel.multicore` by the model's metadata. value: of MULTICORE, None if the model lacks it.
+    """Return whether several cores may be faster, from the model's metadata. value: of MULTICORE; None: not written.
 
     Earlier releases did not write it. Of their models, those whose producer is labelwright are as fast on one core.
     """
@@ -277,23 +279,23 @@ def to_probabilities(logits: Floats, task: Task) -> Floats:
         exponentials: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
         return exponentials
-    # Beyond 80 the sigmoid is 0 or 1 in float32, and the exponential would overflow.
+    # The exponential overflows float32 from 89 on. Beyond ±80 the sigmoid is below 2e-35 or rounds to 1.
     probabilities: Floats = np.float32(1) / (np.float32(1) + np.exp(-np.clip(logits, -80, 80)))
     return probabilities
 
 
 def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Cut `order`, ascending in length, where padding would cost more than another call, or exceed MAX_BATCH_TOKENS."""
+    """Split `order`, ascending in length, so that padding costs less than another call, and batches fit MAX_BATCH_TOKENS."""
     batches: list[list[int]] = []
-    real = 0  # tokens in the last batch, without padding
+    unpadded = 0  # tokens in the last batch, without padding
     for at in order:
         size, longest = len(batches[-1]) + 1 if batches else 1, max(1, lengths[at])
-        padding = size * longest - (real + longest)
+        padding = size * longest - (unpadded + longest)
         if not batches or padding > CALL_OVERHEAD_TOKENS or size * longest > MAX_BATCH_TOKENS:
             batches.append([])
-            real = 0
+            unpadded = 0
         batches[-1].append(at)
-        real += longest
+        unpadded += longest
     return batches
 
 
@@ -306,13 +308,13 @@ def _check_logits(logits: Floats, graph: Path, *, label_count: int) -> None:
     if logits.shape != (len(WARM_UP_TEXTS), label_count):
         shape = list(logits.shape)
         raise ArtifactRejected(
-            f"{graph} gives logits {shape} for {len(WARM_UP_TEXTS)} texts, the manifest names {label_count} labels"
+            f"{graph} gives logits {shape} for {len(WARM_UP_TEXTS)} texts; the manifest names {label_count} labels"
         )
     if not np.isfinite(logits).all():
-        raise ArtifactRejected(f"{graph} gives logits that are not numbers")
+        raise ArtifactRejected(f"{graph} gives logits that are not finite")
 
 
 def _check_vocabulary(tokenizer: Tokenizer, onnx_model: OnnxModel, folder: Path) -> None:
     largest = max(tokenizer.get_vocab().values(), default=0)
     if not onnx_model.has_token(largest):
-        raise ArtifactRejected(f"{folder / TOKENIZER} has token ids up to {largest}, which {folder / GRAPH} does not know")
+        raise ArtifactRejected(f"{folder / TOKENIZER} has token ids up to {largest}, for which {folder / GRAPH} has no embedding")

@@ -1,7 +1,7 @@
-"""The gate: record of a version's scores, rule, and verdict.
+"""The gate: the scores of a version, the rule that they are judged by, and the verdict.
 
-The trainer measures and judges once; the controller judges the same record again when the rule changes. Knows no storage, no
-model and no resource. Messages name the trainer's settings (`gate.minimum`); the controller translates them.
+The trainer measures and judges once; the controller judges the same record again when the rule changes. This module does not
+depend on storage, models or Kubernetes. Messages name the trainer's settings (`gate.minimum`); the controller translates them.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from model.fields import Name, Share, Strict
 from model.manifest import Task
 from model.scores import ScoreName, Scores
 
-ROUNDING_ERROR = 1e-9  # of a difference of two scores
-CHANCE_STANDARD_ERRORS = 3.0  # a larger fall of the served version is not explained by the choice of texts
-BETTER_STANDARD_ERRORS = 2.0  # by which a version has to be better than a constant answer
-LABEL_FALSE_ALARM_PROBABILITY = 0.001  # that any label of an unchanged dataset seems to have fallen
-MAX_LABEL_FALL = 0.2  # of a label's recall, beyond chance
-MIN_TEXTS_SHARE = 2 / 3  # of the served version's texts with a label
-MAX_LEFT_OUT_SHARE = 0.1  # of all rows, in addition to that of the served version's dataset
-MAX_LOST_SHARE = 0.05  # of the served version's labels, counted by text, that the dataset lacks
+ROUNDING_ERROR = 1e-9  # larger differences of two scores count
+CHANCE_STANDARD_ERRORS = 3.0  # a drop by more standard errors is not chance
+BETTER_STANDARD_ERRORS = 2.0  # by which a version must beat a constant prediction
+LABEL_FALSE_ALARM_PROBABILITY = 0.001  # probability that some label appears to drop in an unchanged dataset
+MAX_LABEL_FALL = 0.2  # largest drop of a label's recall, beyond chance
+MIN_TEXTS_SHARE = 2 / 3  # smallest number of texts with a label, as a share of the served version's
+MAX_LEFT_OUT_SHARE = 0.1  # largest share of unused rows, above that of the served version's dataset
+MAX_LOST_SHARE = 0.05  # largest share of the served version's labels, counted by text, that the dataset lacks
 MAX_SHOWN_NAMES = 3
-MAX_NAME_CHARACTERS = 40  # of a label's name in a result
+MAX_NAME_CHARACTERS = 40  # longer names of labels are truncated in a result
 
 
 class LabelFall(Strict):
     """Label whose recall by the served version is lower than on that version's own test part."""
 
     label: str
-    texts_before: int = Field(ge=0, description="of the served version's test part that carry the label")
+    texts_before: int = Field(ge=0, description="texts of the served version's test part that have the label")
     recall_before: Share
-    texts: int = Field(ge=0, description="of this test part that carry the label")
+    texts: int = Field(ge=0, description="texts of this test part that have the label")
     recall: Share
 
 
@@ -43,59 +43,64 @@ class DataChange(Strict):
     """Differences between a dataset and the one of the served version, from which `suspicions` draws conclusions."""
 
     score_before: Share = Field(description="micro-F1 of the served version on its own test part")
-    texts_before: int = Field(ge=0, description="of that test part")
-    score: Share = Field(description="micro-F1 of the served version on this test part, of labels that it knows")
-    texts: int = Field(ge=0, description="of this test part that carry a label it knows")
-    fallen: tuple[LabelFall, ...] = Field(default=(), description="the labels that fell beyond chance, a few of them")
-    fallen_count: int = Field(default=0, ge=0, description="how many there are")
-    lost: tuple[str, ...] = Field(default=(), description="labels of the served version that the dataset lacks, a few of them")
-    lost_count: int = Field(default=0, ge=0, description="how many there are")
-    lost_share: Share = Field(default=0, description="of the labels of the served version's test part, counted by text")
-    labelled_before: int | None = Field(default=None, ge=0, description="different texts of the served version; none: unknown")
-    labelled: int | None = Field(default=None, ge=0, description="different texts with a label; none: a sample was asked for")
+    texts_before: int = Field(ge=0, description="texts of that test part")
+    score: Share = Field(description="micro-F1 of the served version on this test part, for the labels that it knows")
+    texts: int = Field(ge=0, description="texts of this test part that have a label it knows")
+    fallen: tuple[LabelFall, ...] = Field(default=(), description="labels whose recall dropped beyond chance; only the first few")
+    fallen_count: int = Field(default=0, ge=0, description="number of all such labels")
+    lost: tuple[str, ...] = Field(default=(), description="labels of the served version that the dataset lacks; a few")
+    lost_count: int = Field(default=0, ge=0, description="number of all such labels")
+    lost_share: Share = Field(default=0, description="their share of the labels of the served version's test part")
+    labelled_before: int | None = Field(default=None, ge=0, description="distinct texts of the served version; none: unknown")
+    labelled: int | None = Field(default=None, ge=0, description="distinct texts that are used; none: the dataset is a sample")
     rows_before: int = Field(default=0, ge=0, description="rows of the served version's dataset")
     rows: int = Field(default=0, ge=0, description="rows of this dataset")
-    used: int = Field(default=0, ge=0, description="rows of this dataset that have a text and a label")
+    used: int = Field(default=0, ge=0, description="rows of this dataset that are in one of its parts")
 
 
 class GateRule(Strict):
-    """Rule by which a version is judged."""
+    """Rule that decides whether a version may be served."""
 
     score: ScoreName = Field(
         default=ScoreName.MICRO_F1,
-        description="the score that decides: micro-f1, macro-f1, samples-f1, weighted-f1, or accuracy, the share of texts whose "
-        "labels are all right",
+        description="the score that decides: micro-f1, macro-f1, samples-f1, weighted-f1, or accuracy: subset accuracy, the "
+        "share of texts whose labels are all correct",
     )
-    minimum: float | None = Field(default=None, ge=0, le=1, description="the least that it has to be; none: any will do")
-    tolerance: float = Field(default=0.005, ge=0, le=1, description="how far it may be below that of the served version")
+    minimum: float | None = Field(default=None, ge=0, le=1, description="the lowest score that passes; none: no limit")
+    tolerance: float = Field(default=0.005, ge=0, le=1, description="how far the score may be below the served version's")
     served_may_fall: bool = Field(
         default=False,
-        description="whether the dataset may differ so much from that of the served version that the served version falls on it",
+        description="whether the dataset may differ so much from the served version's that the served version scores far lower "
+        "on it",
     )
 
 
 class GateRecord(Strict):
-    """Scores of a version on its test part, by which it can be judged by any rule without another training.
+    """Scores of a version on its test part, which any rule can judge without another training.
 
-    scores, baseline_scores, served_scores: of the version, of the linear model and of the served version on the same texts, by
-    name. A record of an earlier release holds only the score of its rule, and micro-F1 and macro-F1 of the version.
+    scores, baseline_scores, served_scores: by name, of the version, the linear model and the served version, all on the same
+    texts. A record of an earlier release holds only the score of its rule, and micro-F1 and macro-F1 of the version.
     """
 
     scores: dict[ScoreName, Share]
     baseline_scores: dict[ScoreName, Share]
-    served_scores: dict[ScoreName, Share] = Field(default={}, description="empty: nothing was compared with a served version")
+    served_scores: dict[ScoreName, Share] = Field(default={}, description="empty: no served version was scored")
     served_version: Name | None = Field(default=None, description="the version that it was compared with")
-    not_compared: str | None = Field(default=None, description="why nothing was compared with the served version; none: it was")
-    texts: int | None = Field(default=None, ge=0, description="of the test part")
-    constant: Share | None = Field(default=None, description="micro-F1 of the best answer that is the same for every text")
+    not_compared: str | None = Field(
+        default=None, description="why the served version was not scored; none: it was, or there is none"
+    )
+    texts: int | None = Field(default=None, ge=0, description="texts of the test part")
+    constant: Share | None = Field(default=None, description="micro-F1 of the best constant prediction")
     data: DataChange | None = Field(default=None, description="how the dataset differs from that of the served version")
     rule: GateRule = Field(description="the rule that the run was given")
-    passed: bool | None = Field(default=None, description="by that rule; none: there was nothing to compare the score with")
+    passed: bool | None = Field(
+        default=None, description="whether it passed that rule; none: there was nothing to compare the score with"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_earlier_release(cls, content: object) -> object:
-        """Return the content. The record of a release that measured only one score is converted."""
+        """Convert the record of an earlier release, which measured only one score."""
         if not isinstance(content, dict) or "value" not in content:
             return content
         left, name = dict(content), str(content.get("score"))
@@ -111,12 +116,12 @@ class GateRecord(Strict):
         }
 
     @model_validator(mode="after")
-    def _holds_the_score_of_its_rule(self) -> Self:
-        if not self.holds(self.rule.score):
+    def _check_rule_score(self) -> Self:
+        if not self.has_score(self.rule.score):
             raise ValueError(f"rule.score is {self.rule.score}, which was not measured")
         return self
 
-    def holds(self, score: ScoreName) -> bool:
+    def has_score(self, score: ScoreName) -> bool:
         """Return whether a rule can compare this score."""
         return all(score in each for each in (self.scores, self.baseline_scores, self.served_scores or self.scores))
 
@@ -128,7 +133,7 @@ class GateRecord(Strict):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Decision about a version, and its reason in a sentence. Held: it waits until a person has checked its dataset.
+    """Decision about a version, and its reason in a sentence. Held: the version waits for approval.
 
     score: the score that was compared.
     """
@@ -146,13 +151,13 @@ class Verdict:
 def judge(
     record: GateRecord, rule: GateRule, *, version: str = "", approve: str | None = None, served: str | None = None
 ) -> Verdict:
-    """Return whether the version may be served.
+    """Return the verdict of `rule` on the version.
 
-    A score that the record lacks is replaced by the one of the record's own rule, and the message says so. version: name of the
-    version, if versions can be approved. approve: name of the approved version, for which only the rule's minimum applies.
-    served: the version with which it should have been compared.
+    A score that the record lacks is replaced by the one of the record's own rule, and the message says so. version: its name; ""
+    outside Kubernetes, where versions cannot be approved. approve: name of the approved version, for which only the rule's
+    minimum applies. served: the version with which it should have been compared.
     """
-    score = rule.score if record.holds(rule.score) else record.rule.score
+    score = rule.score if record.has_score(rule.score) else record.rule.score
     ours, theirs = record.scores[score], record.served_scores.get(score)
     value = f"{score} {ours:.4f}" + ("" if score is rule.score else f" ({rule.score} was not measured)")
     if rule.minimum is not None and ours < rule.minimum - ROUNDING_ERROR:
@@ -195,16 +200,17 @@ def _comparison(record: GateRecord, rule: GateRule, score: ScoreName, *, is_behi
 
 def _ways_to_serve(version: str, approve: str | None, *, is_dataset: bool) -> str:
     """Return how to get a held version served. is_dataset: whether only a change of the dataset is suspicious."""
-    ways = [f"gate.approve: {version} serves this version"] if version else []
-    ways.append(f"a gate.minimum that it reaches serves it{', too' if ways else ''}")
+    ways = [f"gate.approve: {version} (serves this version)"] if version else []
+    ways.append("gate.minimum (serves every version that reaches it)")
     if is_dataset:
-        ways.append("gate.served_may_fall: true lets the dataset of this classifier change")
-    other = f" (gate.approve is {approve}, which is another version)" if approve else ""
-    return f"If the dataset is wrong, correct it; if it is right, {'; '.join(ways)}{other}"
+        ways.append("gate.served_may_fall: true (lets the dataset of this classifier change)")
+    other = f". gate.approve is {approve}, which is another version" if approve else ""
+    choice = "set one of: " if len(ways) > 1 else "set "
+    return f"If the dataset is wrong, correct it. If it is right, {choice}{', '.join(ways)}{other}"
 
 
 def suspicions(record: GateRecord, rule: GateRule) -> tuple[str, ...]:
-    """Return the reasons for a person to check the dataset before the version is served, as sentences without a full stop.
+    """Return why the version must be approved before it is served, one clause for each reason.
 
     Empty if the rule has a minimum, which says what is good enough.
     """
@@ -219,7 +225,7 @@ def _changes(data: DataChange, served: str, tolerance: float) -> tuple[str, ...]
     if has_fallen(data, tolerance=tolerance):
         reasons.append(
             f"the dataset changed, not the model: {served} scored micro-F1 {data.score_before:.4f} on its own test part "
-            f"({data.texts_before:,} texts) and scores {data.score:.4f} on this one ({data.texts:,} texts), a larger fall than "
+            f"({data.texts_before:,} texts) and scores {data.score:.4f} on this one ({data.texts:,} texts), a larger drop than "
             f"chance and gate.tolerance {tolerance:g} explain"
         )
     elif data.fallen:
@@ -251,8 +257,9 @@ def label_has_fallen(fall: LabelFall, *, labels: int) -> bool:
 
 
 def least_fall(before: tuple[float, int], now: tuple[float, int], *, errors: float) -> float:
-    """Return the lower limit of the fall from one share to another. before, now: each a share and its number of texts.
+    """Return the lower confidence limit of the drop from one proportion to another.
 
+    before, now: each a proportion and its number of texts.
     It is the limit of Newcombe's interval for the difference of two independent proportions (Statistics in Medicine 1998, method
     10). A micro-F1 counts as a proportion of the texts.
     """
@@ -261,16 +268,16 @@ def least_fall(before: tuple[float, int], now: tuple[float, int], *, errors: flo
     return before[0] - now[0] - sqrt((before[0] - low) ** 2 + (high - now[0]) ** 2)
 
 
-def _wilson(share: float, texts: int, *, errors: float) -> tuple[float, float]:
-    """Return Wilson's interval (JASA 1927) of a share of `texts` texts."""
+def _wilson(proportion: float, texts: int, *, errors: float) -> tuple[float, float]:
+    """Return Wilson's interval (JASA 1927) of a proportion of `texts` texts."""
     square = errors**2
-    middle = (share + square / (2 * texts)) / (1 + square / texts)
-    half = errors / (1 + square / texts) * sqrt(share * (1 - share) / texts + square / (4 * texts**2))
+    middle = (proportion + square / (2 * texts)) / (1 + square / texts)
+    half = errors / (1 + square / texts) * sqrt(proportion * (1 - proportion) / texts + square / (4 * texts**2))
     return middle - half, middle + half
 
 
 def best_constant(scores: Scores, task: Task) -> float:
-    """Return the micro-F1 of the best constant answer, which gives the most frequent labels to every text of the part."""
+    """Return the micro-F1 of the best constant prediction: the most frequent labels for every text of the part."""
     counts = sorted((each.support for each in scores.per_label.values()), reverse=True)
     due, right, best = sum(counts), 0, 0.0
     for given, count in enumerate(counts, start=1):
@@ -289,20 +296,20 @@ def _no_better_than_constant(record: GateRecord) -> tuple[str, ...]:
     if low > record.constant:
         return ()
     reason = (
-        f"the version learned nothing: its micro-F1 is {micro_f1:.4f} on {record.texts:,} texts, and the same answer "
-        f"for every text reaches {record.constant:.4f}, which chance explains"
+        f"the version learned nothing: its micro-F1 {micro_f1:.4f} on {record.texts:,} texts is not significantly better than "
+        f"{record.constant:.4f}, the score of one answer for every text"
     )
     return (reason,)
 
 
 def _fallen(data: DataChange) -> str:
     shown = [
-        f"{each.label!r} in {each.recall:.0%} of the {each.texts:,} texts that carry it, before in {each.recall_before:.0%} "
+        f"{each.label!r} in {each.recall:.0%} of its {each.texts:,} texts, down from {each.recall_before:.0%} "
         f"of {each.texts_before:,}"
         for each in data.fallen
     ]
     more = data.fallen_count - len(shown)
-    return ", ".join(shown) + (f", and so on for {more:,} more labels" if more > 0 else "")
+    return ", ".join(shown) + (f" and {more:,} more labels" if more > 0 else "")
 
 
 def _named(names: tuple[str, ...], count: int) -> str:
@@ -312,10 +319,11 @@ def _named(names: tuple[str, ...], count: int) -> str:
 
 
 def _lost_rows(data: DataChange, labelled: int, before: int, served: str) -> list[str]:
-    set_aside, set_aside_before = 1 - data.used / max(1, data.rows), 1 - before / max(1, data.rows_before)
+    left_out, left_out_before = 1 - data.used / max(1, data.rows), 1 - before / max(1, data.rows_before)
     if labelled < MIN_TEXTS_SHARE * before:
-        return [f"{labelled:,} different texts have a label, the dataset of {served} had {before:,}"]
-    if set_aside > set_aside_before + MAX_LEFT_OUT_SHARE:
-        before_that = f"in the dataset of {served} at least {1 - set_aside_before:.0%}"
-        return [f"{data.used:,} of {data.rows:,} rows have a text and a label, {1 - set_aside:.0%}; {before_that}"]
+        return [f"{labelled:,} distinct texts have a label; the dataset of {served} had {before:,}"]
+    if left_out > left_out_before + MAX_LEFT_OUT_SHARE:
+        # at least: the number of rows used then is not recorded, only that of distinct texts
+        before_that = f"in the dataset of {served} at least {1 - left_out_before:.0%}"
+        return [f"{data.used:,} of {data.rows:,} rows have a text and a label, {1 - left_out:.0%}; {before_that}"]
     return []

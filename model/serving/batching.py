@@ -1,8 +1,8 @@
-"""Micro-batcher: computes the texts of all requests on a few threads, while the event loop stays free.
+"""Micro-batcher: classifies the texts of all requests on a few threads, while the event loop stays free.
 
-A free thread takes whatever waits; no text waits for others to arrive. So a lone request is computed at once, and batches form
+A free thread takes whatever waits; no text waits for others to arrive. So a lone request is classified at once, and batches form
 only while all threads are busy. On CPUs, the cost of a batch depends on its tokens, padding included. So a batch has texts of
-similar length, and no more of them than are computed within TARGET_BATCH_SECONDS.
+similar length, and no more of them than take TARGET_BATCH_SECONDS.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
 
 T = TypeVar("T")
-TARGET_BATCH_SECONDS = 0.02  # duration of a batch: longer ones have no more throughput and more latency
-MAX_BATCH_CHARACTERS = 1 << 16  # in a batch, since some texts take ten times as long as estimated
-# Texts of similar length: up to half as long again, or so little longer that the padding costs less than another call.
+TARGET_BATCH_SECONDS = 0.02  # longer batches raise latency, but not throughput
+MAX_BATCH_CHARACTERS = 1 << 16  # bounds a batch even if its texts take ten times as long as estimated
+# Texts of similar length: the factor is at most MAX_LENGTH_RATIO, or padding costs less than PADDING_SECONDS.
 MAX_LENGTH_RATIO, PADDING_SECONDS = 1.5, 0.0005
-CALL_OVERHEAD_CHARACTERS = 64  # fixed cost of a text, in characters
-LARGE_REQUEST_CHARACTERS = 1 << 16  # of all texts; a request with more is a large one
-LONG_TEXT_CHARACTERS = 256  # a lone text with more is a long one
-EXPLORE_EVERY_TEXTS = 16  # lone texts, of which one is computed in the way that was slower lately
-LOOK_AHEAD_REQUESTS = 256  # that are searched for texts of similar length
+TEXT_OVERHEAD_CHARACTERS = 64  # fixed cost of a text, in characters
+LARGE_REQUEST_CHARACTERS = 1 << 16  # total length of its texts above which a request counts as large
+LONG_TEXT_CHARACTERS = 256  # length above which a lone text counts as long
+EXPLORE_EVERY_TEXTS = 16  # of this many lone texts, one is run the slower way, to measure it again
+LOOK_AHEAD_REQUESTS = 256  # requests that are searched for texts of similar length
 
 logger = logging.getLogger(__name__)
 
 
-Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictions and probabilities [texts, labels]
+# Makes a request's result from its predictions and its probabilities [texts, labels].
+Finish = Callable[[Sequence[Prediction], Floats], T]
 
 
 class _PendingRequest(Generic[T]):
@@ -55,32 +56,32 @@ class _PendingRequest(Generic[T]):
         self.future = future
         # Positions of the texts that wait, the shortest last.
         self.waiting = sorted(range(len(texts)), key=lambda at: -sizes[at]) if len(texts) > 1 else [0]
-        # Predictions of the computed texts, by position.
+        # Predictions of the classified texts, by position.
         self.predictions: dict[int, Prediction] = {}
         self.probabilities: Floats | None = None
         self.arrived = arrived
 
     @property
-    def over(self) -> bool:
-        """Whether no text is left to compute: all were taken, or the client has gone, or a text has failed."""
+    def is_done(self) -> bool:
+        """Whether no text is left to classify: all are in a batch or done, or the client has gone, or a text has failed."""
         return not self.waiting or self.future.done()
 
     def shortest(self) -> int:
         return self.sizes[self.waiting[-1]]
 
 
-_Text = tuple[_PendingRequest[Any], int]  # its request, and its position in it
+_Text = tuple[_PendingRequest[Any], int]  # a text's request, and its position in the request
 
 
 class _Batch(NamedTuple):
-    """Texts to compute together. alone: it is one text, no other thread computes, and nothing waits."""
+    """Texts to classify together. alone: whether it is a single text while all other threads are idle and the queue is empty."""
 
     texts: list[_Text]
     alone: bool
 
 
 class _LoneTextStrategy:
-    """Choice whether a lone text is computed on all cores or on one: whichever was faster lately.
+    """Choice whether a lone text is classified on all cores or on one: whichever was faster lately.
 
     All cores are faster for a long text on an idle machine, and slower if other processes use the cores. So the slower way
     is tried again now and then, for short texts and long ones separately.
@@ -91,24 +92,24 @@ class _LoneTextStrategy:
         self._choices = 0
 
     def choose(self, characters: int) -> bool:
-        """Return whether to compute a text of this length on all cores."""
+        """Return whether to classify a text of this length on all cores."""
         self._choices += 1
         is_long = characters > LONG_TEXT_CHARACTERS
         all_cores, one_core = (self._seconds_per_character.get((is_long, way), 0.0) for way in (True, False))
         faster = all_cores <= one_core
         return faster if self._choices % EXPLORE_EVERY_TEXTS else not faster
 
-    def learn(self, characters: int, seconds: float, *, every_core: bool) -> None:
-        way = (characters > LONG_TEXT_CHARACTERS, every_core)
-        cost = seconds / (characters + CALL_OVERHEAD_CHARACTERS)
+    def learn(self, characters: int, seconds: float, *, all_cores: bool) -> None:
+        way = (characters > LONG_TEXT_CHARACTERS, all_cores)
+        cost = seconds / (characters + TEXT_OVERHEAD_CHARACTERS)
         self._seconds_per_character[way] = cost + (self._seconds_per_character.get(way, cost) - cost) * 7 / 8
 
 
 class Batcher:
     """Micro-batcher with `threads` threads. At most `capacity` texts wait, unless one request alone has more.
 
-    The small requests in flight have at most `characters` characters, and so have the large ones: counted separately, so that
-    large requests cannot exclude small ones.
+    Large and small requests are counted separately, so that large ones cannot exclude small ones. Each kind may have
+    `characters` characters in flight, unless one request alone has more.
     """
 
     def __init__(
@@ -132,19 +133,20 @@ class Batcher:
         self._waiting = 0  # texts
         self._idle = 0  # threads
         self._closing = False
-        self._alone = _LoneTextStrategy()
-        # Moving averages of one thread.
-        self._seconds_a_text = 0.001
-        self._seconds_a_character = 1e-6
+        self._lone_text_strategy = _LoneTextStrategy()
+        # Moving averages over the batches of all threads: seconds of one thread.
+        self._seconds_per_text = 0.001
+        self._seconds_per_character = 1e-6
         self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    async def compute(self, texts: Sequence[str], finish: Finish[T]) -> T:
-        """Compute the texts and return the result of `finish`, which is called in one of the threads.
+    async def classify(self, texts: Sequence[str], finish: Finish[T]) -> T:
+        """Classify the texts and return the result of `finish`.
 
-        finish: takes predictions, as `PredictionRule.predictions` returns them, and probabilities. If the caller is cancelled,
-        its waiting texts are not computed. Raises QueueFull, errors of `finish`, and errors of the classifier for these texts.
+        finish: takes predictions, as `PredictionRule.predictions` returns them, and probabilities; is called on a batcher
+        thread, or at once if there are no texts. If the caller is cancelled, its waiting texts are not classified. Raises
+        QueueFull, errors of `finish`, and errors of the classifier for these texts.
         """
         if not texts:
             return finish([], np.zeros((0, self._classifier.onnx_model.label_count), np.float32))
@@ -155,7 +157,7 @@ class Batcher:
         request = _PendingRequest(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
-                seconds = self._waiting * self._seconds_a_text / len(self._threads)
+                seconds = self._waiting * self._seconds_per_text / len(self._threads)
                 raise QueueFull(self._waiting, self._capacity, math.ceil(seconds) or 1)
             if self._characters[is_large] and self._characters[is_large] + characters > self._max_characters:
                 raise QueueFull(self._characters[is_large], self._max_characters, 1, what="characters")
@@ -175,7 +177,7 @@ class Batcher:
             self._characters[is_large] -= characters  # without the lock: only the event loop's thread changes it
 
     def close(self) -> None:
-        """Compute the texts that wait, then end the threads."""
+        """Finish the waiting texts, then stop the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -185,43 +187,43 @@ class Batcher:
     def _work(self) -> None:
         while batch := self._take():
             try:
-                self._compute(batch)
-            except BaseException:  # a panic of the tokenizer is no Exception, and must not end the thread
+                self._classify(batch)
+            except BaseException:  # such as a panic in the tokenizer (Rust), which must not end the thread
                 logger.exception("a batch of %d texts failed", len(batch.texts))
-                self._compute_one_by_one(batch)
+                self._classify_one_by_one(batch)
 
-    def _compute(self, batch: _Batch) -> None:
+    def _classify(self, batch: _Batch) -> None:
         characters = sum(request.sizes[at] for request, at in batch.texts)
-        every_core = batch.alone and self._alone.choose(characters)
+        all_cores = batch.alone and self._lone_text_strategy.choose(characters)
         started = self._clock()
         tokens = self._classifier.tokenizer.encode([request.texts[at] for request, at in batch.texts])
-        logits = self._classifier.onnx_model.logits(tokens, alone=every_core)
+        logits = self._classifier.onnx_model.logits(tokens, alone=all_cores)
         probabilities = to_probabilities(logits, self._classifier.rule.task)
-        predictions = self._classifier.rule.predictions(probabilities)  # for the whole batch, which takes as long as for one text
+        predictions = self._classifier.rule.predictions(probabilities)  # one call for the batch takes no longer than for a text
         seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
         if batch.alone:
-            self._alone.learn(characters, seconds, every_core=every_core)
-        self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
-        cost = seconds / (characters + CALL_OVERHEAD_CHARACTERS * len(tokens))
-        self._seconds_a_character += (cost - self._seconds_a_character) / 16
+            self._lone_text_strategy.learn(characters, seconds, all_cores=all_cores)
+        self._seconds_per_text += (seconds / len(tokens) - self._seconds_per_text) / 16
+        cost = seconds / (characters + TEXT_OVERHEAD_CHARACTERS * len(tokens))
+        self._seconds_per_character += (cost - self._seconds_per_character) / 16
         results = zip(batch.texts, predictions, probabilities[:, np.newaxis], strict=True)
         _settle([outcome for text, prediction, row in results if (outcome := self._record(*text, prediction, row))])
 
-    def _compute_one_by_one(self, batch: _Batch) -> None:
-        """Compute the texts of a failed batch separately, so that only the requests with a faulty text fail."""
+    def _classify_one_by_one(self, batch: _Batch) -> None:
+        """Classify the texts of a failed batch separately, so that only the requests with a faulty text fail."""
         for each in batch.texts:
             try:
-                self._compute(_Batch([each], alone=False))
+                self._classify(_Batch([each], alone=False))
             except BaseException as error:  # noqa: BLE001, the request gets it
                 exception = error if isinstance(error, Exception) else RuntimeError(repr(error))
                 _settle([(each[0].future, None, exception)])
 
-    def _record(self, request: _PendingRequest[T], at: int, prediction: Prediction, row: Floats) -> _Settled | None:
+    def _record(self, request: _PendingRequest[T], at: int, prediction: Prediction, row: Floats) -> _Outcome | None:
         """Store the result of a text, and return the request's outcome if it was the last one. row: [1, labels]."""
         predictions, probabilities = [prediction], row
         if len(request.texts) > 1:
-            with self._changed:  # other threads may compute texts of the same request
+            with self._changed:  # other threads may classify texts of the same request
                 if request.probabilities is None:
                     request.probabilities = np.empty((len(request.texts), row.shape[1]), np.float32)
                 request.probabilities[at] = row[0]
@@ -245,27 +247,30 @@ class Batcher:
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
-                if texts := self._gather():
+                if texts := self._take_similar():
                     others_idle = self._idle == len(self._threads) - 1
                     return _Batch(texts, alone=len(texts) == 1 and others_idle and not self._waiting)
 
-    def _gather(self) -> list[_Text]:
-        """Return texts of similar length: of the first request, then of those behind it."""
+    def _take_similar(self) -> list[_Text]:
+        """Take texts of similar length from the queue: from the first request, then from later ones.
+
+        Return an empty list if the first request was done already; it is then removed.
+        """
         first = self._requests[0]
-        if first.over:
+        if first.is_done:
             self._requests.popleft()
             self._waiting -= len(first.waiting)
-            first.waiting.clear()  # else `compute` would subtract these texts again when it is cancelled
+            first.waiting.clear()  # else `classify` would subtract these texts again when it is cancelled
             return []
         length = first.shortest()
-        slack = PADDING_SECONDS / self._seconds_a_character
+        slack = PADDING_SECONDS / self._seconds_per_character
         shortest, longest = length / MAX_LENGTH_RATIO - slack, length * MAX_LENGTH_RATIO + slack
-        soon = int(TARGET_BATCH_SECONDS / (self._seconds_a_character * (length + CALL_OVERHEAD_CHARACTERS)))
+        texts_in_time = int(TARGET_BATCH_SECONDS / (self._seconds_per_character * (length + TEXT_OVERHEAD_CHARACTERS)))
         share = math.ceil(self._waiting / len(self._threads))  # so that all threads finish at the same time
-        max_texts = min(share, max(1, min(soon, MAX_BATCH_CHARACTERS // (length or 1))))
+        max_texts = min(share, max(1, min(texts_in_time, MAX_BATCH_CHARACTERS // (length or 1))))
         batch: list[_Text] = []
         for request in islice(self._requests, LOOK_AHEAD_REQUESTS):
-            while len(batch) < max_texts and not request.over and shortest <= request.shortest() <= longest:
+            while len(batch) < max_texts and not request.is_done and shortest <= request.shortest() <= longest:
                 if len(request.waiting) == len(request.texts):
                     self._metrics.waited(self._clock() - request.arrived)
                 batch.append((request, request.waiting.pop()))
@@ -274,21 +279,21 @@ class Batcher:
         self._waiting -= len(batch)
         others = islice(self._requests, 1, LOOK_AHEAD_REQUESTS)
         if first.waiting and any(0 < len(each.waiting) < len(first.waiting) for each in others):
-            self._requests.rotate(-1)  # smaller requests behind it come first
+            self._requests.rotate(-1)  # to the end, so that smaller ones do not wait for it
         return batch
 
 
-_Settled = tuple[asyncio.Future[Any], Any, Exception | None]  # a request's future, its result, its error
+_Outcome = tuple[asyncio.Future[Any], Any, Exception | None]  # a request's future, its result, its error
 
 
-def _settle(outcomes: Sequence[_Settled]) -> None:
+def _settle(outcomes: Sequence[_Outcome]) -> None:
     """Set the futures' results, or errors, in the event loop."""
     if outcomes:
         with suppress(RuntimeError):  # the loop has ended, so no request waits
             outcomes[0][0].get_loop().call_soon_threadsafe(_set, outcomes)
 
 
-def _set(outcomes: Sequence[_Settled]) -> None:
+def _set(outcomes: Sequence[_Outcome]) -> None:
     for future, result, error in outcomes:
         if future.done():
             continue

@@ -1,7 +1,7 @@
-"""REST: v2 inference in a middleware, everything else through the SDK's routes where they follow the protocol.
+"""REST API. A middleware serves v2 inference; the KServe SDK's routes serve the rest, where they follow the protocol.
 
-Model metadata and readiness have routes of their own too, because the SDK's ignore versions. Left out are explanations, and
-loading and unloading of models, which the SDK allows to every client.
+Model metadata and readiness have routes of their own too, because the SDK's ignore versions. Not offered: explanations, and
+loading and unloading models, which the SDK would allow every client.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from model.serving.requests import InferenceResult
 INFERENCE_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer|/v1/models/([^/]+):predict")
 JSON_LENGTH_HEADER = INFERENCE_CONTENT_LENGTH_HEADER.lower().encode()
 JSON_HEADERS = {b"content-type": b"application/json"}
-READ_METHODS = ["GET", "HEAD"]  # of everything but inference
+READ_METHODS = ["GET", "HEAD"]  # of all routes except inference
 CLIENT_GONE = "499"  # nginx's status for a client that closed its connection
 
 Address = tuple[str, int]  # of a client: host and port
@@ -62,10 +62,10 @@ logger = logging.getLogger(__name__)
 
 def make_app(plane: DataPlane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int) -> InferenceMiddleware:
     """Return the application with v1, v2 and /metrics of one predictor."""
-    # redirect_slashes: else FastAPI redirects a path with a trailing slash to an address made from the Host header.
+    # redirect_slashes=False: FastAPI would redirect a path with a trailing slash to an address taken from the Host header.
     app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/", plane.live, methods=READ_METHODS)
-    app.add_api_route("/metrics", _metrics_of(registry), methods=READ_METHODS)
+    app.add_api_route("/metrics", _metrics_endpoint(registry), methods=READ_METHODS)
     app.include_router(_v1(plane))
     app.include_router(_v2(plane))
     for kind in (*STATUSES, Exception):
@@ -116,9 +116,9 @@ class _ModelRoutes:
 
 
 class InferenceMiddleware:
-    """ASGI middleware that limits and counts inference requests, and answers those of v2.
+    """ASGI middleware that limits and counts inference requests, and answers v2 itself.
 
-    It passes on all other requests, and those of v1, whose body the SDK parses.
+    Other requests, v1 inference included, go to the SDK's routes.
     """
 
     def __init__(self, app: ASGIApp, plane: DataPlane, metrics: Metrics, *, max_body_bytes: int) -> None:
@@ -130,10 +130,10 @@ class InferenceMiddleware:
         self._admitted_while_stopping: Collection[Address] | None = None
 
     def drain(self, connected: Collection[Address]) -> None:
-        """From now on, close the connection after each response, and accept inference only from these clients.
+        """Close connections after their next response, and accept inference only from these clients.
 
-        They connected while the server was ready, and may not know another server yet. A request that is cancelled from now
-        on gets the response that the server is stopping.
+        They connected while the server was ready, and the load balancer may still send them here. A request that is
+        cancelled from now on is answered with ServerStopping (503).
         """
         self._admitted_while_stopping = connected
 
@@ -152,19 +152,19 @@ class InferenceMiddleware:
         started = ended = perf_counter()
         code = CLIENT_GONE
 
-        async def noting(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             nonlocal code, ended
             if message["type"] == "http.response.start":
                 code, ended = str(message["status"]), perf_counter()
             await send(message)
 
         try:
-            await self._respond(match, scope, receive, noting)
+            await self._respond(match, scope, receive, record_status)
         except asyncio.CancelledError:
             if self._admitted_while_stopping is None:
                 raise
             if code == CLIENT_GONE:  # the grace period is over, and no response has begun
-                await respond(noting, *_error_parts(error_response(ServerStopping())))
+                await respond(record_status, *_error_parts(error_response(ServerStopping())))
         finally:
             seconds = (perf_counter() if code == CLIENT_GONE else ended) - started
             self._metrics.answered("v1" if match[3] else "v2", code, seconds)
@@ -172,12 +172,12 @@ class InferenceMiddleware:
     async def _respond(self, match: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
         refusal = None
         try:
-            predictor = self._admitted(match, scope)
+            predictor = self._find_ready_predictor(match, scope)
             with self._in_flight.reserve() as reservation:
                 body = await read_body(scope, receive, limit=self._max_body_bytes, reservation=reservation)
                 _require_uncompressed(header(scope, b"content-encoding"))
                 if match[3]:
-                    await while_connected(receive, self._passed_on(scope, replay(body, receive), send))
+                    await while_connected(receive, self._pass_on(scope, replay(body, receive), send))
                     return
                 json_length = header(scope, JSON_LENGTH_HEADER)
                 request = decode_v2(body, json_length, model_name=predictor.name, limits=predictor.limits)
@@ -193,26 +193,26 @@ class InferenceMiddleware:
             if failure.http_status is HTTPStatus.INTERNAL_SERVER_ERROR:
                 logger.exception("%s failed", scope["path"])
             await respond(send, *_error_parts(failure))
-        if refusal:  # the rest of the body still arrives; the part that was read has been freed with the error
+        if refusal:  # outside of the except block: the body read so far is freed while the client sends the rest
             await refuse(receive, send, *refusal)
 
-    async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the SDK's routes. An error after the start of the response is only logged."""
         begun = False
 
-        async def noting(message: Message) -> None:
+        async def record_start(message: Message) -> None:
             nonlocal begun
             begun = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, record_start)
         except Exception:
             if not begun:
                 raise
             logger.exception("%s failed", scope["path"])
 
-    def _admitted(self, match: re.Match[str], scope: Scope) -> Predictor:
+    def _find_ready_predictor(self, match: re.Match[str], scope: Scope) -> Predictor:
         predictor = self._plane.find(match[1] or match[3], match[2])
         if not (predictor.ready or scope["client"] in (self._admitted_while_stopping or ())):
             raise ModelNotReady(predictor.name)
@@ -231,7 +231,7 @@ async def _infer(predictor: Predictor, request: V2Request) -> ResponseBody:
 def _require_uncompressed(encoding: str | None) -> None:
     """Raise InvalidInput for a compressed body."""
     if encoding not in (None, "identity"):
-        raise InvalidInput(f"header Content-Encoding is {shown(encoding)}: expected a body that is not compressed")
+        raise InvalidInput(f"header Content-Encoding is {shown(encoding)}: expected no compression")
 
 
 def _headers(body: ResponseBody) -> dict[bytes, bytes]:
@@ -259,7 +259,7 @@ def _closing(send: Send) -> Send:
     return closing
 
 
-def _metrics_of(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Response]]:
+def _metrics_endpoint(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Response]]:
     async def metrics(request: Request) -> Response:
         encode, media_type = exposition.choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": media_type})

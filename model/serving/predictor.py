@@ -64,9 +64,9 @@ class Predictor(Model):  # type: ignore[misc]
         self.unanswered += 1
         try:
             if request.timeout_seconds is None:
-                return await self._batcher.compute(request.texts, finish)
+                return await self._batcher.classify(request.texts, finish)
             async with asyncio.timeout(request.timeout_seconds):
-                return await self._batcher.compute(request.texts, finish)
+                return await self._batcher.classify(request.texts, finish)
         except TimeoutError as error:
             raise RequestTimedOut(request.timeout_seconds or 0.0) from error
         finally:

@@ -46,15 +46,15 @@ class S3Store:
 
     @cached_property
     def _client(self) -> BaseClient:
-        import boto3  # takes a third of a second, which a local run saves
+        import boto3  # imported here: it takes a third of a second, and local runs do not need it
         from botocore.config import Config
 
         config = Config(
-            # A hanging storage fails within a minute, so that a Pod that is being terminated can still save its state.
+            # Requests to a storage that hangs fail within a minute, so that a terminating Pod can still save its state.
             connect_timeout=10,
             read_timeout=15,
             retries={"mode": "standard", "max_attempts": 3},
-            # Few stores besides AWS's know the newer checksums.
+            # Few S3-compatible stores support the newer checksums.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -62,7 +62,7 @@ class S3Store:
             # Its own session: boto3's default one keeps its first credentials and is not thread-safe.
             return boto3.session.Session().client("s3", config=config)
         except ValueError as error:  # the endpoint is not a URL
-            raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL has to be like http://host:9000") from error
+            raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL must look like http://host:9000") from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with _s3_errors(self.uri + prefix):
@@ -93,12 +93,12 @@ class S3Store:
         try:
             self._create(key, lambda: content)
         except ObjectExists as error:
-            if not (error.perhaps_ours and self._holds(key, content)):
+            if not (error.perhaps_ours and self._has_content(key, content)):
                 raise
 
     def download(self, key: str, to: Path, *, limit: int | None = None) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
-        part = _part_of(to)  # of a fixed name, so that it is replaced by the next download after the Pod was killed
+        part = _partial_path(to)  # fixed name: if the Pod is killed, the next download overwrites it
         counted = None if limit is None else _counting(limit, self.uri + key)
         try:
             with _s3_errors(self.uri + key), part.open("wb") as file:
@@ -107,13 +107,13 @@ class S3Store:
                     within(limit, head["ContentLength"], self.uri + key)
                 self._client.download_fileobj(self.bucket, self._key(key), file, Callback=counted)
             part.replace(to)
-        except OSError as error:  # of the local disk; errors of the storage are no OSError
+        except OSError as error:  # of the local disk; errors of the storage are not OSErrors
             raise disk_error(error, str(to)) from error
         finally:
             part.unlink(missing_ok=True)
 
     def upload(self, path: Path, key: str, *, new: bool = False) -> None:
-        if new:  # in one request, because not every store checks the condition for multipart uploads
+        if new:  # one request (at most 5 GiB): not every store checks If-None-Match for multipart uploads
             with path.open("rb") as file:
                 self._create(key, lambda: _from_the_beginning(file))
             return
@@ -131,13 +131,13 @@ class S3Store:
                 pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
                 uploads = [each for page in pages for each in page.get("Uploads", ()) if each["Initiated"] <= begun_before]
             for each in uploads:
-                with suppress(ObjectMissing), _s3_errors(self.uri):  # missing: the upload has ended meanwhile
+                with suppress(ObjectMissing), _s3_errors(self.uri):  # the upload may have ended in the meantime
                     self._client.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
         except StorageRejected as error:
-            log.warning("unfinished uploads cannot be deleted: %s", error)
+            log.warning("unfinished multipart uploads could not be deleted: %s", error)
 
     def _create(self, key: str, body: Callable[[], bytes | BinaryIO]) -> None:
-        """Create an object. Raises ObjectExists; WriteConflict if other writes of it were in progress at every try."""
+        """Create an object. Raises ObjectExists; WriteConflict if another write was in progress at each attempt."""
         repeated = False
         for pause in (*CONFLICT_PAUSES_SECONDS, None):
             try:
@@ -154,7 +154,7 @@ class S3Store:
             else:
                 return
 
-    def _holds(self, key: str, content: bytes) -> bool:
+    def _has_content(self, key: str, content: bytes) -> bool:
         try:
             return self.read(key, limit=len(content)) == content
         except (ObjectMissing, ObjectTooLarge):
@@ -165,7 +165,7 @@ class S3Store:
 
 
 @contextmanager
-def _s3_errors(what: str) -> Iterator[None]:
+def _s3_errors(address: str) -> Iterator[None]:
     """Raise boto3's errors as StorageErrors."""
     import botocore.exceptions as boto
     from boto3.exceptions import S3UploadFailedError
@@ -173,7 +173,7 @@ def _s3_errors(what: str) -> Iterator[None]:
     try:
         yield
     except boto.ClientError as error:
-        raise _from_answer(what, error) from error
+        raise _from_response(address, error) from error
     except (
         boto.NoCredentialsError,
         boto.PartialCredentialsError,
@@ -181,48 +181,48 @@ def _s3_errors(what: str) -> Iterator[None]:
         boto.ProfileNotFound,
         boto.InvalidRegionError,
     ) as error:
-        raise StorageRejected(f"{what}: {error}") from error
+        raise StorageRejected(f"{address}: {error}") from error
     except (boto.BotoCoreError, S3UploadFailedError) as error:
-        raise _upload_cause(what, error) from error
+        raise _upload_cause(address, error) from error
 
 
-def _upload_cause(what: str, error: Exception) -> StorageError:
+def _upload_cause(address: str, error: Exception) -> StorageError:
     cause = error.__context__
     if cause is not None and hasattr(cause, "response"):
-        return _from_answer(what, cause)
-    return StorageUnavailable(f"{what}: {error}")
+        return _from_response(address, cause)
+    return StorageUnavailable(f"{address}: {error}")
 
 
-def _from_answer(what: str, error: BaseException) -> StorageError:
+def _from_response(address: str, error: BaseException) -> StorageError:
     response = getattr(error, "response", {})
     code = response.get("Error", {}).get("Code", "")
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "PreconditionFailed":
-        exists = ObjectExists(f"{what} exists already")
+        exists = ObjectExists(f"{address} exists already")
         exists.perhaps_ours = response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
         return exists
     if code == "ConditionalRequestConflict":
-        return WriteConflict(f"{what}: another write of it is in progress")
+        return WriteConflict(f"{address}: another write of it is in progress")
     if status == 404 and code != "NoSuchBucket":
-        return ObjectMissing(f"{what} does not exist")
+        return ObjectMissing(f"{address} does not exist")
     if code != "NotImplemented" and (status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout")):
-        return StorageUnavailable(f"{what}: {error}")
-    return StorageRejected(f"{what}: {'there is no such bucket' if code == 'NoSuchBucket' else error}")
+        return StorageUnavailable(f"{address}: {error}")
+    return StorageRejected(f"{address}: {'there is no such bucket' if code == 'NoSuchBucket' else error}")
 
 
-def _counting(limit: int, what: str) -> Callable[[int], None]:
+def _counting(limit: int, address: str) -> Callable[[int], None]:
     """Return a progress callback for boto3 that raises ObjectTooLarge, and so ends the transfer, beyond `limit` bytes."""
     received = 0
 
     def count(more: int) -> None:
         nonlocal received
         received += more
-        within(limit, received, what)
+        within(limit, received, address)
 
     return count
 
 
-def _part_of(target: Path) -> Path:
+def _partial_path(target: Path) -> Path:
     name = target.name.encode()[:200].decode(errors="ignore")  # a name may have 255 bytes
     return target.with_name(f"{PART_PREFIX}{name}")
 

@@ -728,7 +728,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     finished = start(str(folder))
 
     assert finished.returncode == 1
-    assert finished.stderr == f"Error: {folder / TOKENIZER} has token ids up to 50, which {folder / GRAPH} does not know\n"
+    assert finished.stderr == f"Error: {folder / TOKENIZER} has token ids up to 50, for which {folder / GRAPH} has no embedding\n"
 
 
 def test_a_port_that_is_taken_is_named(server: RunningServer, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ REFUSED_BY_BOTH = {
 }
 OF_ONE = {
     "http-json": ONE,
-    "http-compressed-request": ["400", 'header Content-Encoding is "gzip": expected a body that is not compressed'],
+    "http-compressed-request": ["400", 'header Content-Encoding is "gzip": expected no compression'],
     "http-metadata": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
     "http-config": ["404", "Not Found."],
     "grpc-client-timeout": ONE,

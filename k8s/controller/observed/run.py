@@ -125,7 +125,7 @@ class TrainingRunSummary:
         if score in (None, compared) or self.state not in JUDGED_STATES:
             return None
         record = recorded(self.status)
-        return None if record is not None and record.holds(ScoreName(score)) else ScoreName(score)
+        return None if record is not None and record.has_score(ScoreName(score)) else ScoreName(score)
 
     def asks_for_the_same(self, asked: Document) -> bool:
         """Whether it is the training that is asked for now. What has succeeded need not be repeated elsewhere.

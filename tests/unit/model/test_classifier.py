@@ -240,7 +240,7 @@ def test_a_tokenizer_with_ids_beyond_the_graphs_table_is_refused(tmp_path: Path)
     folder = make_version(tmp_path)
     write_tokenizer(folder / TOKENIZER, [f"word{at}" for at in range(30_000)])
 
-    with pytest.raises(ArtifactRejected, match=r"has token ids up to 30000, which .* does not know"):
+    with pytest.raises(ArtifactRejected, match=r"has token ids up to 30000, for which .* has no embedding"):
         Classifier.load(with_files(folder))
 
 
@@ -248,7 +248,7 @@ def test_a_graph_of_other_labels_is_refused(tmp_path: Path) -> None:
     folder = make_version(tmp_path)
     write_graph(folder / GRAPH, 7)
 
-    with pytest.raises(ArtifactRejected, match=r"gives logits \[2, 7\] for 2 texts, the manifest names 3 labels"):
+    with pytest.raises(ArtifactRejected, match=r"gives logits \[2, 7\] for 2 texts; the manifest names 3 labels"):
         Classifier.load(with_files(folder))
 
 

@@ -58,7 +58,7 @@ CATS = LabelFall(label="cats", texts_before=40, recall_before=0.95, texts=41, re
         pytest.param({"score": 0.0, "texts": 0}, None, id="no-text-with-a-label-that-it-knows"),
         pytest.param(
             {"fallen": (CATS,), "fallen_count": 1},
-            "finds 'cats' in 0% of the 41 texts that carry it, before in 95% of 40",
+            "finds 'cats' in 0% of its 41 texts, down from 95% of 40",
             id="one-label-fell",
         ),
         pytest.param({"lost": ("rare",), "lost_count": 1, "lost_share": 0.01}, None, id="a-rare-label-is-gone"),
@@ -69,7 +69,7 @@ CATS = LabelFall(label="cats", texts_before=40, recall_before=0.95, texts=41, re
         ),
         pytest.param(
             {"labelled": 3000, "used": 3000},
-            "3,000 different texts have a label, the dataset of the served version v1 had 6,000",
+            "3,000 distinct texts have a label; the dataset of the served version v1 had 6,000",
             id="half-of-the-labels-are-missing",
         ),
         pytest.param(
@@ -218,7 +218,7 @@ def test_a_record_of_an_earlier_release_is_judged_by_the_score_that_it_holds(con
     record = GateRecord.model_validate(content)
     verdict = judge(record, rule)
     assert record.rule.score == content["score"]
-    assert record.holds(rule.score) is (rule.score == content["score"])
+    assert record.has_score(rule.score) is (rule.score == content["score"])
     assert verdict.score == content["score"]
     assert (f"({rule.score} was not measured)" in verdict.message) is (rule.score != content["score"])
 

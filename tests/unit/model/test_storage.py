@@ -312,7 +312,7 @@ def test_a_key_that_may_not_list_uploads_logs_a_warning(
         monkeypatch.setenv("AWS_ENDPOINT_URL", faults.address)
         open_store(f"{s3_bucket}papers/").tidy()
 
-    assert "unfinished uploads cannot be deleted" in caplog.text
+    assert "unfinished multipart uploads could not be deleted" in caplog.text
     assert "AccessDenied" in caplog.text
 
 

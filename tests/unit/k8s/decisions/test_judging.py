@@ -119,9 +119,10 @@ def test_a_version_on_whose_texts_the_served_one_falls_is_held_and_says_what_cha
     assert (status["state"], status["passed"]) == ("Held", False)
     assert status["message"] == (
         "held: the dataset changed, not the model: the served version papers-1 scored micro-F1 0.9585 on its own test part (600 "
-        "texts) and scores 0.1194 on this one (580 texts), a larger fall than chance and spec.gate.tolerance 0.005 explain. If "
-        "the dataset is wrong, correct it; if it is right, spec.gate.approve: papers-2 serves this version; a spec.gate.minimum "
-        "that it reaches serves it, too; spec.gate.servedMayFall: true lets the dataset of this classifier change. The version: "
+        "texts) and scores 0.1194 on this one (580 texts), a larger drop than chance and spec.gate.tolerance 0.005 explain. If "
+        "the dataset is wrong, correct it. If it is right, set one of: spec.gate.approve: papers-2 (serves this version), "
+        "spec.gate.minimum (serves every version that reaches it), spec.gate.servedMayFall: true (lets the dataset of this "
+        "classifier change). The version: "
         "micro-f1 0.1741 is 0.0547 ahead of the served version papers-1 (0.1194 on the same texts)"
     )
 

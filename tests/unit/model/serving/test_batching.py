@@ -145,7 +145,7 @@ def both(predictions: Sequence[Prediction], probabilities: Floats) -> tuple[Sequ
 
 async def asked(batcher: Batcher, *texts: str, finish: Callable[..., Any] = lengths) -> asyncio.Task[Any]:
     """A request that stands in the queue."""
-    task = asyncio.create_task(batcher.compute(texts, finish))
+    task = asyncio.create_task(batcher.classify(texts, finish))
     await asyncio.sleep(0)
     return task
 
@@ -168,7 +168,7 @@ def test_every_text_gets_its_own_answer_whoever_asks_meanwhile(
     batchers: list[Batcher], tiny: Classifier, requests: list[list[str]], which: int
 ) -> None:
     async def ask() -> list[tuple[Sequence[Prediction], Floats]]:
-        return await asyncio.gather(*(batchers[which].compute(texts, both) for texts in requests))
+        return await asyncio.gather(*(batchers[which].classify(texts, both) for texts in requests))
 
     answers = asyncio.run(ask())
 
@@ -196,7 +196,7 @@ def test_no_texts_need_no_thread(start: Start) -> None:
         batcher = start(graph := Held())
         await plugged(graph, batcher)
 
-        assert await batcher.compute([], lambda _, found: found.shape) == (0, len(LABELS))
+        assert await batcher.classify([], lambda _, found: found.shape) == (0, len(LABELS))
 
     run(test)
 
@@ -274,7 +274,7 @@ def test_texts_of_a_batch_are_not_marked_alone(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held())
         graph.let()
-        await batcher.compute(["a", "b"], lengths)
+        await batcher.classify(["a", "b"], lengths)
 
         assert (graph.batches, graph.alone) == ([["b", "a"]], [False])  # the graph would not use every core for them
 
@@ -298,13 +298,13 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(start: Start) -> None:
         let_in = await asked(batcher, "a", "b")
 
         with pytest.raises(QueueFull) as full:
-            await batcher.compute(["c", "d"], lengths)
+            await batcher.classify(["c", "d"], lengths)
         fits = await asked(batcher, "e")
         graph.let()
 
         assert str(full.value) == "The queue is full: 2 texts are waiting, of at most 3. Retry in 1 s."
         assert [await let_in, await fits] == [[1, 1], [1]]
-        assert await batcher.compute(["c", "d"], lengths) == [1, 1]
+        assert await batcher.classify(["c", "d"], lengths) == [1, 1]
 
     run(test)
 
@@ -315,14 +315,14 @@ def test_a_refused_request_gets_the_time_until_the_waiting_texts_are_computed(st
         graph.seconds = 10.0
         graph.let()
         for _ in range(200):  # until that is what a text is known to take
-            await batcher.compute([PLUG], lengths)
+            await batcher.classify([PLUG], lengths)
             await graph.began()
         graph.hold()
         await plugged(graph, batcher)
         await asked(batcher, "a", "b", "c")
 
         with pytest.raises(QueueFull) as full:
-            await batcher.compute(["d"], lengths)
+            await batcher.classify(["d"], lengths)
         assert full.value.retry_after == 30
 
     run(test)
@@ -333,8 +333,8 @@ def test_texts_that_take_long_are_not_gathered(start: Start) -> None:
         batcher = start(graph := Held())
         graph.seconds = 10.0
         graph.let()
-        await batcher.compute([PLUG], lengths)
-        await batcher.compute(["a", "b", "c"], lengths)
+        await batcher.classify([PLUG], lengths)
+        await batcher.classify(["a", "b", "c"], lengths)
 
         assert [len(batch) for batch in graph.batches] == [1, 1, 1, 1]
 
@@ -347,7 +347,7 @@ def test_a_request_larger_than_the_queue_is_let_in_when_nothing_waits(start: Sta
         await plugged(graph, batcher)
         larger = await asked(batcher, *"abcdefgh")
         with pytest.raises(QueueFull):
-            await batcher.compute(["i"], lengths)
+            await batcher.classify(["i"], lengths)
         graph.let()
 
         assert await larger == [1] * 8
@@ -387,7 +387,7 @@ def test_a_place_is_left_once_even_if_a_thread_notices_first(start: Start) -> No
         await asked(batcher, "b", "c")
 
         with pytest.raises(QueueFull):
-            await batcher.compute(["d", "e"], lengths)
+            await batcher.classify(["d", "e"], lengths)
 
     run(test)
 
@@ -416,7 +416,7 @@ def test_a_text_that_cannot_be_computed_fails_only_its_own_request(start: Start,
 
         assert [answers[0], answers[2]] == [[1], [1, 1]]
         assert isinstance(answers[1], Exception)
-        assert await batcher.compute(["later"], lengths) == [5]
+        assert await batcher.classify(["later"], lengths) == [5]
 
     run(test)
 
@@ -474,22 +474,22 @@ def test_nothing_is_harmed_where_the_loop_ends_before_its_texts_are_computed(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("every_core_is_faster", [True, False])
-def test_a_text_that_is_alone_is_computed_the_faster_way_and_the_other_is_tried_now_and_then(every_core_is_faster: bool) -> None:
+@pytest.mark.parametrize("all_cores_are_faster", [True, False])
+def test_a_text_that_is_alone_is_computed_the_faster_way_and_the_other_is_tried_now_and_then(all_cores_are_faster: bool) -> None:
     alone = _LoneTextStrategy()
     chosen = []
     for _ in range(10 * EXPLORE_EVERY_TEXTS):
         way = alone.choose(LONG_TEXT_CHARACTERS + 1)
         chosen.append(way)
-        alone.learn(LONG_TEXT_CHARACTERS + 1, 1.0 if way is every_core_is_faster else 2.0, every_core=way)
+        alone.learn(LONG_TEXT_CHARACTERS + 1, 1.0 if way is all_cores_are_faster else 2.0, all_cores=way)
 
-    assert chosen[EXPLORE_EVERY_TEXTS:].count(every_core_is_faster) == 9 * (EXPLORE_EVERY_TEXTS - 1)
+    assert chosen[EXPLORE_EVERY_TEXTS:].count(all_cores_are_faster) == 9 * (EXPLORE_EVERY_TEXTS - 1)
 
 
 def test_short_texts_and_long_ones_learn_apart() -> None:
     alone = _LoneTextStrategy()
     for way in (True, False):
-        alone.learn(1, 1.0 if way else 2.0, every_core=way)
-        alone.learn(LONG_TEXT_CHARACTERS + 1, 2.0 if way else 1.0, every_core=way)
+        alone.learn(1, 1.0 if way else 2.0, all_cores=way)
+        alone.learn(LONG_TEXT_CHARACTERS + 1, 2.0 if way else 1.0, all_cores=way)
 
     assert (alone.choose(1), alone.choose(LONG_TEXT_CHARACTERS + 1)) == (True, False)

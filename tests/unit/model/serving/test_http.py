@@ -208,7 +208,7 @@ def test_a_body_that_is_compressed_is_refused(app: App, path: str) -> None:
     refused = asyncio.run(test())
 
     assert refused.status_code == 400
-    assert refused.json() == {"error": 'header Content-Encoding is "gzip": expected a body that is not compressed'}
+    assert refused.json() == {"error": 'header Content-Encoding is "gzip": expected no compression'}
 
 
 def test_the_seconds_of_a_request_end_with_its_response_not_with_the_client_that_lingers(app: App) -> None:
