@@ -46,7 +46,7 @@ def decide(observed: ObservedClassifier, images: Images) -> Plan:
 
 
 def _rejected(observed: ObservedClassifier) -> tuple[str, ...]:
-    """Return errors of the spec that the API server cannot find. With one, nothing is trained, and the served version stays."""
+    """Return errors of the spec that the API server cannot find. With errors, nothing is trained; the served version stays."""
     try:
         triggers.schedule_of(observed)
     except ScheduleRejected as error:
@@ -56,12 +56,12 @@ def _rejected(observed: ObservedClassifier) -> tuple[str, ...]:
 
 
 def _finalizers(observed: ObservedClassifier) -> list[str] | None:
-    """Return the finalizers to write, None if they are right: ours is there if versions are deleted with the classifier."""
+    """Return the finalizers to write, None if they are correct: the controller's is needed to delete versions."""
     there = list(observed.classifier["metadata"].get("finalizers") or ())
-    wanted = observed.spec.storage.deletion_policy == "Delete"
-    if wanted == (names.FINALIZER in there):
+    is_needed = observed.spec.storage.deletion_policy == "Delete"
+    if is_needed == (names.FINALIZER in there):
         return None
-    return [*there, names.FINALIZER] if wanted else [each for each in there if each != names.FINALIZER]
+    return [*there, names.FINALIZER] if is_needed else [each for each in there if each != names.FINALIZER]
 
 
 def _serve(observed: ObservedClassifier, rollout: Rollout, images: Images) -> tuple[Step, ...]:
@@ -82,9 +82,9 @@ def _serve(observed: ObservedClassifier, rollout: Rollout, images: Images) -> tu
 
 def _active(observed: ObservedClassifier) -> TrainingRunSummary | None:
     """Return the run that trains or is the next to train."""
-    noted = observed.status.get("activeRun")
+    recorded = observed.status.get("activeRun")
     waiting = [run for run in observed.active if not observed.spec.suspend or run.has_begun]
-    return next((run for run in waiting if run.name == noted), waiting[0] if waiting else None)
+    return next((run for run in waiting if run.name == recorded), waiting[0] if waiting else None)
 
 
 def _train(observed: ObservedClassifier, rollout: Rollout, images: Images) -> tuple[tuple[Step, ...], TrainingRunSummary | None]:
@@ -99,8 +99,8 @@ def _train(observed: ObservedClassifier, rollout: Rollout, images: Images) -> tu
     trigger = None if observed.spec.suspend else triggers.due(observed, images.trainer)
     if trigger is None or (observed.name_conflict and not observed.served):  # its version could not be served
         return again, None
-    wanted = {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256}
-    served = served_to_compare(wanted, observed.spec.storage.uri) if rollout.version else None
+    target = {"version": rollout.version, "uri": rollout.uri, "manifestSha256": rollout.manifest_sha256}
+    served = served_to_compare(target, observed.spec.storage.uri) if rollout.version else None
     if rollout.version and served is None:
         trigger = {**trigger, "message": f"{trigger['message']}; {_not_compared(rollout)}"}
     run = training_run(
@@ -174,8 +174,8 @@ def _requeue_after(observed: ObservedClassifier, rollout: Rollout, checked: Data
         delays.append(SLOW_POLL_SECONDS)
     if observed.pods:  # their events are not watched
         delays.append(SLOW_POLL_SECONDS)
-    wanted = observed.spec.triggers
-    if (wanted.feedback or wanted.drift) and not observed.spec.suspend:
+    configured = observed.spec.triggers
+    if (configured.feedback or configured.drift) and not observed.spec.suspend:
         delays.append(MEASUREMENT_SECONDS)
     try:
         schedule = None if observed.spec.suspend else triggers.schedule_of(observed)

@@ -50,31 +50,31 @@ def check_dataset(observed: ObservedClassifier, images: Images) -> DatasetCheck:
     jobs = [each for each in observed.jobs if _component(each) == "dataset-check"]
     if not triggers.dataset_change:
         return DatasetCheck(None, tuple(Delete(JOB, each.job) for each in jobs))
-    note = _still_true(observed, dict(observed.status.get("dataset") or {}))
-    going = [each for each in jobs if ended(each.job) is None]
-    if going and (unmade := _without_image(observed, going, images, note)):
-        return unmade
-    if going:
-        problem = trouble([pod for each in going for pod in each.pods])
+    note = _without_stale_error(observed, dict(observed.status.get("dataset") or {}))
+    running = [each for each in jobs if ended(each.job) is None]
+    if running and (unpulled_check := _without_image(observed, running, images, note)):
+        return unpulled_check
+    if running:
+        problem = trouble([pod for each in running for pod in each.pods])
         return DatasetCheck(
             {**note, "message": of_maintenance_jobs(problem, observed.spec)} if problem else note or None, requeue_after=15.0
         )
-    told = [_told(each, observed.spec) for each in jobs]
-    newer = [each for each in told if each["checkedAt"] > str(note.get("checkedAt", ""))]
+    finished = [_check_result(each, observed.spec) for each in jobs]
+    newer = [each for each in finished if each["checkedAt"] > str(note.get("checkedAt", ""))]
     if newer:
         latest = max(newer, key=lambda each: str(each["checkedAt"]))
         kept: Document = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
         return DatasetCheck(
-            _still_true(observed, {**kept, **latest}), requeue_after=0.0
-        )  # the Job goes once this is written down
+            _without_stale_error(observed, {**kept, **latest}), requeue_after=0.0
+        )  # its Job is deleted once this is in the status
     return _next(observed, images, note, tuple(Delete(JOB, each.job) for each in jobs))
 
 
 def _without_image(
-    observed: ObservedClassifier, going: list[MaintenanceJob], images: Images, note: Document
+    observed: ObservedClassifier, running: list[MaintenanceJob], images: Images, note: Document
 ) -> DatasetCheck | None:
     """Handle checks whose image cannot be pulled: a new image starts them again, else the next check comes when due."""
-    waits = [(each, unpulled(each.pods, now=observed.now)) for each in going]
+    waits = [(each, unpulled(each.pods, now=observed.now)) for each in running]
     old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
     late = [each for each, waited in waits if waited is not None and waited >= MAX_PULL_SECONDS and each not in old]
     steps = tuple(Delete(JOB, each.job) for each in (*old, *late))
@@ -84,7 +84,7 @@ def _without_image(
     return DatasetCheck(note or None, steps, requeue_after=1.0) if old else None
 
 
-def _still_true(observed: ObservedClassifier, note: Document) -> Document:
+def _without_stale_error(observed: ObservedClassifier, note: Document) -> Document:
     """Remove the error if a training has read the dataset since, or if it was about another dataset."""
     at = parse_time(note["checkedAt"]) if "checkedAt" in note else None
     since = [run for run in observed.runs if at is None or run.created > at]
@@ -103,13 +103,13 @@ def _addresses(document: Document) -> tuple[str | None, ...]:
 
 def _next(observed: ObservedClassifier, images: Images, note: Document, steps: tuple[Step, ...]) -> DatasetCheck:
     interval = parse_duration(observed.spec.triggers.dataset_check_interval)
-    looked = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
+    read_at = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
     if observed.newest is not None:
-        looked.append(observed.newest.created)  # a run reads the dataset itself
-    idle = observed.spec.suspend or observed.active or not looked
+        read_at.append(observed.newest.created)  # a run reads the dataset itself
+    idle = observed.spec.suspend or observed.active or not read_at
     if idle:
         return DatasetCheck(note or None, steps)
-    at = max(looked) + timedelta(seconds=interval)
+    at = max(read_at) + timedelta(seconds=interval)
     if at > observed.now:
         return DatasetCheck(note or None, steps, requeue_after=(at - observed.now).total_seconds())
     slot = int(observed.now.timestamp() // interval)
@@ -118,16 +118,16 @@ def _next(observed: ObservedClassifier, images: Images, note: Document, steps: t
     )
 
 
-def _told(maintenance: MaintenanceJob, spec: TextClassifierSpec) -> Document:
-    """Return status.dataset after a check. checkedAt is the check's start: it may have read the dataset then."""
+def _check_result(maintenance: MaintenanceJob, spec: TextClassifierSpec) -> Document:
+    """Return status.dataset after a check. checkedAt is the start of the check, which may have read the dataset then."""
     at = maintenance.job["metadata"]["creationTimestamp"]
-    said = next(iter(results(maintenance.pods)), None)
-    if ended(maintenance.job) == "Complete" and said is not None and said.dataset_sha256:
-        found = {"sha256": said.dataset_sha256, "testSha256": said.test_sha256, "checkedAt": at}
+    result = next(iter(results(maintenance.pods)), None)
+    if ended(maintenance.job) == "Complete" and result is not None and result.dataset_sha256:
+        found = {"sha256": result.dataset_sha256, "testSha256": result.test_sha256, "checkedAt": at}
         return {name: value for name, value in found.items() if value is not None}
-    if said is not None and said.message:
-        return {"checkedAt": at, "message": of_maintenance_jobs(said.message, spec)}
-    failed = condition(maintenance.job, "Failed").get("message")  # of its own deadline the spec knows nothing
+    if result is not None and result.message:
+        return {"checkedAt": at, "message": of_maintenance_jobs(result.message, spec)}
+    failed = condition(maintenance.job, "Failed").get("message")  # the spec has no field for the Job's own deadline
     return {"checkedAt": at, "message": failed or "its Pod is gone, and its result with it"}
 
 

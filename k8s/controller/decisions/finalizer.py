@@ -12,9 +12,7 @@ from k8s.controller.objects.kinds import INFERENCE_SERVICE, JOB, TEXT_CLASSIFIER
 from k8s.controller.observed.classifier import ObservedClassifier
 
 POLL_SECONDS = 5.0
-RETRY_SECONDS = 60.0  # seconds between a Job that failed and the next one
-
-
+RETRY_SECONDS = 60.0  # between a Job that failed and the next one
 NAMESPACE_TERMINATING = "being terminated"  # part of the API server's message about a namespace that is being deleted
 
 
@@ -36,24 +34,24 @@ def finalize(observed: ObservedClassifier, images: Images) -> Plan:
 def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
     """Return the steps that delete the versions; None once they are deleted."""
     name = names.prune_name(observed.name, ())
-    found = next((each for each in observed.jobs if each.job["metadata"]["name"] == name), None)
-    if found is None:
+    pruning = next((each for each in observed.jobs if each.job["metadata"]["name"] == name), None)
+    if pruning is None:
         return Plan(
             (Create(prune(observed.classifier, observed.spec, images, versions=())),),
             _deleting(observed, None),
             requeue_after=POLL_SECONDS,
         )
-    how = ended(found.job)
-    if how == "Complete":
+    outcome = ended(pruning.job)
+    if outcome == "Complete":
         return None
-    if begins_again(found, images, observed):
-        return Plan((Delete(JOB, found.job),), requeue_after=1.0)
-    status = _deleting(observed, why_not(found, observed))
-    if how is None:
+    if begins_again(pruning, images, observed):
+        return Plan((Delete(JOB, pruning.job),), requeue_after=1.0)
+    status = _deleting(observed, why_not(pruning, observed))
+    if outcome is None:
         return Plan(status=status, requeue_after=POLL_SECONDS)
-    ended_then = parse_time(ended_at(found.job) or found.job["metadata"]["creationTimestamp"])
+    ended_then = parse_time(ended_at(pruning.job) or pruning.job["metadata"]["creationTimestamp"])
     left = RETRY_SECONDS - (observed.now - ended_then).total_seconds()
-    return Plan(() if left > 0 else (Delete(JOB, found.job),), status, requeue_after=max(left, POLL_SECONDS))
+    return Plan(() if left > 0 else (Delete(JOB, pruning.job),), status, requeue_after=max(left, POLL_SECONDS))
 
 
 def _deleting(observed: ObservedClassifier, problem: str | None) -> Document | None:
@@ -70,18 +68,18 @@ def _waiting(observed: ObservedClassifier, what: str, problem: str | None = None
     message = f"its versions cannot be deleted: {problem}" if problem else going
     message = f"{message[:1900]}; to delete the TextClassifier without them, set spec.storage.deletionPolicy to Keep"
     degraded = ("True", "VersionsNotDeleted", message) if problem else ("False", "AsExpected", "no problem is known")
-    told = {
+    values = {
         "Ready": ("False", "NothingServed", "is being deleted"),
         "Progressing": ("True", "Deleting", going),
         "Degraded": degraded,
     }
-    others = [each for each in observed.status.get("conditions") or () if each["type"] not in told]
-    now = [conditioned(observed.classifier, kind, *facts, now=observed.now) for kind, facts in told.items()]
-    found = {"state": "Failed" if problem else "Deleting", "message": message, "observedGeneration": observed.generation}
-    return {**observed.status, **found, "conditions": [*others, *now]}
+    others = [each for each in observed.status.get("conditions") or () if each["type"] not in values]
+    now = [conditioned(observed.classifier, kind, *facts, now=observed.now) for kind, facts in values.items()]
+    summary = {"state": "Failed" if problem else "Deleting", "message": message, "observedGeneration": observed.generation}
+    return {**observed.status, **summary, "conditions": [*others, *now]}
 
 
 def without_finalizer(classifier: Document) -> Merge:
-    """Return the step that removes our finalizer, so that the API server deletes the classifier."""
+    """Return the step that removes the controller's finalizer, so that the API server deletes the classifier."""
     others = [each for each in classifier["metadata"].get("finalizers") or () if each != names.FINALIZER]
     return Merge(TEXT_CLASSIFIER, classifier, {"metadata": {"finalizers": others}})

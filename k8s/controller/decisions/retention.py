@@ -17,7 +17,7 @@ from k8s.controller.observed.wording import of_maintenance_jobs
 CHECKPOINT_RETRIES_FACTOR = 3  # times history.runs: runs that are kept because their checkpoints could not be deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that does not exist (spec.storage.serviceAccountName), "
 RESOURCES = "resources.jobs of the controller's chart"
-POD_POLL_SECONDS = 15.0  # seconds between two looks at a running Job, since its Pods' events are not watched
+POD_POLL_SECONDS = 15.0  # between two checks of a running Job, since its Pods' events are not watched
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def why_not(maintenance: MaintenanceJob, observed: ObservedClassifier) -> str | 
     if ended(maintenance.job):
         said = next((each.message for each in results(maintenance.pods) if each.message), None)
         failed = str(condition(maintenance.job, "Failed").get("message", "its Job failed"))
-        return of_maintenance_jobs(said, observed.spec) if said else failed  # of its own deadline the spec knows nothing
+        return of_maintenance_jobs(said, observed.spec) if said else failed  # the spec has no field for the Job's own deadline
     problem = trouble(maintenance.pods) or no_pod(
         maintenance.job, maintenance.pods, perhaps=WITHOUT_ACCOUNT, fields=RESOURCES, now=observed.now
     )

@@ -57,7 +57,7 @@ from model.run_result import RunResult
 INDEX = "batch.kubernetes.io/job-completion-index"
 MAX_OOM_ATTEMPTS = 2  # attempts of a training without checkpoints that ran out of memory: every attempt needs the same
 RESOURCES = "spec.training.resources, or resources.trainings of the controller's chart"
-POD_POLL_SECONDS = 15.0  # seconds between two looks at a Pod that has not started: its events are not watched
+POD_POLL_SECONDS = 15.0  # between two checks of a Pod that has not started: its events are not watched
 
 
 def decide_run(observed: ObservedRun, images: Images) -> Plan:
@@ -65,16 +65,16 @@ def decide_run(observed: ObservedRun, images: Images) -> Plan:
     if "deletionTimestamp" in observed.run["metadata"]:
         return Plan()  # its objects are deleted by their owner references
     if observed.status.get("state") in FINAL_STATES:
-        return _after(observed)
+        return _judge_finished(observed)
     if observed.spec.dataset is None:
         return _adopt(observed)
     if observed.spec.cancelled:
         return _supersede(observed)
-    return _go_on(observed, images) if observed.job else _start(observed, images)
+    return _follow_job(observed, images) if observed.job else _start(observed, images)
 
 
-def _go_on(observed: ObservedRun, images: Images) -> Plan:
-    assert observed.job is not None  # noqa: S101 - the caller has looked
+def _follow_job(observed: ObservedRun, images: Images) -> Plan:
+    assert observed.job is not None  # noqa: S101 - the caller has checked
     how = ended(observed.job)
     if how is None:
         return _without_image(observed, images) or _running(observed)
@@ -82,8 +82,8 @@ def _go_on(observed: ObservedRun, images: Images) -> Plan:
 
 
 def _without_image(observed: ObservedRun, images: Images) -> Plan | None:
-    """Return the plan if the image cannot be pulled: start again with the trainer's new image, or give up after a while."""
-    assert observed.job is not None  # noqa: S101 - the caller has looked
+    """Return the plan if the image cannot be pulled: start again with a new image, or give up after MAX_PULL_SECONDS."""
+    assert observed.job is not None  # noqa: S101 - the caller has checked
     waited, image = unpulled(observed.pods, now=observed.now), image_of(observed.job)
     if waited is None:
         return None
@@ -117,7 +117,7 @@ def _adopt(observed: ObservedRun) -> Plan:
     return Plan((Merge(TRAINING_RUN, observed.run, change),))
 
 
-def _after(observed: ObservedRun) -> Plan:
+def _judge_finished(observed: ObservedRun) -> Plan:
     """Judge the version of a finished run by the gate of its spec, which may have changed."""
     steps = (Delete(JOB, observed.job),) if observed.job and observed.status["state"] == "Superseded" else ()
     if (observed.run["metadata"].get("annotations") or {}).get(names.FILES) == "deleted" and not observed.status.get("deleted"):
@@ -128,7 +128,7 @@ def _after(observed: ObservedRun) -> Plan:
 
 
 def _supersede(observed: ObservedRun) -> Plan:
-    """Stop a run: note that it has started, since it may have left files, then delete its Job, then note that it has ended."""
+    """Stop a run: record its start, since it may have left files, then delete its Job, then record its end."""
     if observed.job is not None and ended(observed.job) is None:
         began = observed.job.get("status", {}).get("startTime") or observed.job["metadata"]["creationTimestamp"]
         steps = (Delete(JOB, observed.job),) if "startedAt" in observed.status else ()
@@ -151,7 +151,7 @@ def _start(observed: ObservedRun, images: Images) -> Plan:
     if observed.name_conflict:
         message = "a Job of this name exists that does not belong to this TrainingRun: delete one of them"
         return _status(observed, state="Pending", message=message, requeue_after=POD_POLL_SECONDS)
-    if compared := _what_is_served_now(observed):
+    if compared := _served_version(observed):
         return Plan((Merge(TRAINING_RUN, observed.run, {"spec": {"served": compared}}),))
     steps: tuple[Step, ...] = (Create(training_job(observed.run, observed.spec, images)),)
     if (observed.spec.training or TrainingSpec()).nodes > 1:
@@ -164,8 +164,8 @@ def _start(observed: ObservedRun, images: Images) -> Plan:
     return _status(observed, steps=steps, state="Pending", message="its Pod starts", requeue_after=POD_POLL_SECONDS)
 
 
-def _what_is_served_now(observed: ObservedRun) -> Document | None:
-    """Return the served version to compare a run made by hand with; None if it is set already or there is none."""
+def _served_version(observed: ObservedRun) -> Document | None:
+    """Return the served version to compare a run made by hand with; None if it is already set or nothing is served."""
     by_hand = observed.spec.trigger is not None and observed.spec.trigger.reason == "Manual"
     if not by_hand or observed.spec.served is not None or observed.classifier is None or observed.spec.storage is None:
         return None
@@ -181,22 +181,23 @@ def _wait(observed: ObservedRun) -> Plan:
 
 
 def _running(observed: ObservedRun) -> Plan:
-    assert observed.job is not None  # noqa: S101 - the caller has looked
+    assert observed.job is not None  # noqa: S101 - the caller has checked
     phases = [pod.get("status", {}).get("phase") for pod in observed.pods]
     status, ending = observed.job.get("status", {}), last_end(observed.pods)
     started, failed = status.get("startTime"), status.get("failed", 0)
-    before = in_the_users_terms(ending, observed.spec) if ending else None
+    last_error = in_the_users_terms(ending, observed.spec) if ending else None
     if out_of_memory(observed.pods) >= MAX_OOM_ATTEMPTS and not (observed.spec.training or TrainingSpec()).base_model:
-        return _gives_up(
+        return _give_up(
             observed,
-            f"{before}, in {MAX_OOM_ATTEMPTS} attempts: given up, since without checkpoints every attempt needs the same memory",
+            f"{last_error}, in {MAX_OOM_ATTEMPTS} attempts: "
+            "given up, since without checkpoints every attempt needs the same memory",
         )
     if is_true(observed.job, "FailureTarget") or any(each.exit_code in NO_RETRY_EXIT_CODES for each in results(observed.pods)):
         state = observed.status.get("state", "Pending")  # until the Job's condition Failed
-        return _status(observed, state=state, message=f"ends: {before or 'its Job fails'}", startedAt=started)
-    bad = before if failed > 1 else None  # one failed Pod is no problem; several are, until one succeeds
+        return _status(observed, state=state, message=f"ends: {last_error or 'its Job fails'}", startedAt=started)
+    bad = last_error if failed > 1 else None  # one failed Pod is no problem; several are, until one succeeds
     attempt = f", attempt {failed + 1} of {_attempts(observed.job)}" if failed else ""
-    after = f"{attempt}; the last ended with: {before}" if before else attempt
+    after = f"{attempt}; the last ended with: {last_error}" if last_error else attempt
     problem = trouble(observed.pods) or _no_pod(observed, observed.job)
     if problem:
         said = in_the_users_terms(problem, observed.spec)
@@ -213,9 +214,9 @@ def _running(observed: ObservedRun) -> Plan:
     return _status(observed, state="Running", message=f"trains{after}", trouble=bad, startedAt=started)
 
 
-def _gives_up(observed: ObservedRun, message: str) -> Plan:
-    """Stop a training whose next attempt would end like the ones before."""
-    assert observed.job is not None  # noqa: S101 - the caller has looked
+def _give_up(observed: ObservedRun, message: str) -> Plan:
+    """Stop a training whose next attempt would fail like the earlier ones."""
+    assert observed.job is not None  # noqa: S101 - the caller has checked
     now, started = format_time(observed.now), observed.job.get("status", {}).get("startTime")
     return _status(
         observed, steps=(Delete(JOB, observed.job),), state="Failed", message=message, startedAt=started, finishedAt=now
@@ -230,42 +231,42 @@ def _no_pod(observed: ObservedRun, job: Document) -> str | None:
 
 def _complete(observed: ObservedRun) -> Plan:
     """Return the outcome of a complete Job. If its Pods are gone, the Job runs again and reports the published version."""
-    assert observed.job is not None  # noqa: S101 - the caller has looked
-    told = next((each for each in results(observed.pods) if each.exit_code == 0 and each.artifact_uri and each.gate), None)
-    if told is None and any(map(_could_say, observed.pods)):
+    assert observed.job is not None  # noqa: S101 - the caller has checked
+    result = next((each for each in results(observed.pods) if each.exit_code == 0 and each.artifact_uri and each.gate), None)
+    if result is None and any(map(_should_report, observed.pods)):
         message = "its result cannot be read: the trainer's image is of another release than the controller"
         return _status(observed, **_times(observed.job), state="Failed", message=message)
-    if told is None:
+    if result is None:
         return _status(
             observed,
             steps=(Delete(JOB, observed.job),),
             message="its Pod is gone: the Job runs again to report its result",
             requeue_after=1.0,
         )
-    if problem := _is_of_another(observed, told):
+    if problem := _foreign_version_error(observed, result):
         return _status(observed, **_times(observed.job), state="Failed", message=problem)
-    return _status(observed, **_times(observed.job), **_result(observed, told))
+    return _status(observed, **_times(observed.job), **_result(observed, result))
 
 
-def _is_of_another(observed: ObservedRun, told: RunResult) -> str | None:
+def _foreign_version_error(observed: ObservedRun, result: RunResult) -> str | None:
     """Return an error if the reported version is not this run's: anyone who may create Pods can also write a result."""
     assert observed.spec.storage is not None  # noqa: S101 - complete
     name = observed.run["metadata"]["name"]
     uri = names.version_uri(observed.spec.storage.uri, observed.spec.classifier, name)
-    if (told.classifier, told.version, told.artifact_uri) == (observed.spec.classifier, name, uri):
+    if (result.classifier, result.version, result.artifact_uri) == (observed.spec.classifier, name, uri):
         return None
-    said = f"{told.version} of {told.classifier} at {told.artifact_uri}"
+    said = f"{result.version} of {result.classifier} at {result.artifact_uri}"
     return f"its Pod says that it published {said[:200]!r}: expected {name} of {observed.spec.classifier} at {uri}"
 
 
-def _could_say(pod: Document) -> bool:
-    """Return whether this Pod has succeeded and is the one of its Job that reports the version."""
+def _should_report(pod: Document) -> bool:
+    """Return whether this Pod has succeeded and is the Pod of its Job that reports the version."""
     first = (pod["metadata"].get("labels") or {}).get(INDEX, "0") == "0"
     return bool(first and pod.get("status", {}).get("phase") == "Succeeded")
 
 
 def _fail(observed: ObservedRun) -> Plan:
-    assert observed.job is not None  # noqa: S101 - the caller has looked
+    assert observed.job is not None  # noqa: S101 - the caller has checked
     said = next((each.message for each in results(observed.pods) if each.message), None) or last_end(observed.pods)
     failed = condition(observed.job, "Failed")
     if failed.get("reason") == "DeadlineExceeded":
@@ -286,20 +287,20 @@ def _times(job: Document) -> Document:
     return {"startedAt": started, "finishedAt": finished, "seconds": seconds}
 
 
-def _result(observed: ObservedRun, told: RunResult) -> Document:
+def _result(observed: ObservedRun, result: RunResult) -> Document:
     """Return the fields of the status that a published version fills."""
-    assert told.gate is not None  # noqa: S101 - the caller has looked
+    assert result.gate is not None  # noqa: S101 - the caller has checked
     return {
-        "datasetSha256": told.dataset_sha256,
-        "testSha256": told.test_sha256,
-        "datasetHash": told.dataset_sha256[:12] if told.dataset_sha256 else None,
-        "version": told.version,
-        "artifactUri": told.artifact_uri,
-        "manifestSha256": told.manifest_sha256,
-        "bestCheckpoint": told.best_checkpoint,
-        "mlflowRunId": told.mlflow_run_id,
-        "result": told.model_dump(mode="json", exclude_none=True),
-        **judged(observed, told.gate),
+        "datasetSha256": result.dataset_sha256,
+        "testSha256": result.test_sha256,
+        "datasetHash": result.dataset_sha256[:12] if result.dataset_sha256 else None,
+        "version": result.version,
+        "artifactUri": result.artifact_uri,
+        "manifestSha256": result.manifest_sha256,
+        "bestCheckpoint": result.best_checkpoint,
+        "mlflowRunId": result.mlflow_run_id,
+        "result": result.model_dump(mode="json", exclude_none=True),
+        **judged(observed, result.gate),
     }
 
 

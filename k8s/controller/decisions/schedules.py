@@ -22,7 +22,7 @@ SHORTHANDS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-# In their order, under cronsim's names.
+# In the order of an expression, with cronsim's names.
 FIELDS = {
     "minute": "0 to 59",
     "hour": "0 to 23",
@@ -30,7 +30,7 @@ FIELDS = {
     "month": "1 to 12 or JAN to DEC",
     "day-of-week": "0 to 7 or SUN to SAT",
 }
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from here on a schedule must come
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # a schedule must have a time after this
 
 
 class ScheduleRejected(ValueError):
@@ -49,7 +49,7 @@ class Schedule:
         after = after.astimezone(UTC)
         for local in CronSim(self._fields, after.astimezone(self._zone)):
             time = local.astimezone(UTC)
-            if time > after:  # in an hour that repeats itself, cronsim begins with the first of the two
+            if time > after:  # in a repeated hour, cronsim starts with the first of the two
                 return time
         raise ScheduleRejected(f"the schedule '{self._fields}' does not come after {after:%Y-%m-%d}")
 
@@ -58,7 +58,7 @@ class Schedule:
         last, late = self.next(after), until
         if last > until:
             return None
-        while late - last > timedelta(seconds=1):  # what comes after `late` comes too late: halve what is between
+        while late - last > timedelta(seconds=1):  # bisection: the next time after `late` is after `until`
             middle = last + (late - last) / 2
             time = self.next(middle)
             if time <= until:
@@ -68,7 +68,7 @@ class Schedule:
         return last
 
 
-@lru_cache(maxsize=1024)  # a pass asks several times, and the answer never changes
+@lru_cache(maxsize=1024)  # a reconciliation calls it several times with the same arguments
 def parse(expression: str, time_zone: str) -> Schedule:
     """Return the schedule of five fields or a word such as `@daily`, in an IANA time zone such as `Europe/Berlin`.
 

@@ -121,7 +121,7 @@ class ObservedClassifier:
     @property
     def asked_manifest(self) -> str | None:
         """Digest of the manifest that the InferenceService's Pods must find."""
-        return _told((((self.service or {}).get("spec") or {}).get("predictor") or {}).get("initContainers"))
+        return _digest_argument((((self.service or {}).get("spec") or {}).get("predictor") or {}).get("initContainers"))
 
     def keeps_service(self, uri: str) -> bool:
         """Return whether the InferenceService stays: a version in an earlier storage needs that storage's credentials."""
@@ -167,14 +167,16 @@ def served_manifest(deployment: Document | None) -> str | None:
     """Return the manifest digest that all Pods of the Deployment have verified, None if there is none."""
     if deployment is None or served_uri(deployment) is None:
         return None
-    return _told(deployment["spec"]["template"].get("spec", {}).get("initContainers"))
+    return _digest_argument(deployment["spec"]["template"].get("spec", {}).get("initContainers"))
 
 
-def _told(containers: list[Document] | None) -> str | None:
+def _digest_argument(containers: list[Document] | None) -> str | None:
     """Return the digest among the downloader's arguments."""
-    given = [each for container in containers or () if container["name"] == DOWNLOADER for each in container.get("args") or ()]
+    arguments = [
+        each for container in containers or () if container["name"] == DOWNLOADER for each in container.get("args") or ()
+    ]
     prefix = f"{VOUCHED}="
-    return next((each.removeprefix(prefix) for each in given if each.startswith(prefix)), None)
+    return next((each.removeprefix(prefix) for each in arguments if each.startswith(prefix)), None)
 
 
 def _source(pod: Document) -> str | None:

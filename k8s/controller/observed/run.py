@@ -41,8 +41,8 @@ class TrainingRunSummary:
     @property
     def sequence(self) -> int:
         """Position among the classifier's runs; 0 if the run was made by hand or the annotation is not a number."""
-        said = str((self.document["metadata"].get("annotations") or {}).get(names.SEQUENCE, ""))
-        return int(said) if re.fullmatch(r"[0-9]{1,9}", said) else 0
+        number = str((self.document["metadata"].get("annotations") or {}).get(names.SEQUENCE, ""))
+        return int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 0
 
     @property
     def status(self) -> Document:
@@ -128,16 +128,16 @@ class TrainingRunSummary:
         return None if record is not None and record.has_score(ScoreName(score)) else ScoreName(score)
 
     def asks_for_the_same(self, asked: Document) -> bool:
-        """Whether it is the training that is asked for now. What has succeeded need not be repeated elsewhere.
+        """Return whether the spec still asks for this training. A successful one may differ in PLACEMENT_FIELDS.
 
-        The gate is no part of it: its result is judged again, unless it is of an earlier release that did not measure the score.
+        A changed gate judges the result again, unless its score was not measured.
         """
         if self.lacks_score(asked):
             return False
-        ours, theirs = what_is_trained(self.document["spec"]), what_is_trained(asked)
+        own, target = what_is_trained(self.document["spec"]), what_is_trained(asked)
         if self.state in JUDGED_STATES:
-            return _what_matters(ours) == _what_matters(theirs)
-        return ours == theirs
+            return _without_placement(own) == _without_placement(target)
+        return own == target
 
 
 def what_is_trained(asked: Document) -> Document:
@@ -146,7 +146,7 @@ def what_is_trained(asked: Document) -> Document:
     return {"dataset": asked.get("dataset"), "training": asked.get("training"), "storage": storage}
 
 
-def _what_matters(asked: Document) -> Document:
+def _without_placement(asked: Document) -> Document:
     training = {name: value for name, value in (asked["training"] or {}).items() if name not in PLACEMENT_FIELDS}
     return {"dataset": asked["dataset"], "training": training, "uri": (asked["storage"] or {}).get("uri")}
 
@@ -158,7 +158,7 @@ def fingerprint(facts: Mapping[str, object]) -> str | None:
 
 
 def recorded(status: Document) -> GateRecord | None:
-    """Return what the trainer measured; None if it is missing, or someone with access to the status wrote something else."""
+    """Return the scores that the trainer measured; None if the status has none, or an invalid record that someone else wrote."""
     try:
         return GateRecord.model_validate((status.get("result") or {}).get("gate"))
     except ValidationError:

@@ -24,12 +24,12 @@ SETTING = re.compile(
     r"(?<![\w./])(?:(?:dataset|training|gate)\.[a-z_0-9]+|balance\.[a-z_]+|tracking\.[a-z_]+|output_dir)(?![\w/])"
 )
 # Fields of generated objects -> fields of the resource.
-MADE = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
+GENERATED_FIELDS = (("spec.template.spec.containers[0].resources", "spec.training.resources"),)
 OF_TRAINING = re.compile(r"^(?:spec\.training\.\w+(?:, )?)+: ")
-LACKING = re.compile(r" has no column ((?:'[^']*'(?:, )?)+)")
+NO_COLUMN = re.compile(r" has no column ((?:'[^']*'(?:, )?)+)")
 Table = tuple[tuple[re.Pattern[str], str], ...]
 # Messages of the node, the scheduler and libraries -> the field that causes them.
-BEHIND: Table = (
+CAUSES: Table = (
     (re.compile(r'secret "[^"]*" not found'), "spec.storage.secretName"),
     (re.compile(r'serviceaccount "[^"]*" not found', re.IGNORECASE), "spec.storage.serviceAccountName"),
     (re.compile(r"node\(s\) didn't match Pod's node affinity/selector"), "spec.training.nodeSelector"),
@@ -39,7 +39,7 @@ BEHIND: Table = (
     (re.compile(r"active longer than specified deadline"), "spec.training.timeout"),
 )
 # Every cluster has tainted nodes, so taints are named only if there is no other cause.
-BEHIND_IF_NOTHING_ELSE: Table = ((re.compile(r"untolerated taint"), "spec.training.tolerations"),)
+CAUSES_IF_NO_OTHER: Table = ((re.compile(r"untolerated taint"), "spec.training.tolerations"),)
 
 
 def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec | None = None) -> str:
@@ -47,14 +47,14 @@ def in_the_users_terms(message: str, spec: TextClassifierSpec | TrainingRunSpec 
 
     spec: if given, a message that names an address but no field gets the field with that address.
     """
-    for made, field in MADE:
+    for made, field in GENERATED_FIELDS:
         message = message.replace(made, field)
     translated = in_fields(message)
-    fields = _behind(translated, BEHIND) or _behind(translated, BEHIND_IF_NOTHING_ELSE)
+    fields = _causes(translated, CAUSES) or _causes(translated, CAUSES_IF_NO_OTHER)
     if spec is not None and not fields and "spec." not in translated:
-        fields = _lacking(translated, spec) or _holding(translated, spec)
-    unsaid = [field for field in fields if field not in translated]
-    return f"{', '.join(unsaid)}: {translated}" if unsaid else translated
+        fields = _fields_of_missing_columns(translated, spec) or _field_of_address(translated, spec)
+    unnamed = [field for field in fields if field not in translated]
+    return f"{', '.join(unnamed)}: {translated}" if unnamed else translated
 
 
 def in_fields(message: str) -> str:
@@ -72,9 +72,9 @@ def of_serving(message: str) -> str:
     return re.sub(r"spec\.training\.(resources|nodeSelector|tolerations)", r"spec.serving.\1", in_the_users_terms(message))
 
 
-def _lacking(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
+def _fields_of_missing_columns(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
     """Return the fields that name columns which a file does not have."""
-    found, dataset = LACKING.search(message), spec.dataset
+    found, dataset = NO_COLUMN.search(message), spec.dataset
     if found is None or dataset is None:
         return []
     missing = set(re.findall(r"'([^']*)'", found[1]))
@@ -85,19 +85,19 @@ def _lacking(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[s
     return fields
 
 
-def _holding(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
+def _field_of_address(message: str, spec: TextClassifierSpec | TrainingRunSpec) -> list[str]:
     """Return the field with the longest address in the message."""
-    held = {
+    addresses = {
         "spec.dataset.uri": spec.dataset.uri if spec.dataset else None,
         "spec.dataset.testUri": spec.dataset.test_uri if spec.dataset else None,
         "spec.training.baseModel": spec.training.base_model if spec.training else None,
         "spec.storage.uri": spec.storage.uri if spec.storage else None,
     }
-    told = {field: value.rstrip("/") for field, value in held.items() if value and value.rstrip("/") in message}
-    return sorted(told, key=lambda field: len(told[field]))[-1:]
+    mentioned = {field: value.rstrip("/") for field, value in addresses.items() if value and value.rstrip("/") in message}
+    return sorted(mentioned, key=lambda field: len(mentioned[field]))[-1:]
 
 
-def _behind(message: str, known: Table) -> list[str]:
+def _causes(message: str, known: Table) -> list[str]:
     return [field for pattern, field in known if pattern.search(message)]
 
 

@@ -11,14 +11,14 @@ from k8s.controller.clients.kubernetes import Cluster
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import Document
 
-REMEMBERED_SECONDS = 900.0  # seconds
+MAX_AGE_SECONDS = 900.0  # of an entry
 
 
 @dataclass(frozen=True, eq=False)
 class _Applied:
-    """Entry. wanted: digest of the applied document. state: state of the object after it."""
+    """Entry. digest: digest of the applied document. state: state of the object after it."""
 
-    wanted: str
+    digest: str
     state: str
     since: float
 
@@ -38,17 +38,17 @@ class ApplyCache:
 
     def apply(self, cluster: Cluster, document: Document) -> None:
         """Apply the document, unless the object already has it."""
-        key, wanted = _key(document), names.digest(document)
+        key, digest = _key(document), names.digest(document)
         with self._lock:
             known = self._known.get(key)
-            if known and known.wanted == wanted and self._clock() - known.since < REMEMBERED_SECONDS:
+            if known and known.digest == digest and self._clock() - known.since < MAX_AGE_SECONDS:
                 return
-            # An event before the answer may be of another change, and removes this entry.
-            asked = self._known[key] = _Applied("", "", self._clock())
+            # An event before the response may belong to another change, and removes this entry.
+            pending = self._known[key] = _Applied("", "", self._clock())
         result = cluster.apply(document)
         with self._lock:
-            if self._known.get(key) is asked:
-                self._known[key] = _Applied(wanted, _state(result), asked.since)
+            if self._known.get(key) is pending:
+                self._known[key] = _Applied(digest, _state(result), pending.since)
 
     def changed(self, document: Document, *, deleted: bool) -> bool:
         """Return whether an event of that object is not the result of our own apply."""

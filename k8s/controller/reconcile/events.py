@@ -52,11 +52,11 @@ def _state(before: Document, after: Document) -> Iterator[tuple[str, str, str]]:
 
 def _event(document: Document, kind: str, reason: str, message: str, now: datetime) -> Document:
     metadata = document["metadata"]
-    told = names.digest([metadata["uid"], metadata["resourceVersion"], kind, reason, message])[:16]
+    digest = names.digest([metadata["uid"], metadata["resourceVersion"], kind, reason, message])[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{metadata['name']}.{told}", "namespace": metadata["namespace"]},
+        "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
         "involvedObject": {
             "apiVersion": document["apiVersion"],
             "kind": document["kind"],

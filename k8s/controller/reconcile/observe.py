@@ -50,19 +50,19 @@ class Observer:
         over = state in FINAL_STATES
         # A run that has ended has its result in the status. The Job of a stopped run is still to be deleted.
         job = self.cluster.get(JOB, namespace, name) if not over or state == "Superseded" else None
-        taken = job is not None and not owned_by(job, metadata["uid"])
-        job = None if taken else job
+        name_conflict = job is not None and not owned_by(job, metadata["uid"])
+        job = None if name_conflict else job
         waits = job is None and not over and (spec.dataset is None or belongs_to_a_classifier(document))
         classifier = self.cluster.get(TEXT_CLASSIFIER, namespace, spec.classifier) if waits else None
         pods = self._pods(job) if job and not over else []
-        return ObservedRun(document, spec, classifier, job, pods, now, taken)
+        return ObservedRun(document, spec, classifier, job, pods, now, name_conflict)
 
     def classifier(self, document: Document, now: datetime) -> ObservedClassifier:
         """Return a TextClassifier and what belongs to it. Raises SpecRejected, ClusterError."""
         spec, metadata = read_text_classifier(document), document["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         runs = runs_of(self.cluster.list(TRAINING_RUN, namespace, labels=names.made_for(name)), metadata["uid"])
-        service, taken, unserved = self._service(document)
+        service, name_conflict, unavailable = self._service(document)
         observed = ObservedClassifier(
             classifier=document,
             spec=spec,
@@ -71,8 +71,8 @@ class Observer:
             service=service,
             deployment=self.cluster.get(DEPLOYMENT, namespace, names.deployment(name)) if service else None,
             now=now,
-            name_conflict=taken,
-            serving_unavailable=unserved,
+            name_conflict=name_conflict,
+            serving_unavailable=unavailable,
             training_pods_left="deletionTimestamp" in metadata and self._trains(namespace, name),
         )
         observed = replace(observed, pods=tuple(self._serving(observed)), measured=self._measured(observed, spec))
