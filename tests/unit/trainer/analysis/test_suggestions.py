@@ -196,7 +196,7 @@ def test_labels_of_the_same_texts_and_labels_that_imply_others_are_for_a_person_
     found = list(suggestions.same_texts(co_occurrence(targets), ("film", "movie", "play")))
 
     assert "film with movie" in found[0].reason
-    assert "film and movie" in found[1].reason
+    assert "film with movie" in found[1].reason
     assert settings_of(found) == {}
 
 
