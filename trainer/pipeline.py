@@ -1,4 +1,4 @@
-"""A training run as the list of its steps: labelled texts to a published version."""
+"""The steps of a training run, from labelled texts to a published version."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Published:
     """Train and publish one version, or return the version that an earlier attempt published.
 
-    Raises ConfigRejected, DatasetRejected, StorageError, Terminated.
+    Raises ConfigRejected, DatasetRejected, ExportFailed, StorageError, Terminated.
     """
     cost = Cost()
     if earlier := find_published(config):
@@ -40,53 +40,59 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
     with tracked(config.tracking) as tracker:
         data = prepare(config, attempt, scratch)
         test = data.facts.test
-        begun = begin(
+        this_run = begin(
             config,
             dataset_sha256=data.facts.sha256,
             test_sha256=test.sha256 if test else None,
             seen_sha256=data.served.sha256,
             now=now,
         )
-        config = config.model_copy(update={"version": begun.version})
+        config = config.model_copy(update={"version": this_run.version})
         tracker.begin(config, data.facts)
-        attempt = replace(attempt, checkpoints=Checkpoints(begun.store), tracker=tracker)
+        attempt = replace(attempt, checkpoints=Checkpoints(this_run.store), tracker=tracker)
         with registry.process_group(config, attempt.processes):
             candidates = []
             for exported in fit(config, data, attempt, scratch):
                 attempt.metrics.phase(Phase.EVALUATING)
                 candidates.append(score_candidate(exported, data.validation))
             published = conclude(config, data, candidates, attempt, cost=cost, now=now)
-    begun.forget()
+    this_run.forget()
     return published
 
 
-def assist(config: Config, attempt: Attempt, *, scratch: Path) -> None:
+def train_as_worker(config: Config, attempt: Attempt, *, scratch: Path) -> None:
     """Train together with rank 0 on every other rank, and wait until rank 0 has published."""
-    shared = [each for each in registry.wanted(config) if each.distributed]
-    if find_published(config) or not shared:
-        log.info("this process has nothing to do")
+    distributed = [each for each in registry.architectures_to_fit(config) if each.distributed]
+    if find_published(config):
+        log.info("the version is published already: this process has nothing to do")
+        return
+    if not distributed:
+        log.info("rank 0 trains alone: this process has nothing to do")
         return
     data = prepare(config, attempt, scratch)
     attempt = replace(attempt, checkpoints=Checkpoints(open_run(config, config.version or "").store))
     with registry.process_group(config, attempt.processes):
-        for each in shared:
-            each.assist(data.train, data.validation, config, folder=scratch / each.name, attempt=attempt)
+        for each in distributed:
+            each.train_as_worker(data.train, data.validation, config, folder=scratch / each.name, attempt=attempt)
 
 
 def check(config: Config, scratch: Path) -> None:
-    """Raise ConfigRejected or StorageError before any work if no version can be written or an architecture cannot be fitted."""
+    """Check, before any work, that a version can be written and each architecture can be fitted.
+
+    Raises ConfigRejected, StorageError.
+    """
     try:
         require_writable(open_store(f"{config.output_dir.rstrip('/')}/{config.name}/"))
     except StorageRejected as error:
         raise ConfigRejected(f"output_dir is {config.output_dir!r}: {error}") from error
-    for each in registry.wanted(config):
+    for each in registry.architectures_to_fit(config):
         each.check(config, scratch=scratch)
 
 
 def fit(config: Config, data: PreparedData, attempt: Attempt, scratch: Path) -> Iterator[Exported]:
     """Fit and export the configured architectures, one after the other."""
     attempt.metrics.phase(Phase.FITTING)
-    for each in registry.wanted(config):
+    for each in registry.architectures_to_fit(config):
         yield each.fit(data.train, data.validation, config, folder=scratch / each.name, attempt=attempt)
 
 

@@ -13,7 +13,7 @@ from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.data.reading import read_examples, read_test_examples
 from trainer.data.summary import NOTHING_READ, ReadingSummary
-from trainer.evaluation.served import Used
+from trainer.evaluation.served import RowCounts
 from trainer.split.provenance import ServedHistory, TextProvenance
 from trainer.split.split import DatasetSplit, few_texts, split_dataset
 from trainer.tracking.training_metrics import Phase
@@ -37,7 +37,7 @@ class PreparedData:
     balance: str
     seen: TextProvenance
     served: ServedHistory
-    used: Used
+    row_counts: RowCounts
     reading: ReadingSummary = NOTHING_READ
 
 
@@ -78,7 +78,7 @@ def _assemble(config: Config, facts: Dataset, divided: DatasetSplit, balanced: B
     log.info("%s texts to train on, %s to validate, %s to test, %d labels", *sizes, len(parts.train.labels))
     rows = sum(len(each) for each in (parts.train, parts.validation, parts.test) if each is not None)
     texts = len(divided.seen.trained) + (len(divided.seen.tested) if given is None else 0)
-    used = Used(facts.rows, rows, texts if config.dataset.sample_count is None else None)
+    row_counts = RowCounts(facts.rows, rows, texts if config.dataset.sample_count is None else None)
     return PreparedData(
-        facts, balanced.examples, parts.validation, test, balanced.description, divided.seen, divided.served, used
+        facts, balanced.examples, parts.validation, test, balanced.description, divided.seen, divided.served, row_counts
     )

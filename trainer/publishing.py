@@ -19,7 +19,7 @@ from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import Answers, answer, evaluate, reference
 from trainer.evaluation.gate_record import Comparison, NotCompared, comparison, measure
-from trainer.evaluation.served import score_served, served_then
+from trainer.evaluation.served import read_comparison, score_served
 from trainer.preparation import PreparedData
 from trainer.report.page import Part, write_report
 from trainer.run.cost import Cost
@@ -56,7 +56,7 @@ def report_earlier(config: Config, earlier: PublishedVersion, scratch: Path) -> 
     store = version_store(config, manifest.version)
     log.info("%s is published already, by an earlier attempt", store.uri)
     store.download(manifest.stored(REPORT), scratch / REPORT)
-    served = served_then(store, manifest)
+    served = read_comparison(store, manifest)
     published = Published(
         store.uri, manifest, earlier.manifest_sha256, measure(config.gate, manifest.scores, manifest.task, served)
     )
@@ -73,7 +73,7 @@ def score_served_version(config: Config, data: PreparedData) -> tuple[PreparedDa
         return data, None
     if data.served.not_compared is not None:
         return data, NotCompared(not_compared=data.served.not_compared)
-    served = score_served(config.gate.served_uri, data.test, data.used, manifest_sha256=config.gate.served_manifest_sha256)
+    served = score_served(config.gate.served_uri, data.test, data.row_counts, manifest_sha256=config.gate.served_manifest_sha256)
     if not isinstance(served, NotCompared):
         return data, served
     note = f"{UNREADABLE}{served.not_compared}"
@@ -148,7 +148,7 @@ def publish_version(
     except ObjectExists:
         published = find_published(config) or read_published(store)
         earlier = published.manifest
-        gate = measure(config.gate, earlier.scores, earlier.task, served_then(store, earlier))
+        gate = measure(config.gate, earlier.scores, earlier.task, read_comparison(store, earlier))
     best = f"step-{step}" if step else None
     return Published(
         store.uri, published.manifest, published.manifest_sha256, gate, best_checkpoint=best, micro_f1_interval=interval

@@ -1,4 +1,4 @@
-"""Select which of the fitted models is published: with `auto`, the cheapest within tolerance of the best on validation."""
+"""Select which of the fitted models is published: with `auto`, the fastest within tolerance of the best."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScoredCandidate:
 
     @property
     def architecture(self) -> ArchitectureName:
-        """Its architecture."""
+        """Architecture of the exported model."""
         return self.exported.architecture
 
 
@@ -42,27 +42,29 @@ def score_candidate(exported: Exported, validation: Examples) -> ScoredCandidate
     tokenizer = TextTokenizer(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
     onnx_model, labels, task = OnnxModel(exported.folder / GRAPH), validation.labels, validation.task
     rule = PredictionRule(task, labels, np.zeros(len(labels), np.float32), validation.label_required)
-    unset = Classifier(tokenizer, onnx_model, rule)
-    answers = answer(unset, validation, f"scoring {exported.architecture} on validation")
+    without_thresholds = Classifier(tokenizer, onnx_model, rule)
+    answers = answer(without_thresholds, validation, f"scoring {exported.architecture} on validation")
     thresholds = choose_thresholds(answers.probabilities, validation.targets, task)
     classifier = Classifier(tokenizer, onnx_model, replace(rule, thresholds=thresholds))
     scores = evaluate(classifier, validation, answers)
     candidate = ScoredCandidate(exported, classifier, scores, milliseconds_per_text(classifier, validation))
     log.info(
-        "%s: validation micro-F1 %.4f, %.2f ms a text, fitted in %.0f s",
+        "%s: validation micro-F1 %.4f, %.2f ms per text, fitted in %.0f s",
         exported.architecture, scores.micro_f1, candidate.milliseconds_per_text, exported.seconds,
     )  # fmt: skip
     return candidate
 
 
 def select(candidates: Sequence[ScoredCandidate], settings: TrainingConfig) -> ScoredCandidate:
-    """Return the candidate of the configured architecture; with `auto`, the cheapest within tolerance."""
+    """Return the candidate of the configured architecture; with `auto`, the fastest within tolerance."""
     if settings.architecture == "auto":
-        return cheapest_within_tolerance(candidates, settings.selection_tolerance)
+        return fastest_within_tolerance(candidates, settings.selection_tolerance)
     return next(each for each in candidates if each.architecture == settings.architecture)
 
 
-def cheapest_within_tolerance(candidates: Sequence[ScoredCandidate], tolerance: float) -> ScoredCandidate:
+def fastest_within_tolerance(candidates: Sequence[ScoredCandidate], tolerance: float) -> ScoredCandidate:
     """Return the candidate with the fewest milliseconds per text whose micro-F1 is at most `tolerance` below the best."""
-    enough = max(each.validation.micro_f1 for each in candidates) - tolerance
-    return min((each for each in candidates if each.validation.micro_f1 >= enough), key=lambda each: each.milliseconds_per_text)
+    lowest_accepted = max(each.validation.micro_f1 for each in candidates) - tolerance
+    return min(
+        (each for each in candidates if each.validation.micro_f1 >= lowest_accepted), key=lambda each: each.milliseconds_per_text
+    )

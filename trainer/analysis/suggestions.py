@@ -133,7 +133,7 @@ def without_label(examples: Examples, config: Config) -> Iterator[Suggestion]:
 
 
 def _doubts(note: str) -> bool:
-    return "set dataset.label_separator if they are several" in note
+    return "if they are several, set dataset.label_separator" in note
 
 
 def aliases(labels: tuple[str, ...], counts: NDArray[np.int64], config: Config) -> Iterator[Suggestion]:

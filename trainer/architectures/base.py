@@ -73,6 +73,6 @@ class Architecture(Protocol):
         """
         ...
 
-    def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
+    def train_as_worker(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
         """Fit together with rank 0 on every other rank; called only if `distributed`."""
         ...

@@ -17,7 +17,7 @@ BASELINE: Architecture = LINEAR
 REGISTRY: tuple[Architecture, ...] = (TRANSFORMER, LINEAR)
 
 
-def wanted(config: Config) -> list[Architecture]:
+def architectures_to_fit(config: Config) -> list[Architecture]:
     """Return the architectures to fit, in order: the configured ones and the baseline."""
     choice = config.training.architecture
     return [each for each in REGISTRY if each is BASELINE or (choice in ("auto", each.name) and each.is_configured(config))]
@@ -30,7 +30,7 @@ def process_group(config: Config, processes: Processes) -> AbstractContextManage
     """
     if processes.world_size > 1 and config.version is None:
         raise ConfigRejected(f"version is not set: the {processes.world_size} processes have to agree on one")
-    if processes.world_size == 1 or not any(each.distributed for each in wanted(config)):
+    if processes.world_size == 1 or not any(each.distributed for each in architectures_to_fit(config)):
         return nullcontext()
     from trainer.architectures import distributed  # torch takes seconds to import
 

@@ -37,7 +37,7 @@ OVERRIDES = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any setting of `labelwright settings`, such as training.batch_size=16. May be repeated.",
+    help="Set any setting that `labelwright settings` lists, such as training.batch_size=16. May be repeated.",
 )
 CONFIG_FILE = click.option(
     "--config", "file", type=click.Path(path_type=Path), help="A YAML file of settings. Options override it."

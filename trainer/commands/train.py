@@ -34,7 +34,11 @@ from trainer.run.processes import Processes, read_processes, run_all
 @option("--name", setting="name", help="The classifier's name.  [default: classifier]")
 @option("--architecture", setting="training.architecture", type=click.Choice(get_args(ArchitectureChoice)),
         help="Model to fit; auto: linear, and transformer if there is a base model.  [default: auto]")  # fmt: skip
-@option("--base-model", setting="training.base_model", help="Encoder to fine-tune: a folder, s3://, a hub name, or minilm.")
+@option(
+    "--base-model",
+    setting="training.base_model",
+    help="Encoder to fine-tune: a folder, s3://, a name on the Hugging Face hub, or minilm.",
+)
 @option("--num-epochs", setting="training.num_epochs", type=float, help="Epochs of the transformer.  [default: 3]")
 @option("--sample-count", setting="dataset.sample_count", type=int, help="Train on a random sample of this many rows.")
 @option("--seed", setting="training.seed", type=int, help="Seed of all random choices.  [default: 0]")
@@ -44,13 +48,14 @@ from trainer.run.processes import Processes, read_processes, run_all
 def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Train a classifier from labelled texts and publish it as a version.
 
-    The version is written to OUTPUT_DIR/NAME/VERSION/. Its URI is the only line on standard output. If a training was
-    interrupted, the same command resumes it.
+    The version is written to OUTPUT_DIR/NAME/VERSION/. Its URI is the only line on standard output. If the training
+    of a transformer was interrupted, the same command resumes it; linear starts again.
 
     \b
-    Exit codes: 0 published, 64 a setting is wrong, 65 the dataset is wrong,
+    Exit codes: 0 published (also if the gate rejects the version),
+    64 a setting is wrong, 65 the dataset is wrong,
     75 a temporary failure, such as a storage that cannot be reached,
-    143 stopped by SIGTERM after saving a checkpoint.
+    130 interrupted by Ctrl-C, 143 stopped by SIGTERM (a transformer has saved a checkpoint).
     """
     if environment().get(f"{PREFIX}PROGRESS__LOG_FORMAT") == "json":
         logs.configure("json")  # for errors of the configuration too
@@ -71,7 +76,7 @@ def train(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None
 def _train(config: Config, processes: Processes, result: ResultFile) -> None:
     """Run this process's part of the training. Rank 0 publishes and prints the result."""
     from trainer.attempt import Attempt
-    from trainer.pipeline import assist, run
+    from trainer.pipeline import run, train_as_worker
 
     attempt = Attempt(processes=processes)
     with (
@@ -80,7 +85,7 @@ def _train(config: Config, processes: Processes, result: ResultFile) -> None:
         tempfile.TemporaryDirectory(prefix="labelwright-") as scratch,
     ):
         if not processes.first:
-            return assist(config, attempt, scratch=Path(scratch))
+            return train_as_worker(config, attempt, scratch=Path(scratch))
         published = run(config, attempt, scratch=Path(scratch), now=datetime.now(UTC))
     result.published(published)
     if not logs.in_json():

@@ -143,7 +143,7 @@ class SplitConfig(Settings):
         default=0.7,
         gt=0,
         le=1,
-        description="texts at least this similar (Jaccard index of three-word sequences) are put into the same part; 1: only equal texts",
+        description="texts at least this similar (Jaccard index of word 3-grams) are put into the same part; 1: only equal texts",
     )
 
 
@@ -152,7 +152,7 @@ class TrainingConfig(Settings):
 
     architecture: ArchitectureChoice = Field(
         default="auto",
-        description="auto: linear, and transformer if there is a base model; the cheapest within selection_tolerance of the best is published",
+        description="auto: linear, and transformer if there is a base model; the fastest within selection_tolerance of the best is published",
     )
     selection_tolerance: float = Field(
         default=0.005, ge=0, description="with auto: how far a cheaper model's validation micro-F1 may be below the best"

@@ -27,32 +27,32 @@ _COMPARISON: TypeAdapter[ServedScores | NotCompared] = TypeAdapter(ServedScores 
 
 
 @dataclass(frozen=True)
-class Used:
-    """Numbers of a dataset's rows. rows: all that were read. used: those with a text and a label.
+class RowCounts:
+    """Numbers of a dataset's rows. read: all rows. used: those in one of the parts.
 
-    texts: distinct texts among these; None for a sample.
+    distinct_texts: number of distinct texts among the used rows; None for a sample.
     """
 
-    rows: int
+    read: int
     used: int
-    texts: int | None
+    distinct_texts: int | None
 
 
 def score_served(
-    uri: str, test: Examples, used: Used | None = None, *, manifest_sha256: str | None = None
+    uri: str, test: Examples, row_counts: RowCounts | None = None, *, manifest_sha256: str | None = None
 ) -> ServedScores | NotCompared:
-    """Return the served version's scores on these examples, with its own thresholds; or why there are none.
+    """Return the served version's scores on these examples, with its own thresholds; or the reason why it cannot be scored.
 
-    Labels that it does not know count as missed; labels that the examples do not have are ignored. used: of the dataset
-    that the examples are from. manifest_sha256: expected digest of its manifest. Raises StorageRejected,
-    StorageUnavailable.
+    Labels that it does not know count as missed; labels that the examples do not have are ignored. row_counts: of the
+    examples' dataset; None: not compared. manifest_sha256: expected SHA-256 of its manifest; None: any. Raises
+    StorageRejected, StorageUnavailable.
     """
     with tempfile.TemporaryDirectory(prefix="labelwright-served-") as scratch:
         try:
             folder = fetch(uri, Path(scratch), manifest_sha256=manifest_sha256)
             manifest = read_manifest(folder, sha256=manifest_sha256)
             classifier = Classifier.assemble(folder, manifest)
-            before = _different_texts(folder, manifest)
+            texts_before = _distinct_texts(folder, manifest)
         except (ObjectMissing, ArtifactRejected) as error:
             return NotCompared(not_compared=str(error))
         answers = answer(classifier, test, f"scoring the served version {manifest.version} on the test part")
@@ -60,21 +60,25 @@ def score_served(
     aligned = [_aligned(each, manifest.labels, test.labels) for each in (answers.probabilities, assigned)]
     scores = score(aligned[0], aligned[1], test.targets, test.labels, label_required=test.label_required)
     change = _change(manifest, test, aligned[1], assigned)
-    if used is not None:
-        counts = {"labelled_before": before, "labelled": used.texts, "rows_before": manifest.dataset.rows}
-        change = change.model_copy(update={**counts, "rows": used.rows, "used": used.used})
+    if row_counts is not None:
+        before = {"labelled_before": texts_before, "rows_before": manifest.dataset.rows}
+        now = {"labelled": row_counts.distinct_texts, "rows": row_counts.read, "used": row_counts.used}
+        change = change.model_copy(update={**before, **now})
     return ServedScores(version=manifest.version, uri=uri, scores=scores, data=change)
 
 
-def served_then(store: ObjectStore, manifest: Manifest) -> Comparison:
-    """Return the scores that the version was compared with when it was published, or why it was not compared."""
+def read_comparison(store: ObjectStore, manifest: Manifest) -> Comparison:
+    """Return the scores that the version was compared with when it was published, or why it was not compared.
+
+    None if no version was served then.
+    """
     if SERVED not in manifest.files:
         return None
     return _COMPARISON.validate_json(read_file(store, manifest, SERVED))
 
 
-def _different_texts(folder: Path, manifest: Manifest) -> int | None:
-    """Return the number of distinct labelled texts in the version's dataset; None if not recorded. Raises ArtifactRejected."""
+def _distinct_texts(folder: Path, manifest: Manifest) -> int | None:
+    """Return the number of distinct texts in the version's dataset; None if not recorded. Raises ArtifactRejected."""
     if PARTS not in manifest.files:
         return None
     seen = TextProvenance.parse((folder / manifest.stored(PARTS)).read_bytes(), where=PARTS)
@@ -82,27 +86,28 @@ def _different_texts(folder: Path, manifest: Manifest) -> int | None:
 
 
 def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assigned: NDArray[np.bool_]) -> DataChange:
-    """Return the change of the served version's score and labels. Texts that have only labels it does not know do not count.
+    """Return how the served version's scores and labels differ from those on its own test part.
 
+    Only texts with a label that it knows count, and, if no label is required, texts without any.
     aligned: its predictions for the labels of the examples; assigned: for its own labels. Both [texts, labels].
     """
-    truth, theirs = test.targets.toarray().astype(np.bool_), set(manifest.labels)
-    shared = np.array([label in theirs for label in test.labels])
+    truth, known_labels = test.targets.toarray().astype(np.bool_), set(manifest.labels)
+    shared = np.array([label in known_labels for label in test.labels])
     known = truth[:, shared].any(axis=1)
     if not test.label_required:
         known |= ~truth.any(axis=1)
     truth = truth & shared
     true_positives, support = (truth & aligned)[known].sum(axis=0), truth[known].sum(axis=0)
-    before = manifest.scores.test.per_label
+    scores_before = manifest.scores.test.per_label
     falls = [
-        _label_fall(label, before[label], int(true_positives[at]), int(support[at]))
+        _label_fall(label, scores_before[label], int(true_positives[at]), int(support[at]))
         for at, label in enumerate(test.labels)
-        if label in before
+        if label in scores_before
     ]
     fallen = [each for each in falls if label_has_fallen(each, labels=len(falls))]
     fallen.sort(key=lambda each: (each.recall - each.recall_before, each.label))
-    lost = sorted(theirs - set(test.labels), key=lambda label: (-_support(before, label), label))
-    supports = sum(each.support for each in before.values())
+    lost = sorted(known_labels - set(test.labels), key=lambda label: (-_support(scores_before, label), label))
+    supports = sum(each.support for each in scores_before.values())
     return DataChange(
         score_before=manifest.scores.test.micro_f1,
         texts_before=manifest.scores.test.texts,
@@ -112,7 +117,7 @@ def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assi
         fallen_count=len(fallen),
         lost=tuple(label[:MAX_NAME_CHARACTERS] for label in lost[:MAX_SHOWN_NAMES]),
         lost_count=len(lost),
-        lost_share=sum(_support(before, label) for label in lost) / max(1, supports),
+        lost_share=sum(_support(scores_before, label) for label in lost) / max(1, supports),
     )
 
 
@@ -130,11 +135,11 @@ def _support(scores: dict[str, LabelScores], label: str) -> int:
     return scores[label].support if label in scores else 0
 
 
-def _aligned(columns: NDArray[Any], theirs: tuple[str, ...], ours: tuple[str, ...]) -> NDArray[Any]:
-    """Return the columns of `theirs` in the order of `ours`; zeros for labels that are not in `theirs`."""
-    place = {label: at for at, label in enumerate(theirs)}
-    aligned = np.zeros((len(columns), len(ours)), columns.dtype)
-    for at, label in enumerate(ours):
+def _aligned(columns: NDArray[Any], labels: tuple[str, ...], target: tuple[str, ...]) -> NDArray[Any]:
+    """Return the columns, which belong to `labels`, in the order of `target`; zeros for labels that are not in `labels`."""
+    place = {label: at for at, label in enumerate(labels)}
+    aligned = np.zeros((len(columns), len(target)), columns.dtype)
+    for at, label in enumerate(target):
         if label in place:
             aligned[:, at] = columns[:, place[label]]
     return aligned

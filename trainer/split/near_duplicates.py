@@ -15,29 +15,31 @@ from numpy.typing import NDArray
 from trainer.data.examples import WINDOW_ROWS, Examples
 from trainer.parallel.compiled import compiled
 from trainer.parallel.threads import thread_map
-from trainer.split.minhash import BINS, FIRST, STEP, mixed, signatures, word_hashes
+from trainer.split import minhash
+from trainer.split.minhash import BINS, FIRST, STEP, mixed, word_hashes
 
-# Share of pairs with exactly the configured similarity that become candidates; it is higher for more similar pairs.
+# Least share of the pairs with exactly the configured similarity that become candidates; more similar pairs have a larger share.
 RECALL = 0.98
 EMPTY_SLOT = np.uint64(0xFFFFFFFFFFFFFFFF)
 # Enough to distinguish most texts, at a tenth of the work.
 FIRST_WORDS = 16
 ALL_WORDS = 2**62
 
-Numbers = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 def groups(examples: Examples, similarity: float) -> NDArray[np.int64]:
     """Return a group for each example [examples], numbered from 0 in order of appearance.
 
-    Two texts are in the same group if their words are equal, if the estimated Jaccard index of their three-word sequences
-    is `similarity` or more (standard error below 0.045), or if a chain of such pairs joins them. At 1, only texts with
-    equal words are. Time and memory are linear in the number of texts.
+    Two texts are in the same group if their words are equal; if the estimated Jaccard index of their word 3-grams is
+    `similarity` or more (standard error below 0.045) and their signatures share a band, as at least RECALL of such
+    pairs do; or if a chain of such pairs joins them. With `similarity` 1, only texts with equal words are in the same
+    group. Time and memory are linear in the number of texts.
     """
     if not len(examples):
         return np.zeros(0, np.int64)
     if similarity >= 1:
-        return _numbered(_first_of_each(_word_hashes(examples))[0])
+        return _group_numbers(_first_of_each(_word_hashes(examples))[0])
     return groups_and_hashes(examples, similarity)[0]
 
 
@@ -45,16 +47,16 @@ def groups_and_hashes(examples: Examples, similarity: float) -> tuple[NDArray[np
     """Return `groups` and `text_hashes`, which takes little longer than `groups` alone."""
     if similarity >= 1 or not len(examples):
         hashes = text_hashes(examples)
-        return _numbered(_first_of_each(hashes)[0]), hashes
-    exact, signed = _signed(examples)
-    parents, different = _first_of_each(exact)
-    for ones, twos in _alike(signed, different, similarity):
-        _join(parents, ones, twos)
-    return _numbered(_roots(parents)), exact
+        return _group_numbers(_first_of_each(hashes)[0]), hashes
+    hashes, signatures = _signatures(examples)
+    parents, different = _first_of_each(hashes)
+    for left, right in _similar_pairs(signatures, different, similarity):
+        _join(parents, left, right)
+    return _group_numbers(_roots(parents)), hashes
 
 
 def _word_hashes(examples: Examples) -> NDArray[np.uint64]:
-    """Return a hash of each text's words [examples], or of its first words if no other text begins with the same ones.
+    """Return a hash of each text's words [examples], or of its first FIRST_WORDS words if no other text starts with them.
 
     Texts whose first words have equal hashes are hashed completely.
     """
@@ -76,71 +78,72 @@ def _hashed(examples: Examples, words: int) -> NDArray[np.uint64]:
     return np.concatenate(list(thread_map(lambda texts: word_hashes(texts, words), batches)))
 
 
-def _first_of_each(exact: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
-    """Return the first text with the same hash for each text [examples], and these first texts, ascending."""
-    _, first, which = np.unique(exact, return_index=True, return_inverse=True)
+def _first_of_each(hashes: NDArray[np.uint64]) -> tuple[Indices, Indices]:
+    """Return, for each text, the index of the first text with the same hash [examples]; and these indices, ascending."""
+    _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
     return first[which.ravel()].astype(np.int64), np.sort(first)
 
 
-def _numbered(parents: Numbers) -> Numbers:
-    """Return the number of each text's group, from the group's first text [examples]."""
+def _group_numbers(parents: Indices) -> Indices:
+    """Number the groups 0, 1, … in the order of their first texts. Return each text's number [examples]."""
     _, numbers = np.unique(parents, return_inverse=True)
     return numbers.ravel().astype(np.int64)
 
 
-def _signed(examples: Examples) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
+def _signatures(examples: Examples) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
     """Return a hash of each text's words [examples] and its signature [examples, BINS]."""
-    exact, signed = np.empty(len(examples), np.uint64), np.empty((len(examples), BINS), np.uint16)
+    hashes, signatures = np.empty(len(examples), np.uint64), np.empty((len(examples), BINS), np.uint16)
     start = 0
-    for some_exact, some_signed in thread_map(signatures, examples.text_series(WINDOW_ROWS)):
-        end = start + len(some_exact)
-        exact[start:end], signed[start:end] = some_exact, some_signed
+    for some_hashes, some_signatures in thread_map(minhash.signatures, examples.text_series(WINDOW_ROWS)):
+        end = start + len(some_hashes)
+        hashes[start:end], signatures[start:end] = some_hashes, some_signatures
         start = end
-    return exact, signed
+    return hashes, signatures
 
 
-def _alike(signed: NDArray[np.uint16], texts: Numbers, similarity: float) -> Iterator[tuple[Numbers, Numbers]]:
-    """Yield for each band the pairs of texts whose signatures agree in the band, and in enough places in total."""
+def _similar_pairs(signatures: NDArray[np.uint16], texts: Indices, similarity: float) -> Iterator[tuple[Indices, Indices]]:
+    """Yield pairs of similar texts for each band: each text with the previous one in the same bucket, if similar."""
     width = _rows_per_band(similarity)
     least = int(np.ceil(similarity * BINS))
 
-    def of_band(start: int) -> tuple[Numbers, Numbers]:
+    def of_band(start: int) -> tuple[Indices, Indices]:
         # At most half full, so that searches are short; a power of two, so that a mask gives the place.
         table = np.full(1 << max(4, int(2 * len(texts) - 1).bit_length()), EMPTY_SLOT, np.uint64)
-        return _pairs(signed, texts, start, width, least, table)
+        return _pairs(signatures, texts, start, width, least, table)
 
     yield from thread_map(of_band, range(0, BINS - width + 1, width))
 
 
 def _rows_per_band(similarity: float) -> int:
-    """Return the largest band width, which gives the fewest false candidates, at which RECALL of the pairs share a band."""
+    """Return the largest band width, which gives the fewest false candidates, with a share of RECALL or more."""
     fitting = [width for width in range(1, 33) if 1 - (1 - similarity**width) ** (BINS // width) >= RECALL]
     return max(fitting, default=1)
 
 
 @compiled
 def _pairs(
-    signed: NDArray[np.uint16], texts: Numbers, start: int, width: int, least: int, table: NDArray[np.uint64]
-) -> tuple[Numbers, Numbers]:
-    """Pair each text with the previous text of the same band, if at least `least` places of their signatures agree.
+    signatures: NDArray[np.uint16], texts: Indices, start: int, width: int, least: int, table: NDArray[np.uint64]
+) -> tuple[Indices, Indices]:
+    """Pair each text with the previous text in the same bucket, if at least `least` places of their signatures agree.
 
-    Similar texts form a chain, so the work does not grow with the size of a group.
-    table: EMPTY_SLOT everywhere. The lower half of an entry is a text's number, the upper half is of its band's hash.
+    Similar texts form a chain, so the work per text does not depend on the size of its group.
+    table: EMPTY_SLOT everywhere. The lower 32 bits of an entry are a text's index, the upper 32 bits those of its band's
+    hash.
     """
-    ones, twos, count = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64), 0
+    left, right, count = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64), 0
     mask = np.uint64(len(table) - 1)
     for text in texts:
-        hashed = _band_hash(signed[text], start, width)
+        hashed = _band_hash(signatures[text], start, width)
         upper, place = hashed >> np.uint64(32) << np.uint64(32), hashed & mask
         while table[place] != EMPTY_SLOT and table[place] >> np.uint64(32) << np.uint64(32) != upper:
             place = (place + np.uint64(1)) & mask
         if table[place] != EMPTY_SLOT:
             other = np.int64(table[place] & np.uint64(0xFFFFFFFF))
-            if _agreement(signed[other], signed[text]) >= least:
-                ones[count], twos[count] = other, text
+            if _agreement(signatures[other], signatures[text]) >= least:
+                left[count], right[count] = other, text
                 count += 1
         table[place] = upper | np.uint64(text)
-    return ones[:count].copy(), twos[:count].copy()
+    return left[:count].copy(), right[:count].copy()
 
 
 @compiled
@@ -160,8 +163,8 @@ def _agreement(one: NDArray[np.uint16], two: NDArray[np.uint16]) -> int:
 
 
 @compiled
-def _root(parents: Numbers, text: int) -> int:
-    """Return the first text of the group so far, and shorten the path to it."""
+def _root(parents: Indices, text: int) -> int:
+    """Return the root of the text's set in the union-find forest `parents`, and halve the path to it."""
     while parents[text] != text:
         parents[text] = parents[parents[text]]
         text = parents[text]
@@ -169,14 +172,14 @@ def _root(parents: Numbers, text: int) -> int:
 
 
 @compiled
-def _join(parents: Numbers, ones: Numbers, twos: Numbers) -> None:
-    for pair in range(len(ones)):
-        one, two = _root(parents, ones[pair]), _root(parents, twos[pair])
+def _join(parents: Indices, left: Indices, right: Indices) -> None:
+    for pair in range(len(left)):
+        one, two = _root(parents, left[pair]), _root(parents, right[pair])
         parents[max(one, two)] = min(one, two)
 
 
 @compiled
-def _roots(parents: Numbers) -> Numbers:
+def _roots(parents: Indices) -> Indices:
     roots = np.empty_like(parents)
     for text in range(len(parents)):
         roots[text] = _root(parents, text)

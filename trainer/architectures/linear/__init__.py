@@ -38,7 +38,7 @@ class LinearArchitecture(Architecture):
 
         return fit(train, validation, config, folder=folder)
 
-    def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
+    def train_as_worker(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
         """Raise NotImplementedError: rank 0 fits it alone."""
         raise NotImplementedError("the linear architecture is fitted by rank 0 alone")
 

@@ -48,7 +48,7 @@ def fit(train: Examples, validation: Examples, config: Config, *, folder: Path) 
         C=settings.penalty,
         max_iter=settings.passes,
         seed=config.training.seed,
-        weights=rarity(train.targets) if config.balance.loss == "weighted" else None,
+        positive_weights=rarity(train.targets) if config.balance.loss == "weighted" else None,
     )
     held_out = tf_idf(encode(tokenizer, validation, max_length=settings.max_length), features)
     calibration = calibrate(fitted.margins(held_out), validation.targets, validation.task)

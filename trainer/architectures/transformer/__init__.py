@@ -33,11 +33,11 @@ class TransformerArchitecture(Architecture):
 
         return fit(train, validation, config, folder=folder, attempt=attempt)
 
-    def assist(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
+    def train_as_worker(self, train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
         """Fine-tune together with rank 0 on every other rank."""
-        from trainer.architectures.transformer.fit import assist
+        from trainer.architectures.transformer.fit import train_as_worker
 
-        assist(train, validation, config, folder=folder, attempt=attempt)
+        train_as_worker(train, validation, config, folder=folder, attempt=attempt)
 
 
 TRANSFORMER = TransformerArchitecture()

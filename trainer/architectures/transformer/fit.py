@@ -66,7 +66,7 @@ def train_and_export(
     return base, done, export(network, base, validation, folder)
 
 
-def assist(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
+def train_as_worker(train: Examples, validation: Examples, config: Config, *, folder: Path, attempt: Attempt) -> None:
     """Train on a rank other than 0, without exporting."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix="training-") as scratch:

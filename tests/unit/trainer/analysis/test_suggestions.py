@@ -85,7 +85,7 @@ def test_the_guess_of_a_separator_is_read_from_the_note_on_it(joint: str) -> Non
 
 
 def test_a_guessed_separator_is_to_be_written_down_and_a_doubtful_one_looked_at() -> None:
-    note = "labels were taken to be joined by ',', as in 'a,b'; set dataset.label_separator if not"
+    note = "labels were taken to be joined by ',', as in 'a,b'; if that is wrong, set dataset.label_separator"
 
     often = settings_of(suggestions.separator(Task.MULTI_LABEL, 0.4, (note,), Config()))
     hardly = settings_of(suggestions.separator(Task.MULTI_LABEL, 0.001, (note,), Config()))
@@ -101,7 +101,7 @@ def test_a_note_that_doubts_the_labels_becomes_a_suggestion() -> None:
 
     found = list(suggestions.separator(Task.SINGLE_LABEL, 0.0, doubted, Config()))
 
-    assert "set dataset.label_separator if they are several" in found[-1].reason
+    assert "if they are several, set dataset.label_separator" in found[-1].reason
 
 
 @pytest.mark.parametrize(

@@ -96,13 +96,13 @@ def test_cells_that_may_be_several_labels_and_were_read_as_one_are_reported() ->
 
     [note] = found.notes
     assert note == (
-        "5 of 6 different labels hold ' ', such as 'cs.LG stat.ML'; "
-        "each was taken as one label: set dataset.label_separator if they are several"
+        "5 of 6 distinct strings contain ' ', such as 'cs.LG stat.ML'; "
+        "each was taken as one label: if they are several, set dataset.label_separator"
     )
 
 
 def test_cells_that_may_be_several_labels_are_reported_if_no_label_is_left(tmp_path: Path) -> None:
-    with pytest.raises(DatasetRejected, match=r"nothing to tell apart.*5 of 6 different labels hold ' '"):
+    with pytest.raises(DatasetRejected, match=r"nothing to tell apart.*5 of 6 distinct strings contain ' '"):
         read(write(tmp_path, FEW), label_separator="auto")
 
 

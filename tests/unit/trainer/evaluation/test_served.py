@@ -17,7 +17,7 @@ from tests.support.versions import make_version
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.evaluation.gate_record import NotCompared, ServedScores
-from trainer.evaluation.served import Used, score_served, served_then
+from trainer.evaluation.served import RowCounts, read_comparison, score_served
 from trainer.split import near_duplicates
 from trainer.split.provenance import TextProvenance, read_served_history
 from trainer.split.split import split_dataset
@@ -130,8 +130,8 @@ def test_what_a_version_was_compared_with_is_read_back_from_it(tmp_path: Path) -
     compared = ServedScores(version="v1", uri="s3://m/v1/", scores=manifest.scores.test)
     for said in (compared, NotCompared(not_compared="manifest.json is gone")):
         (folder / SERVED).write_text(said.model_dump_json())
-        assert served_then(open_store(str(folder)), manifest.model_copy(update={"files": describe(folder)})) == said
-    assert served_then(open_store(str(folder)), manifest) is None
+        assert read_comparison(open_store(str(folder)), manifest.model_copy(update={"files": describe(folder)})) == said
+    assert read_comparison(open_store(str(folder)), manifest) is None
 
 
 def publish_as_it_is(folder: Path, uri: str) -> None:
@@ -185,7 +185,7 @@ def test_the_served_versions_scores_on_the_labels_that_it_knows_are_reported(tmp
     version = make_version(tmp_path / "v1", labels=("gone", "a", "b"))  # a text gets the labels whose names it holds
     test = examples_of(tmp_path / "t", ["a", "b", "new", "a", "b"], {"a": [0, 4], "b": [1, 3], "new": [2]})
 
-    found = score_served(str(version), test, Used(rows=10, used=5, texts=5))
+    found = score_served(str(version), test, RowCounts(read=10, used=5, distinct_texts=5))
 
     assert isinstance(found, ServedScores)
     assert found.data is not None

@@ -23,7 +23,7 @@ def test_weights_of_one_change_nothing() -> None:
     features, targets = problem(0)
 
     plain = fit(features, targets, C=0.5, max_iter=5, seed=0)
-    weighted = fit(features, targets, C=0.5, max_iter=5, seed=0, weights=np.ones(2, np.float32))
+    weighted = fit(features, targets, C=0.5, max_iter=5, seed=0, positive_weights=np.ones(2, np.float32))
 
     assert (plain.weights == weighted.weights).all()
     assert (plain.bias == weighted.bias).all()
@@ -33,7 +33,7 @@ def test_weights_of_one_change_nothing() -> None:
 def test_the_model_minimises_the_weighted_loss(seed: int) -> None:
     features, targets = problem(seed)
     weights = np.array([0.5, 4.0], np.float32)
-    found = fit(features, targets, C=0.5, max_iter=400, seed=0, weights=weights)
+    found = fit(features, targets, C=0.5, max_iter=400, seed=0, positive_weights=weights)
 
     dense = np.hstack([features.toarray(), np.ones((40, 1))]).astype(np.float64)
     for label in range(2):
@@ -51,7 +51,12 @@ def test_a_label_that_weighs_more_is_given_to_more_examples() -> None:
     features, targets = problem(1)
 
     given = [
-        (fit(features, targets, C=0.05, max_iter=50, seed=0, weights=np.array([1, weight], np.float32)).margins(features) > 0)
+        (
+            fit(features, targets, C=0.05, max_iter=50, seed=0, positive_weights=np.array([1, weight], np.float32)).margins(
+                features
+            )
+            > 0
+        )
         for weight in (1, 10)
     ]
 
