@@ -205,7 +205,7 @@ def suspected(rows: pl.DataFrame, served: str, folder: Path, *, seed: int) -> tu
     config = config_of(rows, folder, "after", gate={"served_uri": served}, training={"seed": seed})
     with tempfile.TemporaryDirectory() as scratch:
         data = prepare(config, Attempt(), Path(scratch))
-        scored = score_served(served, data.test, data.used)
+        scored = score_served(served, data.test, data.row_counts)
     assert isinstance(scored, ServedScores), scored
     nothing = {ScoreName.MICRO_F1: 1.0}  # no second version is judged
     record = GateRecord(
