@@ -91,8 +91,8 @@ def check(config: Config, scratch: Path) -> None:
 
 def fit(config: Config, data: PreparedData, attempt: Attempt, scratch: Path) -> Iterator[Exported]:
     """Fit and export the configured architectures, one after the other."""
-    attempt.metrics.phase(Phase.FITTING)
     for each in registry.architectures_to_fit(config):
+        attempt.metrics.phase(Phase.FITTING)
         yield each.fit(data.train, data.validation, config, folder=scratch / each.name, attempt=attempt)
 
 
