@@ -137,7 +137,7 @@ def test_a_server_that_does_not_answer_is_unavailable_within_the_time_limit() ->
 
 
 def test_long_lists_are_read_to_their_end(cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("k8s.controller.clients.kubernetes.PAGE", 2)
+    monkeypatch.setattr("k8s.controller.clients.kubernetes.PAGE_OBJECTS", 2)
     for number in range(5):
         cluster.create(service_account(namespace, f"n{number}", labels={"of": "five"}))
     found = cluster.list(SERVICE_ACCOUNT, namespace, labels={"of": "five"})
