@@ -32,7 +32,7 @@ def test_the_page_is_written_and_its_address_is_the_only_line_on_standard_output
 
     assert done.stdout.splitlines() == [page.as_uri()]
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert "suggestion: Count 'Refund' as 'refund'." in done.stderr
+    assert "suggestion: Rename 'Refund' to 'refund'." in done.stderr
 
 
 def test_settings_that_the_page_suggests_can_be_trained_with(dataset: Path, tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def test_a_server_that_does_not_come_back_costs_a_bounded_wait(
     away, missing = warnings(caplog)
     assert 2.5 < waited < 15
     assert "connection refused" in away
-    assert missing.endswith("missing: measurements, the gate's result, report.html, manifest.json, the model version, the end")
+    assert missing.endswith("lacks data of this run: measurements, the gate's result, report.html, manifest.json, the model version, the end")
 
 
 def test_a_server_that_was_never_there_costs_one_attempt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -382,7 +382,7 @@ def test_a_server_that_is_of_no_use_costs_seconds_and_a_warning(
     away, missing = warnings(caplog)
     assert waited < 40
     assert reason in away
-    assert "missing: the run" in missing
+    assert "lacks data of this run: the run" in missing
     assert "secret" not in caplog.text
 
 
@@ -441,12 +441,12 @@ def test_an_address_that_is_no_servers_is_a_wrong_setting(uri: str) -> None:
 def test_mlflow_is_imported_only_where_it_is_configured_and_stays_quiet(server: MlflowProcess) -> None:
     code = (
         "import logging, sys, threading\n"
-        "from trainer import tracking\n"
+        "from trainer.tracking import tracker as tracking\n"
         "from trainer.run import logs\n"
         "from trainer.config.settings import TrackingConfig\n"
         "from tests.system import test_tracking as t\n"
     )
-    unconfigured = "import sys\nfrom trainer import tracking\nassert 'mlflow' not in sys.modules\n"
+    unconfigured = "import sys\nfrom trainer.tracking import tracker as tracking\nassert 'mlflow' not in sys.modules\n"
     configured = (
         f"{code}"
         "logs.configure('json')\n"

@@ -114,7 +114,7 @@ def test_a_training_that_is_killed_while_exporting_and_publishing_is_published_o
     folder: Path, bert: Path, s3_bucket: str
 ) -> None:
     output = f"{s3_bucket}models"
-    for moment in ("the exported graph", "publishing"):
+    for moment in ("the exported model", "publishing"):
         killed = TrainingProcess(folder, bert=bert, output_dir=output, training__num_epochs=2)
         killed.wait_for(moment)
         killed.signal(signal.SIGKILL)
