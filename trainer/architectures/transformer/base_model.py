@@ -55,12 +55,13 @@ def load(name: str, *, max_length: int, scratch: Path, dropout: float | None = N
     be fetched.
     """
     where = locate(name, scratch=scratch)
+    # First the smallest file: each request to a hub that is away is retried for half a minute.
+    with _read(name, "configuration"):
+        configuration = _with_dropout(where, dropout)
     with _read(name, "tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=True, trust_remote_code=False)  # type: ignore[no-untyped-call]
     with _read(name, "model"):
-        network = AutoModel.from_pretrained(
-            where, config=_with_dropout(where, dropout), dtype=torch.float32, trust_remote_code=False
-        )
+        network = AutoModel.from_pretrained(where, config=configuration, dtype=torch.float32, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise _rejected(name, f"its tokenizer, {type(tokenizer).__name__}, has no fast version (a tokenizer.json)")
     if network.config.is_encoder_decoder:
