@@ -22,6 +22,7 @@ from tests.support.cluster.served import MAX_START_SECONDS, Served, documents
 from tests.support.versions import make_version
 
 HERE = Path(__file__).parent
+LOAD = HERE.parent / "support/cluster/load.py"
 KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"
 ENFORCE = {"pod-security.kubernetes.io/enforce": "restricted"}
 
@@ -140,7 +141,7 @@ def load(prepared: Namespace, image: str) -> Iterator[Callable[[Served], None]]:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": "load"},
-            "data": {"load.py": (HERE / "load.py").read_text()},
+            "data": {"load.py": LOAD.read_text()},
         }
         prepared.apply([script, pod])
 

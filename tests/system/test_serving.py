@@ -538,7 +538,9 @@ def _with_parameter(name: str, **value: Any) -> Any:
         pytest.param(
             _with_parameter("threshold", string_param="0_5"), "INVALID_ARGUMENT", 'parameter threshold is "0_5"', id="underscore"
         ),
-        pytest.param(_raw(b"\x63\0\0\0a"), "INVALID_ARGUMENT", 'input "text" has binary contents of another length', id="raw-contents-cut"),
+        pytest.param(
+            _raw(b"\x63\0\0\0a"), "INVALID_ARGUMENT", 'input "text" has binary contents of another length', id="raw-contents-cut"
+        ),
         pytest.param(_with_parameter("top_k", int64_param=0), "INVALID_ARGUMENT", "parameter top_k is 0", id="top-k"),
         pytest.param(
             _with_parameter("threshold", string_param="nan"), "INVALID_ARGUMENT", 'parameter threshold is "nan"', id="threshold"

@@ -309,7 +309,9 @@ def test_a_server_that_does_not_come_back_costs_a_bounded_wait(
     away, missing = warnings(caplog)
     assert 2.5 < waited < 15
     assert "connection refused" in away
-    assert missing.endswith("lacks data of this run: measurements, the gate's result, report.html, manifest.json, the model version, the end")
+    assert missing.endswith(
+        "lacks data of this run: measurements, the gate's result, report.html, manifest.json, the model version, the end"
+    )
 
 
 def test_a_server_that_was_never_there_costs_one_attempt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
