@@ -20,13 +20,13 @@ NOT_ROOT = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 def arguments(*texts: str) -> list[str]:
     """Return the texts as a container's arguments, so that the program gets them as they are.
 
-    The node would put the value of a variable in place of $(NAME), such as one of the Secret's, and $ in place of $$.
+    The kubelet would replace $(NAME) by the variable's value, such as one of the Secret's, and $$ by $.
     """
     return [text.replace("$", "$$") for text in texts]
 
 
 def variables(settings: dict[str, str]) -> list[Document]:
-    """Return the settings as a container's variables; the node expands them as it does arguments."""
+    """Return the settings as a container's variables; the kubelet expands them as it does arguments."""
     return [{"name": name, "value": value} for name, value in zip(settings, arguments(*settings.values()), strict=True)]
 
 
@@ -42,17 +42,17 @@ def key_env(storage: StorageSpec) -> list[Document]:
 
 def requested(resources: ResourcesSpec) -> Document:
     """Return the resources of a container, {} if none are set."""
-    asked = {"requests": resources.requests, "limits": resources.limits}
-    return {name: quantities for name, quantities in asked.items() if quantities}
+    quantities_of = {"requests": resources.requests, "limits": resources.limits}
+    return {name: quantities for name, quantities in quantities_of.items() if quantities}
 
 
 def place(node_selector: dict[str, str], tolerations: tuple[TolerationSpec, ...]) -> Document:
     """Return the fields of a Pod that choose its nodes, {} if none are set."""
-    wanted: Document = {
+    fields: Document = {
         "nodeSelector": dict(node_selector),
         "tolerations": [each.model_dump(by_alias=True, exclude_none=True) for each in tolerations],
     }
-    return {name: value for name, value in wanted.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def container(name: str, image: str, *, args: list[str], env: list[Document], storage: StorageSpec, **more: Any) -> Document:

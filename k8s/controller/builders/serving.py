@@ -16,7 +16,7 @@ VERSION = "version"  # volume of the downloaded version
 # Name of KServe's own downloader: if a container has it, KServe adds none.
 DOWNLOADER = "storage-initializer"
 VERSION_SIZE = "4Gi"  # an ONNX model has at most 2 GiB, since it is one protobuf message
-VOUCHED = "--manifest-sha256"  # an option of downloader and server
+MANIFEST_OPTION = "--manifest-sha256"  # option of downloader and server
 # Small requests, so that classifiers with few requests share a node.
 RESOURCES = {"requests": {"cpu": "250m", "memory": "384Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
 
@@ -63,7 +63,7 @@ def _container(images: Images) -> Document:
             {"name": "http1", "containerPort": PREDICTOR_HTTP_PORT, "protocol": "TCP"},
             {"name": "grpc", "containerPort": PREDICTOR_GRPC_PORT, "protocol": "TCP"},
         ],
-        # 60 s to load and to answer once. Until then, the other two probes wait.
+        # 60 s to load and answer once. Until then, the other two probes wait.
         "startupProbe": {"httpGet": ready, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "failureThreshold": 2},
         # Slow to fail, since a busy server is not dead.
@@ -100,7 +100,7 @@ def inference_service(
         "storageUri": uri,
     }
     if manifest_sha256:  # KServe appends it to the arguments of the runtime
-        model["args"] = arguments(f"{VOUCHED}={manifest_sha256}")
+        model["args"] = arguments(f"{MANIFEST_OPTION}={manifest_sha256}")
     resources = requested(serving.resources)
     if resources:
         model["resources"] = resources
@@ -133,7 +133,7 @@ def _downloader(storage: StorageSpec, images: Images, *, uri: str, manifest_sha2
         "image": images.predictor,
         "imagePullPolicy": images.pull_policy,
         "command": ["python", "-m", "model.download"],
-        "args": arguments(uri, MODELS, *([f"{VOUCHED}={manifest_sha256}"] if manifest_sha256 else [])),
+        "args": arguments(uri, MODELS, *([f"{MANIFEST_OPTION}={manifest_sha256}"] if manifest_sha256 else [])),
         "env": key_env(storage),
         "envFrom": keys_from(storage),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
@@ -143,21 +143,21 @@ def _downloader(storage: StorageSpec, images: Images, *, uri: str, manifest_sha2
     }
 
 
-def _scales(serving: ServingSpec) -> bool:
+def _is_autoscaled(serving: ServingSpec) -> bool:
     replicas = serving.replicas
     return replicas.maximum is not None and replicas.maximum > replicas.minimum
 
 
 def _annotations(serving: ServingSpec) -> dict[str, str]:
     return {
-        # KServe's own default is Knative, and what an InferenceService began with cannot be changed.
+        # KServe's own default is Knative, and the mode of an InferenceService cannot be changed.
         f"{names.KSERVE_GROUP}/deploymentMode": "Standard",
-        f"{names.KSERVE_GROUP}/autoscalerClass": "hpa" if _scales(serving) else "none",
+        f"{names.KSERVE_GROUP}/autoscalerClass": "hpa" if _is_autoscaled(serving) else "none",
     }
 
 
 def _replicas(serving: ServingSpec) -> Document:
-    scales = {"maxReplicas": serving.replicas.maximum} if _scales(serving) else {}
+    scales = {"maxReplicas": serving.replicas.maximum} if _is_autoscaled(serving) else {}
     return {"minReplicas": serving.replicas.minimum, **scales}
 
 

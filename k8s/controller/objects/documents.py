@@ -25,7 +25,7 @@ MAX_MESSAGE_CHARACTERS = 2000  # characters of a condition's message
 
 
 def owner(document: Document) -> Document:
-    """Return the reference to an owner, with which an object is deleted."""
+    """Return an owner reference to the object: its dependents are deleted with it."""
     return {
         "apiVersion": document["apiVersion"],
         "kind": document["kind"],
@@ -92,11 +92,11 @@ def ended_at(job: Document) -> str | None:
 def results(pods: list[Document]) -> list[RunResult]:
     """Return the results of a Job's Pods: those that published or succeeded first, then the newest."""
     ordered = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
-    said = [result for pod in ordered for result in _said(pod)]
-    return sorted(said, key=lambda result: (result.exit_code != 0, result.artifact_uri is None))
+    found = [result for pod in ordered for result in _results_of(pod)]
+    return sorted(found, key=lambda result: (result.exit_code != 0, result.artifact_uri is None))
 
 
-def _said(pod: Document) -> list[RunResult]:
+def _results_of(pod: Document) -> list[RunResult]:
     found = []
     for container in pod.get("status", {}).get("containerStatuses") or ():
         for state in (container.get("state", {}), container.get("lastState", {})):
@@ -126,7 +126,7 @@ def last_end(pods: list[Document]) -> str | None:
             terminated = container.get("state", {}).get("terminated", {})
             if terminated.get("reason") == "OOMKilled":
                 return "OOMKilled: it needed more memory than its limit"
-        said = next((each.message for each in _said(pod) if each.message), None)
+        said = next((each.message for each in _results_of(pod) if each.message), None)
         return said or str(pod["status"].get("message") or pod["status"].get("reason") or "") or None
     return None
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cached_property
 
 from k8s.controller.api.v1alpha1 import TextClassifierSpec
-from k8s.controller.builders.serving import DOWNLOADER, SERVER, VOUCHED
+from k8s.controller.builders.serving import DOWNLOADER, MANIFEST_OPTION, SERVER
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition, parse_time, trouble
 from k8s.controller.objects.kinds import Document
@@ -175,7 +175,7 @@ def _digest_argument(containers: list[Document] | None) -> str | None:
     arguments = [
         each for container in containers or () if container["name"] == DOWNLOADER for each in container.get("args") or ()
     ]
-    prefix = f"{VOUCHED}="
+    prefix = f"{MANIFEST_OPTION}="
     return next((each.removeprefix(prefix) for each in arguments if each.startswith(prefix)), None)
 
 

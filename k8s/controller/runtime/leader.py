@@ -70,7 +70,7 @@ class LeaderCandidate:
         self._seen_at = float("-inf")
 
     def seconds_left(self) -> float:
-        """Return for how many seconds it leads without another renewal; 0 if it does not lead."""
+        """Return the seconds for which it still leads without another renewal; 0 if it does not lead."""
         return max(0.0, self._leads_until - self._clock())
 
     def attempt(self) -> bool:
@@ -121,7 +121,7 @@ class LeaderCandidate:
         }
 
     def _claim(self, found: Document | None = None) -> Document:
-        """Return the spec of the lease with us as its holder."""
+        """Return the spec of the lease with this process as its holder."""
         now = self._time()
         return {
             "holderIdentity": self.lease.holder,

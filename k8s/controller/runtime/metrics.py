@@ -18,12 +18,12 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-PASS_SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+RECONCILE_SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 DAY = 86_400.0
 RUN_SECONDS_BUCKETS = (10.0, 30.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 3 * 3_600.0, 6 * 3_600.0, DAY / 2, DAY, 2 * DAY, 3 * DAY)
 Reason = Literal["conflict", "refused", "unavailable", "fault"]
-IDLE_SECONDS = 10.0  # seconds until an idle connection is closed
-WHOSE = ("namespace", "classifier")
+IDLE_SECONDS = 10.0  # until an idle connection is closed
+CLASSIFIER_LABELS = ("namespace", "classifier")
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class ControllerMetrics:
             "labelwright_controller_reconcile_seconds",
             "Duration of a reconciliation, in seconds.",
             ["kind"],
-            buckets=PASS_SECONDS_BUCKETS,
+            buckets=RECONCILE_SECONDS_BUCKETS,
             registry=registry,
         )
         self._errors = Counter(
@@ -63,11 +63,13 @@ class ControllerMetrics:
         )
         queue = Gauge("labelwright_controller_queue_keys", "Objects that wait for a reconciliation.", registry=registry)
         queue.set_function(lambda: float(waiting()))
-        self._runs = Counter("labelwright_training_runs", "Training runs that ended.", [*WHOSE, "state"], registry=registry)
+        self._runs = Counter(
+            "labelwright_training_runs", "Training runs that ended.", [*CLASSIFIER_LABELS, "state"], registry=registry
+        )
         self._run_seconds = Histogram(
             "labelwright_training_run_seconds",
             "Duration of a training run, in seconds.",
-            WHOSE,
+            CLASSIFIER_LABELS,
             buckets=RUN_SECONDS_BUCKETS,
             registry=registry,
         )
@@ -95,9 +97,9 @@ class ControllerMetrics:
     def forget(self, namespace: str, classifier: str) -> None:
         """Remove the series of a deleted classifier."""
         self._classifiers.forget(namespace, classifier)
-        whose = dict(zip(WHOSE, (namespace, classifier), strict=True))
-        self._runs.remove_by_labels(whose)
-        self._run_seconds.remove_by_labels(whose)
+        labels = dict(zip(CLASSIFIER_LABELS, (namespace, classifier), strict=True))
+        self._runs.remove_by_labels(labels)
+        self._run_seconds.remove_by_labels(labels)
 
 
 class _ClassifierSeries(Collector):
@@ -109,7 +111,7 @@ class _ClassifierSeries(Collector):
         ("served_score", "Score of the served version."),
         ("minimum_score", "Score that a version must reach to be served."),
         ("corrections", "Number of corrections by people since the latest training."),
-        ("drift_index", "Population stability index of the classified texts against the test part."),
+        ("drift_index", "Larger population stability index of predicted labels and text lengths, against the test part."),
     )
 
     def __init__(self) -> None:
@@ -128,18 +130,20 @@ class _ClassifierSeries(Collector):
         with self._lock:
             seen = dict(self._facts)
         for name, explanation in self.GAUGES:
-            family = GaugeMetricFamily(f"labelwright_classifier_{name}", explanation, labels=WHOSE)
-            for whose, facts in seen.items():
+            family = GaugeMetricFamily(f"labelwright_classifier_{name}", explanation, labels=CLASSIFIER_LABELS)
+            for labels, facts in seen.items():
                 value = getattr(facts, name)
                 if value is not None:
-                    family.add_metric(whose, float(value))
+                    family.add_metric(labels, float(value))
             yield family
         info = GaugeMetricFamily(
-            "labelwright_classifier_info", "Served version, as a label. The value is always 1.", labels=[*WHOSE, "version"]
+            "labelwright_classifier_info",
+            "Served version, as a label. The value is always 1.",
+            labels=[*CLASSIFIER_LABELS, "version"],
         )
-        for whose, facts in seen.items():
+        for labels, facts in seen.items():
             if facts.version is not None:
-                info.add_metric([*whose, facts.version], 1)
+                info.add_metric([*labels, facts.version], 1)
         yield info
 
 
@@ -153,16 +157,16 @@ class MetricsEndpoint:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop the server."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
 
 def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]) -> MetricsEndpoint:
-    """Answer on this port (0: a free one), of every address, in threads. Raises OSError if the port is taken.
+    """Serve on this port (0: a free one) of every address, in threads. Raises OSError if the port is taken.
 
-    /metrics: the registry's series; /healthz: 200, or 503 where it is not `healthy`; anything else: 404.
+    /metrics: the registry's series; /healthz: 200, or 503 if `healthy` returns False; anything else: 404.
     """
     metrics = make_wsgi_app(registry)
 
@@ -172,15 +176,15 @@ def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]
                 found: Iterable[bytes] = metrics(environ, start_response)
                 return found
             case "/healthz":
-                return _say(start_response, *(("200 OK", "well") if healthy() else ("503 Service Unavailable", "not well")))
-        return _say(start_response, "404 Not Found", "expected /metrics or /healthz")
+                return _respond(start_response, *(("200 OK", "well") if healthy() else ("503 Service Unavailable", "not well")))
+        return _respond(start_response, "404 Not Found", "expected /metrics or /healthz")
 
     server = _MetricsServer(port)
     server.set_app(answer)
     return MetricsEndpoint(server)
 
 
-def _say(start_response: StartResponse, status: str, text: str) -> list[bytes]:
+def _respond(start_response: StartResponse, status: str, text: str) -> list[bytes]:
     start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
     return [f"{text}\n".encode()]
 

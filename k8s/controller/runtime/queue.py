@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from threading import Condition
 from typing import NamedTuple
 
-MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 300.0  # seconds between two attempts
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.5, 300.0  # between two attempts
 
 
 class Key(NamedTuple):
@@ -40,12 +40,12 @@ class WorkQueue:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._threads = threads
-        self._namespaces: set[str] = set()  # that have had keys
+        self._namespaces: set[str] = set()  # all that have had keys
         self._clock = clock
         self._draw = draw
         self._changed = Condition()
         self._waiting: dict[Key, None] = {}  # in order
-        self._worked_on: set[Key] = set()
+        self._in_process: set[Key] = set()
         self._due: dict[Key, float] = {}  # the earliest time of each key
         self._times: list[tuple[float, Key]] = []  # a heap; outdated entries are skipped
         self._failures: Counter[Key] = Counter()
@@ -54,8 +54,8 @@ class WorkQueue:
     def __len__(self) -> int:
         """Return the number of keys that wait now, without those in process and those of a later time."""
         with self._changed:
-            self._let_in()
-            return len(self._waiting.keys() - self._worked_on)
+            self._move_due_keys()
+            return len(self._waiting.keys() - self._in_process)
 
     def add(self, key: Key) -> None:
         """Add the key to be taken as soon as a thread is free."""
@@ -70,7 +70,7 @@ class WorkQueue:
             self.add(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Add the key after that many seconds. Of several times, only the earliest counts."""
+        """Add the key after that many seconds. If it is added several times, only the earliest time counts."""
         when = self._clock() + seconds
         with self._changed:
             if when < self._due.get(key, float("inf")):
@@ -97,11 +97,11 @@ class WorkQueue:
         end = self._clock() + timeout
         with self._changed:
             while not self._closed:
-                self._let_in()
+                self._move_due_keys()
                 if (key := self._next()) is not None:
                     del self._waiting[key]
                     self._due.pop(key, None)  # its reconciliation sets the next time
-                    self._worked_on.add(key)
+                    self._in_process.add(key)
                     return key
                 now = self._clock()
                 if now >= end:
@@ -112,7 +112,7 @@ class WorkQueue:
     def done(self, key: Key) -> None:
         """End the processing of a key."""
         with self._changed:
-            self._worked_on.discard(key)
+            self._in_process.discard(key)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -123,13 +123,13 @@ class WorkQueue:
 
     def _next(self) -> Key | None:
         """Return the key to take now, None if there is none."""
-        busy = Counter(each.namespace for each in self._worked_on)
+        busy = Counter(each.namespace for each in self._in_process)
         most = max(1, self._threads - 1) if len(self._namespaces) > 1 else self._threads
-        free = [key for key in self._waiting if key not in self._worked_on and busy[key.namespace] < most]
+        free = [key for key in self._waiting if key not in self._in_process and busy[key.namespace] < most]
         return min(free, key=lambda key: busy[key.namespace], default=None)
 
-    def _let_in(self) -> None:
-        """Move keys whose time has come to the waiting ones."""
+    def _move_due_keys(self) -> None:
+        """Move keys that are due to the waiting ones."""
         now = self._clock()
         while self._times and self._times[0][0] <= now:
             when, key = heapq.heappop(self._times)

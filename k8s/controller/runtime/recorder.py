@@ -11,8 +11,8 @@ from k8s.controller.objects.kinds import Document
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING_EVENTS = 1000  # waiting Events
-CLOSE_SECONDS = 5.0  # seconds to write waiting Events at the end
+MAX_WAITING_EVENTS = 1000
+CLOSE_SECONDS = 5.0  # to write waiting Events at the end
 
 
 class Recorder:

@@ -13,7 +13,7 @@ from k8s.controller.runtime.queue import Key, WorkQueue
 
 log = logging.getLogger(__name__)
 
-STOP_CHECK_SECONDS = 1.0  # seconds to wait for a key between two checks for the stop
+STOP_CHECK_SECONDS = 1.0  # longest wait for a key between two checks of the stop flag
 
 
 class Workers:
@@ -50,11 +50,11 @@ class Workers:
             key = self._queue.take(STOP_CHECK_SECONDS)
             if key is not None:
                 try:
-                    self._pass(key)
+                    self._process(key)
                 finally:
                     self._queue.done(key)
 
-    def _pass(self, key: Key) -> None:
+    def _process(self, key: Key) -> None:
         started = time.monotonic()
         try:
             requeue_after = self._reconcile(key)
