@@ -33,13 +33,17 @@ class EvenlySpaced(TrainerCallback):
         self._at = {round(steps * each / evaluations) for each in range(1, evaluations + 1)}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Ask for an evaluation and a checkpoint at these steps, and if an earlier evaluation was abandoned.
+        """Ask for an evaluation and a checkpoint at these steps.
 
         Only the number of the step matters, so a resumed training evaluates at the same steps.
         """
-        evaluated = max((each["step"] for each in state.log_history if SCORE in each), default=0)
-        if any(evaluated < each <= state.global_step for each in self._at):
+        if self.is_due(state):
             control.should_evaluate = control.should_save = control.should_log = True
+
+    def is_due(self, state: TrainerState) -> bool:
+        """Tell whether an evaluation is due at the current step, or was due before and abandoned."""
+        evaluated = max((each["step"] for each in state.log_history if SCORE in each), default=0)
+        return any(evaluated < each <= state.global_step for each in self._at)
 
 
 class ReportProgress(TrainerCallback):
@@ -183,12 +187,11 @@ class StoreCheckpoints(TrainerCallback):
             self._stored.add(step)
 
 
-def callbacks_of(config: Config, steps: int, *, attempt: Attempt, folder: Path) -> list[TrainerCallback]:
+def callbacks_of(config: Config, evaluations: EvenlySpaced, *, attempt: Attempt, folder: Path) -> list[TrainerCallback]:
     """Return the callbacks of a fine-tuning: evaluation, progress, early stopping, checkpoints."""
     settings = config.training
-    evaluations = max(1, round(settings.num_epochs * settings.evaluations_per_epoch))
     return [
-        EvenlySpaced(steps, evaluations),
+        evaluations,
         ReportProgress(attempt, settings.batch_size),
         EarlyStoppingCallback(early_stopping_patience=settings.patience),
         StoreCheckpoints(attempt, folder, minutes=config.checkpoints.every_minutes),

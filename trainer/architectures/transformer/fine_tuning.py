@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
+from typing_extensions import override
 
 from model.cores import memory_limit
 from trainer.architectures import devices, distributed
 from trainer.architectures.transformer import memory
-from trainer.architectures.transformer.callbacks import EvaluationAbandoned, callbacks_of
+from trainer.architectures.transformer.callbacks import EvaluationAbandoned, EvenlySpaced, callbacks_of
 from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.architectures.transformer.losses import loss_function
 from trainer.architectures.transformer.network import PooledClassifier
@@ -63,8 +64,16 @@ class Batches(DataLoader[int]):
 class FineTuning(Trainer):
     """Trainer with length-grouped batches, a separate learning rate for the head, and handling of short memory."""
 
-    def __init__(self, network: PooledClassifier, train: TokenizedDataset, settings: TrainingConfig, **others: Any) -> None:
+    def __init__(
+        self,
+        network: PooledClassifier,
+        train: TokenizedDataset,
+        settings: TrainingConfig,
+        evaluations: EvenlySpaced,
+        **others: Any,
+    ) -> None:
         super().__init__(network, train_dataset=train, **others)
+        self._evaluations = evaluations
         self._network = network
         self._train = train
         self._settings = settings
@@ -88,6 +97,23 @@ class FineTuning(Trainer):
             world_size=distributed.world_size(),
         )
         return Batches(self._train, self.args.per_device_train_batch_size, sampler=order, collate_fn=self._train.batch)
+
+    @override
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> Any:
+        """Return the scores on the validation part.
+
+        The Trainer also calls this before the first step of a resumed training, with `skip_scheduler`. It then evaluates
+        only what the attempt before abandoned, so that the scores belong to the step that they were meant for.
+        """
+        evaluate: Any = super()._evaluate
+        if not skip_scheduler:
+            return evaluate(trial, ignore_keys_for_eval)
+        if not self._evaluations.is_due(self.state):
+            return {}
+        scores = evaluate(trial, ignore_keys_for_eval, skip_scheduler=True)
+        note_best: Any = self._determine_best_metric
+        note_best(scores, trial)
+        return scores
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None) -> Tensor:
         """Return the loss of a batch and add up its gradients. Once memory is short, compute each batch in pieces."""
@@ -145,16 +171,20 @@ def fine_tune(network: PooledClassifier, data: TrainingData, config: Config, *, 
     settings = config.training
     steps = total_steps(len(data.train), settings)
     resume = restore(attempt.checkpoints, folder) if attempt.checkpoints else None
+    evaluations = EvenlySpaced(steps, max(1, round(settings.num_epochs * settings.evaluations_per_epoch)))
+    args = arguments(settings, steps, folder, resumable=attempt.checkpoints is not None)
+    args.eval_on_start = resume is not None
     trainer = FineTuning(
         network,
         data.train,
         settings,
-        args=arguments(settings, steps, folder, resumable=attempt.checkpoints is not None),
+        evaluations,
+        args=args,
         eval_dataset=data.validation,
         data_collator=data.validation.batch,
         compute_loss_func=loss_function(data.train.targets, data.train.task, config.balance),
         compute_metrics=lambda predictions: _scores(predictions, data.validation),
-        callbacks=callbacks_of(config, steps, attempt=attempt, folder=folder),
+        callbacks=callbacks_of(config, evaluations, attempt=attempt, folder=folder),
     )
     # It would print to standard output, which is for the command's result.
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
