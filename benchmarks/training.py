@@ -31,7 +31,7 @@ from trainer.architectures import devices
 from trainer.architectures.transformer import fine_tuning
 from trainer.architectures.transformer import fit as transformer
 from trainer.architectures.transformer.cache import TokenCache
-from trainer.architectures.transformer.callbacks import ReportProgress, StoreCheckpoints
+from trainer.architectures.transformer.callbacks import EvenlySpaced, ReportProgress, StoreCheckpoints
 from trainer.architectures.transformer.dataset import TokenizedDataset
 from trainer.architectures.transformer.losses import Loss, loss_function
 from trainer.architectures.transformer.network import PooledClassifier
@@ -140,11 +140,13 @@ def take_turns(network: PooledClassifier, tokens: TokenizedDataset, config: Conf
     settings, attempt = config.training, Attempt()
     loss = loss_function(tokens.targets, tokens.task, config.balance)
     turns = Turns(Bare(copy.deepcopy(network), tokens, config, loss))
+    steps = fine_tuning.total_steps(len(tokens), settings)
     trainer = fine_tuning.FineTuning(
         network,
         tokens,
         settings,
-        args=fine_tuning.arguments(settings, fine_tuning.total_steps(len(tokens), settings), folder, resumable=False),
+        EvenlySpaced(steps, 1),
+        args=fine_tuning.arguments(settings, steps, folder, resumable=False),
         eval_dataset=tokens,
         compute_loss_func=loss,
         callbacks=[ReportProgress(attempt, settings.batch_size), StoreCheckpoints(attempt, folder, minutes=600), turns],
