@@ -11,6 +11,7 @@ from model.printable import PrintableErrors
 # Command -> where it is. The listing below is read without importing any of them.
 COMMANDS = {
     "demo": ("labelwright.demo:demo", "See it work: train on docstrings, serve, ask. A minute."),
+    "demo-dataset": ("labelwright.demo_dataset:demo_dataset", "Write the labelled texts of the demo to a storage."),
     "train": ("trainer.commands.train:train", "Train a classifier and publish it as a version."),
     "settings": ("trainer.commands.settings:settings", "Print every setting, to be edited and given to train --config."),
     "analyze": ("trainer.commands.analyze:analyze", "Write a page on what a dataset is like, before training."),

@@ -18,7 +18,7 @@ import yaml
 
 from k8s.controller.__main__ import main as controller
 from k8s.controller.builders.training_job import Images
-from k8s.controller.objects.kinds import CRD, KINDS, LEASE, SERVICE_ACCOUNT
+from k8s.controller.objects.kinds import CONFIG_MAP, CRD, KINDS, LEASE, SECRET, SERVICE_ACCOUNT
 from tests.support.cluster.namespace import Document, Namespace
 
 CHART = Path(__file__).parents[2] / "charts" / "labelwright"
@@ -117,7 +117,7 @@ def test_every_value_has_a_comment_and_a_place_in_the_schema() -> None:
 SEEN: dict[str, tuple[Any, Any]] = {
     "nameOverride": ("other", lambda them: one(them, "Deployment", "lw-other-controller")),
     "fullnameOverride": ("other", lambda them: one(them, "Deployment", "other-controller")),
-    "crds.install": (False, lambda them: all(each["kind"] != "CustomResourceDefinition" for each in them)),
+    "crds.enabled": (False, lambda them: all(each["kind"] != "CustomResourceDefinition" for each in them)),
     "images.controller.repository": ("example/c", lambda them: container(them)["image"] == "example/c:0.1.0"),
     "images.controller.tag": ("1.2", lambda them: container(them)["image"] == "labelwright/controller:1.2"),
     "images.trainer.repository": ("example/t", lambda them: options(them)["trainer_image"] == "example/t:0.1.0"),
@@ -296,7 +296,7 @@ def test_for_all_namespaces_it_has_one_cluster_role_with_the_same_rules() -> Non
 def test_it_may_touch_the_kinds_that_it_knows_and_no_secret() -> None:
     rules = one(rendered(), "Role")["rules"]
     granted = {(group, name.partition("/")[0]) for rule in rules for group in rule["apiGroups"] for name in rule["resources"]}
-    known = {(each.api_version.rpartition("/")[0], each.plural) for each in KINDS if each not in (CRD, LEASE, SERVICE_ACCOUNT)}
+    known = {(each.api_version.rpartition("/")[0], each.plural) for each in KINDS if each not in (CONFIG_MAP, CRD, LEASE, SECRET, SERVICE_ACCOUNT)}
 
     assert granted == known
     assert "*" not in json.dumps(rules)
@@ -350,7 +350,7 @@ def alone(crds: None) -> Iterator[Namespace]:
 def installed(alone: Namespace, controller_image: str) -> Iterator[Namespace]:
     """A release in it."""
     repository, _, tag = controller_image.rpartition(":")
-    values = {"crds.install": False, "images.controller": {"repository": repository, "tag": tag}, "controller.replicas": 2}
+    values = {"crds.enabled": False, "images.controller": {"repository": repository, "tag": tag}, "controller.replicas": 2}
     done = helm("install", RELEASE, str(CHART), f"--namespace={alone.name}", "--wait", "--timeout=90s", values=values)
     assert done.returncode == 0, done.stderr
     assert f"looks after the TextClassifiers of {alone.name}." in done.stdout

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import polars as pl
 
+from model.cores import usable_cores
+
 LIBRARIES = (
     "datasets", "matplotlib", "networkx", "numba", "numpy", "pandas", "polars",
     "pydantic", "scipy", "sklearn", "torch", "transformers",
@@ -70,7 +72,7 @@ def _read_all() -> Iterator[Docstring]:
     folders = [folder for each in LIBRARIES if (folder := _folder(each))]
     files = [(folder.parent, file) for folder in folders for file in sorted(folder.rglob("*.py")) if _is_wanted(folder, file)]
     # Forked children would inherit the threads of the libraries loaded here.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(max_workers=usable_cores(), mp_context=get_context("spawn")) as pool:
         seen: set[str] = set()
         for docstrings in pool.map(_read_file, files, chunksize=32):
             for each in docstrings:
