@@ -67,7 +67,7 @@ def _described(node: yaml.MappingNode, defaults: dict[str, Any], lines: list[str
 
 def _comment(lines: list[str], line: int, name: str) -> tuple[str, Schema]:
     """Return the comment above a line, and the rules in it."""
-    block = []
+    block: list[str] = []
     while line > 0 and lines[line - 1].strip().startswith("#"):
         line -= 1
         block.insert(0, lines[line].strip())

@@ -8,7 +8,18 @@ from pydantic import Field
 
 from k8s.controller.api.durations import parse_duration
 from k8s.controller.api.v1alpha1.conditions import Conditions
-from k8s.controller.api.v1alpha1.fields import Duration, LabelValue, Message, ObjectName, Rule, Spec, Status, Text, Time, VersionName
+from k8s.controller.api.v1alpha1.fields import (
+    Duration,
+    LabelValue,
+    Message,
+    ObjectName,
+    Rule,
+    Spec,
+    Status,
+    Text,
+    Time,
+    VersionName,
+)
 from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, ResourcesSpec, StorageSpec, TolerationSpec, TrainingSpec
 from model.manifest import Sha256
 
@@ -109,8 +120,8 @@ class ServingSpec(Spec):
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Resources of the predictor's container.")
     secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret in this namespace with which the Pods that serve download a version, such as credentials that may only "
-        "read. Defaults to spec.storage.secretName.",
+        description="Secret in this namespace with which the Pods that serve download a version, such as one that may only read. "
+        "Defaults to spec.storage.secretName.",
     )
     node_selector: dict[str, LabelValue] = Field(
         default={}, max_length=64, description="Node labels for the Pods that serve, check the dataset or delete versions."
