@@ -73,7 +73,7 @@ def test_every_value_that_a_template_uses_is_declared() -> None:
 def test_every_declared_value_is_used_by_a_template() -> None:
     names = used()
     # `(index .Values.storage .Values.storage.kind).image`, `.Values.storage` alone: the group, not what it holds.
-    names -= {"storage", "setup", "controller"}
+    names -= {"storage", "setup", "controller", "mlflow"}
 
     assert sorted(each for each in LEAVES if not any(each == name or each.startswith(f"{name}.") for name in names)) == []
 
@@ -98,6 +98,8 @@ DIGEST = f"sha256:{'a' * 64}"
 STORAGE, JOBS = "lw-labelwright-storage", ("credentials", "provisioning", "dataset", "classifier", "question")
 EXTERNAL = {"storage.kind": "external", "demo.enabled": True, "storage.external.secretNames.trainer": "t"}
 DEMO = {"demo.enabled": True}
+MLFLOW = {"mlflow.kind": "managed"}
+TRACKING = "lw-labelwright-mlflow"
 
 
 def policy(them: Rendered, name: str) -> str:
@@ -112,6 +114,10 @@ def classifier(them: Rendered) -> dict[str, Any]:
 def storage_pod(them: Rendered) -> dict[str, Any]:
     found: dict[str, Any] = them.one("StatefulSet", STORAGE)["spec"]["template"]
     return found
+
+
+def mlflow_pod(them: Rendered) -> dict[str, Any]:
+    return dict(them.one("StatefulSet", TRACKING)["spec"]["template"]["spec"])
 
 
 def plan(them: Rendered, container: str) -> dict[str, Any]:
@@ -136,7 +142,7 @@ SILO = "pgsty/silo:RELEASE.2026-09-16T00-00-00Z"
 SILO_DIGEST = "@sha256:635197cb9f36d01bee221d34d1c7d7960f6a95c48b0b6c01d99cd13bdae51a46"
 WEED_DIGEST = "@sha256:4e61d15fd35994cb1e43e1e553dff106794841fd9a99ade2fc8c8bfce4d7872d"
 WEED = {"storage.kind": "seaweedfs"}
-# The value, the other values that it needs, and where it is seen. Values of the controller are in tests/cluster/test_chart.py.
+# The value, the other values that it needs, and where it is seen. Values of the controller are in tests/chart/test_controller.py.
 SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "crds.enabled": (False, {}, lambda them: not them.all("CustomResourceDefinition")),
     "crds.keep": (
@@ -206,6 +212,39 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "storage.affinity": (
         {"podAffinity": {}}, {}, lambda them: storage_pod(them)["spec"]["affinity"] == {"podAffinity": {}}),
     "storage.priorityClassName": ("high", {}, lambda them: storage_pod(them)["spec"]["priorityClassName"] == "high"),
+    "storage.external.secretNames.mlflow": (
+        "tracking", {**EXTERNAL, **MLFLOW},
+        lambda them: them.container("mlflow")["envFrom"] == [{"secretRef": {"name": "tracking"}}]),
+    "storage.buckets.mlflow": (
+        "files", MLFLOW, lambda them: "--artifacts-destination=s3://files" in them.container("mlflow")["args"]),
+    "mlflow.kind": (
+        "managed", {},
+        lambda them: next(each for each in plan(them, "credentials")["secrets"] if each["name"] == "lw-labelwright-trainer")
+        ["settings"]["MLFLOW_TRACKING_URI"] == "http://lw-labelwright-mlflow.home.svc:5000"),
+    "mlflow.image.registry": ("r.example", MLFLOW, image("mlflow", "r.example/mlflow/mlflow:v3.17.0-full")),
+    "mlflow.image.repository": ("a/b", MLFLOW, image("mlflow", "ghcr.io/a/b:v3.17.0-full")),
+    "mlflow.image.tag": ("1", MLFLOW, image("mlflow", "ghcr.io/mlflow/mlflow:1")),
+    "mlflow.image.digest": (DIGEST, MLFLOW, image("mlflow", f"ghcr.io/mlflow/mlflow:v3.17.0-full@{DIGEST}")),
+    "mlflow.external.url": (
+        "https://m.example:8443", {"mlflow.kind": "external"},
+        lambda them: "https://m.example:8443" in json.dumps(plan(them, "credentials")) and "8443" in policy(them, "trainer")),
+    "mlflow.persistence.size": (
+        "1Ti", MLFLOW,
+        lambda them: them.one("PersistentVolumeClaim", TRACKING)["spec"]["resources"]["requests"]["storage"] == "1Ti"),
+    "mlflow.persistence.storageClassName": (
+        "fast", MLFLOW, lambda them: them.one("PersistentVolumeClaim", TRACKING)["spec"]["storageClassName"] == "fast"),
+    "mlflow.persistence.existingClaim": (
+        "mine", MLFLOW,
+        lambda them: mlflow_pod(them)["volumes"][0]["persistentVolumeClaim"] == {"claimName": "mine"}),
+    "mlflow.resources.requests": (
+        {"cpu": "3"}, MLFLOW, lambda them: them.container("mlflow")["resources"]["requests"]["cpu"] == "3"),
+    "mlflow.resources.limits": (
+        {"cpu": "3"}, MLFLOW, lambda them: them.container("mlflow")["resources"]["limits"]["cpu"] == "3"),
+    "mlflow.nodeSelector": ({"a": "b"}, MLFLOW, lambda them: mlflow_pod(them)["nodeSelector"] == {"a": "b"}),
+    "mlflow.tolerations": (
+        [{"operator": "Exists"}], MLFLOW, lambda them: mlflow_pod(them)["tolerations"] == [{"operator": "Exists"}]),
+    "mlflow.affinity": ({"podAffinity": {}}, MLFLOW, lambda them: mlflow_pod(them)["affinity"] == {"podAffinity": {}}),
+    "mlflow.priorityClassName": ("high", MLFLOW, lambda them: mlflow_pod(them)["priorityClassName"] == "high"),
     "setup.resources.requests": (
         {"cpu": "3"}, DEMO, lambda them: {them.container(each)["resources"]["requests"]["cpu"] for each in JOBS[:4]} == {"3"}),
     "setup.resources.limits": (

@@ -60,6 +60,10 @@ gateway:
 uploader:
   - {bucket: {{ .datasets }}, verbs: [read, write]}
 {{- end }}
+{{- if include "labelwright.mlflow.managed" . }}
+mlflow:
+  - {bucket: {{ .Values.storage.buckets.mlflow }}, verbs: [read, write]}
+{{- end }}
 {{- end }}
 
 {{/* The Secrets to make, for `python -m k8s.platform credentials`. No value in it is secret. */}}
@@ -73,7 +77,11 @@ uploader:
 {{- $identities := list }}
 {{- range $role, $access := $roles }}
 {{- $name := include "labelwright.storage.secretName" (dict "root" $ "role" $role) }}
-{{- $secrets = append $secrets (dict "name" $name "settings" (merge (dict "AWS_ACCESS_KEY_ID" $role) $settings) "passwords" $passwords) }}
+{{- $own := merge (dict "AWS_ACCESS_KEY_ID" $role) $settings }}
+{{- if and (eq $role "trainer") (include "labelwright.mlflow.url" $) }}
+{{- $_ := set $own "MLFLOW_TRACKING_URI" (include "labelwright.mlflow.url" $) }}
+{{- end }}
+{{- $secrets = append $secrets (dict "name" $name "settings" $own "passwords" $passwords) }}
 {{- $identities = append $identities (dict "name" $role "secretName" $name "access" $access) }}
 {{- end }}
 {{- $plan := dict "labels" (include "labelwright.component.selectorLabels" (dict "root" . "component" "storage") | fromYaml) "secrets" $secrets }}
@@ -100,10 +108,19 @@ uploader:
 {{- $names | toJson }}
 {{- end }}
 
+{{/* The buckets that are used, as JSON. */}}
+{{- define "labelwright.storage.buckets" -}}
+{{- $unused := list }}
+{{- if not (include "labelwright.mlflow.managed" .) }}
+{{- $unused = list "mlflow" }}
+{{- end }}
+{{- values (omit .Values.storage.buckets (join "" $unused)) | sortAlpha | toJson }}
+{{- end }}
+
 {{/* Buckets and users, for `python -m model.provisioning`. SeaweedFS has its users from a file. */}}
 {{- define "labelwright.storage.provisioningPlan" -}}
 {{- $probe := include "labelwright.storage.probeBucket" . }}
-{{- $buckets := append (values .Values.storage.buckets | sortAlpha) $probe }}
+{{- $buckets := append (include "labelwright.storage.buckets" . | fromJsonArray) $probe }}
 {{- $users := list }}
 {{- if eq .Values.storage.kind "minio" }}
 {{- range $role, $access := include "labelwright.storage.roles" . | fromYaml }}
