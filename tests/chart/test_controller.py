@@ -258,6 +258,17 @@ def test_it_may_touch_the_kinds_that_it_knows_and_no_secret() -> None:
     assert "*" not in json.dumps(rules)
 
 
+def test_two_replicas_are_on_two_nodes_and_one_stays_when_a_node_is_drained() -> None:
+    two, one_replica = rendered(controller__replicas=2), rendered()
+
+    (spread,) = pod(two)["spec"]["topologySpreadConstraints"]
+    budget = one(two, "PodDisruptionBudget")["spec"]
+    labels = pod(two)["metadata"]["labels"].items()
+    assert spread["labelSelector"]["matchLabels"].items() <= labels
+    assert budget["selector"]["matchLabels"].items() <= labels
+    assert all(each["kind"] != "PodDisruptionBudget" for each in one_replica)
+
+
 def test_every_label_of_the_selector_is_on_the_pod() -> None:
     deployment = one(rendered(controller__podLabels={"app.kubernetes.io/name": "other"}), "Deployment")
 

@@ -45,6 +45,31 @@ def test_the_api_server_accepts_what_is_rendered_without_a_warning(path: Path, n
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("here", "instead", "said"),
+    [
+        pytest.param('"serving.kserve.io/v1beta1/InferenceService"', '"none.example/v1/None"', "is not installed", id="absent"),
+        pytest.param('"deploymentMode"', '"noSuchField"', "is too old", id="too-old"),
+    ],
+)
+def test_without_a_kserve_that_can_serve_the_installation_fails_with_the_commands(
+    here: str, instead: str, said: str, namespace: Namespace, tmp_path: Path
+) -> None:
+    """As the check would find another cluster: it looks here for what this cluster lacks."""
+    chart = shutil.copytree(CHART, tmp_path / "labelwright")
+    checks = chart / "templates" / "checks.yaml"
+    checks.write_text(checks.read_text().replace(here, instead))
+    command = ("install", "kserve-check", str(chart), f"--namespace={namespace.name}", "--dry-run=server")
+
+    failed, allowed = helm(*command), helm(*command, values={"kserve.required": False})
+
+    assert failed.returncode != 0
+    assert said in failed.stderr
+    assert "helm install kserve-crd oci://" in failed.stderr
+    assert allowed.returncode == 0, allowed.stderr
+    assert helm("install", "kserve-check", str(CHART), f"--namespace={namespace.name}", "--dry-run=server").returncode == 0
+
+
 @pytest.mark.parametrize("path", sorted((CHART / "templates" / "crds").iterdir()), ids=lambda path: path.stem)
 def test_a_crd_is_small_enough_for_a_client_side_apply(path: Path) -> None:
     assert path.stat().st_size < 262_144 / 2  # its JSON becomes an annotation
