@@ -18,7 +18,11 @@ from model.printable import PrintableErrors
 PATIENCE_SECONDS = 120.0
 
 
-@click.group(cls=PrintableErrors, context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(PrintableErrors, click.Group):
+    """Group whose errors are one printable line."""
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Prepare a release: Secrets of the storage, and the demo."""
 
