@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # With the hash of every file that may be installed, so that an altered one is refused.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-CODE := labelwright model trainer k8s benchmarks tests
+CODE := labelwright model trainer k8s charts benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
 CONTROLLER_IMAGE ?= labelwright/controller:dev
@@ -14,7 +14,7 @@ PYTHON_IMAGE ?=
 BASE := $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test images crds test-cluster bench lock clean
+.PHONY: help setup demo check test images crds chart-docs test-cluster bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,9 +37,9 @@ demo: $(READY) ## train on docstrings, serve, send requests (one minute)
 check: $(READY) ## linters, types, layers, unit and contract tests: no network, no cluster
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
-	$(BIN)/mypy labelwright model trainer k8s benchmarks
+	$(BIN)/mypy labelwright model trainer k8s charts benchmarks
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract
+	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract tests/chart
 
 test: check ## check, plus the system tests on this machine: train, publish, serve, send requests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system
@@ -52,6 +52,9 @@ images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=
 
 crds: $(READY) ## generate the CRDs of the chart and of k8s/manifests from the types in k8s/controller/api/v1alpha1
 	$(BIN)/python -m k8s.controller.api.crds
+
+chart-docs: $(READY) ## generate the chart's schema and the table in its README from the comments in values.yaml
+	$(BIN)/python charts/documentation.py
 
 test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus and Labelwright
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }

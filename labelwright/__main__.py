@@ -11,6 +11,7 @@ from model.escaping import PrintableErrors
 # Location and one-line help of each command; `--help` lists them without importing any.
 COMMANDS = {
     "demo": ("labelwright.demo:demo", "Try it in a minute: train on docstrings, serve, send requests."),
+    "demo-dataset": ("labelwright.demo_dataset:demo_dataset", "Write the labelled texts of the demo to a storage."),
     "train": ("trainer.commands.train:train", "Train a classifier and publish it as a version."),
     "settings": ("trainer.commands.settings:settings", "Print all settings as YAML, for train --config."),
     "analyze": ("trainer.commands.analyze:analyze", "Write a report about a dataset, to read before training."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import socket
 import subprocess
@@ -14,10 +13,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import click
 
+from model.ask import NoAnswer
+from model.ask import ask as send
 from trainer.commands.evaluate import print_scores
 from trainer.commands.exit_codes import failures
 from trainer.config.loading import load
@@ -108,22 +109,16 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 def send_texts(server: str) -> None:
-    """Send three texts over the open inference protocol, and print the labels that come back."""
-    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(TEXTS)], "data": TEXTS}]}
-    request = Request(  # noqa: S310 - http, and ours
-        f"{server}/v2/models/{NAME}/infer", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urlopen(request, timeout=10) as response:  # noqa: S310
-        answer = json.load(response)
-    outputs = {each["name"]: each for each in answer["outputs"]}
-    width = outputs["labels"]["shape"][1]
-    say(f"     POST {request.full_url}  ->  model version {answer['model_version']}")
-    for at, text in enumerate(TEXTS):
+    """Send three texts over the open inference protocol and print the labels that come back."""
+    try:
+        answer = send(server, NAME, TEXTS)
+    except NoAnswer as error:
+        raise click.ClickException(str(error)) from error
+    say(f"     POST {server}/v2/models/{NAME}/infer  ->  model version {answer.version}")
+    for text, labels in zip(TEXTS, answer.labels, strict=True):
         say(f"\n     {text}")
-        row = slice(at * width, (at + 1) * width)
-        for label, score in zip(outputs["labels"]["data"][row], outputs["scores"]["data"][row], strict=True):
-            if label:
-                say(f"       {score:.2f}  {label}")
+        for label, score in labels:
+            say(f"       {score:.2f}  {label}")
 
 
 def suggest(uri: str, server: str, *, keeps_running: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import gc
 import re
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,12 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
+import click
 import polars as pl
+
+from model.cores import usable_cores
+from model.escaping import PrintableErrors
+from model.storage import StorageError, open_store
 
 LIBRARIES = (
     "datasets", "matplotlib", "networkx", "numba", "numpy", "pandas", "polars",
@@ -50,6 +56,28 @@ class Docstring:
     area: str
 
 
+@click.command(cls=PrintableErrors)
+@click.argument("uri")
+def demo_dataset(uri: str) -> None:
+    """Write docstrings of installed libraries, each with its labels, to the Parquet file URI (s3:// or file://).
+
+    The columns are `text` and `labels`. A file that exists there is kept.
+    """
+    folder, _, name = uri.rpartition("/")
+    try:
+        store = open_store(folder)
+        if name in {each.key for each in store.list()}:
+            click.echo(f"{uri}: exists")
+            return
+        with tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
+            file = Path(scratch) / name
+            rows = write_dataset(file)
+            store.upload(file, name)
+    except StorageError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{uri}: {rows:,} texts")
+
+
 def write_dataset(to: Path) -> int:
     """Write a Parquet file with the columns `text` and `labels` (a list), and return its number of rows."""
     docstrings = list(_read_all())
@@ -70,7 +98,7 @@ def _read_all() -> Iterator[Docstring]:
     folders = [folder for each in LIBRARIES if (folder := _folder(each))]
     files = [(folder.parent, file) for folder in folders for file in sorted(folder.rglob("*.py")) if _is_wanted(folder, file)]
     # Not forked: children would inherit the threads of loaded libraries.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(max_workers=usable_cores(), mp_context=get_context("spawn")) as pool:
         seen: set[str] = set()
         for docstrings in pool.map(_read_file, files, chunksize=32):
             for each in docstrings:

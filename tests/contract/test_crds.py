@@ -28,4 +28,9 @@ def test_the_chart_holds_the_same_and_keeps_it_when_it_goes(definition: Definiti
 
     assert document["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert document == crd(definition)
-    assert [line for line in lines if "{{" in line] == ["{{- if .Values.crds.install }}", "{{- end }}"]
+    assert [line for line in lines if "{{" in line] == [
+        "{{- if .Values.crds.enabled }}",
+        "  {{- if .Values.crds.keep }}",
+        "  {{- end }}",
+        "{{- end }}",
+    ]

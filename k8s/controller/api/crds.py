@@ -131,7 +131,7 @@ def manifest() -> str:
 
 
 def template(definition: Definition) -> str:
-    """Return the chart's template of a CRD. `helm upgrade` upgrades the CRD, `helm uninstall` keeps it.
+    """Return the chart's template of a CRD. `helm upgrade` upgrades the CRD, `helm uninstall` keeps it unless crds.keep is false.
 
     Raises ValueError if Helm would read something in it.
     """
@@ -140,7 +140,9 @@ def template(definition: Definition) -> str:
     text = _yaml(document)
     if "{{" in text:
         raise ValueError("'{{' in a description: Helm would take it for a template")
-    return f"{HEAD}\n{{{{- if .Values.crds.install }}}}\n{text}{{{{- end }}}}\n"
+    kept = "  annotations:\n    helm.sh/resource-policy: keep\n"
+    text = text.replace(kept, f"  {{{{- if .Values.crds.keep }}}}\n{kept}  {{{{- end }}}}\n", 1)
+    return f"{HEAD}\n{{{{- if .Values.crds.enabled }}}}\n{text}{{{{- end }}}}\n"
 
 
 def files() -> dict[Path, str]:

@@ -115,11 +115,17 @@ def inference_service(
                 **_replicas(serving),
                 **place(serving.node_selector, serving.tolerations),
                 "securityContext": NOT_ROOT,
-                "initContainers": [_downloader(spec.storage, images, uri=uri, manifest_sha256=manifest_sha256)],
+                "initContainers": [_downloader(_storage(spec), images, uri=uri, manifest_sha256=manifest_sha256)],
                 "model": model,
             }
         },
     }
+
+
+def _storage(spec: TextClassifierSpec) -> StorageSpec:
+    """Return the storage with the credentials of the Pods that serve."""
+    secret = spec.serving.secret_name
+    return spec.storage.model_copy(update={"secret_name": secret}) if secret else spec.storage
 
 
 def _account(storage: StorageSpec) -> Document:

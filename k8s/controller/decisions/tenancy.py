@@ -25,12 +25,14 @@ class Policy:
 
     def _names(self, spec: Spec) -> list[str]:
         storage = spec.storage
+        serving = spec.serving if isinstance(spec, TextClassifierSpec) else None
         asked = (
-            ("secretName", storage.secret_name if storage else None, self.secrets),
-            ("serviceAccountName", storage.service_account_name if storage else None, self.service_accounts),
+            ("storage.secretName", storage.secret_name if storage else None, self.secrets),
+            ("serving.secretName", serving.secret_name if serving else None, self.secrets),
+            ("storage.serviceAccountName", storage.service_account_name if storage else None, self.service_accounts),
         )
         return [
-            f"spec.storage.{field} is {name!r}: expected {_listed(allowed)}, as the controller's settings allow"
+            f"spec.{field} is {name!r}: expected {_listed(allowed)}, as the controller's settings allow"
             for field, name, allowed in asked
             if name is not None and allowed is not None and not any(_matches(name, each) for each in allowed)
         ]

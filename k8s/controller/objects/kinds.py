@@ -44,6 +44,9 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 EVENT = Kind("v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+# These two are for the chart's Jobs (k8s.platform): the controller's Role has no right to them.
+SECRET = Kind("v1", "Secret", "secrets")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 
 KINDS = (
@@ -60,6 +63,8 @@ KINDS = (
     SERVICE_ACCOUNT,
     EVENT,
     LEASE,
+    SECRET,
+    CONFIG_MAP,
     CRD,
 )
 _BY_NAMES = {(each.api_version, each.kind): each for each in KINDS}

@@ -62,6 +62,7 @@ CLASSIFIER: Document = {
         "manifestSha256": "5" * 64,
         "replicas": {"minimum": 2, "maximum": 4},
         "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "1Gi"}},
+        "secretName": "labelwright-s3-readers",
         "nodeSelector": {"pool": "serving"},
         "tolerations": [{"key": "serving", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60}],
         "rollout": {"strategy": "rolling", "deadline": "5m"},
@@ -156,6 +157,7 @@ _STORAGE_WRONG: Document = {
     ".deletionPolicy": "Archive",
 }
 _SERVING_WRONG: Document = {
+    ".secretName": "Not_A_Name",
     ".manifestSha256": "5" * 63,
     "": "rolling",
     ".version": "../other",

@@ -12,6 +12,7 @@ from k8s.controller.api.v1alpha1.fields import (
     Duration,
     LabelValue,
     Message,
+    ObjectName,
     Rule,
     SpecModel,
     StatusModel,
@@ -122,6 +123,11 @@ class ServingSpec(SpecModel):
     )
     replicas: ReplicasSpec = Field(default=ReplicasSpec(), description="Number of Pods that serve the classifier.")
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="Resources of the predictor's container.")
+    secret_name: ObjectName | None = Field(
+        default=None,
+        description="Secret in this namespace with which the Pods that serve download a version, such as one that may only read. "
+        "Defaults to spec.storage.secretName.",
+    )
     node_selector: dict[str, LabelValue] = Field(
         default={},
         max_length=64,

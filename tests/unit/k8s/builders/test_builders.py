@@ -228,6 +228,16 @@ def test_the_service_is_that_of_the_manifest() -> None:
     assert downloader["envFrom"] == [{"secretRef": {"name": "labelwright-s3"}}]
 
 
+def test_servers_download_with_their_own_secret_and_trainings_keep_theirs() -> None:
+    document = classifier(serving={"secretName": "readers"})
+    spec = read_text_classifier(document)
+    built = inference_service(document, spec, IMAGES, uri="s3://models/papers/1/")
+
+    (downloader,) = built["spec"]["predictor"]["initContainers"]
+    assert downloader["envFrom"] == [{"secretRef": {"name": "readers"}}]
+    assert container(dataset_check(document, spec, IMAGES, slot=1))["envFrom"] == [{"secretRef": {"name": "labelwright-s3"}}]
+
+
 @pytest.mark.parametrize(
     ("replicas", "expected", "scaler"),
     [

@@ -63,6 +63,7 @@ VALUES: dict[str, list[Any]] = {
     "serving.version": ["papers-1a2b3c4d"],
     "serving.manifestSha256": ["d" * 64],
     "serving.replicas": [{"minimum": 2}, {"minimum": 1, "maximum": 4}],
+    "serving.secretName": ["readers"],
     "serving.nodeSelector": [{"pool": "cpu"}],
     "serving.tolerations": [specs.TRAINING["tolerations"]],
     "serving.resources": [{"requests": {"cpu": "500m"}}, {"limits": {"memory": "1Gi"}}],

@@ -26,6 +26,8 @@ ACCOUNT = {"storage": {"secretName": None, "serviceAccountName": "cloud-admin"}}
         pytest.param(Policy(secrets=("labelwright",)), {}, "spec.storage.secretName is 'labelwright-s3': expected one of",
                      id="a-beginning-without-a-star"),
         pytest.param(Policy(secrets=()), {}, "spec.storage.secretName is 'labelwright-s3': expected none", id="none"),
+        pytest.param(Policy(secrets=("labelwright-s3",)), {"serving": {"secretName": "root"}},
+                     "spec.serving.secretName is 'root': expected one of labelwright-s3", id="of-the-servers"),
         pytest.param(Policy(secrets=()), ACCOUNT, None, id="an-account-is-no-secret"),
         pytest.param(Policy(service_accounts=("team-*", "b")), ACCOUNT,
                      "spec.storage.serviceAccountName is 'cloud-admin': expected one of team-*, b", id="an-account"),

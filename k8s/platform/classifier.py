@@ -1,0 +1,62 @@
+"""The demo's TextClassifier, applied once its CRD is served.
+
+    apply_classifier(cluster, document, …)     server-side apply, repeated until the API server takes it
+
+KServe's webhook is not asked here: the controller creates the InferenceService after the training, and repeats it until the
+webhook answers. The TextClassifier is owned by an object of the release, so that it goes with the release.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from k8s.controller.clients.kubernetes import Cluster, ClusterError, Conflict, Refused, Unavailable
+from k8s.controller.objects.kinds import CONFIG_MAP, TEXT_CLASSIFIER, Document
+
+PAUSE_SECONDS = 2.0
+
+
+def apply_classifier(
+    cluster: Cluster,
+    document: Document,
+    *,
+    owner: str,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Document:
+    """Apply the TextClassifier, owned by the ConfigMap of that name, and return it.
+
+    Raises ClusterError with the API server's last reason if it is not accepted within that time. A CRD that is not served yet, an
+    API server that does not answer and a webhook that is starting are all waited for.
+    """
+    deadline = clock() + seconds
+    while True:
+        try:
+            return cluster.apply(_owned(cluster, document, owner))
+        except (Refused, Unavailable, Conflict) as error:
+            if clock() >= deadline:
+                raise
+            reason = str(error)
+        print(f"not yet: {reason}", flush=True)  # noqa: T201 - the log of a Job
+        sleep(PAUSE_SECONDS)
+
+
+def _owned(cluster: Cluster, document: Document, owner: str) -> Document:
+    namespace = document["metadata"]["namespace"]
+    found = cluster.get(CONFIG_MAP, namespace, owner)
+    if found is None:
+        raise ClusterError(f"ConfigMap {owner} is gone: the release is being uninstalled")
+    reference = {
+        "apiVersion": CONFIG_MAP.api_version,
+        "kind": CONFIG_MAP.kind,
+        "name": owner,
+        "uid": found["metadata"]["uid"],
+    }
+    return {
+        **document,
+        "apiVersion": TEXT_CLASSIFIER.api_version,
+        "kind": TEXT_CLASSIFIER.kind,
+        "metadata": {**document["metadata"], "ownerReferences": [reference]},
+    }
