@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import click
 
-from model.printable import PrintableErrors, printable
+from model.escaping import PrintableErrors, printable
 
 PAUSE_SECONDS = 2.0
 REQUEST_SECONDS = 10

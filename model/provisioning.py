@@ -19,7 +19,7 @@ import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from model.printable import PrintableErrors
+from model.escaping import PrintableErrors
 from model.storage.minio_admin import MinioAdmin
 from model.storage.objects import StorageError, StorageRejected, StorageUnavailable
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from k8s.controller.clients.kubernetes import Cluster, ClusterError, Conflict, Unavailable, from_environment
+from k8s.controller.clients.kubernetes import Cluster, ClusterError, Unavailable, WriteConflict, from_environment
 from k8s.platform.classifier import apply_classifier
 from k8s.platform.credentials import CredentialsPlan, make
-from model.printable import PrintableErrors
+from model.escaping import PrintableErrors
 
 PATIENCE_SECONDS = 120.0
 
@@ -62,7 +62,7 @@ def _patiently(step: Callable[[Cluster], list[str]]) -> list[str]:
     while True:
         try:
             return step(from_environment())
-        except (Unavailable, Conflict):
+        except (Unavailable, WriteConflict):
             if time.monotonic() >= deadline:
                 raise
         time.sleep(2)

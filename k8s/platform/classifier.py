@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from k8s.controller.clients.kubernetes import Cluster, ClusterError, Conflict, Refused, Unavailable
+from k8s.controller.clients.kubernetes import Cluster, ClusterError, RequestRefused, Unavailable, WriteConflict
 from k8s.controller.objects.kinds import CONFIG_MAP, TEXT_CLASSIFIER, Document
 
 PAUSE_SECONDS = 2.0
@@ -35,7 +35,7 @@ def apply_classifier(
     while True:
         try:
             return cluster.apply(_owned(cluster, document, owner))
-        except (Refused, Unavailable, Conflict) as error:
+        except (RequestRefused, Unavailable, WriteConflict) as error:
             if clock() >= deadline:
                 raise
             reason = str(error)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.clients.kubernetes import ClusterError, Refused
+from k8s.controller.clients.kubernetes import ClusterError, RequestRefused
 from k8s.controller.objects.kinds import CONFIG_MAP, KINDS, TEXT_CLASSIFIER, Document
 from k8s.platform.classifier import apply_classifier
 from tests.support.fakes import FakeCluster
@@ -68,7 +68,7 @@ def test_it_waits_until_its_kind_is_served() -> None:
 def test_after_its_time_it_fails_with_the_reason() -> None:
     them, time = cluster(kinds=[each for each in KINDS if each is not TEXT_CLASSIFIER]), Time()
 
-    with pytest.raises(Refused, match="TextClassifier docstrings: 404 page not found"):
+    with pytest.raises(RequestRefused, match="TextClassifier docstrings: 404 page not found"):
         applied(them, time, seconds=10)
     assert time.now == 10
 
