@@ -26,4 +26,5 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "labelwright.image" -}}
 {{- $tag := default .root.Chart.AppVersion .image.tag }}
 {{- printf "%s%s%s" .image.repository (hasPrefix "sha256:" $tag | ternary "@" ":") $tag }}
+{{- with .image.digest }}@{{ . }}{{ end }}
 {{- end }}
