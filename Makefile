@@ -14,7 +14,7 @@ PYTHON_IMAGE ?=
 BASE := $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test images crds test-cluster bench lock clean
+.PHONY: help setup demo check test images crds dashboards test-cluster bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=
 
 crds: $(READY) ## generate the CRDs of the chart and of k8s/manifests from the types in k8s/controller/api/v1alpha1
 	$(BIN)/python -m k8s.controller.api.crds
+
+dashboards: $(READY) ## generate the Grafana dashboards of the chart from k8s/monitoring
+	$(BIN)/python -m k8s.monitoring.dashboards
 
 test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus and Labelwright
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
