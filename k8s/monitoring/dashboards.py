@@ -65,18 +65,18 @@ def texts() -> dict[str, str]:
     for name, (module, variables) in made.items():
         model = dashboard(module.UID, module.TITLE, module.PANELS, variables).build()
         plain = json.loads(json.dumps(model, cls=JSONEncoder))
-        found[f"{name}.json"] = json.dumps(_as_grafana_writes_it(plain), indent=1, sort_keys=True) + "\n"
+        found[f"{name}.json"] = json.dumps(as_grafana_writes_it(plain), indent=1, sort_keys=True) + "\n"
     return found
 
 
-def _as_grafana_writes_it(document: dict[str, Any]) -> dict[str, Any]:
+def as_grafana_writes_it(document: dict[str, Any]) -> dict[str, Any]:
     """Without defaults of the SDK that Grafana's own types do not know, or that hide a link in a menu."""
     for variable in document["templating"]["list"]:
         for name in ("auto", "auto_count", "auto_min"):
-            del variable[name]
+            variable.pop(name, None)
     for each in (document, *document["panels"]):
         for link in each["links"]:
-            del link["placement"]
+            link.pop("placement", None)
     return document
 
 
