@@ -163,7 +163,12 @@ def release(crds: None, controller_image: str, trainer_image: str, image: str) -
     """Values of the chart for a release beside others, with the images that are tested."""
     if not shutil.which("helm"):
         pytest.fail("helm is not on the PATH: these tests need it.", pytrace=False)
-    values: dict[str, object] = {"crds.install": False, "controller.logFormat": "text"}
+    values: dict[str, object] = {
+        "crds.install": False,
+        "controller.logFormat": "text",
+        "prometheus.kind": "none",
+        "grafana.kind": "none",
+    }
     for name, each in {"controller": controller_image, "trainer": trainer_image, "predictor": image}.items():
         repository, _, tag = each.rpartition(":")
         values[f"images.{name}"] = {"repository": repository, "tag": tag}

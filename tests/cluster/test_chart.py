@@ -72,13 +72,6 @@ def options(documents: list[Document]) -> Document:
     return controller.make_context("controller", list(container(documents)["args"])).params
 
 
-def prometheus(documents: list[Document]) -> Document:
-    """Return the controller's variable with the address of Prometheus."""
-    (variable,) = container(documents)["env"]
-    assert variable["name"] == "LABELWRIGHT_CONTROLLER_PROMETHEUS_URL"  # as click reads --prometheus-url
-    return dict(variable["valueFrom"]["secretKeyRef"])
-
-
 def leaves(values: Document, schema: Document, path: str = "") -> Iterator[str]:
     """The path of each value that a user sets; what the schema says nothing about the inside of is one."""
     for name, value in values.items():
@@ -129,15 +122,6 @@ SEEN: dict[str, tuple[Any, Any]] = {
         lambda them: container(them)["imagePullPolicy"] == options(them)["pull_policy"] == "Never",
     ),
     "images.pullSecrets": ([{"name": "s"}], lambda them: pod(them)["spec"]["imagePullSecrets"] == [{"name": "s"}]),
-    "prometheus.url": (
-        "http://me:secret@p:9090",
-        lambda them: (
-            one(them, "Secret", f"{NAME}-prometheus")["stringData"] == {"url": "http://me:secret@p:9090"}
-            and prometheus(them) == {"name": f"{NAME}-prometheus", "key": "url"}
-        ),
-    ),
-    "prometheus.secretName": ("theirs", lambda them: prometheus(them) == {"name": "theirs", "key": "url"}),
-    "prometheus.secretKey": (None, None),  # not without the Secret: below
     "prometheus.gatewayJob": ("monitoring/gateway", lambda them: options(them)["prometheus_gateway_job"] == "monitoring/gateway"),
     "tenancy.secretNames": (["s", "team-*"], lambda them: options(them)["allowed_secrets"] == ("s", "team-*")),
     "tenancy.serviceAccountNames": ([], lambda them: options(them)["allowed_service_accounts"] == ()),
@@ -184,7 +168,11 @@ SEEN: dict[str, tuple[Any, Any]] = {
 
 
 def test_every_value_is_tried() -> None:
-    assert sorted(SEEN) == sorted(leaves(VALUES, SCHEMA))
+    """Those of Prometheus and Grafana are tried in tests/chart."""
+    elsewhere = ("prometheus.", "grafana.", "monitoring.")
+    assert sorted(SEEN) == sorted(
+        path for path in leaves(VALUES, SCHEMA) if not path.startswith(elsewhere) or path == "prometheus.gatewayJob"
+    )
 
 
 @pytest.mark.parametrize("path", [path for path, (_, seen) in SEEN.items() if seen])
@@ -192,19 +180,6 @@ def test_a_value_is_seen_in_what_is_rendered(path: str) -> None:
     value, seen = SEEN[path]
 
     assert seen(rendered(**{path: value}))
-
-
-def test_the_password_of_prometheus_is_only_in_a_secret() -> None:
-    documents = rendered(**{"prometheus.url": "http://me:hunter2@p:9090"})
-
-    assert [each["kind"] for each in documents if "hunter2" in json.dumps(each)] == ["Secret"]
-
-
-def test_a_secret_of_somebody_else_holds_the_address_of_prometheus() -> None:
-    documents = rendered(**{"prometheus.url": "http://p", "prometheus.secretName": "theirs", "prometheus.secretKey": "where"})
-
-    assert prometheus(documents) == {"name": "theirs", "key": "where"}
-    assert all(each["kind"] != "Secret" for each in documents)
 
 
 def test_by_default_any_secret_and_node_may_be_used() -> None:
@@ -230,7 +205,7 @@ def test_no_right_of_the_release_is_one_of_the_clusters_own_roles() -> None:
 def test_a_service_account_of_somebody_else_gets_the_roles() -> None:
     documents = rendered(controller__serviceAccount__create=False, controller__serviceAccount__name="theirs")
 
-    assert all(each["kind"] != "ServiceAccount" for each in documents)
+    assert NAME not in [each["metadata"]["name"] for each in documents if each["kind"] == "ServiceAccount"]
     assert one(documents, "RoleBinding")["subjects"] == [{"kind": "ServiceAccount", "name": "theirs", "namespace": HOME}]
     assert pod(documents)["spec"]["serviceAccountName"] == "theirs"
 
@@ -304,7 +279,11 @@ def test_it_may_touch_the_kinds_that_it_knows_and_no_secret() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"controller.watch.allNamespaces": True}, {"controller.resources": {}, "prometheus.url": "http://p"}],
+    [
+        {},
+        {"controller.watch.allNamespaces": True},
+        {"controller.resources": {}, "prometheus.kind": "external", "prometheus.url": "http://p"},
+    ],
     ids=["default", "all-namespaces", "bare"],
 )
 def test_the_api_server_accepts_what_is_rendered(values: Document, namespace: Namespace) -> None:
@@ -333,7 +312,7 @@ def test_every_label_of_the_selector_is_on_the_pod() -> None:
 def test_every_argument_is_an_option_of_the_controller() -> None:
     known = {name for option in controller.params if isinstance(option, click.Option) for name in option.opts}
 
-    assert {each.partition("=")[0] for each in container(rendered(**{"prometheus.url": "http://p"}))["args"]} <= known
+    assert {each.partition("=")[0] for each in container(rendered())["args"]} <= known
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +329,13 @@ def alone(crds: None) -> Iterator[Namespace]:
 def installed(alone: Namespace, controller_image: str) -> Iterator[Namespace]:
     """A release in it."""
     repository, _, tag = controller_image.rpartition(":")
-    values = {"crds.install": False, "images.controller": {"repository": repository, "tag": tag}, "controller.replicas": 2}
+    values = {
+        "crds.install": False,
+        "images.controller": {"repository": repository, "tag": tag},
+        "controller.replicas": 2,
+        "prometheus.kind": "none",
+        "grafana.kind": "none",
+    }
     done = helm("install", RELEASE, str(CHART), f"--namespace={alone.name}", "--wait", "--timeout=90s", values=values)
     assert done.returncode == 0, done.stderr
     assert f"watches the TextClassifiers of {alone.name}." in done.stdout

@@ -2,16 +2,6 @@
 {{ include "labelwright.fullname" . }}-grafana
 {{- end }}
 
-{{- define "labelwright.grafana.labels" -}}
-{{ include "labelwright.labels" . }}
-app.kubernetes.io/component: grafana
-{{- end }}
-
-{{- define "labelwright.grafana.selectorLabels" -}}
-{{ include "labelwright.selectorLabels" . }}
-app.kubernetes.io/component: grafana
-{{- end }}
-
 {{/* The data source. Grafana puts in the variable's value: the address may contain a password. */}}
 {{- define "labelwright.grafana.datasources" -}}
 apiVersion: 1

@@ -2,16 +2,6 @@
 {{ include "labelwright.fullname" . }}-prometheus
 {{- end }}
 
-{{- define "labelwright.prometheus.labels" -}}
-{{ include "labelwright.labels" . }}
-app.kubernetes.io/component: prometheus
-{{- end }}
-
-{{- define "labelwright.prometheus.selectorLabels" -}}
-{{ include "labelwright.selectorLabels" . }}
-app.kubernetes.io/component: prometheus
-{{- end }}
-
 {{/* Address of the chart's own Prometheus within the cluster. */}}
 {{- define "labelwright.prometheus.managedUrl" -}}
 {{ printf "http://%s.%s:9090" (include "labelwright.prometheus.name" .) .Release.Namespace }}
@@ -56,6 +46,9 @@ component's series is labelwright-<component>.
   (dict "component" "gateway" "port" "metrics" "path" "/metrics" "watched" false)
   (dict "component" "predictor" "port" "http1" "path" "/metrics" "watched" true)
   (dict "component" "trainer" "port" "metrics" "path" "/metrics" "watched" true) }}
+{{- if and .Values.storage (eq .Values.storage.kind "minio") }}
+{{- $targets = append $targets (dict "component" "storage" "port" "s3" "path" "/minio/v2/metrics/cluster" "watched" false) }}
+{{- end }}
 {{- if eq .Values.grafana.kind "managed" }}
 {{- $targets = append $targets (dict "component" "grafana" "port" "http" "path" "/metrics" "watched" false) }}
 {{- end }}
