@@ -42,8 +42,8 @@ def rule(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    registries = declared.predictor(tmp_path_factory.mktemp("version")), declared.controller(), declared.trainer()
-    return {**declared.labels_by_series(*registries), "up": set()}
+    (predictor, _), (controller, _) = declared.predictor(tmp_path_factory.mktemp("version")), declared.controller()
+    return {**declared.labels_by_series(predictor, controller, declared.trainer().registry), "up": set()}
 
 
 def test_the_dashboards_of_the_chart_are_those_of_the_code() -> None:
