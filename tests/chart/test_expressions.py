@@ -22,12 +22,12 @@ from tests.support.chart import CHART, rendered
 from tests.support.prometheus import configuration, program, statically
 from tests.support.promql import legend_labels
 
-PATIENCE = 90.0  # seconds; nothing waits for them to pass
+PATIENCE = 180.0  # seconds; nothing waits for them to pass
 DASHBOARDS = ("classifiers", "platform", "serving", "training")
 ALERTS = sorted(path.stem for path in (CHART / "alerts").iterdir())
 # What Grafana puts in for All, and for the time between two points.
 VARIABLES = {
-    "$__rate_interval": "10s",
+    "$__rate_interval": "30s",
     "$__range": "1m",
     "$namespace": ".+",
     "$classifier": ".+",
@@ -105,7 +105,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory, targets: dict[str, tuple[str, dict[str, str]]]) -> Iterator[Prometheus]:
     folder, port = tmp_path_factory.mktemp("prometheus"), _free_port()
-    files = configuration(rendered(**{"prometheus.scrapeInterval": "1s", "controller.watch.namespaces": ["papers"]}))
+    files = configuration(rendered(**{"prometheus.scrapeInterval": "2s", "controller.watch.namespaces": ["papers"]}))
     targets["labelwright-controller"][1]["release"] = "lw"
     (folder / "prometheus.yml").write_text(statically(files["prometheus.yml"], targets))
     (folder / "alerts.yml").write_text(files["alerts.yml"])
@@ -118,7 +118,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, targets: dict[str, tupl
     try:
         found = Prometheus(port)
         until(lambda: len(found.series("up == 1")) == len(targets), (folder / "log").read_text())
-        until(lambda: found.series("rate(labelwright_predictor_texts_total[10s]) > 0"), "two scrapes of the predictor")
+        until(lambda: found.series("rate(labelwright_predictor_texts_total[30s]) > 0"), "two scrapes of the predictor")
         yield found
     finally:
         process.terminate()

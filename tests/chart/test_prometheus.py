@@ -224,7 +224,7 @@ def made_by_the_controller(component: str) -> tuple[dict[str, str], set[str]]:
     from k8s.controller.builders.serving import inference_service, serving_runtime
     from k8s.controller.builders.training_job import Images, training_job
 
-    dataset, storage = {"uri": "s3://datasets/docs/"}, {"uri": "s3://models"}
+    dataset, storage = {"uri": "s3://datasets/docs/"}, {"uri": "s3://models", "secretName": "storage"}
     metadata = {"name": "docs", "namespace": "papers", "uid": "u"}
     about: Document = {"apiVersion": "labelwright.dev/v1alpha1", "kind": "TextClassifier", "metadata": metadata}
     images = Images("trainer", "predictor")
