@@ -2,10 +2,10 @@
 
     python server.py
 
-It answers /api/health, /api/search and /api/datasources. It draws nothing. Like Grafana, it reads data sources when it starts, looks
-at the folders of the dashboards again and again, writes its database below GF_PATHS_DATA, and puts variables into provisioning
-files. It is stricter: where Grafana only logs, it is unhealthy and tells why. That is a dashboard without a title or a uid, one of the
-schema v2, two with the same uid, a folder that is missing or empty, or a data source without an address.
+It answers /api/health, /api/search and /api/datasources. It draws nothing. Like Grafana, it reads data sources when it starts,
+looks at the folders of the dashboards again and again, writes its database below GF_PATHS_DATA, and puts variables into
+provisioning files. It is stricter: where Grafana only logs, it is unhealthy and tells why. That is a dashboard without a title or
+a uid, one of the schema v2, two with the same uid, a folder that is missing or empty, or a data source without an address.
 """
 
 from __future__ import annotations
