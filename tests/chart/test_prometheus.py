@@ -151,7 +151,7 @@ def test_the_controller_asks_the_managed_prometheus() -> None:
     assert rendered().one("Service", NAME)["spec"]["ports"] == [{"name": "http", "port": 9090, "targetPort": "http"}]
 
 
-def test_the_password_of_prometheus_stands_in_a_secret_alone() -> None:
+def test_the_password_of_prometheus_is_only_in_a_secret() -> None:
     them = rendered(**{**EXTERNAL, "prometheus.url": "http://me:hunter2@p:9090"})
 
     assert [each["kind"] for each in them.documents if "hunter2" in json.dumps(each)] == ["Secret"]
