@@ -2,8 +2,8 @@
 
     python server.py
 
-It answers /api/health, /api/search and /api/datasources. It draws nothing. Like Grafana, it reads data sources when it starts,
-looks at the folders of the dashboards again and again, writes its database below GF_PATHS_DATA, and puts variables into
+It answers /api/health, /api/search, /api/datasources and /metrics. It draws nothing. Like Grafana, it reads data sources when it
+starts, looks at the folders of the dashboards again and again, writes its database below GF_PATHS_DATA, and puts variables into
 provisioning files. It is stricter: where Grafana only logs, it is unhealthy and tells why. That is a dashboard without a title or
 a uid, one of the schema v2, two with the same uid, a folder that is missing or empty, or a data source without an address.
 """
@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,7 @@ import yaml
 PROVISIONING = Path(os.environ.get("GF_PATHS_PROVISIONING", "/etc/grafana/provisioning"))
 DATA = Path(os.environ.get("GF_PATHS_DATA", "/var/lib/grafana"))
 SOURCES = {"prometheus"}
+STARTED = time.time()
 
 
 class Wrong(Exception):
@@ -130,12 +132,14 @@ class Handler(BaseHTTPRequestHandler):
     """The part of Grafana's API that tells what was loaded."""
 
     def do_GET(self) -> None:
-        """Answer with JSON."""
+        """Answer with JSON, at /metrics with a series."""
         answers = {
             "/api/health": lambda: {"database": "ok"},
             "/api/search": dashboards,
             "/api/datasources": lambda: self.server.sources,
         }
+        if self.path == "/metrics":
+            return self._send(200, "text/plain; version=0.0.4", f"process_start_time_seconds {STARTED}\n")
         answer = answers.get(self.path.partition("?")[0])
         try:
             if self.path.startswith("/api/health"):
@@ -143,9 +147,12 @@ class Handler(BaseHTTPRequestHandler):
             status, body = (200, answer()) if answer else (404, {"message": "Not found"})
         except Wrong as error:
             status, body = 503, {"database": "failing", "message": str(error)}
-        content = json.dumps(body).encode()
+        return self._send(status, "application/json", json.dumps(body))
+
+    def _send(self, status: int, kind: str, text: str) -> None:
+        content = text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
