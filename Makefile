@@ -56,7 +56,7 @@ crds: $(READY) ## generate the CRDs of the chart and of k8s/manifests from the t
 dashboards: $(READY) ## generate the Grafana dashboards of the chart from k8s/monitoring
 	$(BIN)/python -m k8s.monitoring.dashboards
 
-test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus and Labelwright
+test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus, Grafana and Labelwright
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
 	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) \
 	  $(BIN)/pytest --quiet tests/cluster
