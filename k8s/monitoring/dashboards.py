@@ -54,12 +54,13 @@ def dashboard(uid: str, title: str, panels: tuple[Panel, ...], variables: list[V
 def texts() -> dict[str, str]:
     """The content of each file, by its name."""
     versions = ("version", "Version", f'label_values({serving.SOURCE}{{{WHOSE}, classifier=~"$classifier"}}, version)', ANY)
-    release = ("release", "Release", f"label_values({platform.SOURCE}{{{WHOSE}}}, release)", ANY_OR_NONE)
+    home = ("home", "Namespace of the release", f"label_values({platform.SOURCE}, namespace)", ANY)
+    release = ("release", "Release", f'label_values({platform.SOURCE}{{namespace=~"$home"}}, release)', ANY_OR_NONE)
     made = {
         "classifiers": (classifiers, _source(classifiers.SOURCE)),
         "serving": (serving, [*_source(serving.SOURCE), versions]),
         "training": (training, _source(training.SOURCE)),
-        "platform": (platform, [_source(platform.SOURCE)[0], release]),
+        "platform": (platform, [home, release]),
     }
     found = {}
     for name, (module, variables) in made.items():

@@ -6,7 +6,8 @@ from k8s.monitoring.panels import Link, Panel, Query
 
 UID, TITLE = "labelwright-platform", "Labelwright / Platform"
 SOURCE = "labelwright_controller_queue_keys"
-RELEASE = 'namespace=~"$namespace", release=~"$release"'
+# The release's own namespace. Not `namespace`, which links between the other dashboards hand on.
+RELEASE = 'namespace=~"$home", release=~"$release"'
 COMPONENTS = f'job=~"labelwright-.+", {RELEASE}'
 CLASSIFIERS = Link("Classifiers", "labelwright-classifiers")
 SERVING = Link("Serving", "labelwright-serving")

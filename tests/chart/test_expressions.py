@@ -32,6 +32,7 @@ VARIABLES = {
     "$namespace": ".+",
     "$classifier": ".+",
     "$version": ".+",
+    "$home": ".+",
     "$release": ".*",
 }
 

@@ -171,7 +171,7 @@ def test_an_alert_is_about_series_of_the_code_in_the_namespaces_of_the_release(p
     names_series_of_the_code(found["expr"], series, set())
 
     for selector in parsed.selectors:
-        assert "namespace" in selector.labels or selector.metric == "labelwright_classifier_info", selector.metric
+        assert "namespace" in selector.labels, selector.metric
     assert set(re.findall(r'namespace=~?"([^"]+)"', found["expr"])) <= {"WATCHED", "HOME"}
     assert template_labels(found["annotations"]["description"]) <= (parsed.by or {"namespace", "pod"})
 
