@@ -104,7 +104,7 @@ PANELS = (
             Query(
                 f"max by (namespace, classifier, reason) (labelwright_classifier_degraded{{{THESE}}})", f"{NAME} {{{{reason}}}}"
             ),
-            Query(f"{gauge('rollout_failed')} == 1", f"{NAME} roll-out went back"),
+            Query(f"{gauge('rollout_failed')} == 1", f"{NAME} rollout went back"),
         ),
         PLATFORM,
         kind="states",
