@@ -14,7 +14,7 @@ PYTHON_IMAGE ?=
 BASE := $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test images crds chart-docs test-cluster bench lock clean
+.PHONY: help setup demo check test images crds dashboards chart-docs test-cluster bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +56,10 @@ crds: $(READY) ## generate the CRDs of the chart and of k8s/manifests from the t
 chart-docs: $(READY) ## generate the chart's schema and the table in its README from the comments in values.yaml
 	$(BIN)/python charts/documentation.py
 
-test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus and Labelwright
+dashboards: $(READY) ## generate the Grafana dashboards of the chart from k8s/monitoring
+	$(BIN)/python -m k8s.monitoring.dashboards
+
+test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus, Grafana and Labelwright
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
 	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) \
 	  $(BIN)/pytest --quiet tests/cluster

@@ -37,6 +37,7 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
     if earlier := find_published(config):
         return report_earlier(config, earlier, scratch)
     check(config, scratch)
+    _identify(config, attempt)
     with tracked(config.tracking) as tracker:
         data = prepare(config, attempt, scratch)
         test = data.facts.test
@@ -48,6 +49,7 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
             now=now,
         )
         config = config.model_copy(update={"version": this_run.version})
+        _identify(config, attempt)
         tracker.begin(config, data.facts)
         attempt = replace(attempt, checkpoints=Checkpoints(this_run.store), tracker=tracker)
         with registry.process_group(config, attempt.processes):
@@ -69,11 +71,18 @@ def train_as_worker(config: Config, attempt: Attempt, *, scratch: Path) -> None:
     if not distributed:
         log.info("rank 0 trains alone: this process has nothing to do")
         return
+    _identify(config, attempt)
     data = prepare(config, attempt, scratch)
     attempt = replace(attempt, checkpoints=Checkpoints(open_run(config, config.version or "").store))
     with registry.process_group(config, attempt.processes):
         for each in distributed:
             each.train_as_worker(data.train, data.validation, config, folder=scratch / each.name, attempt=attempt)
+
+
+def _identify(config: Config, attempt: Attempt) -> None:
+    """Name the version in the metrics, as soon as it has a name."""
+    if config.version:
+        attempt.metrics.identify(config.name, config.version)
 
 
 def check(config: Config, scratch: Path) -> None:

@@ -137,6 +137,7 @@ class Batcher:
         # Moving averages over the batches of all threads: seconds of one thread.
         self._seconds_per_text = 0.001
         self._seconds_per_character = 1e-6
+        metrics.watch(lambda: self._waiting, capacity=capacity, threads=threads)
         self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -157,9 +158,11 @@ class Batcher:
         request = _PendingRequest(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
+                self._metrics.refused()
                 seconds = self._waiting * self._seconds_per_text / len(self._threads)
                 raise QueueFull(self._waiting, self._capacity, math.ceil(seconds) or 1)
             if self._characters[is_large] and self._characters[is_large] + characters > self._max_characters:
+                self._metrics.refused()
                 raise QueueFull(self._characters[is_large], self._max_characters, 1, what="characters")
             self._requests.append(request)
             self._waiting += len(texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,17 @@ class Metrics:
         self._batch = Histogram(
             "labelwright_predictor_batch_texts", "Texts per batch.", buckets=BATCH_TEXTS_BUCKETS, registry=registry
         )
+        self._refused = Counter(
+            "labelwright_predictor_refused_requests", "Requests refused because the queue was full.", registry=registry
+        )
+        self._queue_texts, self._capacity, self._threads = (
+            Gauge(f"labelwright_predictor_{name}", explanation, registry=registry)
+            for name, explanation in (
+                ("queue_texts", "Texts that wait to be computed."),
+                ("queue_capacity_texts", "Texts that may wait; a request beyond them is refused."),
+                ("threads", "Threads that compute."),
+            )
+        )
         model = Gauge(
             "labelwright_model_info",
             "Served version, in the labels; the value is always 1.",
@@ -72,6 +83,16 @@ class Metrics:
             self._answered[protocol, code] = series
         series.requests.inc()
         series.seconds.observe(seconds)
+
+    def watch(self, waiting: Callable[[], int], *, capacity: int, threads: int) -> None:
+        """Show these of the batcher from now on. waiting: how many texts wait in its queue."""
+        self._queue_texts.set_function(lambda: float(waiting()))
+        self._capacity.set(capacity)
+        self._threads.set(threads)
+
+    def refused(self) -> None:
+        """Count one request that found the queue full."""
+        self._refused.inc()
 
     def waited(self, seconds: float) -> None:
         """Observe the time that a request waited in the queue until its first text was taken into a batch."""

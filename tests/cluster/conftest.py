@@ -169,6 +169,8 @@ def release(crds: None, controller_image: str, trainer_image: str, image: str) -
         # The tests have a storage of their own, at which the release's policies allow no Pod to ask.
         "storage.kind": "external",
         "networkPolicy.enabled": False,
+        "prometheus.kind": "none",
+        "grafana.kind": "none",
     }
     for name, each in {"controller": controller_image, "trainer": trainer_image, "predictor": image}.items():
         repository, _, tag = each.rpartition(":")

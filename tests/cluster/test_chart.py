@@ -94,6 +94,8 @@ def installed(alone: Namespace, controller_image: str) -> Iterator[Namespace]:
         "storage.kind": "external",
         "images.controller": {"repository": repository, "tag": tag},
         "controller.replicas": 2,
+        "prometheus.kind": "none",
+        "grafana.kind": "none",
     }
     done = helm("install", RELEASE, str(CHART), f"--namespace={alone.name}", "--wait", "--timeout=90s", values=values)
     assert done.returncode == 0, done.stderr

@@ -88,10 +88,14 @@ def measuring(
 ) -> Iterator[ControllerRelease]:
     """The controller, which asks that Prometheus, and looks after both namespaces."""
     both = [namespace.name, elsewhere.name]
-    told = {"prometheus.url": "http://prometheus:9090", "prometheus.gatewayJob": "corrections"}
+    told = {
+        "prometheus.kind": "external",
+        "prometheus.url": "http://prometheus:9090",
+        "prometheus.gatewayJob": "corrections",
+    }
     controller.upgrade({**told, "controller.watch.namespaces": both})
     yield controller
-    controller.upgrade({"prometheus.url": "", "controller.watch.namespaces": []})
+    controller.upgrade({"prometheus.kind": "none", "prometheus.url": "", "controller.watch.namespaces": []})
 
 
 @pytest.fixture(scope="module")

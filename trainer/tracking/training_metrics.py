@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -46,7 +46,9 @@ class Phase(StrEnum):
 
 
 class TrainingMetrics:
-    """The gauges `labelwright_training_…` of one training. Label: phase (of `Phase`). Any thread may call.
+    """The gauges `labelwright_training_…` of one training, and those of its process. Any thread may call.
+
+    Labels: phase (of `Phase`); classifier and version of the training.
 
     clock: seconds, for the age of the last checkpoint.
     """
@@ -59,6 +61,14 @@ class TrainingMetrics:
         self._phase: Phase | None = None
         self._saved_at: float | None = None
         registry.register(_Series(self._now))
+        ProcessCollector(registry=registry)
+        self._info = Gauge(
+            "labelwright_training_info", "What is trained; always 1.", ["classifier", "version"], registry=registry
+        )
+
+    def identify(self, classifier: str, version: str) -> None:
+        """The version that this training is to publish."""
+        self._info.labels(classifier, version).set(1)
 
     def phase(self, phase: Phase) -> None:
         """Set the phase."""

@@ -42,7 +42,12 @@ def decide(observed: ObservedClassifier, images: Images) -> Plan:
     )
     status = _status(facts, checked, next((each for each in steps if isinstance(each, Create)), None))
     serving = _serve(observed, rollout, images)
-    return Plan((*serving, *steps, *checked.steps, *kept.steps), status, _requeue_after(observed, rollout, checked, kept))
+    return Plan(
+        (*serving, *steps, *checked.steps, *kept.steps),
+        status,
+        _requeue_after(observed, rollout, checked, kept),
+        gate_failures=observed.gate_failures,
+    )
 
 
 def _rejected(observed: ObservedClassifier) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ from k8s.controller.observed.run import FINAL_STATES, JUDGED_STATES, ObservedRun
 from k8s.controller.observed.wording import in_the_users_terms
 from model.run_result import RunResult
 
+STORAGE_UNAVAILABLE = 75  # exit code of the trainer: a storage, or a hub, did not answer
 INDEX = "batch.kubernetes.io/job-completion-index"
 MAX_OOM_ATTEMPTS = 2  # attempts of a training without checkpoints that ran out of memory: every attempt needs the same
 RESOURCES = "spec.training.resources, or resources.trainings of the controller's chart"
@@ -306,4 +307,12 @@ def _result(observed: ObservedRun, result: RunResult) -> Document:
 
 def _status(observed: ObservedRun, *, steps: tuple[Step, ...] = (), requeue_after: float | None = None, **facts: object) -> Plan:
     known = {**observed.status, "trouble": None, "observedGeneration": observed.run["metadata"].get("generation"), **facts}
-    return Plan(steps, {field: value for field, value in known.items() if value is not None}, requeue_after)
+    status = {field: value for field, value in known.items() if value is not None}
+    return Plan(steps, status, requeue_after, storage_errors=_storage_errors(observed))
+
+
+def _storage_errors(observed: ObservedRun) -> int:
+    """Return the number of attempts that found no storage, 0 while another is running."""
+    if any(pod.get("status", {}).get("phase") == "Running" for pod in observed.pods):
+        return 0
+    return sum(each.exit_code == STORAGE_UNAVAILABLE for each in results(observed.pods))

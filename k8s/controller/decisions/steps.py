@@ -46,8 +46,12 @@ class Plan:
     """Steps in order, then the status, which is written if it differs from the present one.
 
     status: None to leave it as it is. requeue_after: seconds until the next reconciliation; None: only an event starts one.
+    gate_failures: of a classifier, trainings in a row whose version failed the gate. storage_errors: of a run, attempts that
+    ended because a storage did not answer.
     """
 
     steps: tuple[Step, ...] = ()
     status: Document | None = None
     requeue_after: float | None = None
+    gate_failures: int | None = None
+    storage_errors: int = 0

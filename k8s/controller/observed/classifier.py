@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from itertools import takewhile
 
 from k8s.controller.api.v1alpha1 import TextClassifierSpec
 from k8s.controller.builders.serving import DOWNLOADER, MANIFEST_OPTION, SERVER
@@ -101,6 +102,12 @@ class ObservedClassifier:
     def judged(self) -> TrainingRunSummary | None:
         """Newest run that the gate has judged."""
         return next((run for run in reversed(self.runs) if "passed" in run.status), None)
+
+    @property
+    def gate_failures(self) -> int:
+        """Number of trainings in a row that the gate refused, up to the newest that it judged."""
+        judged = [run for run in reversed(self.runs) if "passed" in run.status]
+        return sum(1 for _ in takewhile(lambda run: run.was_refused, judged))
 
     @property
     def newest(self) -> TrainingRunSummary | None:

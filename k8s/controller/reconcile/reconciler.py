@@ -19,7 +19,7 @@ from k8s.controller.decisions.refusals import not_allowed, refused, rejected
 from k8s.controller.decisions.run import decide_run
 from k8s.controller.decisions.steps import Apply, Create, Delete, Merge, Plan, Step
 from k8s.controller.decisions.tenancy import Policy
-from k8s.controller.objects.documents import is_true
+from k8s.controller.objects.documents import condition, is_true
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document, Kind, kind_of
 from k8s.controller.observed.classifier import ObservedClassifier, predictor_image, served_uri
 from k8s.controller.observed.run import FINAL_STATES, ObservedRun
@@ -65,7 +65,7 @@ class Reconciler:
         try:
             plan = self._plan(document)
         except RequestRefused as error:
-            self._write(document, refused(document, str(error), self.now()))
+            self._write(document, Plan(status=refused(document, str(error), self.now())))
             raise
         failure = self._do_all(plan.steps)
         if isinstance(failure, RequestRefused):
@@ -73,7 +73,7 @@ class Reconciler:
                 self._do(without_finalizer(document))  # its versions stay: no Job can be created in this namespace any more
                 return None
             plan = replace(plan, status=refused(document, str(failure), self.now(), planned=plan.status))
-        self._write(document, plan.status)
+        self._write(document, plan)
         if failure is not None:
             raise failure
         return plan.requeue_after
@@ -142,9 +142,10 @@ class Reconciler:
                 self.cluster.delete(kind, metadata["namespace"], metadata["name"], uid=metadata["uid"])
                 log.info("deleted %s %s", kind.kind, _name(document))
 
-    def _write(self, document: Document, status: Document | None) -> None:
+    def _write(self, document: Document, plan: Plan) -> None:
         """Write the status if it has changed, then events and metrics."""
         before: Document = document.get("status") or {}
+        status = plan.status
         if status is None:
             return
         if status != before:
@@ -152,30 +153,46 @@ class Reconciler:
                 return  # deleted meanwhile
             for event in events(document, before, status, self.now()):
                 (self.record or self.cluster.create)(event)
-        _update_metrics(self.metrics, kind_of(document), {**document, "status": status}, before)
+        _update_metrics(self.metrics, kind_of(document), {**document, "status": status}, before, plan)
 
 
 def _name(document: Document) -> str:
     return f"{document['metadata']['namespace']}/{document['metadata']['name']}"
 
 
-def _update_metrics(metrics: ControllerMetrics, kind: Kind, document: Document, before: Document) -> None:
-    """Update the metrics of a classifier, or count a run that has just ended."""
-    status, metadata = document["status"], document["metadata"]
+def _update_metrics(metrics: ControllerMetrics, kind: Kind, document: Document, before: Document, plan: Plan) -> None:
+    """Update the metrics of a classifier, or count a run that is new or has just ended."""
     if kind is TEXT_CLASSIFIER:
-        served = status.get("served") or {}
-        metrics.seen(
-            metadata["namespace"],
-            metadata["name"],
-            ClassifierGauges(
-                version=served.get("version"),
-                served_score=served.get("score"),
-                run_score=status.get("runScore"),
-                minimum_score=(document["spec"].get("gate") or {}).get("minimum"),
-                corrections=status.get("corrections"),
-                drift_index=status.get("driftIndex"),
-                ready=is_true(document, "Ready"),
-            ),
-        )
-    elif status.get("state") in FINAL_STATES and before.get("state") not in FINAL_STATES:
-        metrics.ended(metadata["namespace"], document["spec"]["classifier"], state=status["state"], seconds=status.get("seconds"))
+        metrics.seen(document["metadata"]["namespace"], document["metadata"]["name"], _gauges(document, plan))
+    else:
+        _count_run(metrics, document, before, plan)
+
+
+def _gauges(document: Document, plan: Plan) -> ClassifierGauges:
+    status = document["status"]
+    served = status.get("served") or {}
+    return ClassifierGauges(
+        ready=is_true(document, "Ready"),
+        rollout_failed=condition(document, "Served").get("reason") == "RollOutFailed",
+        state=status.get("state"),
+        degraded=condition(document, "Degraded")["reason"] if is_true(document, "Degraded") else None,
+        version=served.get("version"),
+        served_score=served.get("score"),
+        run_score=status.get("runScore"),
+        minimum_score=(document["spec"].get("gate") or {}).get("minimum"),
+        corrections=status.get("corrections"),
+        drift_index=status.get("driftIndex"),
+        gate_failures=plan.gate_failures,
+    )
+
+
+def _count_run(metrics: ControllerMetrics, document: Document, before: Document, plan: Plan) -> None:
+    status, namespace, classifier = document["status"], document["metadata"]["namespace"], document["spec"]["classifier"]
+    if not before:
+        metrics.triggered(namespace, classifier, reason=(document["spec"].get("trigger") or {}).get("reason", "Manual"))
+    if before.get("state") in FINAL_STATES:
+        return
+    is_over = status.get("state") in FINAL_STATES
+    metrics.stored(namespace, classifier, errors=0 if is_over else plan.storage_errors)
+    if is_over:
+        metrics.ended(namespace, classifier, state=status["state"], seconds=status.get("seconds"))

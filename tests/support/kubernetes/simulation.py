@@ -147,8 +147,9 @@ class Simulation:
         self.apply_cache = ApplyCache(clock=lambda: self.clock().timestamp())
         through = wrap(self.cluster)
         self.saw: Callable[[Document], None] = getattr(through, "saw", lambda _: None)
+        self.registry = CollectorRegistry()
         self.reconciler = Reconciler(
-            through, Observer(through, self.world), IMAGES, ControllerMetrics(CollectorRegistry()), self.apply_cache, self.clock
+            through, Observer(through, self.world), IMAGES, ControllerMetrics(self.registry), self.apply_cache, self.clock
         )
         if self.late is not None:
             self.late.clear()

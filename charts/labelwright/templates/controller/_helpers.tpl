@@ -51,17 +51,6 @@ asked (`helm template`, the first install with --create-namespace), the release'
 {{- $found | toJson }}
 {{- end }}
 
-{{/* The Secret and the key with the address of Prometheus, which may hold credentials; nothing where none is configured. */}}
-{{- define "labelwright.controller.prometheus" -}}
-{{- if .Values.prometheus.secretName }}
-name: {{ .Values.prometheus.secretName }}
-key: {{ .Values.prometheus.secretKey }}
-{{- else if .Values.prometheus.url }}
-name: {{ include "labelwright.controller.name" . }}-prometheus
-key: url
-{{- end }}
-{{- end }}
-
 {{/* Who has the roles. */}}
 {{- define "labelwright.controller.subjects" -}}
 - kind: ServiceAccount

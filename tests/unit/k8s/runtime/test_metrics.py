@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from k8s.controller.runtime.metrics import ClassifierGauges, ControllerMetrics, MetricsEndpoint, serve
 
 PAPERS = {"namespace": "team", "classifier": "papers"}
-GAUGES = ("ready", "run_score", "served_score", "minimum_score", "corrections", "drift_index")
+GAUGES = ("ready", "run_score", "served_score", "minimum_score", "corrections", "drift_index", "gate_failures")
 
 
 @pytest.fixture
@@ -90,11 +90,17 @@ def test_a_training_is_counted_by_how_it_ended_and_timed_if_it_started(
 def test_a_classifier_is_shown_as_it_was_seen_last(metrics: ControllerMetrics, registry: CollectorRegistry) -> None:
     metrics.seen("team", "papers", ClassifierGauges(ready=True, version="papers-1", drift_index=0.3))
     facts = ClassifierGauges(
-        False, "papers-2", run_score=0.8, served_score=0.75, minimum_score=0.7, corrections=12, drift_index=0.1
+        version="papers-2",
+        run_score=0.8,
+        served_score=0.75,
+        minimum_score=0.7,
+        corrections=12,
+        drift_index=0.1,
+        gate_failures=2,
     )
     metrics.seen("team", "papers", facts)
 
-    assert [value(registry, f"classifier_{name}", **PAPERS) for name in GAUGES] == [0, 0.8, 0.75, 0.7, 12, 0.1]
+    assert [value(registry, f"classifier_{name}", **PAPERS) for name in GAUGES] == [0, 0.8, 0.75, 0.7, 12, 0.1, 2]
     assert value(registry, "classifier_info", **PAPERS, version="papers-2") == 1
     assert value(registry, "classifier_info", **PAPERS, version="papers-1") is None
 
@@ -102,7 +108,39 @@ def test_a_classifier_is_shown_as_it_was_seen_last(metrics: ControllerMetrics, r
 def test_what_is_not_known_of_a_classifier_has_no_series(metrics: ControllerMetrics, registry: CollectorRegistry) -> None:
     metrics.seen("team", "papers", ClassifierGauges())
 
-    assert series_of(registry, "papers") == {"labelwright_classifier_ready"}
+    shown = {name for name in series_of(registry, "papers") if name.startswith("labelwright_classifier_")}
+    assert shown == {"labelwright_classifier_ready", "labelwright_classifier_rollout_failed"}
+
+
+def test_only_the_state_and_the_problem_that_hold_have_a_series(metrics: ControllerMetrics, registry: CollectorRegistry) -> None:
+    metrics.seen("team", "papers", ClassifierGauges(state="Degraded", degraded="RollOutFailed", rollout_failed=True))
+    assert value(registry, "classifier_state", **PAPERS, state="Degraded") == 1
+    assert value(registry, "classifier_degraded", **PAPERS, reason="RollOutFailed") == 1
+    assert value(registry, "classifier_rollout_failed", **PAPERS) == 1
+
+    metrics.seen("team", "papers", ClassifierGauges(state="Ready"))
+    assert value(registry, "classifier_state", **PAPERS, state="Ready") == 1
+    assert value(registry, "classifier_state", **PAPERS, state="Degraded") is None
+    assert value(registry, "classifier_degraded", **PAPERS, reason="RollOutFailed") is None
+    assert value(registry, "classifier_rollout_failed", **PAPERS) == 0
+
+
+def test_the_counters_of_a_classifier_begin_at_zero(metrics: ControllerMetrics, registry: CollectorRegistry) -> None:
+    metrics.seen("team", "papers", ClassifierGauges())
+
+    assert value(registry, "training_runs_total", **PAPERS, state="Rejected") == 0
+    assert value(registry, "training_runs_triggered_total", **PAPERS, reason="Drift") == 0
+    assert value(registry, "training_storage_errors", **PAPERS) == 0
+
+
+def test_a_training_is_counted_by_what_started_it(metrics: ControllerMetrics, registry: CollectorRegistry) -> None:
+    metrics.triggered("team", "papers", reason="Schedule")
+
+    assert value(registry, "training_runs_triggered_total", **PAPERS, reason="Schedule") == 1
+
+
+def test_the_process_of_the_controller_is_measured(metrics: ControllerMetrics, registry: CollectorRegistry) -> None:
+    assert (registry.get_sample_value("process_resident_memory_bytes") or 0) > 0
 
 
 def test_the_series_of_a_deleted_classifier_go_and_those_of_others_stay(

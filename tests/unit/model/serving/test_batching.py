@@ -112,8 +112,8 @@ def start(version: Path, tiny: Classifier) -> Iterator[Start]:
     """Starts a batcher of a graph; at the end the graph is let and the batcher closed."""
     started: list[tuple[Held, Batcher]] = []
 
-    def start(graph: Held, *, threads: int = 1, capacity: int = 1000) -> Batcher:
-        metrics = Metrics(read_manifest(version), CollectorRegistry())
+    def start(graph: Held, *, threads: int = 1, capacity: int = 1000, registry: CollectorRegistry | None = None) -> Batcher:
+        metrics = Metrics(read_manifest(version), registry or CollectorRegistry())
         classifier = Classifier(Bytes(), graph, tiny.rule)
         batcher = Batcher(classifier, metrics, threads=threads, capacity=capacity, clock=lambda: graph.now)
         started.append((graph, batcher))
@@ -293,15 +293,21 @@ def test_a_text_is_not_marked_alone_while_another_thread_computes(start: Start) 
 
 def test_the_queue_is_bounded_and_says_when_to_come_back(start: Start) -> None:
     async def test() -> None:
-        batcher = start(graph := Held(), capacity=3)
+        registry = CollectorRegistry()
+        batcher = start(graph := Held(), capacity=3, registry=registry)
         await plugged(graph, batcher)  # is computed, so it does not wait
         let_in = await asked(batcher, "a", "b")
 
         with pytest.raises(QueueFull) as full:
             await batcher.classify(["c", "d"], lengths)
         fits = await asked(batcher, "e")
+        shown = {
+            name: registry.get_sample_value(f"labelwright_predictor_{name}")
+            for name in ("queue_texts", "queue_capacity_texts", "threads", "refused_requests_total")
+        }
         graph.let()
 
+        assert shown == {"queue_texts": 3, "queue_capacity_texts": 3, "threads": 1, "refused_requests_total": 1}
         assert str(full.value) == "The queue is full: 2 texts are waiting, of at most 3. Retry in 1 s."
         assert [await let_in, await fits] == [[1, 1], [1]]
         assert await batcher.classify(["c", "d"], lengths) == [1, 1]

@@ -33,7 +33,9 @@ def metrics(clock: Clock) -> TrainingMetrics:
 def series(text: str) -> dict[str, float]:
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {
-        sample.name.removeprefix("labelwright_training_") + sample.labels.get("phase", ""): sample.value for sample in samples
+        sample.name.removeprefix("labelwright_training_") + sample.labels.get("phase", ""): sample.value
+        for sample in samples
+        if sample.name.startswith("labelwright_")
     }
 
 
@@ -123,3 +125,11 @@ def test_a_port_that_is_in_use_is_a_wrong_setting(metrics: TrainingMetrics) -> N
         pass
 
     assert str(rejected.value) == f"progress.metrics_port is {port}: the port is in use; 0 takes any free port"
+
+
+def test_the_version_that_is_trained_and_the_memory_of_its_process_are_shown(metrics: TrainingMetrics) -> None:
+    metrics.identify("papers", "papers-2")
+    metrics.identify("papers", "papers-2")
+
+    assert metrics.registry.get_sample_value("labelwright_training_info", {"classifier": "papers", "version": "papers-2"}) == 1
+    assert (metrics.registry.get_sample_value("process_resident_memory_bytes") or 0) > 0
