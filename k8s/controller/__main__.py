@@ -89,7 +89,7 @@ class Resources(click.ParamType[ResourcesSpec]):
     type=int,
     default=CONTROLLER_METRICS_PORT,
     show_default=True,
-    help="Port of /metrics, /healthz and /targets.",
+    help="Port of /metrics, /healthz and /targets, which Prometheus asks for the Pods to scrape.",
 )
 @click.option(
     "--leader-election-namespace",

@@ -54,7 +54,10 @@ class Controller:
 
     @contextmanager
     def telling(self, port: int, namespaces: tuple[str, ...]) -> Iterator[None]:
-        """Serve /metrics, /healthz and /targets of these namespaces, as the leader or not. Raises OSError if the port is in use."""
+        """Serve /metrics, /healthz and /targets, as the leader or not. Raises OSError if the port is in use.
+
+        namespaces: whose Pods /targets lists; all if there are none.
+        """
         endpoint = serve(
             port,
             self._registry,

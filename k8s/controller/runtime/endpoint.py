@@ -50,8 +50,8 @@ def serve(
 ) -> Endpoint:
     """Serve on this port (0: a free one) of every address, in threads. Raises OSError if the port is taken.
 
-    /metrics: the registry's series. /healthz: 200, or 503 if `healthy` returns False. /targets/<component>: what `targets` returns,
-    as JSON for Prometheus' HTTP service discovery, or 503 if the API server does not answer. Anything else: 404.
+    /metrics: the registry's series. /healthz: 200, or 503 if `healthy` returns False. /targets/<component>: what `targets`
+    returns, as JSON for Prometheus' HTTP service discovery, or 503 if the API server does not answer. Anything else: 404.
     """
     metrics = make_wsgi_app(registry)
     paths = "/metrics, /healthz, " + ", ".join(f"{TARGETS}{each}" for each in SCRAPED)
