@@ -29,16 +29,6 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120)
 
 
-def knows_kubernetes() -> bool:
-    """Whether it was built with the discovery of Pods: Debian's was not."""
-    text = "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod}]}]\n"
-    done = subprocess.run(
-        [program("promtool"), "check", "config", "--syntax-only", "/dev/stdin"],
-        input=text, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    return done.returncode == 0
-
-
 def configuration(them: Rendered) -> dict[str, str]:
     """The files of the managed Prometheus, by name."""
     return dict(them.one("ConfigMap", "lw-labelwright-prometheus")["data"])
@@ -52,7 +42,7 @@ def rules(them: Rendered) -> list[dict[str, Any]]:
 
 
 def statically(text: str, targets: dict[str, tuple[str, dict[str, str]]]) -> str:
-    """A configuration of Prometheus in which every job scrapes one address instead of looking for Pods.
+    """A configuration of Prometheus in which every job scrapes one address instead of those that its discovery finds.
 
     targets: address and labels that the discovery would give, by the job's name. Jobs that are not named go.
     """
