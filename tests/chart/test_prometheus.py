@@ -95,7 +95,7 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "prometheus.persistence.enabled": (
         False,
         {},
-        lambda it: volume(it) == {"emptyDir": {"sizeLimit": "8Gi"}} and not it.all("PersistentVolumeClaim"),
+        lambda it: volume(it) == {"emptyDir": {"sizeLimit": "8Gi"}} and not _claims(it),
     ),
     "prometheus.persistence.size": (
         "1Gi",
