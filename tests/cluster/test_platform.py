@@ -6,22 +6,16 @@ Needs the image of storage.minio.image, under its reference without the digest.
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
-import time
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.chart import CHART
+from tests.support.cluster.load_pod import Asking, start_load
 from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.platform import CLASSIFIER, FULL, RELEASE, helm
 
 pytestmark = pytest.mark.cluster
 
-RELEASE, FULL, NAME = "lw", "lw-labelwright", "docstrings"
 SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader")}
 CONNECT = """
 import socket, sys
@@ -35,41 +29,8 @@ for place in sys.argv[1:]:
 """
 
 
-def helm(place: Namespace, *arguments: str) -> str:
-    done = subprocess.run(
-        ["helm", *arguments, f"--namespace={place.name}"], capture_output=True, text=True, check=False, timeout=1200
-    )
-    assert done.returncode == 0, f"{done.stderr}\n{place.kubectl('get', 'pods,jobs,textclassifiers', '--output=wide')}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def values(release: dict[str, Any]) -> list[str]:
-    """Options of helm: the images that are tested, and a training that a small node has room for."""
-    given = {name: value for name, value in release.items() if name.startswith("images.")} | {
-        "crds.enabled": False,
-        "demo.enabled": True,
-        "storage.minio.image.digest": "",
-        "storage.persistence.size": "1Gi",
-        "demo.training.resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "3Gi"}},
-    }
-    return [f"--set-json={name}={json.dumps(value)}" for name, value in given.items()]
-
-
-@pytest.fixture(scope="module")
-def platform(values: list[str]) -> Iterator[Namespace]:
-    found = Namespace(f"labelwright-{uuid.uuid4().hex[:8]}")
-    metadata = {"name": found.name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
-    found.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
-    start = time.monotonic()
-    said = helm(found, "install", RELEASE, str(CHART), "--wait", "--wait-for-jobs", "--timeout=15m", *values)
-    logging.getLogger(__name__).warning("installed, trained and served in %.0f s\n%s", time.monotonic() - start, said)
-    yield found
-    found.kubectl("delete", "namespace", found.name, "--wait=false")
-
-
 def test_it_ends_with_a_served_classifier(platform: Namespace) -> None:
-    status = (platform.get("textclassifier", NAME) or {})["status"]
+    status = (platform.get("textclassifier", CLASSIFIER) or {})["status"]
 
     assert (status["state"], status["score"] > 0.5) == ("Ready", True)
 
@@ -77,12 +38,18 @@ def test_it_ends_with_a_served_classifier(platform: Namespace) -> None:
 def test_helm_test_asks_it(platform: Namespace) -> None:
     said = helm(platform, "test", RELEASE, "--logs")
 
-    assert f"{NAME} answers with version {NAME}-1-" in said
+    assert f"{CLASSIFIER} answers with version {CLASSIFIER}-1-" in said
     assert "matplotlib" in said
 
 
-def test_an_upgrade_keeps_passwords_and_versions(platform: Namespace, values: list[str]) -> None:
+def test_an_upgrade_keeps_passwords_and_answers_every_request(
+    platform: Namespace, platform_options: list[str], image: str
+) -> None:
     before = {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
+    start_load(platform, CLASSIFIER, image=image)
+    clients = Asking(platform)
+    clients.wait()
+    pod = platform.pods(f"serving.kserve.io/inferenceservice={CLASSIFIER}")[0]["metadata"]["name"]
 
     helm(
         platform,
@@ -91,13 +58,17 @@ def test_an_upgrade_keeps_passwords_and_versions(platform: Namespace, values: li
         str(CHART),
         "--wait",
         "--timeout=10m",
-        *values,
+        *platform_options,
         "--set=storage.resources.limits.memory=1500Mi",
+        "--set=demo.serving.resources.limits.memory=1100Mi",
     )
+    wait_until(lambda: platform.get("pod", pod) is None, "another Pod serves", seconds=300)
+    clients.stop()
 
     after = {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
     key = "AWS_SECRET_ACCESS_KEY"
     assert {name: data[key] for name, data in after.items()} == {name: data[key] for name, data in before.items()}
+    assert clients.failures() == []
 
 
 def test_the_storage_comes_back_with_what_it_had(platform: Namespace) -> None:
@@ -111,39 +82,43 @@ def test_the_storage_comes_back_with_what_it_had(platform: Namespace) -> None:
     assert "answers with version" in helm(platform, "test", RELEASE, "--logs")
 
 
-# Components whose Pods ask, and what they reach: every other arrow is refused.
+# Components, and what their Pods reach: every other connection is refused.
 OURS = {"app.kubernetes.io/name": "labelwright", "app.kubernetes.io/instance": RELEASE}
 MADE = {"app.kubernetes.io/name": "labelwright", "app.kubernetes.io/managed-by": "labelwright"}
 REACHED = {
-    "controller": {"predictor", "api-server"},
+    "controller": {"predictor", "api-server", "prometheus"},
     "storage": set[str](),
     "provisioning": {"storage"},
     "credentials": {"api-server"},
     "demo": {"storage", "api-server"},
     "question": {"predictor"},
-    "prometheus": {"storage", "controller", "predictor", "api-server"},
-    "grafana": set[str](),
+    "prometheus": {"storage", "controller", "predictor", "grafana", "trainer"},
+    "grafana": {"prometheus"},
     "mlflow": {"storage"},
     "trainer": {"storage"},
     "prune": {"storage"},
     "predictor": {"storage"},
 }
+BY_THE_CONTROLLER = {"trainer", "prune", "predictor"}
 
 
 @pytest.fixture(scope="module")
-def asking(platform: Namespace, image: str) -> dict[str, str]:
-    """The name of a Pod with the labels of each component, which serves nothing."""
-    made = {"trainer", "prune", "predictor"}
-    pods = {each: f"asks-as-{each}" for each in REACHED}
-    platform.apply([_pod(name, image, {**(MADE if each in made else OURS), "app.kubernetes.io/component": each})
-                    for each, name in pods.items()])  # fmt: skip
-    platform.kubectl("wait", "--for=condition=Ready", "--timeout=120s", *(f"pod/{name}" for name in pods.values()))
-    return pods
+def pods(platform: Namespace, image: str) -> dict[str, str]:
+    """Names of Pods with the labels of each component, by component. Each listens at port 8080."""
+    found = {each: f"labelled-as-{each}" for each in REACHED}
+    made = [
+        _pod(name, image, {**(MADE if each in BY_THE_CONTROLLER else OURS), "app.kubernetes.io/component": each})
+        for each, name in found.items()
+    ]
+    platform.apply(made)
+    platform.kubectl("wait", "--for=condition=Ready", "--timeout=120s", *(f"pod/{name}" for name in found.values()))
+    return found
 
 
 def _pod(name: str, image: str, labels: dict[str, str]) -> Document:
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
-    container = {"name": "asks", "image": image, "command": ["sleep", "3600"], "securityContext": security}
+    command = ["python", "-m", "http.server", "8080"]
+    container = {"name": "listens", "image": image, "command": command, "securityContext": security}
     spec = {
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "automountServiceAccountToken": False,
@@ -154,28 +129,31 @@ def _pod(name: str, image: str, labels: dict[str, str]) -> Document:
 
 
 @pytest.fixture(scope="module")
-def places(platform: Namespace) -> dict[str, str]:
-    """Address and port of what may be asked."""
+def places(platform: Namespace, pods: dict[str, str]) -> dict[str, str]:
+    """Address and port of each server."""
 
     def address(selector: str) -> str:
-        return str(next(each for each in platform.pods(selector) if "podIP" in each["status"] and not
-                        each["metadata"]["name"].startswith("asks-"))["status"]["podIP"])  # fmt: skip
+        found = (each for each in platform.pods(selector) if each["metadata"]["name"] not in pods.values())
+        return str(next(each["status"]["podIP"] for each in found if "podIP" in each["status"]))
 
     server = json.loads(platform.kubectl("get", "endpoints", "kubernetes", "--namespace=default", "--output=json"))
     component = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component="
     return {
         "storage": f"{address(component + 'storage')}:9000",
         "controller": f"{address(component + 'controller')}:8080",
-        "predictor": f"{address(f'serving.kserve.io/inferenceservice={NAME}')}:8080",
+        "prometheus": f"{address(component + 'prometheus')}:9090",
+        "grafana": f"{address(component + 'grafana')}:3000",
+        "predictor": f"{address(f'serving.kserve.io/inferenceservice={CLASSIFIER}')}:8080",
+        "trainer": f"{(platform.get('pod', pods['trainer']) or {})['status']['podIP']}:8080",
         "api-server": f"{server['subsets'][0]['addresses'][0]['ip']}:{server['subsets'][0]['ports'][0]['port']}",
     }
 
 
 @pytest.mark.parametrize("component", REACHED)
 def test_a_component_reaches_what_it_needs_and_nothing_else(
-    component: str, asking: dict[str, str], places: dict[str, str], platform: Namespace
+    component: str, pods: dict[str, str], places: dict[str, str], platform: Namespace
 ) -> None:
-    said = platform.kubectl("exec", asking[component], "--", "python", "-c", CONNECT, *places.values())
+    said = platform.kubectl("exec", pods[component], "--", "python", "-c", CONNECT, *places.values())
 
     reached = {name for name, place in places.items() if f"{place} reached" in said}
     assert reached == REACHED[component]
@@ -194,11 +172,11 @@ def test_it_leaves_what_its_notes_say(platform: Namespace) -> None:
         names = platform.kubectl("get", f"{kinds},serviceaccounts,networkpolicies", "--output=name").split()
         return {each.partition("/")[2] for each in names} - {"kube-root-ca.crt", "default"}
 
-    wait_until(lambda: left() == SECRETS | {f"{FULL}-storage"}, "only the Secrets and the volume are left", seconds=120,
+    wait_until(lambda: left() == SECRETS | {f"{FULL}-storage", f"{FULL}-prometheus"}, "only the Secrets and the volumes are left", seconds=120,
                instead=lambda: str(sorted(left())))  # fmt: skip
 
 
-def test_a_release_of_the_same_name_finds_its_data_again(platform: Namespace, values: list[str], tmp_path: Path) -> None:
-    helm(platform, "install", RELEASE, str(CHART), "--wait", "--timeout=15m", *values)
+def test_a_release_of_the_same_name_finds_its_data_again(platform: Namespace, platform_options: list[str]) -> None:
+    helm(platform, "install", RELEASE, str(CHART), "--wait", "--timeout=15m", *platform_options)
 
     assert "exists" in platform.kubectl("logs", "--selector=app.kubernetes.io/component=demo", "--container=dataset")
