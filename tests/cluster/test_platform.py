@@ -172,8 +172,9 @@ def test_it_leaves_what_its_notes_say(platform: Namespace) -> None:
         names = platform.kubectl("get", f"{kinds},serviceaccounts,networkpolicies", "--output=name").split()
         return {each.partition("/")[2] for each in names} - {"kube-root-ca.crt", "default"}
 
-    wait_until(lambda: left() == SECRETS | {f"{FULL}-storage", f"{FULL}-prometheus"}, "only the Secrets and the volumes are left", seconds=120,
-               instead=lambda: str(sorted(left())))  # fmt: skip
+    volumes = {f"{FULL}-storage", f"{FULL}-prometheus"}
+    said = "only the Secrets and the volumes are left"
+    wait_until(lambda: left() == SECRETS | volumes, said, seconds=120, instead=lambda: str(sorted(left())))
 
 
 def test_a_release_of_the_same_name_finds_its_data_again(platform: Namespace, platform_options: list[str]) -> None:
