@@ -17,6 +17,7 @@ from tests.support.cluster.platform import CLASSIFIER, FULL, RELEASE, helm
 pytestmark = pytest.mark.cluster
 
 SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader")}
+STORAGE_POD = f"{FULL}-storage-0"
 CONNECT = """
 import socket, sys
 for place in sys.argv[1:]:
@@ -42,44 +43,78 @@ def test_helm_test_asks_it(platform: Namespace) -> None:
     assert "matplotlib" in said
 
 
-def test_an_upgrade_keeps_passwords_and_answers_every_request(
-    platform: Namespace, platform_options: list[str], image: str
-) -> None:
-    before = {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
+@pytest.fixture(scope="module")
+def clients(platform: Namespace, image: str) -> Asking:
+    """Clients that send requests during the next tests."""
     start_load(platform, CLASSIFIER, image=image)
-    clients = Asking(platform)
-    clients.wait()
-    pod = platform.pods(f"serving.kserve.io/inferenceservice={CLASSIFIER}")[0]["metadata"]["name"]
+    found = Asking(platform)
+    found.wait()
+    return found
 
-    helm(
-        platform,
-        "upgrade",
-        RELEASE,
-        str(CHART),
-        "--wait",
-        "--timeout=10m",
-        *platform_options,
-        "--set=storage.resources.limits.memory=1500Mi",
-        "--set=demo.serving.resources.limits.memory=1100Mi",
+
+def test_an_upgrade_keeps_passwords_and_restarts_only_what_it_changes(
+    platform: Namespace, platform_options: list[str], clients: Asking
+) -> None:
+    passwords, server, storage = passwords_of(platform), server_of(platform), uid_of(platform, STORAGE_POD)
+
+    upgrade(platform, *platform_options, "--set=storage.resources.limits.memory=1500Mi")
+
+    assert passwords_of(platform) == passwords
+    assert server_of(platform) == server
+    assert uid_of(platform, STORAGE_POD) != storage
+
+
+def test_an_upgrade_to_another_image_of_the_server_rolls_it_out(
+    platform: Namespace, platform_options: list[str], clients: Asking
+) -> None:
+    server = server_of(platform)
+
+    # The same image under another reference.
+    upgrade(
+        platform, *platform_options, "--set=storage.resources.limits.memory=1500Mi", "--set=images.predictor.registry=docker.io"
     )
-    wait_until(lambda: platform.get("pod", pod) is None, "another Pod serves", seconds=300)
+
+    wait_until(lambda: server not in servers_of(platform), "the server before is gone", seconds=300)
+    assert server_of(platform) != server
+
+
+def test_the_storage_comes_back_with_what_it_had(platform: Namespace, clients: Asking) -> None:
+    before = uid_of(platform, STORAGE_POD)
+    platform.kubectl("delete", "pod", STORAGE_POD)
+
+    wait_until(lambda: uid_of(platform, STORAGE_POD) not in (None, before), "another Pod", seconds=60)
+    platform.kubectl("wait", "--for=condition=Ready", f"pod/{STORAGE_POD}", "--timeout=120s")
+    assert "answers with version" in helm(platform, "test", RELEASE, "--logs")
+
+
+def test_no_request_failed_meanwhile(clients: Asking) -> None:
     clients.stop()
 
-    after = {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
-    key = "AWS_SECRET_ACCESS_KEY"
-    assert {name: data[key] for name, data in after.items()} == {name: data[key] for name, data in before.items()}
     assert clients.failures() == []
+    assert all(sum(versions.values()) > 10 for versions in clients.answers().values())
 
 
-def test_the_storage_comes_back_with_what_it_had(platform: Namespace) -> None:
-    pod = f"{FULL}-storage-0"
-    before = (platform.get("pod", pod) or {})["metadata"]["uid"]
-    platform.kubectl("delete", "pod", pod)
+def upgrade(platform: Namespace, *options: str) -> None:
+    helm(platform, "upgrade", RELEASE, str(CHART), "--wait", "--timeout=10m", *options)
 
-    wait_until(lambda: (platform.get("pod", pod) or {"metadata": {"uid": before}})["metadata"]["uid"] != before,
-               "another Pod", seconds=60)  # fmt: skip
-    platform.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=120s")
-    assert "answers with version" in helm(platform, "test", RELEASE, "--logs")
+
+def passwords_of(platform: Namespace) -> dict[str, str]:
+    return {name: (platform.get("secret", name) or {})["data"]["AWS_SECRET_ACCESS_KEY"] for name in SECRETS}
+
+
+def servers_of(platform: Namespace) -> set[str]:
+    selector = f"serving.kserve.io/inferenceservice={CLASSIFIER}"
+    return {each["metadata"]["name"] for each in platform.pods(selector)}
+
+
+def server_of(platform: Namespace) -> str:
+    (found,) = servers_of(platform)
+    return found
+
+
+def uid_of(platform: Namespace, pod: str) -> str | None:
+    found = platform.get("pod", pod)
+    return str(found["metadata"]["uid"]) if found else None
 
 
 # Components, and what their Pods reach: every other connection is refused.
