@@ -6,6 +6,7 @@ Needs the image of storage.minio.image, under its reference without the digest.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -78,12 +79,28 @@ def test_an_upgrade_to_another_image_of_the_server_rolls_it_out(
     assert server_of(platform) != server
 
 
-def test_the_storage_comes_back_with_what_it_had(platform: Namespace, clients: Asking) -> None:
+def test_a_training_outlives_the_loss_of_the_storages_pod(platform: Namespace, clients: Asking) -> None:
+    """The clients are answered meanwhile, too."""
+    first = {each["metadata"]["name"] for each in runs_of(platform)}
+    platform.kubectl("patch", "textclassifier", CLASSIFIER, "--type=merge", "--patch", '{"spec": {"training": {"seed": 1}}}')
+
+    def second() -> dict[str, Any] | None:
+        found = (each for each in runs_of(platform) if each["metadata"]["name"] not in first)
+        return next(found, {}).get("status")
+
+    wait_until(
+        lambda: (second() or {}).get("state") == "Running", "the training runs", seconds=120, instead=lambda: str(second())
+    )
     before = uid_of(platform, STORAGE_POD)
     platform.kubectl("delete", "pod", STORAGE_POD)
-
     wait_until(lambda: uid_of(platform, STORAGE_POD) not in (None, before), "another Pod", seconds=60)
     platform.kubectl("wait", "--for=condition=Ready", f"pod/{STORAGE_POD}", "--timeout=120s")
+
+    def state() -> str:
+        return str((second() or {}).get("state"))
+
+    wait_until(lambda: state() in ("Published", "Rejected", "Failed"), "the training ends", seconds=400, instead=state)
+    assert state() in ("Published", "Rejected")  # as the gate judges it
     assert "answers with version" in helm(platform, "test", RELEASE, "--logs")
 
 
@@ -109,6 +126,11 @@ def servers_of(platform: Namespace) -> set[str]:
 
 def server_of(platform: Namespace) -> str:
     (found,) = servers_of(platform)
+    return found
+
+
+def runs_of(platform: Namespace) -> list[Document]:
+    found: list[Document] = json.loads(platform.kubectl("get", "trainingruns", "--output=json"))["items"]
     return found
 
 
