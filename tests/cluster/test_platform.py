@@ -6,7 +6,6 @@ Needs the image of storage.minio.image, under its reference without the digest.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -95,9 +94,6 @@ def test_a_training_outlives_the_loss_of_the_storages_pod(platform: Namespace, c
     platform.kubectl("delete", "pod", STORAGE_POD)
     wait_until(lambda: uid_of(platform, STORAGE_POD) not in (None, before), "another Pod", seconds=60)
     platform.kubectl("wait", "--for=condition=Ready", f"pod/{STORAGE_POD}", "--timeout=120s")
-
-    def state() -> str:
-        return str((second() or {}).get("state"))
 
     wait_until(lambda: state() in ("Published", "Rejected", "Failed"), "the training ends", seconds=400, instead=state)
     assert state() in ("Published", "Rejected")  # as the gate judges it
