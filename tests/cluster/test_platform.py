@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.support.chart import CHART
 from tests.support.cluster.load_pod import Asking, start_load
@@ -16,7 +17,7 @@ from tests.support.cluster.platform import CLASSIFIER, FULL, RELEASE, helm
 
 pytestmark = pytest.mark.cluster
 
-SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader")}
+SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader", "mlflow")}
 STORAGE_POD = f"{FULL}-storage-0"
 CONNECT = """
 import socket, sys
@@ -34,6 +35,18 @@ def test_it_ends_with_a_served_classifier(platform: Namespace) -> None:
     status = (platform.get("textclassifier", CLASSIFIER) or {})["status"]
 
     assert (status["state"], status["score"] > 0.5) == ("Ready", True)
+
+
+def test_its_training_is_tracked_and_its_version_registered(platform: Namespace) -> None:
+    with platform.forwarded(f"service/{FULL}-mlflow", 5000) as (address,):
+        client = MlflowClient(f"http://{address}")
+        (experiment,) = client.search_experiments(filter_string=f"name = '{CLASSIFIER}'")
+        (run,) = client.search_runs([experiment.experiment_id])
+        (version,) = client.search_model_versions(f"name = '{CLASSIFIER}'")
+
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/micro_f1"] > 0.5
+    assert version.run_id == run.info.run_id
 
 
 def test_helm_test_asks_it(platform: Namespace) -> None:
@@ -83,13 +96,11 @@ def test_a_training_outlives_the_loss_of_the_storages_pod(platform: Namespace, c
     first = {each["metadata"]["name"] for each in runs_of(platform)}
     platform.kubectl("patch", "textclassifier", CLASSIFIER, "--type=merge", "--patch", '{"spec": {"training": {"seed": 1}}}')
 
-    def second() -> dict[str, Any] | None:
-        found = (each for each in runs_of(platform) if each["metadata"]["name"] not in first)
-        return next(found, {}).get("status")
+    def state() -> str:
+        second = next((each for each in runs_of(platform) if each["metadata"]["name"] not in first), {})
+        return str(second.get("status", {}).get("state"))
 
-    wait_until(
-        lambda: (second() or {}).get("state") == "Running", "the training runs", seconds=120, instead=lambda: str(second())
-    )
+    wait_until(lambda: state() == "Running", "the training runs", seconds=120, instead=state)
     before = uid_of(platform, STORAGE_POD)
     platform.kubectl("delete", "pod", STORAGE_POD)
     wait_until(lambda: uid_of(platform, STORAGE_POD) not in (None, before), "another Pod", seconds=60)
@@ -225,7 +236,7 @@ def test_it_leaves_what_its_notes_say(platform: Namespace) -> None:
         names = platform.kubectl("get", f"{kinds},serviceaccounts,networkpolicies", "--output=name").split()
         return {each.partition("/")[2] for each in names} - {"kube-root-ca.crt", "default"}
 
-    volumes = {f"{FULL}-storage", f"{FULL}-prometheus"}
+    volumes = {f"{FULL}-{each}" for each in ("storage", "prometheus", "mlflow")}
     said = "only the Secrets and the volumes are left"
     wait_until(lambda: left() == SECRETS | volumes, said, seconds=120, instead=lambda: str(sorted(left())))
 

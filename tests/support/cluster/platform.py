@@ -1,4 +1,4 @@
-"""A release of the whole chart on the cluster: storage, controller, Prometheus, Grafana, and the demo's classifier."""
+"""A release of the whole chart on the cluster: storage, controller, Prometheus, Grafana, MLflow, and the demo's classifier."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ RELEASE, FULL, CLASSIFIER = "lw", "lw-labelwright", "docstrings"
 VALUES: dict[str, object] = {
     "crds.enabled": False,
     "demo.enabled": True,
+    "mlflow.kind": "managed",
     "prometheus.scrapeInterval": "2s",
     "storage.minio.image.digest": "",
     "prometheus.image.digest": "",
     "grafana.image.digest": "",
     "storage.persistence.size": "1Gi",
     "prometheus.persistence.size": "1Gi",
+    "mlflow.persistence.size": "1Gi",
     # A small node has room for it.
     "demo.training.resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "3Gi"}},
 }
