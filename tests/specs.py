@@ -96,7 +96,7 @@ _DATASET_WRONG: Document = {
     ".labelSeparator": "seventeen letters",
     ".labelRequired": "no",
     ".aliases": ["cs.NA"],
-    ".aliases.*": "",
+    ".aliases.*": "x" * 257,
     ".sampleCount": 0,
     ".minimumExamples": 0,
 }
