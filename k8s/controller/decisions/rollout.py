@@ -122,12 +122,16 @@ def _step_towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> 
 
 
 def _going(seen: Seen, wanted: Version) -> Document:
-    """Since when its time runs: anew with another spec, and while the API server does not let in what asks for it."""
-    noted, anew = seen.status.get("rollout") or {}, {"version": wanted.name, "startedAt": format_time(seen.now)}
-    anew |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
+    """Return since when the roll-out's time runs: from now for another spec, and while the API server refuses to ask for it."""
+    noted = seen.status.get("rollout") or {}
+    from_now = {"version": wanted.name, "startedAt": format_time(seen.now)}
+    if wanted.manifest_sha256:
+        from_now["manifestSha256"] = wanted.manifest_sha256
     if not _is_about(noted, wanted) or seen.status.get("observedGeneration") != seen.generation:
-        return anew
-    return anew if not _is_asked_for(seen, wanted) and _is_old(seen, noted["startedAt"]) else dict(noted)
+        return from_now
+    if not _is_asked_for(seen, wanted) and _is_old(seen, noted["startedAt"]):
+        return from_now
+    return dict(noted)
 
 
 def _is_asked_for(seen: Seen, wanted: Version) -> bool:

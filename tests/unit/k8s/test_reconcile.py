@@ -156,7 +156,7 @@ def test_nothing_is_trained_while_somebody_else_has_the_name(kind: Kind, failed:
         pytest.param(SERVING_RUNTIME, "its-own", None, id="its-own-runtime"),
         pytest.param(INFERENCE_SERVICE, "one-before", "an InferenceService", id="a-service-of-one-of-the-name-before"),
         pytest.param(SERVING_RUNTIME, "one-before", "a ServingRuntime", id="a-runtime-of-one-of-the-name-before"),
-        pytest.param(SERVING_RUNTIME, None, "a ServingRuntime", id="a-runtime-of-nobody"),
+        pytest.param(SERVING_RUNTIME, None, "a ServingRuntime", id="a-runtime-without-an-owner"),
     ],
 )
 def test_a_name_is_taken_by_what_another_owns(kind: Kind, owner: str | None, taken: str | None) -> None:
