@@ -35,7 +35,7 @@ from tests.servers import RunningServer, serving
 from tests.versions import make_manifest, make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
-PATIENCE = 60.0  # seconds that a test waits for anything
+PATIENCE = 180.0  # seconds that a test waits for anything
 GRACE = 15.0
 NOISE_SECONDS = 10.0  # for which a shared machine may stand still
 MEGABYTE = 1_000_000
