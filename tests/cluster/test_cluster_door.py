@@ -133,7 +133,7 @@ def test_a_server_that_nobody_answers_at_is_unavailable_within_the_time_limit() 
     began = time.monotonic()
     with pytest.raises(Unavailable, match="did not answer"):
         KubernetesCluster(ApiClient(configuration), time_limit=0.5).get(JOB, "default", "one")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 3
 
 
 def test_long_lists_are_read_to_their_end(cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,15 +293,15 @@ def test_server_metadata_offers_binary_tensors_and_no_model_repository(http: htt
 def test_health_answers_while_a_long_request_is_computed(http: httpx.Client) -> None:
     asked = threading.Thread(target=http.post, args=(INFER,), kwargs={"json": ask(*LONG_REQUEST)}, daemon=True)
     asked.start()
-    slowest, began = 0.0, time.monotonic()
-    deadline = began + PATIENCE
+    slowest = 0.0
+    deadline = time.monotonic() + PATIENCE
     while asked.is_alive():
         assert time.monotonic() < deadline
         before = time.monotonic()
         assert http.get("/v2/health/ready").status_code == 200
         slowest = max(slowest, time.monotonic() - before)
 
-    assert slowest < (time.monotonic() - began) / 2
+    assert slowest < 2.0
 
 
 # --- what the client got wrong --------------------------------------------------------------------------------------

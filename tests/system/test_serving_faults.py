@@ -35,9 +35,8 @@ from tests.servers import RunningServer, serving
 from tests.versions import make_manifest, make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
-PATIENCE = 180.0  # seconds that a test waits for anything
+PATIENCE = 60.0  # seconds that a test waits for anything
 GRACE = 15.0
-NOISE_SECONDS = 10.0  # for which a shared machine may stand still
 MEGABYTE = 1_000_000
 LOST = (asyncio.IncompleteReadError, ConnectionError)
 
@@ -353,7 +352,7 @@ def test_health_answers_at_once_while_all_threads_are_busy_and_many_wait(slow_se
     seconds = run(together())
 
     assert len(waits) >= 5
-    assert float(np.median(waits)) < seconds / 50
+    assert float(np.median(waits)) < 0.1
     assert max(waits) < seconds / 2  # a request in the queue waits for those before it
 
 
@@ -704,7 +703,7 @@ def test_clients_that_neither_ask_nor_leave_do_not_hold_up_the_end(server: Runni
         for each in silent:
             each.close()
 
-    assert took < 6 + NOISE_SECONDS
+    assert took < 8
 
 
 def test_more_work_than_the_grace_period_allows_is_refused_at_its_end(slow_version: Path, tmp_path: Path) -> None:
@@ -720,7 +719,7 @@ def test_more_work_than_the_grace_period_allows_is_refused_at_its_end(slow_versi
         learn_to_be_slow(running)
         took, answers = run(stop(running))
 
-    assert took < 5 + NOISE_SECONDS
+    assert took < 7
     for answer in answers:
         assert isinstance(answer, Answer)
         assert answer.status == 503, answer
@@ -758,7 +757,7 @@ def test_a_grace_period_of_a_second_is_kept(slow_version: Path, tmp_path: Path) 
             before = time.monotonic()
             assert running.terminate() == 0
 
-        assert time.monotonic() - before < 1 + NOISE_SECONDS
+        assert time.monotonic() - before < 2.5
 
 
 # --- a version that was altered ---------------------------------------------------------------------------------------

@@ -307,7 +307,7 @@ def test_a_server_that_does_not_come_back_costs_a_bounded_wait(
         server.start()
 
     away, missing = warnings(caplog)
-    assert 2.5 < waited < 15
+    assert 2.5 < waited < 6
     assert "connection refused" in away
     assert missing.endswith("missing: measurements, the gate's result, report.html, manifest.json, the model version, the end")
 
@@ -324,7 +324,7 @@ def test_a_server_that_was_never_there_costs_one_attempt(tmp_path: Path, caplog:
             tracker.measured(1, {"loss": 1.0})
             publish(tracker, config, tmp_path / "version")
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 5
     assert len(warnings(caplog)) == 2  # it is away; what it has missed
     assert "secret" not in caplog.text
     assert "somebody" not in caplog.text
@@ -380,7 +380,7 @@ def test_a_server_that_is_of_no_use_costs_seconds_and_a_warning(
         waited = time.monotonic() - began
 
     away, missing = warnings(caplog)
-    assert waited < 40
+    assert waited < 20
     assert reason in away
     assert "missing: the run" in missing
     assert "secret" not in caplog.text
@@ -396,7 +396,7 @@ def test_telling_never_waits_for_a_server_that_hangs(caplog: pytest.LogCaptureFi
         waited = time.monotonic() - began
         tracker.end(Status.KILLED)
 
-    assert waited < 15
+    assert waited < 3
 
 
 def test_an_experiment_that_is_deleted_is_named_once(

@@ -95,14 +95,14 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize(
     ("before", "between"),
-    [pytest.param(6.0, 0.0, id="silent"), pytest.param(0.0, 0.05, id="a-byte-now-and-then")],
+    [pytest.param(5.0, 0.0, id="silent"), pytest.param(0.0, 0.05, id="a-byte-now-and-then")],
 )
 def test_a_server_that_takes_its_time_is_not_waited_for(server: Answers, before: float, between: float) -> None:
     server.before, server.between = before, between
     began = time.monotonic()
 
     assert HttpProbe(port=server.port, seconds=0.2).version(pod(), "papers") is None
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 1.5
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_server_that_sends_a_byte_now_and_then_holds_nobody_up(beginning: byte
     with dripping(beginning) as (port, between):
         began = time.monotonic()
         assert HttpProbe(port=port, seconds=4 * between).version(pod(), "papers") is None
-        assert time.monotonic() - began < 200 * between
+        assert time.monotonic() - began < 40 * between
 
 
 @contextmanager

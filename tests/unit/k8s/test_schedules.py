@@ -160,7 +160,7 @@ def test_the_last_time_is_found_at_once_even_if_years_have_passed() -> None:
     began = time.perf_counter()
 
     assert schedule.last(at("1980-01-01T00:00Z"), at("2026-11-01T00:00:30Z")) == at("2026-11-01T00:00Z")
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 1
 
 
 def test_times_are_taken_in_any_time_zone_and_come_in_utc() -> None:

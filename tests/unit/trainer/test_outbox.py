@@ -119,7 +119,7 @@ def test_without_insisting_one_failure_ends_the_wait(box: Outbox, recipient: Rec
     began = time.monotonic()
 
     assert box.close(60) == ["letter"]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
 
 
 def test_insisting_tries_until_the_time_is_up(box: Outbox, recipient: Recipient) -> None:
@@ -128,7 +128,7 @@ def test_insisting_tries_until_the_time_is_up(box: Outbox, recipient: Recipient)
     began = time.monotonic()
 
     assert box.close(0.5, insist=True) == ["letter"]
-    assert 0.4 < time.monotonic() - began < 15
+    assert 0.4 < time.monotonic() - began < 3
     assert recipient.attempts > 3
 
 
@@ -138,7 +138,7 @@ def test_a_recipient_that_hangs_costs_no_more_than_the_time_given(box: Outbox) -
     began = time.monotonic()
 
     assert box.close(0.3, insist=True) == ["letter"]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 3
     free.set()
 
 
