@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # With the hash of every file that may be installed, so that an altered one is refused.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-CODE := labelwright model trainer k8s gateway benchmarks tests
+CODE := labelwright model trainer k8s benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
 CONTROLLER_IMAGE ?= labelwright/controller:dev
@@ -19,7 +19,7 @@ BASE := $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE))
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv from the locks in requirements/
+setup: $(READY) ## create .venv from the lock files in requirements/
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -31,34 +31,36 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY) ## train on docstrings, serve, ask: a minute
+demo: $(READY) ## train on docstrings, serve, send requests (one minute)
 	@$(BIN)/labelwright demo
 
-check: $(READY) ## linters, types, layers, unit and agreement tests: no network, no cluster
+check: $(READY) ## linters, types, layers, unit and contract tests: no network, no cluster
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy labelwright model trainer k8s benchmarks
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/agreement
+	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract
 
-test: check ## check, and the system tests on this machine: train, publish, serve, ask
-	$(BIN)/pytest --quiet tests/system
+test: check ## check, plus the system tests on this machine: train, publish, serve, send requests
+	# The server's tests measure times, so nothing else runs beside them.
+	$(BIN)/pytest --quiet tests/system/test_serving*.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system --ignore-glob='*/test_serving*.py'
 
-images: ## build the images with docker (PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE= their names; PYTHON_IMAGE= their base)
+images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=; base image: PYTHON_IMAGE=)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }
 	docker build $(BASE) --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
 	docker build $(BASE) --file Dockerfile.train --tag $(TRAINER_IMAGE) .
 	docker build $(BASE) --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
 
-crds: $(READY) ## write the CRDs, of the chart and of k8s/manifests, from the types in k8s/controller/resources
-	$(BIN)/python -m k8s.controller.crds
+crds: $(READY) ## generate the CRDs of the chart and of k8s/manifests from the types in k8s/controller/api/v1alpha1
+	$(BIN)/python -m k8s.controller.api.crds
 
-test-cluster: $(READY) ## test on the cluster that KUBECONFIG names: KServe, the images of MinIO and Prometheus and ours are there
+test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus and Labelwright
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
 	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) \
 	  $(BIN)/pytest --quiet tests/cluster
 
-bench: $(READY) ## measure what the README claims (minutes; DATA= the folder with arxiv/ and products/)
+bench: $(READY) ## measure the figures in the README (takes minutes; DATA= the folder with arxiv/ and products/)
 	$(BIN)/python benchmarks/linear.py --dataset products
 	$(BIN)/python benchmarks/linear.py --dataset arxiv
 	$(BIN)/python benchmarks/transformer.py
@@ -67,15 +69,15 @@ bench: $(READY) ## measure what the README claims (minutes; DATA= the folder wit
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/serving.py
 
-lock: $(READY) ## compile requirements/ anew from pyproject.toml
+lock: $(READY) ## recompile requirements/ from pyproject.toml
 	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt \
 	  --extra train --extra hf --extra kaggle pyproject.toml -o requirements/train.txt
-	for purpose in serve controller gateway; do \
+	for purpose in serve controller; do \
 	  $(COMPILE) --constraint requirements/dev.txt \
 	    --extra $$purpose pyproject.toml -o requirements/$$purpose.txt; done
 	for each in torch uv; do echo $$each | $(COMPILE) --constraint requirements/dev.txt - -o requirements/$$each.txt; done
 	echo 'setuptools>=77' | $(COMPILE) --constraint requirements/dev.txt - -o requirements/build.txt
 
-clean: ## remove what the commands made, but not .venv
+clean: ## remove generated files, except .venv
 	rm -rf demo models .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

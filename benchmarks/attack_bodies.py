@@ -1,4 +1,4 @@
-"""The bodies that a predictor is attacked with: as large as is let in, each costly in its own way."""
+"""Bodies for attacks on a predictor: of the maximum accepted size, each costly in its own way."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TEXT = 1_000_000  # characters of a text, as many as are let in
 
 
 def v2(texts: Sequence[str], *, escaped: bool = False, **more: Any) -> bytes:
-    """A v2 body."""
+    """Return a v2 body."""
     tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
     return json.dumps({"inputs": [tensor], **more}, ensure_ascii=escaped).encode()
 
 
 def filled(unit: str, *, text: int = TEXT, whole: int = WHOLE, escaped: bool = False) -> bytes:
-    """A v2 body of texts of this unit, as long and as many as are let in."""
+    """Return a v2 body with the maximum number and size of texts, made of this unit."""
     size = len(json.dumps(unit, ensure_ascii=escaped).encode()) - 2
     one = unit * max(1, text // len(unit))
     count = min(1024, max(1, (whole - 500) // (size * (len(one) // len(unit)) + 4)))
@@ -33,7 +33,7 @@ def v1(body: bytes) -> bytes:
 
 
 def rest_bodies() -> dict[str, bytes]:
-    """Bodies by what is bad about them."""
+    """Return each body by the name of its attack."""
     one_wide = "x" * 999_990 + "\U0001f600"  # one such character makes each take four bytes in memory
     return {
         "U+FDFA, texts of 1,000,000": filled("\ufdfa"),
@@ -70,7 +70,7 @@ def rest_bodies() -> dict[str, bytes]:
 
 
 def message(texts: Sequence[bytes], *, raw: bool, **more: Any) -> Any:
-    """A gRPC request."""
+    """Return a gRPC request."""
     asked_ = messages.ModelInferRequest(**more)
     tensor = asked_.inputs.add(name="text", datatype="BYTES", shape=[len(texts)])
     if raw:

@@ -1,14 +1,13 @@
-"""A predictor under attack: what the worst bodies cost in memory and time, and what other clients see meanwhile.
+"""Attack a predictor: memory and time that the worst bodies take, and latency of another client meanwhile.
 
     python benchmarks/attacks.py VERSION                    every body once: peak memory, seconds, latency of others
-    python benchmarks/attacks.py VERSION --requests 20000   then so many hostile requests over 16 connections
-    python benchmarks/attacks.py VERSION --stalled 7000     then so many connections that stall within a request
-    python benchmarks/attacks.py VERSION --memory-mb 512    all of it within a control group (version 1) of that size
+    python benchmarks/attacks.py VERSION --requests 20000   then this many hostile requests over 16 connections
+    python benchmarks/attacks.py VERSION --stalled 7000     then this many connections that stall within a request
+    python benchmarks/attacks.py VERSION --memory-mb 512    everything within a control group (version 1) of this size
 
-The server runs as users run it, with its defaults. Its peak memory is VmHWM, which is reset before each body; of many requests
-also RssAnon, which leaves out the pages of files. A client of its own asks short texts without pause, over one connection; its
-99th percentile is given for each body beside that of the same client in the same run when nothing else is asked. Run it on a
-machine that does nothing else.
+The server runs with its defaults. Peak memory is VmHWM, which is reset before each body; for many requests also RssAnon, which
+leaves out the pages of files. Another client sends short texts without pause over one connection. Its 99th percentile is shown
+for each body, beside the one without an attack in the same run. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ import grpc
 from attack_bodies import WHOLE, message, rest_bodies, v1
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-PATIENCE = 120.0
+TIMEOUT_SECONDS = 120.0
 CGROUPS = Path("/sys/fs/cgroup/memory")
 LISTENING = re.compile(r"REST on port (\d+), gRPC on port (\d+)")
-Send = Callable[["Server"], str]  # gives the status
+Send = Callable[["AttackedServer"], str]  # gives the status
 
 
-class Server:
-    """A predictor as a process of its own."""
+class AttackedServer:
+    """Predictor in a separate process."""
 
     def __init__(self, process: subprocess.Popen[bytes], rest: int, rpc: int) -> None:
         self.process, self.rest, self.rpc = process, rest, rpc
@@ -54,7 +53,7 @@ class Server:
         return f"/v2/models/{self.name}/infer"
 
     def memory(self, field: str = "VmHWM") -> int:
-        """Megabytes."""
+        """Return a field of /proc/PID/status in megabytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) // 1000
 
@@ -63,27 +62,27 @@ class Server:
 
 
 def get(port: int, path: str) -> bytes:
-    """The body at an address of the server."""
+    """Return the body of a GET."""
     import urllib.request
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT_SECONDS) as answer:
         return bytes(answer.read())
 
 
 @contextmanager
-def serving(version: str, options: Sequence[str], *, group: Path | None) -> Iterator[Server]:
-    """A server that has begun to listen; killed at the end."""
+def serving(version: str, options: Sequence[str], *, group: Path | None) -> Iterator[AttackedServer]:
+    """Yield a server that listens, and kill it at the end."""
     command = [sys.executable, "-m", "model.serving", version, "--port=0", "--grpc-port=0", "--host=127.0.0.1", *options]
     if group:
         command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen(command, stderr=log)
         try:
-            while not (found := LISTENING.search(Path(log.name).read_text())):
+            while not (ports := LISTENING.search(Path(log.name).read_text())):
                 if process.poll() is not None:
                     raise SystemExit(Path(log.name).read_text())
                 time.sleep(0.1)
-            yield Server(process, int(found[1]), int(found[2]))
+            yield AttackedServer(process, int(ports[1]), int(ports[2]))
         finally:
             if process.poll() is not None:
                 print(f"THE SERVER ENDED WITH {process.returncode}")
@@ -95,7 +94,7 @@ def serving(version: str, options: Sequence[str], *, group: Path | None) -> Iter
 
 @contextmanager
 def memory_group(megabytes: int | None) -> Iterator[Path | None]:
-    """A control group of that size, of all memory that its processes are charged for."""
+    """Yield a control group with this memory limit; None without a limit."""
     if megabytes is None:
         yield None
         return
@@ -117,23 +116,23 @@ def memory_group(megabytes: int | None) -> Iterator[Path | None]:
 
 
 def over_rest(path: str, body: bytes, **headers: str) -> Send:
-    """Sends a body."""
+    """Return a function that sends a body over REST."""
 
-    def send(server: Server) -> str:
+    def send(server: AttackedServer) -> str:
         return asyncio.run(asked(server.rest, path.replace("NAME", server.name), body, headers))[0]
 
     return send
 
 
 def over_grpc(asked_: Any) -> Send:
-    """Sends a message."""
+    """Return a function that sends a message over gRPC."""
 
-    def send(server: Server) -> str:
+    def send(server: AttackedServer) -> str:
         asked_.model_name = asked_.model_name or server.name
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         with grpc.insecure_channel(f"127.0.0.1:{server.rpc}", options=options) as channel:
             try:
-                GRPCInferenceServiceStub(channel).ModelInfer(asked_, timeout=PATIENCE)
+                GRPCInferenceServiceStub(channel).ModelInfer(asked_, timeout=TIMEOUT_SECONDS)
             except grpc.RpcError as refused:
                 return str(refused.code().name)
         return "OK"
@@ -142,55 +141,55 @@ def over_grpc(asked_: Any) -> Send:
 
 
 def attacks() -> dict[str, Send]:
-    """Every attack by its name."""
-    found: dict[str, Send] = {}
+    """Return every attack by its name."""
+    attacks_by_name: dict[str, Send] = {}
     infer, predict = "/v2/models/NAME/infer", "/v1/models/NAME:predict"
     bodies = rest_bodies()
     for name, body in bodies.items():
-        found[f"v2: {name}"] = over_rest(infer, body)
+        attacks_by_name[f"v2: {name}"] = over_rest(infer, body)
         if name in {"U+FDFA, texts of 16,000", "ASCII and an emoji, 16 MB", "escapes", "ASCII and an emoji, 8 MB"}:
-            found[f"v1: {name}"] = over_rest(predict, v1(body))
+            attacks_by_name[f"v1: {name}"] = over_rest(predict, v1(body))
     wide = (("x" * 999_990) + "\U0001f600").encode()
     for raw in (False, True):
         kind = "raw" if raw else "typed"
-        found[f"gRPC {kind}: ASCII and an emoji, 16 MB"] = over_grpc(message([wide] * 16, raw=raw))
-        found[f"gRPC {kind}: ASCII and an emoji, 8 MB"] = over_grpc(message([wide] * 7, raw=raw))
-        found[f"gRPC {kind}: U+FDFA"] = over_grpc(message(["\ufdfa".encode() * 5_300] * 1024, raw=raw))
-    found["gRPC: long id"] = over_grpc(message([b"a"], raw=False, id="x" * (WHOLE - 500)))
+        attacks_by_name[f"gRPC {kind}: ASCII and an emoji, 16 MB"] = over_grpc(message([wide] * 16, raw=raw))
+        attacks_by_name[f"gRPC {kind}: ASCII and an emoji, 8 MB"] = over_grpc(message([wide] * 7, raw=raw))
+        attacks_by_name[f"gRPC {kind}: U+FDFA"] = over_grpc(message(["\ufdfa".encode() * 5_300] * 1024, raw=raw))
+    attacks_by_name["gRPC: long id"] = over_grpc(message([b"a"], raw=False, id="x" * (WHOLE - 500)))
     head = json.dumps({"inputs": [{"name": "text", "shape": [7], "datatype": "BYTES", "parameters": {"binary_data_size": 0}}]})
     tail = b"".join(struct.pack("<I", len(wide)) + wide for _ in range(7))
     head = head.replace('"binary_data_size": 0', f'"binary_data_size": {len(tail)}')
-    found["binary: ASCII and an emoji, 8 MB"] = over_rest(
+    attacks_by_name["binary: ASCII and an emoji, 8 MB"] = over_rest(
         infer, head.encode() + tail, **{"Inference-Header-Content-Length": str(len(head))}
     )
-    return found
+    return attacks_by_name
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
 def request(path: str, body: bytes, headers: dict[str, str], *, length: int | None = None) -> bytes:
-    """The bytes of a POST."""
+    """Return the bytes of a POST."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body) if length is None else length}"]
     return "\r\n".join([*lines, *(f"{key}: {value}" for key, value in headers.items()), "", ""]).encode() + body
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Status and body of the next response."""
+    """Return status and body of the next response."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     length = re.search(r"content-length: *(\d+)", head, re.IGNORECASE)
     return head.split(" ", 2)[1], await reader.readexactly(int(length[1]) if length else 0)
 
 
 async def asked(port: int, path: str, body: bytes, headers: dict[str, str]) -> tuple[str, bytes]:
-    """Status and body, on a connection of its own."""
+    """Send a request on a new connection, and return status and body."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
             writer.write(request(path, body, headers))
-            found = await answer(reader)
+            response = await answer(reader)
             writer.close()
-            return found
+            return response
     except (OSError, asyncio.IncompleteReadError):
         return "closed", b""
     except TimeoutError:
@@ -218,8 +217,8 @@ while True:
 
 
 @contextmanager
-def other_client(server: Server) -> Iterator[list[tuple[int, float]]]:
-    """Asks without pause in a process of its own; its statuses and seconds are in the list afterwards."""
+def other_client(server: AttackedServer) -> Iterator[list[tuple[int, float]]]:
+    """Run a client that sends texts without pause, in a separate process; the list gets its statuses and seconds at the end."""
     seen: list[tuple[int, float]] = []
     command = [sys.executable, "-c", OTHER_CLIENT, str(server.rest), server.infer]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -236,7 +235,7 @@ def other_client(server: Server) -> Iterator[list[tuple[int, float]]]:
 
 
 def p99(seen: Sequence[tuple[int, float]]) -> float:
-    """Milliseconds; the most where there are fewer than a hundred."""
+    """Return the 99th percentile in milliseconds; the maximum of fewer than a hundred values."""
     times = sorted(seconds for _, seconds in seen)
     return 1000 * times[min(len(times) - 1, int(len(times) * 0.99))] if times else float("nan")
 
@@ -244,8 +243,8 @@ def p99(seen: Sequence[tuple[int, float]]) -> float:
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def each_body(server: Server, chosen: dict[str, Send]) -> None:
-    """Send every body once, and print a line for each."""
+def each_body(server: AttackedServer, chosen: dict[str, Send]) -> None:
+    """Send every body once, and print one line each."""
     with other_client(server) as quiet:
         time.sleep(2)
     print(f"loaded: {server.memory('VmRSS')} MB; p99 of another client with no attack: {p99(quiet):.1f} ms\n")
@@ -263,8 +262,8 @@ def each_body(server: Server, chosen: dict[str, Send]) -> None:
         )
 
 
-def many(server: Server, chosen: dict[str, Send], count: int) -> None:
-    """So many hostile requests over 16 connections at a time, of every kind in turn."""
+def many(server: AttackedServer, chosen: dict[str, Send], count: int) -> None:
+    """Send `count` hostile requests over 16 connections, of every kind in turn."""
     sends = list(chosen.values())
     server.forget_peak()
     answers: Counter[str] = Counter()
@@ -281,8 +280,8 @@ def many(server: Server, chosen: dict[str, Send], count: int) -> None:
 
 
 @contextmanager
-def watching(server: Server, own: list[int]) -> Iterator[None]:
-    """Note the server's memory without files every 10 ms."""
+def watching(server: AttackedServer, own: list[int]) -> Iterator[None]:
+    """Record the server's memory without files every 10 ms."""
     over = threading.Event()
 
     def watch() -> None:
@@ -298,8 +297,8 @@ def watching(server: Server, own: list[int]) -> Iterator[None]:
         thread.join()
 
 
-async def stall(server: Server, count: int, seen: Counter[str]) -> None:
-    """Connections that stall: within a head, within a body of 64 KB, before the first byte."""
+async def stall(server: AttackedServer, count: int, seen: Counter[str]) -> None:
+    """Open connections that stall: within a head, within a body of 64 KB, before the first byte."""
     kinds = [
         b"",
         b"POST / HTTP/1.1\r\nX: " + b"x" * 60_000,
@@ -326,25 +325,25 @@ async def stall(server: Server, count: int, seen: Counter[str]) -> None:
         each.transport.abort()
 
 
-def stalled(server: Server, count: int) -> None:
-    """Open connections that stall, and print what became of the server."""
+def stalled(server: AttackedServer, count: int) -> None:
+    """Open connections that stall, and print the state of the server afterwards."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     server.forget_peak()
-    found: Counter[str] = Counter()
+    endings: Counter[str] = Counter()
     with other_client(server) as seen:
-        asyncio.run(stall(server, count, found))
-    print(f"\n{count} connections that stall: {dict(found)}")
+        asyncio.run(stall(server, count, endings))
+    print(f"\n{count} connections that stall: {dict(endings)}")
     tell(server, seen)
 
 
-def tell(server: Server, seen: list[tuple[int, float]]) -> None:
-    """Print memory, and what another client saw."""
+def tell(server: AttackedServer, seen: list[tuple[int, float]]) -> None:
+    """Print the server's memory and the other client's latency."""
     statuses = dict(Counter(status for status, _ in seen))
     print(f"peak {server.memory()} MB, now {server.memory('VmRSS')} MB; another client: p99 {p99(seen):.1f} ms, {statuses}")
 
 
 def main() -> None:
-    """Read the command line, and attack."""
+    """Parse the command line and run the attacks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version")
     parser.add_argument("--requests", type=int, default=0)

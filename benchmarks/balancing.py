@@ -1,12 +1,12 @@
-"""What each way of balancing does to F1 on arXiv with the same budget, and how long it takes.
+"""F1 and duration of each balancing strategy on arXiv, with the same training budget.
 
     python benchmarks/balancing.py [--rows all] [--seeds 0 1] [--only none undersample]
     python benchmarks/balancing.py --files [--peer]
 
-The linear architecture is fitted on the balanced training part; validation and test stay as they are. So the budget is the
-same number of passes and features, and fewer texts are fitted in less time. With `--files`, the command `undersample` on
-1,000,000 rows of JSON lines; with `--peer` also the rule that keeps a text if any label draws so, with Hugging Face
-datasets and a Python function a row.
+The linear architecture is fitted on the balanced training part; validation and test parts are unchanged. The budget is the same
+number of passes and features, so fewer texts take less time. With `--files`, the command `undersample` runs on 1,000,000 rows of
+JSON lines; with `--peer`, also the usual rule (a text stays if any of its labels is drawn), with Hugging Face datasets and a
+Python function per row.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from random import Random
 import numpy as np
 from data_cost import Side, measure
 from data_rows import make_rows
-from linear import Answering, Parts, encoder_of, read, scores
+from linear import Answering, DataParts, encoder_of, read, scores
 
 from model.artifact import GRAPH
-from model.classifier import Decision, Floats, Graph, to_probabilities
-from trainer.balancing import balance
-from trainer.config import BalanceConfig, Config
-from trainer.imbalance import measure as imbalance
-from trainer.thresholds import choose_thresholds
+from model.classifier import Floats, OnnxModel, PredictionRule, to_probabilities
+from trainer.balance.imbalance import measure as imbalance
+from trainer.balance.strategies import balance
+from trainer.config.settings import BalanceConfig, Config
+from trainer.evaluation.thresholds import choose_thresholds
 
 SOURCE = Path(__file__).parents[2] / "shared/data/arxiv/train.parquet"
 ROWS = 1_000_000
@@ -47,7 +47,7 @@ WAYS: dict[str, dict[str, str]] = {
 
 
 def main() -> None:
-    """Print the table that was asked for."""
+    """Print the chosen table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=SOURCE.parents[1], help="the folder that holds arxiv/")
     parser.add_argument("--rows", choices=["small", "all"], default="small", help="small: the rows marked so")
@@ -63,8 +63,8 @@ def main() -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one way came to."""
+class BalancingResult:
+    """Result of one strategy."""
 
     balancing_seconds: float
     texts: int
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def compare(chosen: argparse.Namespace) -> None:
-    """The ways side by side."""
+    """Print the results of the strategies."""
     with tempfile.TemporaryDirectory() as folder:
         parts = read(argparse.Namespace(data=chosen.data, dataset="arxiv", rows=chosen.rows), Path(folder))
         before = imbalance(parts.train.targets)
@@ -85,15 +85,15 @@ def compare(chosen: argparse.Namespace) -> None:
         print("way | seed | texts | largest label | MeanIR | micro-F1 | macro-F1 | balancing s | fitting CPU s")
         for name in chosen.only:
             for seed in chosen.seeds:
-                found = outcome(parts, BalanceConfig.model_validate(WAYS[name]), seed, Path(folder))
+                result = outcome(parts, BalanceConfig.model_validate(WAYS[name]), seed, Path(folder))
                 figures = (
-                    f"{found.texts:,}", f"{found.largest:,}", f"{found.mean_ratio:.2f}", f"{found.f1['micro-F1']:.4f}",
-                    f"{found.f1['macro-F1']:.4f}", f"{found.balancing_seconds:.2f}", f"{found.cpu_seconds:.1f}",
+                    f"{result.texts:,}", f"{result.largest:,}", f"{result.mean_ratio:.2f}", f"{result.f1['micro-F1']:.4f}",
+                    f"{result.f1['macro-F1']:.4f}", f"{result.balancing_seconds:.2f}", f"{result.cpu_seconds:.1f}",
                 )  # fmt: skip
                 print(" | ".join((name, str(seed), *figures)), flush=True)
 
 
-def outcome(parts: Parts, config: BalanceConfig, seed: int, folder: Path) -> Outcome:
+def outcome(parts: DataParts, config: BalanceConfig, seed: int, folder: Path) -> BalancingResult:
     """Balance, fit, choose thresholds on validation, score the test part."""
     start = time.perf_counter()
     balanced = balance(parts.train, config, seed=seed)
@@ -101,33 +101,33 @@ def outcome(parts: Parts, config: BalanceConfig, seed: int, folder: Path) -> Out
     after = imbalance(balanced.examples.targets)
     start_cpu = time.process_time()
     ours = Config.model_validate({"balance": config.model_dump(), "training": {"seed": seed}})
-    answering = fit(Parts(balanced.examples, parts.validation, parts.test), ours, folder)
+    answering = fit(DataParts(balanced.examples, parts.validation, parts.test), ours, folder)
     cpu = time.process_time() - start_cpu
-    return Outcome(seconds, after.texts, after.mean_ratio, after.largest, score(answering, parts), cpu)
+    return BalancingResult(seconds, after.texts, after.mean_ratio, after.largest, score(answering, parts), cpu)
 
 
-def fit(parts: Parts, config: Config, folder: Path) -> Answering:
-    """The linear architecture, asked as the server asks it: through the files that it wrote."""
-    from trainer.architectures import linear
+def fit(parts: DataParts, config: Config, folder: Path) -> Answering:
+    """Fit the linear architecture, and return a function that classifies with its files, as the server does."""
+    from trainer.architectures.linear import fit as linear
 
     exported = linear.fit(parts.train, parts.validation, config, folder=folder / "linear")
-    tokenizer, graph = encoder_of(exported.folder, exported.max_length), Graph(exported.folder / GRAPH)
+    tokenizer, graph = encoder_of(exported.folder, exported.max_length), OnnxModel(exported.folder / GRAPH)
 
     def answer(texts: list[str]) -> Floats:
-        found = [graph.logits(tokenizer.encode(texts[at : at + 512])) for at in range(0, len(texts), 512)]
-        return to_probabilities(np.concatenate(found), parts.train.task)
+        logits = [graph.logits(tokenizer.encode(texts[at : at + 512])) for at in range(0, len(texts), 512)]
+        return to_probabilities(np.concatenate(logits), parts.train.task)
 
     return answer
 
 
-def score(answering: Answering, parts: Parts) -> dict[str, float]:
-    """Micro- and macro-F1 on the test part."""
+def score(answering: Answering, parts: DataParts) -> dict[str, float]:
+    """Return micro- and macro-F1 on the test part."""
     thresholds = choose_thresholds(answering(parts.validation.texts()), parts.validation.targets, parts.train.task)
-    return scores(answering, Decision(parts.train.task, parts.train.labels, thresholds), parts.test)
+    return scores(answering, PredictionRule(parts.train.task, parts.train.labels, thresholds), parts.test)
 
 
 def time_files(*, peer: bool) -> None:
-    """Both rules of `labelwright undersample` on a file, each in a process of its own; importing counts for neither side."""
+    """Time both rules of `labelwright undersample` on a file, each in a separate process, without imports."""
     sides: dict[str, Side] = {
         "labelwright, joint": partial(undersample, sampling="undersample"),
         "labelwright, any": partial(undersample, sampling="undersample-any"),
@@ -146,8 +146,8 @@ def time_files(*, peer: bool) -> None:
 
 
 def undersample(file: Path, folder: Path, *, sampling: str) -> Iterator[str]:
-    """Our side; yields the name of each step that is done."""
-    from trainer.balanced_files import balance_file
+    """Undersample with Labelwright; yield the name of each step when it is done."""
+    from trainer.balance.files import balance_file
 
     yield "import"
     config = Config.model_validate({"dataset": {"uri": str(file)}, "balance": {"sampling": sampling}})
@@ -156,7 +156,7 @@ def undersample(file: Path, folder: Path, *, sampling: str) -> Iterator[str]:
 
 
 def undersample_with_datasets(file: Path, folder: Path) -> Iterator[str]:
-    """Load, count in a loop, filter with a function a row, write; seeded, which the original is not."""
+    """Load, count in a loop, filter with a function per row, write; with a seed, unlike the original."""
     import datasets
 
     yield "import"

@@ -1,12 +1,12 @@
-"""The controller with 200 classifiers: how long a pass takes, how often it calls the API server, how much memory it needs.
+"""Controller with 200 classifiers: duration of a pass, calls to the API server, memory.
 
     python benchmarks/controller.py [--classifiers 200] [--changes 50] [--every 1] [--idle-seconds 120]
 
-Everything is real but the Pods: the API server and KServe of the kubeconfig, the controller as a process with an account of
-its own, Jobs, Deployments. What a Pod would do is told to the API server by a Node that has no machine (controller_node.py),
-so a training takes two seconds and no predictor runs. Needs all rights in the cluster, the CRDs of k8s/manifests/controller,
-KServe, openssl, and an API server that can reach this machine. Touches one namespace of its own; a Node, a webhook and flow
-schemas hold for that namespace only, and go with it.
+Everything is real but the Pods: the API server and KServe of the kubeconfig, the controller as a process with its own account,
+Jobs, Deployments. A Node without a machine (controller_node.py) reports the status of each Pod, so a training takes two seconds
+and no predictor runs. Needs all rights in the cluster, the CRDs of k8s/manifests/controller,
+KServe, openssl, and an API server that can reach this machine. It changes only its own namespace; its Node, webhook and flow
+schemas apply to that namespace only, and are deleted with it.
 
 Ends with 1 if a figure misses its goal. After a kill: `kubectl delete node,namespace NAME`, of the name that is printed first.
 """
@@ -27,17 +27,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from controller_api import Api, Document, Refused
-from controller_classifiers import Classifiers
+from controller_api import Api, ApiError, Document
+from controller_classifiers import TextClassifierLoad
 from controller_goals import Figure, of_idleness, of_work
 from controller_node import StubNode
-from controller_process import CallCounter, Controller, Reading
+from controller_process import CallCounter, ControllerProcess, Reading
 
-GONE = 300.0  # seconds for the namespace
+MAX_DELETION_SECONDS = 300.0  # of the namespace
 
 
 def main() -> None:
-    """Measure, print, judge."""
+    """Measure, print the figures, exit with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classifiers", type=int, default=200)
     parser.add_argument("--changes", type=int, default=50, help="classifiers whose spec is changed")
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 async def until_told_to_stop(work: Coroutine[Any, Any, list[Figure]]) -> list[Figure]:
-    """Ctrl-C and SIGTERM cancel the work, which then cleans up."""
+    """Run the benchmark; Ctrl-C and SIGTERM cancel it, and it cleans up."""
     task = asyncio.create_task(work)
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, task.cancel)
@@ -61,16 +61,18 @@ async def until_told_to_stop(work: Coroutine[Any, Any, list[Figure]]) -> list[Fi
 
 
 async def measure(arguments: argparse.Namespace) -> list[Figure]:
-    """The phases one after the other, and their figures."""
+    """Run the phases one after the other, and return their figures."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         async with Api.opened() as api, placed(api, folder) as node:
             calls = CallCounter(api, node.namespace)
             await calls.install(node.owner)
-            controller = Controller(api, node.namespace, folder, calls)
+            controller = ControllerProcess(api, node.namespace, folder, calls)
             await controller.admit()
             try:
-                async with Classifiers.watched(api, node.namespace, arguments.classifiers, every=arguments.every) as classifiers:
+                async with TextClassifierLoad.watched(
+                    api, node.namespace, arguments.classifiers, every=arguments.every
+                ) as classifiers:
                     return await phases(controller, classifiers, arguments)
             finally:
                 await controller.stop()
@@ -80,7 +82,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
 
 @asynccontextmanager
 async def placed(api: Api, folder: Path) -> AsyncIterator[StubNode]:
-    """A namespace and its node. The node lives until the namespace is gone: it has to let the Pods go."""
+    """Yield a namespace with its node. The node lives until the namespace is gone, because it has to end the Pods."""
     name = f"lw-bench-{uuid.uuid4().hex[:6]}"
     print(f"namespace and node {name}", flush=True)
     namespace = await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
@@ -97,20 +99,20 @@ async def placed(api: Api, folder: Path) -> AsyncIterator[StubNode]:
 
 async def delete(api: Api, namespace: Document) -> None:
     """Delete the namespace, and wait until it is gone."""
-    path, end = f"/api/v1/namespaces/{namespace['metadata']['name']}", time.monotonic() + GONE
+    path, end = f"/api/v1/namespaces/{namespace['metadata']['name']}", time.monotonic() + MAX_DELETION_SECONDS
     while time.monotonic() < end:
         try:
             await api.call("DELETE", path)
-        except Refused as error:
+        except ApiError as error:
             if error.status == 404:
                 return
-            if error.status != 409:  # it is on its way out
+            if error.status != 409:  # it is being deleted
                 raise
         await asyncio.sleep(2)
 
 
-async def phases(controller: Controller, classifiers: Classifiers, arguments: argparse.Namespace) -> list[Figure]:
-    """Make them, leave them alone, change some, start the controller anew."""
+async def phases(controller: ControllerProcess, classifiers: TextClassifierLoad, arguments: argparse.Namespace) -> list[Figure]:
+    """Create the classifiers, leave them idle, change some, restart the controller."""
     number, changes = arguments.classifiers, arguments.changes
     await controller.start()
     await controller.until_quiet()
@@ -118,32 +120,32 @@ async def phases(controller: Controller, classifiers: Classifiers, arguments: ar
     ready = await classifiers.make()
     await controller.until_quiet()
     made = await controller.read()
-    figures = told(f"{number} classifiers are made", of_work(before, made, seconds=ready - started, objects=number))
+    figures = printed(f"{number} classifiers are made", of_work(before, made, seconds=ready - started, objects=number))
 
     before = await controller.read()
     await asyncio.sleep(arguments.idle_seconds)
-    figures += told(f"{number} classifiers are left alone", of_idleness(before, await controller.read()))
+    figures += printed(f"{number} classifiers are left alone", of_idleness(before, await controller.read()))
 
     started, before = time.monotonic(), await controller.read()
     ready = await classifiers.change(changes, seed=1)
     await controller.until_quiet()
     changed = await controller.read()
-    figures += told(f"{changes} classifiers are changed", of_work(before, changed, seconds=ready - started, objects=changes))
+    figures += printed(f"{changes} classifiers are changed", of_work(before, changed, seconds=ready - started, objects=changes))
 
     await controller.stop()
     started = time.monotonic()
     await controller.start()
     quiet = await controller.until_quiet()
-    anew = of_work(Reading.of_none(changed.calls), await controller.read(), seconds=quiet - started, objects=number)
-    return figures + told(f"The controller starts anew with {number} classifiers", anew)
+    restarted = of_work(Reading.of_none(changed.calls), await controller.read(), seconds=quiet - started, objects=number)
+    return figures + printed(f"The controller starts again with {number} classifiers", restarted)
 
 
-def told(phase: str, figures: Iterable[Figure]) -> list[Figure]:
-    """Print them."""
+def printed(phase: str, figures: Iterable[Figure]) -> list[Figure]:
+    """Print the figures of a phase, and return them."""
     print(f"\n{phase} (load of the machine {os.getloadavg()[0]:.1f})")
-    found = list(figures)
-    print(*found, sep="\n", flush=True)
-    return found
+    measured = list(figures)
+    print(*measured, sep="\n", flush=True)
+    return measured
 
 
 if __name__ == "__main__":

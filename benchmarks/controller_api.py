@@ -1,4 +1,4 @@
-"""An API server asked by many coroutines at once: documents in and out, and watches. Of benchmarks only."""
+"""Asynchronous client of the API server, for many requests and watches at once. Only for benchmarks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kubernetes.client.configuration import Configuration
 
 Document = dict[str, Any]
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
-LONGEST_LINE = 2**22  # bytes of an event
+MAX_EVENT_BYTES = 2**22
 TIME_LIMIT = aiohttp.ClientTimeout(total=60)
 
 
-class Refused(Exception):
-    """The API server's answer was not the one that was asked for."""
+class ApiError(Exception):
+    """The API server responded with an error."""
 
     def __init__(self, what: str, status: int, text: str) -> None:
         super().__init__(f"{what}: {status} {text[:300]}")
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 class Api:
-    """The API server of the kubeconfig, with all rights that it gives."""
+    """Client of the kubeconfig's API server, with all rights of the kubeconfig."""
 
     def __init__(self, session: aiohttp.ClientSession, configuration: Configuration, tls: ssl.SSLContext) -> None:
         self._session = session
@@ -40,7 +40,7 @@ class Api:
     @classmethod
     @asynccontextmanager
     async def opened(cls) -> AsyncIterator[Self]:
-        """Connect with the client certificate or the token that the kubeconfig holds."""
+        """Connect with the kubeconfig's client certificate or token."""
         configuration = Configuration()
         kubeconfig.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
@@ -49,22 +49,22 @@ class Api:
         token = configuration.api_key.get("authorization") or configuration.api_key.get("BearerToken")
         headers = {"Authorization": token} if token else {}
         connector = aiohttp.TCPConnector(limit=64)
-        async with aiohttp.ClientSession(connector=connector, headers=headers, read_bufsize=LONGEST_LINE) as session:
+        async with aiohttp.ClientSession(connector=connector, headers=headers, read_bufsize=MAX_EVENT_BYTES) as session:
             yield cls(session, configuration, tls)
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
+        """Return host and port of the API server."""
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or 443
 
     async def text(self, path: str) -> str:
-        """What is no document, such as /metrics."""
+        """Return a response that is no document, such as /metrics."""
         async with self._session.get(self.url + path, ssl=self._tls, timeout=TIME_LIMIT) as answer:
             return await answer.text()
 
     async def call(self, verb: str, path: str, body: Document | None = None, *, content: str = "application/json") -> Document:
-        """The answer's document. Raises Refused."""
+        """Send a request and return the document of the response. Raises ApiError."""
         data = json.dumps(body).encode() if body is not None else None
         headers = {"Content-Type": content}
         async with self._session.request(
@@ -72,12 +72,12 @@ class Api:
         ) as answer:
             text = await answer.text()
             if answer.status >= 400:
-                raise Refused(f"{verb} {path}", answer.status, text)
-            found: Document = json.loads(text)
-            return found
+                raise ApiError(f"{verb} {path}", answer.status, text)
+            document: Document = json.loads(text)
+            return document
 
     async def watch(self, path: str) -> AsyncIterator[Document]:
-        """Events, first of all that is there, without end; after a lost connection all that is there once more."""
+        """Yield events without end, first of all existing objects; after a lost connection, of all existing objects again."""
         while True:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
             try:

@@ -1,4 +1,4 @@
-"""The classifiers of the benchmark: made, changed, and watched until they are ready."""
+"""Create and change the classifiers of the controller benchmark, and watch them until they are ready."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Self
 
 from controller_api import MERGE, Api, Document
 
-PATIENCE = 1200.0  # seconds for all to be ready
-SCHEDULED = 4  # every so many-th has a schedule
+MAX_READY_SECONDS = 1200.0  # for all classifiers
+SCHEDULE_EVERY_CLASSIFIERS = 4  # of which one has a schedule
 
 
-class Classifiers:
-    """So many TextClassifiers of one namespace, made and changed every so many seconds; 0: all at once."""
+class TextClassifierLoad:
+    """`number` TextClassifiers in one namespace, created and changed one every `every` seconds; 0: all at once."""
 
     def __init__(self, api: Api, namespace: str, number: int, *, every: float) -> None:
         self._api = api
@@ -28,16 +28,16 @@ class Classifiers:
     @classmethod
     @asynccontextmanager
     async def watched(cls, api: Api, namespace: str, number: int, *, every: float) -> AsyncIterator[Self]:
-        """None of them is there yet; from now on it is known what their statuses say."""
-        found = cls(api, namespace, number, every=every)
-        task = asyncio.create_task(found._watch())
+        """Start to watch the statuses. No classifier exists yet."""
+        load = cls(api, namespace, number, every=every)
+        task = asyncio.create_task(load._watch())
         try:
-            yield found
+            yield load
         finally:
             task.cancel()
 
     async def make(self) -> float:
-        """Make all; when the last was ready."""
+        """Create all classifiers, and return the time at which the last was ready."""
         await self._api.call(
             "POST", self._secrets, {"metadata": {"name": "storage"}, "stringData": {"AWS_ACCESS_KEY_ID": "stub"}}
         )
@@ -47,7 +47,7 @@ class Classifiers:
         return await self._until_ready(dict.fromkeys(self.names))
 
     async def change(self, number: int, *, seed: int) -> float:
-        """Have so many of them trained anew; when the last served its new version."""
+        """Change some, so that they are trained again; return the time at which the last served its new version."""
         names = self.names[:number]
         before = {name: str(self._statuses[name].get("version")) for name in names}
         change = {"spec": {"training": {"seed": seed}}}
@@ -62,14 +62,16 @@ class Classifiers:
         await asyncio.gather(*(after(at * self._every, call) for at, call in enumerate(calls)))
 
     async def _until_ready(self, before: Mapping[str, str | None]) -> float:
-        """Wait until each of them is ready with another version than before."""
-        end = time.monotonic() + PATIENCE
+        """Wait until each one is ready with a new version."""
+        end = time.monotonic() + MAX_READY_SECONDS
         while time.monotonic() < end:
             left = [name for name, version in before.items() if not self._is_ready(name, version)]
             if not left:
                 return time.monotonic()
             await asyncio.sleep(0.2)
-        raise TimeoutError(f"{len(left)} were not ready after {PATIENCE:g} s, such as {left[0]}: {self._statuses.get(left[0])}")
+        raise TimeoutError(
+            f"{len(left)} were not ready after {MAX_READY_SECONDS:g} s, such as {left[0]}: {self._statuses.get(left[0])}"
+        )
 
     def _is_ready(self, name: str, before: str | None) -> bool:
         status = self._statuses.get(name, {})
@@ -82,8 +84,12 @@ class Classifiers:
 
 
 def _document(name: str, at: int) -> Document:
-    """Linear; looks for other data every hour; some are trained every night, too."""
-    triggers = {"datasetChange": True, "datasetCheckInterval": "1h", **({} if at % SCHEDULED else {"schedule": "0 3 * * *"})}
+    """Return a linear classifier whose dataset is checked every hour; some are also trained every night."""
+    triggers = {
+        "datasetChange": True,
+        "datasetCheckInterval": "1h",
+        **({} if at % SCHEDULE_EVERY_CLASSIFIERS else {"schedule": "0 3 * * *"}),
+    }
     spec = {
         "dataset": {"uri": f"s3://stub/{name}.parquet"},
         "training": {"architecture": "linear"},

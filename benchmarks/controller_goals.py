@@ -1,4 +1,4 @@
-"""What the controller is meant to reach, and whether it did, in a line for each figure."""
+"""Goals of the controller, and the measured figures, one line each."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from controller_process import Reading
 
-FAST = 0.2  # seconds; a boundary of the controller's own histogram, so that the share of passes within it is exact
-SHARE_FAST = 0.99
-IDLE_CALLS = 0.1  # a second
-MEMORY = 200.0  # MB
+FAST_PASS_SECONDS = 0.2  # a bucket boundary of the controller's histogram, so the share of passes within it is exact
+FAST_PASS_SHARE = 0.99
+IDLE_CALLS_PER_SECOND = 0.1
+MAX_MEMORY_MB = 200.0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, and what it must be at least or at most, if there is a goal."""
+    """Figure with its goal, if any: a minimum or a maximum."""
 
     what: str
     value: float
@@ -24,7 +24,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool:
-        """Whether there is no goal, or it is reached."""
+        """Whether it reaches its goal; True without a goal."""
         return (self.at_most is None or self.value <= self.at_most) and (self.at_least is None or self.value >= self.at_least)
 
     def __str__(self) -> str:
@@ -34,14 +34,16 @@ class Figure:
 
 
 def of_work(before: Reading, after: Reading, *, seconds: float, objects: int) -> Iterator[Figure]:
-    """Of a phase in which so many classifiers had to be brought somewhere, which took so many seconds."""
+    """Yield the figures of a phase in which `objects` classifiers changed, and which took `seconds`."""
     yield Figure("seconds until they are ready, or all is quiet", seconds)
     for kind in after.kinds:
         yield Figure(f"passes over a {kind}, for each classifier", (after.kinds[kind] - before.kinds.get(kind, 0)) / objects)
     passes = {bound: count - before.passes.get(bound, 0) for bound, count in after.passes.items()}
     for share in (0.5, 0.9, 0.99):
         yield Figure(f"p{share * 100:g} of a pass, ms, within its bucket", quantile(passes, share) * 1000)
-    yield Figure(f"share of passes within {FAST * 1000:g} ms", within(passes, FAST), at_least=SHARE_FAST)
+    yield Figure(
+        f"share of passes within {FAST_PASS_SECONDS * 1000:g} ms", within(passes, FAST_PASS_SECONDS), at_least=FAST_PASS_SHARE
+    )
     yield from _calls(before, after, objects)
     for reason in after.errors:
         yield Figure(f"passes that were repeated: {reason}", after.errors[reason] - before.errors.get(reason, 0))
@@ -50,10 +52,10 @@ def of_work(before: Reading, after: Reading, *, seconds: float, objects: int) ->
 
 
 def of_idleness(before: Reading, after: Reading) -> Iterator[Figure]:
-    """Of a phase in which nothing happens."""
+    """Yield the figures of an idle phase."""
     seconds = after.at - before.at
     calls = sum(after.calls.values()) - sum(before.calls.values())
-    yield Figure("API calls a second", calls / seconds, at_most=IDLE_CALLS)
+    yield Figure("API calls a second", calls / seconds, at_most=IDLE_CALLS_PER_SECOND)
     for verb in after.calls:
         if after.calls[verb] > before.calls[verb]:
             yield Figure(f"of them {verb}", (after.calls[verb] - before.calls[verb]) / seconds)
@@ -63,7 +65,7 @@ def of_idleness(before: Reading, after: Reading) -> Iterator[Figure]:
 
 
 def quantile(passes: dict[float, float], share: float) -> float:
-    """Seconds that this share of the passes took at most, by a straight line within the bucket, as Prometheus does it."""
+    """Return this quantile of the passes' seconds, linearly interpolated within the bucket, as in Prometheus."""
     rank, low, below = share * max(passes.values(), default=0), 0.0, 0.0
     for bound, count in sorted(passes.items()):
         if count >= rank:
@@ -73,7 +75,7 @@ def quantile(passes: dict[float, float], share: float) -> float:
 
 
 def within(passes: dict[float, float], seconds: float) -> float:
-    """The share of passes that took at most so many seconds: a boundary of the histogram. 1 if there were none."""
+    """Return the share of passes that took at most `seconds`, a boundary of the histogram; 1 without passes."""
     total = max(passes.values(), default=0)
     return passes[seconds] / total if total else 1.0
 
@@ -87,4 +89,4 @@ def _calls(before: Reading, after: Reading, objects: int) -> Iterator[Figure]:
 
 def _memory(after: Reading) -> Iterator[Figure]:
     yield Figure("resident MB at the end", after.resident)
-    yield Figure("resident MB at most", after.peak, at_most=MEMORY)
+    yield Figure("resident MB at most", after.peak, at_most=MAX_MEMORY_MB)

@@ -1,11 +1,10 @@
-"""A Node without a machine: its Pods start, train, serve and end as the API server is told, and run nowhere.
+"""Node without a machine: it reports that its Pods start, train, serve and end, but they run nowhere.
 
-Only Pods of one namespace are on it. A webhook that this process serves gives them their place when they are made, so that
-the scheduler is never asked; if this process is gone, Pods of that namespace are refused, and none ever runs for real. The
-API server has to reach this machine at the address by which this machine reaches the API server.
+It has the Pods of one namespace. A webhook in this process assigns them to the node when they are created, so the scheduler is
+not involved. If this process is gone, Pods of the namespace are refused, so none ever runs on a real node. The API server has to
+reach this machine at the address from which this machine reaches the API server.
 
-Every Pod that serves has this machine's own address; the server there answers for each model with the version that its
-newest Pod was made for.
+Every Pod that serves has this machine's address. The server there responds for each model with the version of its newest Pod.
 """
 
 from __future__ import annotations
@@ -24,20 +23,21 @@ from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
-from controller_api import MERGE, Api, Document, Refused
+from controller_api import MERGE, Api, ApiError, Document
 
-from model.gate import GateScores
+from model.gate import GateRecord, GateRule
 from model.run_result import RunResult
+from model.scores import ScoreName
 
-STARTS, TRAINS = 1.0, 2.0  # seconds that a Pod takes
-BEAT = 5.0  # seconds between two signs of life
+START_SECONDS, TRAINING_SECONDS = 1.0, 2.0  # of a Pod
+HEARTBEAT_SECONDS = 5.0
 PORT = 8080  # of every predictor
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
-TAINT = {"key": "labelwright.dev/benchmark", "effect": "NoSchedule"}  # nobody else's Pods
+TAINT = {"key": "labelwright.dev/benchmark", "effect": "NoSchedule"}  # no other Pods
 
 
 class StubNode:
-    """The node of one namespace. `running` makes it and everything about it; all of it goes with the namespace."""
+    """Node of one namespace. `running` creates it and all that it needs; everything is deleted with the namespace."""
 
     def __init__(self, api: Api, namespace: Document, address: str) -> None:
         self._api = api
@@ -53,7 +53,7 @@ class StubNode:
     @classmethod
     @asynccontextmanager
     async def running(cls, api: Api, namespace: Document, folder: Path) -> AsyncIterator[Self]:
-        """The node, alive until the end of the block. folder: for a certificate."""
+        """Create the node and keep it alive in the block. folder: for its certificate."""
         node = cls(api, namespace, _own_address(api))
         servers = await node._serve(await _certificate(node._address, folder))
         await node._register()
@@ -82,7 +82,7 @@ class StubNode:
         return runners
 
     async def _intercept(self, port: int, ca: bytes) -> None:
-        """Have the API server ask here about every new Pod of the namespace, and of no other."""
+        """Register the webhook for every new Pod of this namespace."""
         hook = {
             "name": "place.labelwright.dev",
             "clientConfig": {"url": f"https://{self._address}:{port}/", "caBundle": base64.b64encode(ca).decode()},
@@ -107,9 +107,9 @@ class StubNode:
         path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{self.namespace}"
         while True:
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # the next one may come through
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # the next heartbeat may arrive
                 await self._api.call("PATCH", path, {"spec": {"renewTime": now}}, content=MERGE)
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _place(self, request: web.Request) -> web.Response:
         review = await request.json()
@@ -140,10 +140,10 @@ class StubNode:
                 await self._api.call("DELETE", self._path(pod), {"gracePeriodSeconds": 0})
             elif is_new:
                 self.pods += 1
-                await asyncio.sleep(STARTS)
+                await asyncio.sleep(START_SECONDS)
                 serves = "serving.kserve.io/inferenceservice" in metadata["labels"]
                 await (self._serves(pod) if serves else self._works(pod))
-        except Refused as error:
+        except ApiError as error:
             if error.status not in (404, 409):  # deleted meanwhile
                 raise
 
@@ -154,9 +154,9 @@ class StubNode:
 
     async def _works(self, pod: Document) -> None:
         await self._say(pod, "Running", {"running": {"startedAt": _now()}})
-        await asyncio.sleep(TRAINS)
-        told = _result(pod).model_dump_json(exclude_none=True)
-        ended = {"exitCode": 0, "reason": "Completed", "message": told, "startedAt": _now(), "finishedAt": _now()}
+        await asyncio.sleep(TRAINING_SECONDS)
+        message = _result(pod).model_dump_json(exclude_none=True)
+        ended = {"exitCode": 0, "reason": "Completed", "message": message, "startedAt": _now(), "finishedAt": _now()}
         await self._say(pod, "Succeeded", {"terminated": ended})
 
     async def _say(self, pod: Document, phase: str, state: Document, *, ready: bool = False) -> None:
@@ -187,7 +187,7 @@ class StubNode:
 
 
 def _result(pod: Document) -> RunResult:
-    """What the trainer would say, of a training or of a look at the dataset."""
+    """Return the result that the trainer would write, of a training or of a dataset check."""
     container = pod["spec"]["containers"][0]
     if container["args"] == ["fingerprint"]:
         return RunResult(exit_code=0, dataset_sha256="0" * 64)
@@ -199,8 +199,10 @@ def _result(pod: Document) -> RunResult:
         version=version,
         artifact_uri=f"{settings['LABELWRIGHT__OUTPUT_DIR'].rstrip('/')}/{name}/{version}/",
         dataset_sha256="0" * 64,
-        gate=GateScores(score="micro-f1", value=0.9, baseline=0.8, micro_f1=0.9, macro_f1=0.9, tolerance=0.005, passed=True),
-        seconds=TRAINS,
+        gate=GateRecord(
+            scores=dict.fromkeys(ScoreName, 0.9), baseline_scores=dict.fromkeys(ScoreName, 0.8), rule=GateRule(), passed=True
+        ),
+        seconds=TRAINING_SECONDS,
     )
 
 
@@ -209,15 +211,15 @@ def _is_asked(variable: Document) -> bool:
 
 
 def _own_address(api: Api) -> str:
-    """By which this machine reaches the API server."""
+    """Return the address from which this machine reaches the API server."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         way.connect(api.address)
-        found: str = way.getsockname()[0]
-        return found
+        address: str = way.getsockname()[0]
+        return address
 
 
 async def _certificate(address: str, folder: Path) -> tuple[Path, Path]:
-    """A certificate of this address, and its key."""
+    """Return a certificate for this address, and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     made = await asyncio.create_subprocess_exec(
         "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={address}",

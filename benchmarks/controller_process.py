@@ -1,4 +1,4 @@
-"""The controller as a process of its own, with a ServiceAccount whose calls the API server counts by verb."""
+"""Controller in a separate process, with a ServiceAccount whose calls the API server counts by verb."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from serving_processes import cpu_seconds, resident_megabytes
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 DISPATCHED = "apiserver_flowcontrol_dispatched_requests"
 RECONCILE = "labelwright_controller_reconcile_seconds"
-QUIET = 6.0  # seconds without a pass
+QUIET_SECONDS = 6.0  # without a pass
 ACCOUNT = "controller"
 
 
 class CallCounter:
-    """How often the controller called the API server.
+    """Number of the controller's calls to the API server.
 
     One FlowSchema a verb, of that ServiceAccount only, in the priority level that it would have anyway: the API server's own
     flow control counts what each of them dispatches, so nothing stands between the two.
@@ -37,7 +37,7 @@ class CallCounter:
         self._namespace = namespace
 
     async def install(self, owner: list[Document]) -> None:
-        """Begin to count."""
+        """Start counting."""
         for verb in VERBS:
             rule: Document = {
                 "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"name": ACCOUNT, "namespace": self._namespace}}],
@@ -54,25 +54,25 @@ class CallCounter:
             }
             body = {"metadata": {"name": f"{self._namespace}-{verb}", "ownerReferences": owner}, "spec": spec}
             await self._api.call("POST", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", body)
-        await asyncio.sleep(5)  # until the API server goes by them
+        await asyncio.sleep(5)  # until the API server applies them
 
     async def counts(self) -> dict[str, float]:
-        """By verb, since the beginning."""
-        found = dict.fromkeys(VERBS, 0.0)
+        """Return the number of calls by verb since the start."""
+        counts = dict.fromkeys(VERBS, 0.0)
         prefix = f'flow_schema="{self._namespace}-'
         for line in (await self._api.text("/metrics")).splitlines():
             if line.startswith(DISPATCHED) and prefix in line:
-                found[line.split(prefix)[1].split('"')[0]] += float(line.rsplit(" ", 1)[1])
-        return found
+                counts[line.split(prefix)[1].split('"')[0]] += float(line.rsplit(" ", 1)[1])
+        return counts
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The controller at one moment: what it has done since its start, and its memory in MB."""
+    """Counters of the controller since its start, and its memory in MB, at one moment."""
 
     at: float
     calls: Mapping[str, float]
-    passes: Mapping[float, float]  # how many took at most so many seconds
+    passes: Mapping[float, float]  # histogram: seconds to the number of passes that took at most that long
     errors: Mapping[str, float]
     cpu: float
     resident: float
@@ -81,12 +81,12 @@ class Reading:
 
     @classmethod
     def of_none(cls, calls: Mapping[str, float]) -> Reading:
-        """Before a start; the calls are counted over all starts."""
+        """Return the reading before a start. Calls are counted over all starts."""
         return cls(at=time.monotonic(), calls=calls, passes={}, errors={}, cpu=0.0, resident=0.0, peak=0.0, kinds={})
 
 
-class Controller:
-    """`python -m k8s.controller` for one namespace. May be stopped and started again."""
+class ControllerProcess:
+    """Process of `python -m k8s.controller` for one namespace. It may be stopped and started again."""
 
     def __init__(self, api: Api, namespace: str, folder: Path, calls: CallCounter) -> None:
         self._api = api
@@ -97,7 +97,7 @@ class Controller:
         self._process: asyncio.subprocess.Process | None = None
 
     async def admit(self) -> None:
-        """An account with all rights in the namespace and none outside, and a kubeconfig of it."""
+        """Create an account with all rights in the namespace and none outside, and its kubeconfig."""
         places = f"/api/v1/namespaces/{self._namespace}/serviceaccounts"
         await self._api.call("POST", places, {"metadata": {"name": ACCOUNT}})
         subjects = [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": self._namespace}]
@@ -118,7 +118,7 @@ class Controller:
         (self._folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
 
     async def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the process, and wait until it responds."""
         with socket.create_server(("", 0)) as free:
             self._port = free.getsockname()[1]
         environment = {**os.environ, "KUBECONFIG": str(self._folder / "kubeconfig")}
@@ -131,7 +131,7 @@ class Controller:
             await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
-        """Let it end, as a node would."""
+        """Stop the process as a kubelet would."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -140,7 +140,7 @@ class Controller:
                 self._process.kill()
 
     async def read(self) -> Reading:
-        """All figures of now."""
+        """Return the current reading."""
         assert self._process is not None
         pid = self._process.pid
         passes, errors, kinds = _passes(await self._scraped())
@@ -156,9 +156,9 @@ class Controller:
         )
 
     async def until_quiet(self, limit: float = 600) -> float:
-        """Wait until no pass has begun for some seconds; when the last one was seen to have ended."""
+        """Wait until no pass has started for QUIET_SECONDS; return the time at which the last one had ended."""
         end, last, seen = time.monotonic() + limit, time.monotonic(), -1.0
-        while time.monotonic() < min(end, last + QUIET):
+        while time.monotonic() < min(end, last + QUIET_SECONDS):
             passes, _, _ = _passes(await self._scraped())
             if (number := max(passes.values(), default=0)) != seen:
                 last, seen = time.monotonic(), number
@@ -168,7 +168,7 @@ class Controller:
         return last
 
     async def _scraped(self) -> str:
-        """Its /metrics; nothing if it does not answer yet."""
+        """Return its /metrics; an empty string if it does not respond yet."""
         if self._process is None or self._process.returncode is not None:
             raise RuntimeError(f"the controller has ended:\n{(self._folder / 'controller.log').read_text()[-2000:]}")
         try:
@@ -176,9 +176,9 @@ class Controller:
         except OSError:
             return ""
         writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-        found = await reader.read()
+        response = await reader.read()
         writer.close()
-        return found.decode().partition("\r\n\r\n")[2]
+        return response.decode().partition("\r\n\r\n")[2]
 
 
 def _passes(scraped: str) -> tuple[dict[float, float], dict[str, float], dict[str, float]]:

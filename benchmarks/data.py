@@ -1,12 +1,12 @@
-"""A million labelled texts made ready for training, beside Hugging Face datasets: seconds, CPU and memory, step by step.
+"""Prepare a million labelled texts for training, beside Hugging Face datasets: seconds, CPU and memory of each step.
 
     python benchmarks/data.py [--rows 1000000] [--source ../shared/data/arxiv/train.parquet] [--repeat 3]
     python benchmarks/data.py --tokenise [--texts 20000]
 
-Both sides read the same JSON lines, join title and abstract, leave out rows without text or label, split into three parts
-and undersample the training part, each in a process of its own. Texts that are equal stay in one part on our side; the
-peer has nothing of the kind, and nothing like our default either, near-duplicates together, which has a line of its own.
-With `--tokenise`, encoding through the cache beside a bare loop over lists in memory, in turns.
+Both sides read the same JSON lines, join title and abstract, leave out rows without text or label, split into three parts and
+undersample the training part, each in a separate process. Labelwright also keeps equal texts in one part, and by default
+near-duplicates too, which is measured separately; the peer does neither. With `--tokenise`, encoding through the cache is timed
+beside a bare loop over lists in memory, in turns.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SOURCE = Path(__file__).parents[2] / "shared/data/arxiv/train.parquet"
 
 
 def main() -> None:
-    """Measure what is asked for and print it."""
+    """Run the chosen measurement and print the figures."""
     arguments = parse()
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     if arguments.tokenise:
-        from data_tokens import compare  # here, since what this module imports, every side's process imports
+        from data_tokens import compare  # here, because the process of each side imports everything that this module imports
 
         compare(arguments.source, arguments.texts, rounds=arguments.repeat)
         return
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--source", type=Path, default=SOURCE)
@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 
 def run_in_turns(file: Path, repeat: int) -> dict[str, list[Laps]]:
-    """The laps of every side's runs: each once, then each again, so that a busy machine is busy for all."""
+    """Run the sides in turns, so that other load on the machine affects all of them; return the laps by side."""
     sides: dict[str, Side] = {
         "labelwright": partial(read_split_undersample, near_duplicates=1.0),
         "labelwright, near-duplicates together": partial(read_split_undersample, near_duplicates=0.7),
@@ -66,20 +66,20 @@ def run_in_turns(file: Path, repeat: int) -> dict[str, list[Laps]]:
         f"datasets, in batches, {TUNED.processes} processes": partial(prepare, options=TUNED),
     }
     compile_ahead()
-    found: dict[str, list[Laps]] = {name: [] for name in sides}
+    laps_by_side: dict[str, list[Laps]] = {name: [] for name in sides}
     for _ in range(repeat):
         for name, side in sides.items():
-            found[name].append(measure(side, file))
-    return found
+            laps_by_side[name].append(measure(side, file))
+    return laps_by_side
 
 
 def read_split_undersample(file: Path, folder: Path, *, near_duplicates: float) -> Iterator[str]:
-    """Our side; yields the name of each step that is done."""
-    from trainer.balancing import balance
-    from trainer.config import BalanceConfig, DatasetConfig, SplitConfig
-    from trainer.near_duplicates import groups
-    from trainer.sources import read_examples
-    from trainer.splitting import split
+    """Prepare with Labelwright; yield the name of each step when it is done."""
+    from trainer.balance.strategies import balance
+    from trainer.config.settings import BalanceConfig, DatasetConfig, SplitConfig
+    from trainer.data.reading import read_examples
+    from trainer.split.near_duplicates import groups
+    from trainer.split.split import split
 
     yield "import"
     config = SplitConfig(near_duplicates=near_duplicates)
@@ -96,11 +96,11 @@ def read_split_undersample(file: Path, folder: Path, *, near_duplicates: float) 
 
 
 def write(examples: object, file: Path) -> None:
-    """Texts and labels as Parquet, as the peer writes them."""
+    """Write texts and labels as Parquet, like the peer."""
     import polars as pl
     from polars.io.plugins import register_io_source
 
-    from trainer.examples import WINDOW_ROWS, Examples
+    from trainer.data.examples import WINDOW_ROWS, Examples
 
     assert isinstance(examples, Examples)
     names, targets = pl.Series(examples.labels), examples.targets
@@ -117,7 +117,7 @@ def write(examples: object, file: Path) -> None:
 
 
 def compile_ahead() -> None:
-    """Compiled code is kept on disk between runs; the first run ever is not what is measured."""
+    """Compile numba's functions, so that no measured run does; the code is cached on disk."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.jsonl"
         lines = (f'{{"title": "a{at}", "abstract": "b c d e", "categories": "{"xy"[at % 2]}"}}\n' for at in range(100))
@@ -127,7 +127,7 @@ def compile_ahead() -> None:
 
 
 def show(name: str, runs: list[Laps]) -> None:
-    """The median of each step, and of all of them."""
+    """Print the median of each step, and of all steps together."""
     print(f"\n{name} (median of {len(runs)})")
     for step in runs[0].seconds:
         print(f"  {step:28} {median(each.seconds[step] for each in runs):7.2f} s")
@@ -137,7 +137,7 @@ def show(name: str, runs: list[Laps]) -> None:
 
 
 def judge(runs: dict[str, list[Laps]]) -> None:
-    """How many times as fast we are as each way of the peer, turn by turn."""
+    """Print the speed relative to each variant of the peer, turn by turn."""
     ours = runs["labelwright"]
     for name, theirs in runs.items():
         if name.startswith("datasets"):
@@ -148,12 +148,12 @@ def judge(runs: dict[str, list[Laps]]) -> None:
 
 
 def ready(laps: Laps) -> float:
-    """Seconds until training could begin, without imports."""
+    """Return the seconds until training could start, without imports."""
     return sum(seconds for step, seconds in laps.seconds.items() if step not in ("import", "write the training part"))
 
 
 def written(laps: Laps) -> float:
-    """Seconds until the training part is in a file of its own, too."""
+    """Return the seconds until the training part is in a file of its own too."""
     return ready(laps) + laps.seconds["write the training part"]
 
 

@@ -1,4 +1,4 @@
-"""The same steps with Hugging Face datasets: row by row, as its documentation begins, and with its fastest options.
+"""Peer of the data benchmark: Hugging Face datasets, row by row as in its first examples, and with its fastest options.
 
 The undersampling rule is the usual one of such scripts: a text stays if any of its labels draws to keep it.
 """
@@ -20,7 +20,7 @@ Columns = dict[str, list[Any]]
 
 @dataclass(frozen=True)
 class Options:
-    """How many rows a function is given at once (0: one, not in a list), and in how many processes."""
+    """Rows per call of a function (0: one row, not in a list), and number of processes."""
 
     batch: int
     processes: int | None
@@ -31,7 +31,7 @@ TUNED = Options(batch=1_000, processes=os.cpu_count())
 
 
 def prepare(file: Path, folder: Path, *, options: Options) -> Iterator[str]:
-    """Load, clean, filter, split, undersample, write; yields the name of each step that is done."""
+    """Load, clean, filter, split, undersample, write; yield the name of each step when it is done."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -56,29 +56,29 @@ def prepare(file: Path, folder: Path, *, options: Options) -> Iterator[str]:
 
 
 def clean(row: dict[str, Any]) -> dict[str, Any]:
-    """Title and abstract joined, labels taken apart."""
+    """Join title and abstract, and split the labels."""
     return {"text": f"{row['title'].strip()}\n{row['abstract'].strip()}".strip(), "labels": row["categories"].split()}
 
 
 def clean_batch(rows: Columns) -> Columns:
-    """The same of many rows."""
+    """Apply `clean` to a batch of rows."""
     both = zip(rows["title"], rows["abstract"], strict=True)
     texts = [f"{title.strip()}\n{abstract.strip()}".strip() for title, abstract in both]
     return {"text": texts, "labels": [each.split() for each in rows["categories"]]}
 
 
 def complete(row: dict[str, Any]) -> bool:
-    """Whether it has a text and a label."""
+    """Return whether a row has a text and a label."""
     return bool(row["text"]) and bool(row["labels"])
 
 
 def complete_batch(rows: Columns) -> list[bool]:
-    """The same of many rows."""
+    """Apply `complete` to a batch of rows."""
     return [bool(text) and bool(labels) for text, labels in zip(rows["text"], rows["labels"], strict=True)]
 
 
 def rule_of(labels: list[list[str]]) -> Callable[[dict[str, Any]], bool]:
-    """Whether a row stays: whether any of its labels draws to keep it, each dropping with its excess over the median."""
+    """Return a filter of rows: one stays if any of its labels is drawn, with a probability by its excess over the median."""
     counts = Counter(chain.from_iterable(labels))
     threshold = median(counts.values())
     excess = {label: max(0.0, (count - threshold) / count) for label, count in counts.items()}
@@ -87,5 +87,5 @@ def rule_of(labels: list[list[str]]) -> Callable[[dict[str, Any]], bool]:
 
 
 def in_batches(keeps: Callable[[dict[str, Any]], bool]) -> Callable[[Columns], list[bool]]:
-    """The same of many rows."""
+    """Return a filter of batches of rows."""
     return lambda rows: [keeps({"labels": labels}) for labels in rows["labels"]]

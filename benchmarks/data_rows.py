@@ -1,4 +1,4 @@
-"""JSON lines like those of arXiv's snapshot, as many as are asked for, made of a sample's rows.
+"""Make any number of JSON lines like those of arXiv's snapshot from the rows of a sample.
 
 Each repetition of a text has its words in another order, so that it shares no three words in a row with the others.
 """
@@ -13,7 +13,7 @@ CHUNK_ROWS = 20_000
 
 
 def make_rows(source: Path, rows: int, file: Path) -> None:
-    """JSON lines with the keys id, title, abstract and categories."""
+    """Write JSON lines with the keys id, title, abstract and categories."""
     texts = pl.read_parquet(source, columns=["id", "title", "abstract", "categories"])
     with file.open("wb") as opened:
         for repetition, start in enumerate(range(0, rows, len(texts)), start=1):
@@ -25,6 +25,6 @@ def make_rows(source: Path, rows: int, file: Path) -> None:
 
 
 def deal_words(text: str, piles: int) -> str:
-    """The words dealt to so many piles like cards, and the piles put together."""
+    """Deal the words to `piles` piles like cards, and return the piles one after the other."""
     words = text.split()
     return " ".join(word for pile in range(piles) for word in words[pile::piles])

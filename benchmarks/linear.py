@@ -1,11 +1,11 @@
-"""The linear architecture beside scikit-learn: F1, time, memory, milliseconds per text.
+"""Linear architecture beside scikit-learn: F1, time, memory, milliseconds per text.
 
     python benchmarks/linear.py --data ../shared/data --dataset arxiv --rows small
 
 The peer is TF-IDF of words and pairs of words (sublinear, at most 200,000) with one LinearSVC (C 0.5) for each label. Both
 are fitted on the same nine tenths of `train.parquet`; thresholds are chosen by the same function on the rest; `test.parquet`
-is scored. Each runs in a process of its own. Times run from texts in a file to a classifier with thresholds, ours in its
-folder; reading the labels, and starting Python, is no part of them.
+is scored. Each runs in a separate process. Times are from texts in a file to a classifier with thresholds (ours in its folder),
+without reading the labels and starting Python.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import numpy as np
 import polars as pl
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Decision, Encoder, Floats, Graph, to_probabilities
+from model.classifier import Floats, OnnxModel, PredictionRule, TextTokenizer, to_probabilities
 from model.manifest import Task
-from trainer.config import Config, DatasetConfig
-from trainer.examples import Examples
-from trainer.scores import f1_score, micro_f1
-from trainer.sources import read_aligned, read_examples
-from trainer.thresholds import choose_thresholds
+from trainer.config.settings import Config, DatasetConfig
+from trainer.data.examples import Examples
+from trainer.data.reading import read_aligned, read_examples
+from trainer.evaluation.scoring import f1_score, micro_f1
+from trainer.evaluation.thresholds import choose_thresholds
 
 COLUMNS = {
     "arxiv": (("title", "abstract"), "categories"),
@@ -45,8 +45,8 @@ Answering = Callable[[list[str]], Floats]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What both are given."""
+class DataParts:
+    """Parts of the dataset, the same for both sides."""
 
     train: Examples
     validation: Examples
@@ -54,7 +54,7 @@ class Parts:
 
 
 def main() -> None:
-    """Run one in this process if told so, else both in processes of their own, and print the table."""
+    """Run the given side in this process; without one, run both in separate processes and print the table."""
     arguments = parse()
     if arguments.only:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds arxiv/ and products/")
     parser.add_argument("--dataset", choices=sorted(COLUMNS), default="arxiv")
@@ -79,17 +79,17 @@ def parse() -> argparse.Namespace:
 
 
 def run_alone(arguments: argparse.Namespace, which: str) -> dict[str, float]:
-    """What `which` measures of itself in a fresh process."""
+    """Return the figures of one side, run in a fresh process."""
     threads = {name: str(arguments.threads) for name in ("RAYON_NUM_THREADS", "POLARS_MAX_THREADS", "OMP_NUM_THREADS")}
     root = str(Path(__file__).resolve().parent.parent)
     command = [sys.executable, __file__, *sys.argv[1:], "--only", which]
     done = subprocess.run(command, env=os.environ | threads | {"PYTHONPATH": root}, stdout=subprocess.PIPE, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
-    """Fit, score, and time single texts."""
+    """Fit, score, and measure the time of single texts."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     with TemporaryDirectory() as scratch:
         parts = read(arguments, Path(scratch))
@@ -99,39 +99,39 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         thresholds = choose_thresholds(answering(parts.validation.texts()), parts.validation.targets, parts.train.task)
         spent = {"seconds": time.perf_counter() - began, "CPU seconds": time.process_time() - cpu}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        decision = Decision(parts.train.task, parts.train.labels, thresholds)
+        rule = PredictionRule(parts.train.task, parts.train.labels, thresholds)
         return {
-            **scores(answering, decision, parts.test),
+            **scores(answering, rule, parts.test),
             **spent,
             "peak GB": memory,
             "ms per text": timed(answering, parts.test),
         }
 
 
-def fit_linear(parts: Parts, scratch: Path) -> Answering:
-    """Ours, asked as the server asks it: through the files that it wrote."""
-    from trainer.architectures import linear
+def fit_linear(parts: DataParts, scratch: Path) -> Answering:
+    """Fit the linear architecture, and return a function that classifies with its files, as the server does."""
+    from trainer.architectures.linear import fit as linear
 
     exported = linear.fit(parts.train, parts.validation, Config(), folder=scratch / "linear")
     tokenizer = encoder_of(exported.folder, exported.max_length)
-    graph = Graph(exported.folder / GRAPH)
+    graph = OnnxModel(exported.folder / GRAPH)
 
     def answer(texts: list[str]) -> Floats:
-        found = [graph.logits(tokenizer.encode(texts[at : at + 512])) for at in range(0, len(texts), 512)]
-        return to_probabilities(np.concatenate(found), parts.train.task)
+        logits = [graph.logits(tokenizer.encode(texts[at : at + 512])) for at in range(0, len(texts), 512)]
+        return to_probabilities(np.concatenate(logits), parts.train.task)
 
     return answer
 
 
-def encoder_of(folder: Path, max_length: int) -> Encoder:
-    """The tokenizer that was written."""
+def encoder_of(folder: Path, max_length: int) -> TextTokenizer:
+    """Load the tokenizer from the folder."""
     from tokenizers import Tokenizer
 
-    return Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
+    return TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
 
 
-def fit_sklearn(parts: Parts, _scratch: Path) -> Answering:
-    """The peer. Its margins go through the same function to become probabilities; no decision depends on their scale."""
+def fit_sklearn(parts: DataParts, _scratch: Path) -> Answering:
+    """Fit the peer. Its margins become probabilities by the same function; no decision depends on their scale."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.svm import LinearSVC
@@ -147,8 +147,8 @@ def fit_sklearn(parts: Parts, _scratch: Path) -> Answering:
     return answer
 
 
-def read(arguments: argparse.Namespace, scratch: Path) -> Parts:
-    """The data set's training part, nine tenths and one tenth, and its test part."""
+def read(arguments: argparse.Namespace, scratch: Path) -> DataParts:
+    """Return nine tenths of the training file, the other tenth, and the test file."""
     texts, label = COLUMNS[arguments.dataset]
     files = {}
     for part in ("train", "test"):
@@ -166,20 +166,20 @@ def read(arguments: argparse.Namespace, scratch: Path) -> Parts:
     ).examples
     order = np.random.default_rng(0).permutation(len(whole))
     cut = len(order) // 10
-    return Parts(whole.select(np.sort(order[cut:])), whole.select(np.sort(order[:cut])), test)
+    return DataParts(whole.select(np.sort(order[cut:])), whole.select(np.sort(order[:cut])), test)
 
 
-def scores(answering: Answering, decision: Decision, test: Examples) -> dict[str, float]:
-    """Micro- and macro-F1 on the test part; where a text has one label, micro-F1 is accuracy."""
-    given = decision.assigned(answering(test.texts()))
+def scores(answering: Answering, rule: PredictionRule, test: Examples) -> dict[str, float]:
+    """Return micro- and macro-F1 on the test part; if each text has one label, micro-F1 is accuracy."""
+    given = rule.assigned(answering(test.texts()))
     truth = test.targets.toarray().astype(np.bool_)
-    name = "accuracy" if decision.task is Task.SINGLE_LABEL else "micro-F1"
+    name = "accuracy" if rule.task is Task.SINGLE_LABEL else "micro-F1"
     macro = f1_score((given & truth).sum(0), given.sum(0), truth.sum(0))
     return {name: micro_f1(given, truth), "macro-F1": float(macro.mean())}
 
 
 def timed(answering: Answering, test: Examples) -> float:
-    """Median milliseconds of one text a call, on the thread that calls."""
+    """Return the median milliseconds of a call with one text, on one thread."""
     times = []
     for text in test.texts()[:TIMED_TEXTS]:
         began = time.perf_counter()

@@ -1,8 +1,8 @@
-"""The ceiling of the serving benchmark: tokenizer, ONNX Runtime and sigmoid in a loop, without any server.
+"""Upper limit of the serving benchmark: tokenizer, ONNX Runtime and sigmoid in a loop, without a server.
 
     python benchmarks/serving_bare.py SPEC
 
-SPEC is a JSON file with the fields of `Spec`; for each way of calling, a line of JSON is printed.
+SPEC is a JSON file with the fields of `BareSpec`; for each way of calling, a line of JSON is printed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from serving_processes import machine_cpu_seconds
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, read_manifest
-from model.classifier import SLOWER_FUSIONS, Encoder, to_probabilities
+from model.classifier import SLOWER_FUSIONS, TextTokenizer, to_probabilities
 from model.manifest import Task
 
-BATCH = 32
+BATCH_TEXTS = 32
 Call = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the graph is called: sessions at a time, threads of each, texts a call."""
+    """Way of calling the graph: concurrent sessions, threads of each, texts per call."""
 
     sessions: int
     threads: int
@@ -42,13 +42,13 @@ class Way:
 
 
 def ways(cores: int) -> list[Way]:
-    """Those that are compared: the first two for the latency of a text that is alone, the rest for throughput."""
-    return [Way(1, 1, 1), Way(1, cores, 1), Way(cores, 1, 1), Way(1, cores, BATCH)]
+    """Return the ways to compare: the first two for the latency of a lone text, the others for throughput."""
+    return [Way(1, 1, 1), Way(1, cores, 1), Way(cores, 1, 1), Way(1, cores, BATCH_TEXTS)]
 
 
 @dataclass(frozen=True)
-class Spec:
-    """version: its folder. seconds: how long each way is measured at least."""
+class BareSpec:
+    """Settings of the script. version: its folder. seconds: minimum time for each way."""
 
     version: str
     texts: list[str]
@@ -58,16 +58,16 @@ class Spec:
 
 
 def main() -> None:
-    """Measure each way in turn."""
-    spec = Spec(**json.loads(Path(sys.argv[1]).read_bytes()))
+    """Measure the ways in turn."""
+    spec = BareSpec(**json.loads(Path(sys.argv[1]).read_bytes()))
     for way in (Way(**each) for each in spec.ways):
         print(
             json.dumps({"way": str(way), "sessions": way.sessions, "texts_a_call": way.texts, **measure(way, spec)}), flush=True
         )
 
 
-def measure(way: Way, spec: Spec) -> dict[str, Any]:
-    """Calls and texts a second, and the milliseconds of a call."""
+def measure(way: Way, spec: BareSpec) -> dict[str, Any]:
+    """Return calls and texts per second, and the milliseconds of a call."""
     calls = [_call(Path(spec.version), way.threads) for _ in range(way.sessions)]
     batches = _batches(spec.texts, way.texts)
     _run(calls, batches, spec.warm_up)
@@ -83,8 +83,8 @@ def measure(way: Way, spec: Spec) -> dict[str, Any]:
 
 
 def _call(version: Path, threads: int) -> Call:
-    """A session of its own and what is done with it for a call, as the server does it."""
-    encoder = Encoder(Tokenizer.from_file(str(version / TOKENIZER)), read_manifest(version).max_length)
+    """Return a function that makes a call as the server does, with a session of its own."""
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(version / TOKENIZER)), read_manifest(version).max_length)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -94,7 +94,7 @@ def _call(version: Path, threads: int) -> Call:
     )
 
     def call(texts: Sequence[str]) -> None:
-        encodings = encoder.encode(texts)
+        encodings = tokenizer.encode(texts)
         longest = max(len(each.ids) for each in encodings)
         ids = np.zeros((len(texts), longest), np.int64)
         mask = np.zeros((len(texts), longest), np.int64)
@@ -107,14 +107,14 @@ def _call(version: Path, threads: int) -> Call:
 
 
 def _batches(texts: list[str], size: int) -> list[list[str]]:
-    """All texts, those of similar length together where a call takes several; the batches in random order."""
+    """Return the texts as batches of similar length, in random order."""
     ordered = sorted(texts, key=len) if size > 1 else texts
     batches = [ordered[at : at + size] for at in range(0, len(ordered), size)]
     return [batches[at] for at in np.random.default_rng(0).permutation(len(batches))]
 
 
 def _run(calls: list[Call], batches: list[list[str]], seconds: float) -> list[float]:
-    """The seconds of each call, made until the time is up.
+    """Make calls until the time is up, and return the seconds of each.
 
     Where a call takes several texts, batches differ in length, so all have their turn, if that takes no three times as long.
     """

@@ -1,8 +1,8 @@
-"""The classifiers of the serving benchmark, made with the trainer's own steps and kept in the output folder.
+"""Make the classifiers of the serving benchmark with the trainer's own steps, and keep them in the output folder.
 
-MiniLM is fitted for so few steps that its answers are worth nothing: what is measured does not depend on that. The peers
-get the same encoder and head as a folder of the transformers library, whose head takes the first token through the
-encoder's pooler where ours takes the mean of the tokens; the work is the same.
+MiniLM is fitted for only a few steps, so its predictions are useless, which does not affect the speed. The peers get the same
+encoder and head as a folder of the transformers library. That head takes the first token through the encoder's pooler, ours the
+mean of the tokens; the amount of work is the same.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from typing import Any
 import polars as pl
 
 from model.artifact import GRAPH
-from model.manifest import Architecture, Precision
-from trainer import pipeline
+from model.manifest import ArchitectureName, Precision
 from trainer.attempt import Attempt
-from trainer.config import Config
+from trainer.config.settings import Config
+from trainer.pipeline import run
+from trainer.preparation import PreparedData, prepare
+from trainer.publishing import make_manifest, publish_version
+from trainer.selection import ScoredCandidate, score_candidate
 
-LABELS = 20
+LABEL_COUNT = 20
 FITTED_TEXTS = 400  # for MiniLM
 MAX_LENGTH = 128
 NAME = "papers"
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Classifiers:
-    """Where they are.
+    """Paths of the classifiers.
 
     minilm: published versions by precision. linear, linear_149: published versions.
     transformers: the peers' folder. optimum: theirs with our int8 graph.
@@ -68,28 +71,28 @@ class Classifiers:
 
 
 def make_classifiers(data: Path, folder: Path) -> Classifiers:
-    """Those that are not there yet take some minutes."""
-    found = Classifiers(folder)
+    """Return the classifiers. Those that do not exist yet are made, which takes some minutes."""
+    classifiers = Classifiers(folder)
     source = data / "arxiv" / "train.parquet"
-    for version in (found.linear, found.linear_149):
+    for version in (classifiers.linear, classifiers.linear_149):
         if not (version / "manifest.json").exists():
             with TemporaryDirectory() as scratch:
-                rows = _rows(source, Path(scratch), every_label=version == found.linear_149)
+                rows = _rows(source, Path(scratch), every_label=version == classifiers.linear_149)
                 (Path(scratch) / "run").mkdir()
                 config = _config(rows, folder, version.name)
-                pipeline.run(config, Attempt(), scratch=Path(scratch) / "run", now=datetime.now(UTC))
-    if not found.optimum.exists():
+                run(config, Attempt(), scratch=Path(scratch) / "run", now=datetime.now(UTC))
+    if not classifiers.optimum.exists():
         with TemporaryDirectory() as scratch:
-            _make_minilm(_rows(source, Path(scratch), every_label=False), found, Path(scratch))
-    return found
+            _make_minilm(_rows(source, Path(scratch), every_label=False), classifiers, Path(scratch))
+    return classifiers
 
 
 def _rows(source: Path, folder: Path, *, every_label: bool) -> Path:
-    """A file of the rows that are marked small; with the 20 most frequent labels alone, unless all are asked for."""
+    """Write the rows of the small subset to a file, and return it; only with the 20 most frequent labels, unless every_label."""
     rows = pl.read_parquet(source, columns=["title", "abstract", "categories", "small"]).filter("small").drop("small")
     if not every_label:
         counts = rows["categories"].explode().value_counts().sort(["count", "categories"], descending=[True, False])
-        kept = counts["categories"].head(LABELS).to_list()
+        kept = counts["categories"].head(LABEL_COUNT).to_list()
         rows = rows.with_columns(pl.col("categories").list.filter(pl.element().is_in(kept)))
         rows = rows.filter(pl.col("categories").list.len() > 0)
     rows.write_parquet(folder / "rows.parquet")
@@ -108,17 +111,18 @@ def _config(rows: Path, folder: Path, version: str, **training: Any) -> Config:
 
 
 def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
-    """Both precisions as published versions, and the peers' folders. The linear model is there to compare with."""
-    from trainer.architectures import linear, transformer
-    from trainer.architectures.exported import Exported
-    from trainer.architectures.quantization import quantize
+    """Make published versions in both precisions, and the peers' folders. The linear model is their baseline."""
+    from trainer.architectures.base import Exported
+    from trainer.architectures.linear import fit as linear
+    from trainer.architectures.transformer import fit as transformer
+    from trainer.architectures.transformer.quantization import quantize
 
     settings = {"architecture": "transformer", "base_model": "minilm", "max_length": MAX_LENGTH, "num_epochs": 1}
     config = _config(rows, to.folder, to.fp32.name, sample_count=FITTED_TEXTS, batch_size=8, learning_rate=5e-4, **settings)
     (scratch / "data").mkdir()
-    data = pipeline.prepare(config, Attempt(), scratch / "data")
-    baseline = pipeline.measure(linear.fit(data.train, data.validation, config, folder=scratch / "linear"), data, Attempt())
-    base, done = transformer.train_and_export(
+    data = prepare(config, Attempt(), scratch / "data")
+    baseline = score_candidate(linear.fit(data.train, data.validation, config, folder=scratch / "linear"), data.validation)
+    base, done, parity = transformer.train_and_export(
         data.train, data.validation, config, folder=scratch / Precision.FP32, attempt=Attempt()
     )
     shutil.copytree(scratch / Precision.FP32, scratch / Precision.INT8)
@@ -126,31 +130,38 @@ def _make_minilm(rows: Path, to: Classifiers, scratch: Path) -> None:
     quantize(scratch / Precision.FP32 / GRAPH, scratch / Precision.INT8 / GRAPH)
     for precision, version in ((Precision.FP32, to.fp32), (Precision.INT8, to.int8)):
         exported = Exported(
-            scratch / precision, Architecture.TRANSFORMER, precision, base.max_length, base.name, done.epochs, seconds=0.0
+            scratch / precision,
+            ArchitectureName.TRANSFORMER,
+            precision,
+            base.max_length,
+            base.name,
+            done.epochs,
+            parity,
+            seconds=0.0,
         )
         _publish(config.model_copy(update={"version": version.name}), data, baseline, exported, version)
     _write_for_peers(base.network, data.train.labels, to)
 
 
-def _publish(config: Config, data: pipeline.Data, baseline: pipeline.Tried, exported: Any, version: Path) -> None:
-    from trainer.cost import Cost
-    from trainer.evaluation import answer
+def _publish(config: Config, data: PreparedData, baseline: ScoredCandidate, exported: Any, version: Path) -> None:
+    from trainer.evaluation.evaluate import answer
+    from trainer.run.cost import Cost
 
     if (version / "manifest.json").exists():  # of a run that was interrupted before it came to the peers
         shutil.rmtree(version)
-    tried = pipeline.measure(exported, data, Attempt())
-    answers = answer(tried.classifier, data.test, "scoring the test part")
-    manifest = pipeline.write_down(config, data, [baseline, tried], tried, answers, cost=Cost(), now=datetime.now(UTC))
-    pipeline.hand_over(config, data, tried, answers, manifest)
+    candidate = score_candidate(exported, data.validation)
+    answers = answer(candidate.classifier, data.test, "scoring the test part")
+    manifest = make_manifest(config, data, [baseline, candidate], candidate, answers, cost=Cost(), now=datetime.now(UTC))
+    publish_version(config, data, candidate, answers, manifest)
 
 
 def _write_for_peers(encoder: Any, labels: tuple[str, ...], to: Classifiers) -> None:
-    """The encoder with the head that is in our graph, in the library's format; and that with our int8 graph in it."""
+    """Write the encoder and our graph's head in the library's format; and a second folder with our int8 graph."""
     import onnx
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from trainer.architectures.base_models import PACKAGED, locate
+    from trainer.architectures.transformer.base_model import PACKAGED, locate
 
     head = {each.name: each for each in onnx.load(to.fp32 / GRAPH).graph.initializer if each.name.startswith("head.")}
     config = BertConfig.from_dict(encoder.config.to_dict())

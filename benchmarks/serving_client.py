@@ -1,10 +1,10 @@
-"""The client of the serving benchmark: a process of its own that asks over a number of connections and times the answers.
+"""Client of the serving benchmark: a process that sends requests over several connections and times the responses.
 
     python benchmarks/serving_client.py SPEC
 
-SPEC is a JSON file with the fields of `Load`; what was measured is printed as JSON. Cheap on purpose, so that a server and
-not this is the limit: requests are bytes before the first is sent, answers are read by httptools on uvloop, and only a
-sample of them is kept, to be looked at once the clock has stopped.
+SPEC is a JSON file with the fields of `ClientSpec`; the figures are printed as JSON. The client is cheap, so that the server is
+the bottleneck: requests are encoded beforehand, responses are parsed by httptools on uvloop, and only a sample of them is kept
+and checked after the measurement.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from serving_processes import cpu_seconds, machine_cpu_seconds, resident_megabyt
 
 KEEP_EVERY = 20  # answers of which one is looked at
 MOST_KEPT = 300
-DRAINED = 20.0  # seconds at most that are waited for the last answers
+DRAIN_SECONDS = 20.0  # maximum wait for the last responses
 
 
 @dataclass(frozen=True)
-class Load:
-    """What to send.
+class ClientSpec:
+    """Load to send.
 
     bodies: JSON of the requests, sent in turn.
     rate: requests a second that are sent whatever is answered (open loop); 0: the next request after each answer.
@@ -54,7 +54,7 @@ class Load:
     every: float = 0.0
 
     def requests(self) -> list[bytes]:
-        """The requests, byte for byte."""
+        """Return the bytes of each request."""
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
         encoded = (each.encode() for each in self.bodies)
         return [f"{head}{len(each)}\r\n\r\n".encode() + each for each in encoded]
@@ -62,7 +62,7 @@ class Load:
 
 @dataclass
 class Tally:
-    """What was seen since it was made."""
+    """Counts since it was created."""
 
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
@@ -75,26 +75,26 @@ class Tally:
 
 
 class Client:
-    """Who sends which request when. `tally` may be replaced at any time."""
+    """Dispatcher of requests to connections. `tally` may be replaced at any time."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: ClientSpec) -> None:
         self.load = load
         self.tally = Tally()
         self.stopping = False
         self.busy = 0
         self._requests: Iterator[bytes] = cycle(load.requests())
-        self._idle: list[Connection] = []
+        self._idle: list[ClientConnection] = []
         self._due: deque[float] = deque()
 
     async def open(self) -> None:
-        """Open every connection; without a rate each begins to ask."""
+        """Open every connection; without a rate, each one sends its first request."""
         for _ in range(self.load.connections):
             await self._connect()
         if self.load.rate:
             asyncio.get_running_loop().create_task(self._pace())
 
-    def free(self, connection: Connection) -> None:
-        """Give the connection its next request, or keep it until one is due."""
+    def free(self, connection: ClientConnection) -> None:
+        """Give the connection its next request, or keep it idle until one is due."""
         if self.stopping:
             return
         if not self.load.rate:
@@ -104,8 +104,8 @@ class Client:
         else:
             self._idle.append(connection)
 
-    def lost(self, connection: Connection) -> None:
-        """A connection was closed by the server: an error if an answer was due; another takes its place."""
+    def lost(self, connection: ClientConnection) -> None:
+        """Replace a connection that the server closed; an error if it waited for a response."""
         if connection.waiting:
             self.busy -= 1
             self.tally.failed("the server closed the connection before its answer")
@@ -115,17 +115,17 @@ class Client:
             asyncio.get_running_loop().create_task(self._connect())
 
     async def drain(self) -> None:
-        """Ask no more, and wait for what was asked: a server with a queue would be at work when the next is measured."""
+        """Stop sending and wait for all responses, since a server with a queue would still be busy in the next measurement."""
         self.stopping = True
-        deadline = time.perf_counter() + DRAINED
+        deadline = time.perf_counter() + DRAIN_SECONDS
         while self.busy and time.perf_counter() < deadline:
             await asyncio.sleep(0.01)
 
     async def _connect(self) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: Connection(self), "127.0.0.1", self.load.port)
+        await asyncio.get_running_loop().create_connection(lambda: ClientConnection(self), "127.0.0.1", self.load.port)
 
     async def _pace(self) -> None:
-        """Send a request each 1/rate seconds. What no connection is free for waits, and its clock runs."""
+        """Send a request each 1/rate seconds. If no connection is free it waits, and the wait counts."""
         due = time.perf_counter()
         while not self.stopping:
             now = time.perf_counter()
@@ -138,8 +138,8 @@ class Client:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
 
-class Connection(asyncio.Protocol):
-    """One connection: a request, its answer, the next request."""
+class ClientConnection(asyncio.Protocol):
+    """Connection that sends a request, reads its response, and sends the next one."""
 
     def __init__(self, client: Client) -> None:
         self.waiting = False
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def ask(self, request: bytes, asked: float) -> None:
-        """Send it; its time counts from `asked`."""
+        """Send a request, whose time counts from `asked`."""
         self._asked = asked
         self.waiting = True
         self._client.busy += 1
@@ -169,11 +169,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def on_body(self, body: bytes) -> None:
-        """httptools calls this for each piece."""
+        """Take a piece of a body, called by httptools."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """httptools calls this at the end of an answer."""
+        """Count a complete response, called by httptools."""
         self.waiting = False
         self._client.busy -= 1
         tally = self._client.tally
@@ -187,8 +187,8 @@ class Connection(asyncio.Protocol):
         self._client.free(self)
 
 
-async def drive(load: Load) -> dict[str, Any]:
-    """Warm up, measure, look at the sample."""
+async def drive(load: ClientSpec) -> dict[str, Any]:
+    """Warm up, measure, check the sample."""
     client = Client(load)
     await client.open()
     await asyncio.sleep(load.warm_up)
@@ -219,8 +219,8 @@ async def drive(load: Load) -> dict[str, Any]:
     }
 
 
-async def _watch(load: Load, tally: Tally) -> list[dict[str, float]]:
-    """Wait for the time of measuring; a line for each part of it, if parts are asked for."""
+async def _watch(load: ClientSpec, tally: Tally) -> list[dict[str, float]]:
+    """Wait while the client measures; return a line for each interval, if there are any."""
     if not load.every:
         await asyncio.sleep(load.seconds)
         return []
@@ -236,7 +236,7 @@ async def _watch(load: Load, tally: Tally) -> list[dict[str, float]]:
 
 
 def percentiles(seconds: list[float]) -> tuple[float, float, float]:
-    """p50, p95, p99 in milliseconds; -1 where nothing was answered."""
+    """Return p50, p95 and p99 in milliseconds; -1 without any response."""
     if not seconds:
         return -1.0, -1.0, -1.0
     p50, p95, p99 = (float(each) for each in np.percentile(np.array(seconds) * 1000, [50, 95, 99]))
@@ -244,7 +244,7 @@ def percentiles(seconds: list[float]) -> tuple[float, float, float]:
 
 
 def _labels(answer: bytes) -> str:
-    """Ours: the first label of each text has a name."""
+    """Check a response of Labelwright: the first label of each text has a name."""
     outputs = {each["name"]: each for each in json.loads(answer)["outputs"]}
     texts, most = outputs["labels"]["shape"]
     first = outputs["labels"]["data"][::most]
@@ -252,16 +252,16 @@ def _labels(answer: bytes) -> str:
 
 
 def _probabilities(answer: bytes) -> str:
-    """kserve-torch: a probability for each label."""
+    """Check a response of kserve-torch: a probability for each label."""
     output = json.loads(answer)["outputs"][0]
     right = len(output["data"]) == output["shape"][0] * output["shape"][1] and all(0 <= each <= 1 for each in output["data"])
     return "" if right else f"not probabilities: {answer[:200]!r}"
 
 
 def _best(answer: bytes) -> str:
-    """MLServer: JSON in JSON, the best label of each text."""
-    found = [json.loads(each) for each in json.loads(answer)["outputs"][0]["data"]]
-    return "" if found and all(each["label"] and each["score"] for each in found) else f"no label: {answer[:200]!r}"
+    """Check a response of MLServer: JSON in JSON, the best label of each text."""
+    outputs = [json.loads(each) for each in json.loads(answer)["outputs"][0]["data"]]
+    return "" if outputs and all(each["label"] and each["score"] for each in outputs) else f"no label: {answer[:200]!r}"
 
 
 def _anything(_: bytes) -> str:
@@ -272,8 +272,8 @@ CHECKS = {"labels": _labels, "probabilities": _probabilities, "best": _best, "an
 
 
 def main() -> None:
-    """Run the load of the file that is named."""
-    load = Load(**json.loads(Path(sys.argv[1]).read_bytes()))
+    """Run the load of the given file."""
+    load = ClientSpec(**json.loads(Path(sys.argv[1]).read_bytes()))
     print(json.dumps(uvloop.run(drive(load))))
 
 

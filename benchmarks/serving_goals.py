@@ -1,4 +1,4 @@
-"""What the server is meant to reach, and whether it did. A ratio is taken within each round; its median counts."""
+"""Goals of the server, and whether it reached them. A ratio is computed within each round; its median counts."""
 
 from __future__ import annotations
 
@@ -14,64 +14,64 @@ OF_KSERVE, OF_MLSERVER, P99_OF_KSERVE = 5.0, 2.0, 1 / 3
 OF_BARE = {"abstracts": 0.93, "titles": 0.65, "mixed": 0.85}
 OF_BARE_16 = 0.95
 MORE_THAN_BARE = 0.6  # ms
-LINEAR = 2500.0
-READY = {"int8": 3.0, "linear": 2.0, "linear-149": 2.0}
-RESIDENT = 350.0
+LINEAR_REQUESTS_PER_SECOND = 2500.0
+MAX_READY_SECONDS = {"int8": 3.0, "linear": 2.0, "linear-149": 2.0}
+MAX_RESIDENT_MB = 350.0
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure of each round, and what their median must be."""
+    """Figure of each round, and the goal of their median."""
 
     what: str
-    found: list[float]
+    values: list[float]
     limit: float
     at_least: bool
 
     def __str__(self) -> str:
-        figure = median(self.found)
+        figure = median(self.values)
         met = figure >= self.limit if self.at_least else figure <= self.limit
-        spread = f"({min(self.found):.3g} to {max(self.found):.3g})" if len(self.found) > 1 else ""
+        spread = f"({min(self.values):.3g} to {max(self.values):.3g})" if len(self.values) > 1 else ""
         sign = "≥" if self.at_least else "≤"
         return f"{'pass' if met else 'FAIL'}  {self.what:64}{figure:9.3f}  {spread:20} {sign} {self.limit:.3g}"
 
 
 class Figures:
-    """The results, to be looked up; what was not measured gives no goal."""
+    """Results by point. A point that was not measured has no goal."""
 
     def __init__(self, results: list[Result]) -> None:
         self._results = results
         self.kinds = list(dict.fromkeys(each["texts"] for each in results))
 
     def of(self, name: str, server: str, texts: str, connections: int, texts_a_request: int = 1) -> dict[int, float]:
-        """A figure by round."""
+        """Return a figure by round."""
         wanted = (server, texts, connections, texts_a_request)
         fields = ("server", "texts", "connections", "texts_a_request")
         return {each["round"]: each[name] for each in self._results if tuple(each[key] for key in fields) == wanted}
 
     def bare(self, texts: str) -> dict[int, float]:
-        """Texts a second by round, called in the best way."""
-        found = [each for each in self._results if (each["server"], each["texts"]) == ("bare-int8", texts)]
-        if not found:
+        """Return the texts per second by round, for the best way of calling."""
+        values = [each for each in self._results if (each["server"], each["texts"]) == ("bare-int8", texts)]
+        if not values:
             return {}
-        best, _ = ceiling(found, "bare-int8", texts)
-        return {each["round"]: each["texts_a_second"] for each in found if each["way"] == best}
+        best, _ = ceiling(values, "bare-int8", texts)
+        return {each["round"]: each["texts_a_second"] for each in values if each["way"] == best}
 
     def alone(self, texts: str) -> dict[int, float]:
-        """Milliseconds by round of a text that is alone, on one thread or several, whichever is faster."""
-        found: dict[int, float] = {}
+        """Return the milliseconds of a lone text by round, on one thread or several, whichever is faster."""
+        values: dict[int, float] = {}
         for each in self._results:
             if (each["server"], each["texts"]) == ("bare-int8", texts) and each["sessions"] == each["texts_a_call"] == 1:
-                found[each["round"]] = min(each["p50"], found.get(each["round"], each["p50"]))
-        return found
+                values[each["round"]] = min(each["p50"], values.get(each["round"], each["p50"]))
+        return values
 
 
 def judge(results: list[Result], servers: list[Result]) -> None:
-    """Print each goal that something was measured for."""
+    """Print each goal that was measured."""
     print("\nGoals: the median of the rounds, the least and the most")
     figures = Figures(results)
     for goal in (*_beside_peers(figures), *_beside_bare(figures), *_linear(figures), *_start_and_memory(servers)):
-        if goal.found:
+        if goal.values:
             print(goal)
 
 
@@ -104,18 +104,18 @@ def _beside_bare(figures: Figures) -> Iterator[Goal]:
 
 def _linear(figures: Figures) -> Iterator[Goal]:
     busy = _each(max, *(figures.of("requests", "linear", "abstracts", each) for each in (8, 32)))
-    yield Goal("linear, abstracts: requests a second", list(busy.values()), LINEAR, at_least=True)
+    yield Goal("linear, abstracts: requests a second", list(busy.values()), LINEAR_REQUESTS_PER_SECOND, at_least=True)
 
 
 def _start_and_memory(servers: list[Result]) -> Iterator[Goal]:
     for each in servers:
-        if each["server"] in READY:
-            yield Goal(f"{each['server']}: ready after, s", [each["ready"]], READY[each["server"]], at_least=False)
-            yield Goal(f"{each['server']}: resident at most, MB", [each["resident"]], RESIDENT, at_least=False)
+        if each["server"] in MAX_READY_SECONDS:
+            yield Goal(f"{each['server']}: ready after, s", [each["ready"]], MAX_READY_SECONDS[each["server"]], at_least=False)
+            yield Goal(f"{each['server']}: resident at most, MB", [each["resident"]], MAX_RESIDENT_MB, at_least=False)
 
 
 def _each(choose: Callable[[list[float]], float], *figures: dict[int, float]) -> dict[int, float]:
-    """By round, the one of these figures that is chosen."""
+    """Return by round the chosen one of these figures."""
     rounds = {number for each in figures for number in each}
     return {number: choose([each[number] for each in figures if number in each]) for number in sorted(rounds)}
 

@@ -1,4 +1,4 @@
-"""A server that answers at once, whatever it is asked: how much the client of the serving benchmark can drive.
+"""Server that answers every request at once, to measure the limit of the serving benchmark's client.
 
 python benchmarks/serving_null.py PORT
 """
@@ -20,7 +20,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 
 
 class Canned(asyncio.Protocol):
-    """Reads a request to its end and sends the answer."""
+    """Connection that reads each request to its end and sends the response."""
 
     def __init__(self) -> None:
         self._parser: Any = httptools.HttpRequestParser(self)
@@ -33,12 +33,12 @@ class Canned(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """httptools calls this at the end of a request."""
+        """Send the response, called by httptools at the end of a request."""
         self._transport.write(ANSWER)
 
 
 async def serve(port: int) -> None:
-    """Answer until killed."""
+    """Serve until killed."""
     server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", port)
     await server.serve_forever()
 

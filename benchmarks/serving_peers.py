@@ -1,4 +1,4 @@
-"""How the peers are set up for the serving benchmark."""
+"""Setup of the peers of the serving benchmark."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PEERS = Path(__file__).parent / "peers"
 
 
 def kserve_torch(classifiers: Classifiers) -> tuple[str, ...]:
-    """The command of a model of KServe's SDK that computes with torch in its `predict`."""
+    """Return the command of a model of KServe's SDK that computes with torch in its `predict`."""
     return (sys.executable, str(PEERS / "kserve_torch.py"), str(classifiers.transformers), NAME, "{port}")
 
 
 def mlserver(classifiers: Classifiers, folder: Path, *, int8: bool) -> tuple[str, ...]:
-    """The command of MLServer with its Hugging Face runtime; its settings are written into `folder`.
+    """Return the command of MLServer with its Hugging Face runtime. Its settings are written into `folder`.
 
     int8: ONNX Runtime through optimum, with adaptive batching; otherwise torch, as the runtime comes.
     """
@@ -34,13 +34,13 @@ def mlserver(classifiers: Classifiers, folder: Path, *, int8: bool) -> tuple[str
     batching = {"max_batch_size": 32, "max_batch_time": 0.005} if int8 else {}
     (folder / "model-settings.json").write_text(json.dumps(model | batching))
     (folder / "settings.json").write_text(json.dumps({"host": "127.0.0.1", "debug": False, "metrics_endpoint": None}))
-    # The ports come by the environment: they are chosen anew at each start.
+    # The ports are set in the environment, because each start has new ones.
     start = f"MLSERVER_HTTP_PORT=$PORT MLSERVER_GRPC_PORT={_free_port()} exec {programs / 'mlserver'} start {folder}"
     return ("/bin/sh", "-c", start)
 
 
 def _environment(requirements: Path) -> Path:
-    """A virtual environment of exactly these packages below the user's cache, made if it is not there."""
+    """Return a virtual environment of exactly these packages below the user's cache; it is made if it does not exist."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
     folder = cache / "labelwright" / "benchmarks" / requirements.stem

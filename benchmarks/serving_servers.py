@@ -1,4 +1,4 @@
-"""The servers of the serving benchmark: what starts each, how it is asked, when it is ready, how it ends."""
+"""Servers of the serving benchmark: start, request bodies, readiness, stop."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from serving_processes import resident_megabytes
 from serving_texts import v2
 
 LISTENING = re.compile(r"REST on port (\d+)")
-PATIENCE = 150.0  # seconds until the first right answer
+MAX_START_SECONDS = 150.0  # until the first correct response
 HERE = Path(__file__).parent
 OURS = ("int8", "fp32", "linear", "linear-149")
 PEERS = ("kserve-torch", "mlserver-torch", "mlserver-int8")
 
 
 class NotStarted(Exception):
-    """A server did not come to answer."""
+    """A server did not answer in time."""
 
 
 @dataclass(frozen=True)
-class Server:
-    """How one is started and asked.
+class BenchmarkServer:
+    """Command of a server, and its requests.
 
     command: where a word is `{port}`, the port stands; without one the server takes one and logs it.
     tensor, answer: the input's name, and the kind of answer that is right.
@@ -51,25 +51,25 @@ class Server:
 
 @dataclass(frozen=True)
 class Running:
-    """One that has answered. ready: seconds from its start to that. loaded: MB resident then."""
+    """Server that has answered. ready: seconds from its start to its first response. loaded: resident MB at that time."""
 
-    server: Server
+    server: BenchmarkServer
     process: subprocess.Popen[bytes]
     port: int
     ready: float
     loaded: float
 
 
-def server_of(name: str, classifiers: Classifiers, folder: Path) -> Server:
-    """The server of that name; what it needs is written into `folder` and, for MLServer, the user's cache."""
+def server_of(name: str, classifiers: Classifiers, folder: Path) -> BenchmarkServer:
+    """Return a server by name. Its files are written into `folder`; MLServer's packages into the user's cache."""
     if name == "null":
-        return Server(name, (sys.executable, str(HERE / "serving_null.py"), "{port}"), "/", "text", "anything")
+        return BenchmarkServer(name, (sys.executable, str(HERE / "serving_null.py"), "{port}"), "/", "text", "anything")
     if name == "kserve-torch":
-        return Server(name, kserve_torch(classifiers), f"/v2/models/{NAME}/infer", "text", "probabilities")
+        return BenchmarkServer(name, kserve_torch(classifiers), f"/v2/models/{NAME}/infer", "text", "probabilities")
     if name.startswith("mlserver"):
         command = mlserver(classifiers, folder / name, int8=name.endswith("int8"))
         offline = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        return Server(name, command, f"/v2/models/{NAME}/infer", "array_inputs", "best", offline)
+        return BenchmarkServer(name, command, f"/v2/models/{NAME}/infer", "array_inputs", "best", offline)
     versions = {
         "int8": classifiers.int8,
         "fp32": classifiers.fp32,
@@ -77,12 +77,12 @@ def server_of(name: str, classifiers: Classifiers, folder: Path) -> Server:
         "linear-149": classifiers.linear_149,
     }
     command = (sys.executable, "-m", "model.serving", str(versions[name]), "--host", "127.0.0.1", "--port", "0")
-    return Server(name, (*command, "--grpc-port", "0"), f"/v2/models/{NAME}/infer", "text", "labels")
+    return BenchmarkServer(name, (*command, "--grpc-port", "0"), f"/v2/models/{NAME}/infer", "text", "labels")
 
 
 @contextmanager
-def running(server: Server, log: Path, text: str) -> Iterator[Running]:
-    """The server, once it has labelled `text`; ended at the end. Raises NotStarted."""
+def running(server: BenchmarkServer, log: Path, text: str) -> Iterator[Running]:
+    """Yield the server once it has labelled `text`, and stop it at the end. Raises NotStarted."""
     port = _free_port()
     command = [str(port) if word == "{port}" else word for word in server.command]
     environment = os.environ | server.environment | {"PORT": str(port), "PYTHONPATH": str(HERE.parent)}
@@ -97,21 +97,21 @@ def running(server: Server, log: Path, text: str) -> Iterator[Running]:
             _end(process)
 
 
-def _first_answer(server: Server, process: subprocess.Popen[bytes], port: int, log: Path, body: str) -> int:
-    """Ask until the answer is right; the port that answered. Ours says its port in its log."""
+def _first_answer(server: BenchmarkServer, process: subprocess.Popen[bytes], port: int, log: Path, body: str) -> int:
+    """Send requests until a response is correct, and return the port. Labelwright's server logs its port."""
     says_port = server.command[1:3] == ("-m", "model.serving")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        found = LISTENING.search(log.read_text(errors="replace")) if says_port else None
-        at = int(found[1]) if found else port
-        if (found or not says_port) and _answers(server, at, body):
+        logged = LISTENING.search(log.read_text(errors="replace")) if says_port else None
+        at = int(logged[1]) if logged else port
+        if (logged or not says_port) and _answers(server, at, body):
             return at
         time.sleep(0.02)
     last = log.read_text(errors="replace")[-3000:]
-    raise NotStarted(f"{server.name} did not answer within {PATIENCE:g} s; its log ends with\n{last}")
+    raise NotStarted(f"{server.name} did not answer within {MAX_START_SECONDS:g} s; its log ends with\n{last}")
 
 
-def _answers(server: Server, port: int, body: str) -> bool:
+def _answers(server: BenchmarkServer, port: int, body: str) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("POST", server.path, body, {"Content-Type": "application/json"})
@@ -125,7 +125,7 @@ def _answers(server: Server, port: int, body: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and SIGKILL for what has not ended after ten seconds; its children too."""
+    """Stop a process and its children with SIGTERM, and after ten seconds with SIGKILL."""
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(10)

@@ -1,8 +1,8 @@
-"""How often the gate suspects a dataset that changed honestly, and one that was damaged, on real texts.
+"""Frequency at which the gate suspects honestly changed datasets and damaged ones, on real texts.
 
     python benchmarks/suspicions.py [--pairs 8] [--only products arxiv docstrings]
 
-A pair is a sample of a dataset, of which a version of `linear` is trained as the served one, and what became of the sample.
+A pair is a sample of a dataset, on which the served version of `linear` is trained, and a changed copy of the sample.
 Each dataset after a change is read and divided by the trainer's own code; the served version is scored on its test part.
 Only what compares datasets is counted: no second version is trained.
 """
@@ -23,12 +23,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from model.gate import GateScores, suspicions
+from model.gate import GateRecord, GateRule, suspicions
+from model.scores import ScoreName
 from trainer.attempt import Attempt
-from trainer.config import Config
-from trainer.gate import ServedScores
-from trainer.pipeline import prepare, run
-from trainer.served import score_served
+from trainer.config.settings import Config
+from trainer.evaluation.gate_record import ServedScores
+from trainer.evaluation.served import score_served
+from trainer.pipeline import run
+from trainer.preparation import prepare
 
 DATA = Path(__file__).parents[2] / "shared/data"
 POOL = {"products": 9_883, "arxiv": 20_000, "docstrings": 20_000}  # rows that samples are drawn from, at most
@@ -39,7 +41,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows with the columns text and label, and others of the same dataset. withheld: rows of a label that neither has."""
+    """Rows with the columns text and label, and other rows of the dataset. withheld: rows of a label that neither has."""
 
     rows: pl.DataFrame
     others: pl.DataFrame
@@ -56,7 +58,7 @@ def drawn(rows: pl.DataFrame, share: float, random: np.random.Generator) -> pl.S
 
 
 def with_labels(rows: pl.DataFrame, labels: pl.Series, where: pl.Series) -> pl.DataFrame:
-    """Put these labels where it is True."""
+    """Replace the labels of the chosen rows by these."""
     return rows.with_columns(label=pl.when(where).then(labels.rename("")).otherwise(pl.col("label")))
 
 
@@ -128,19 +130,19 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=sorted(POOL), default=sorted(POOL))
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
-    began, found, shown = time.perf_counter(), Counter[tuple[str, str]](), dict[str, str]()
+    began, suspected_counts, shown = time.perf_counter(), Counter[tuple[str, str]](), dict[str, str]()
     for name in chosen.only:
         rows = read(name, chosen.data)
         for seed in range(chosen.pairs):
             reasons = {change: why for change, why in findings(name, rows, seed).items() if why}
-            found.update((change, name) for change in reasons)
+            suspected_counts.update((change, name) for change in reasons)
             for change, why in reasons.items():
                 shown.setdefault(change, f"{name}: {why[0]}")
             print(f"{name} {seed}: {', '.join(reasons)}", flush=True)
     print(f"{chosen.pairs} pairs of each, {time.perf_counter() - began:.0f} s, load {os.getloadavg()[0]:.1f}")
     print(" | ".join(("change", *chosen.only)))
     for change in (*HONEST, *DAMAGE):
-        print(" | ".join((change, *(str(found[change, name]) for name in chosen.only))))
+        print(" | ".join((change, *(str(suspected_counts[change, name]) for name in chosen.only))))
     for change, reason in shown.items():
         print(f"{change}: {reason}")
 
@@ -148,20 +150,20 @@ def main() -> None:
 def read(name: str, data: Path) -> pl.DataFrame:
     """Return the columns text and label, the latter a list where texts have several."""
     if name == "docstrings":
-        from trainer.docstrings import write_dataset
+        from labelwright.demo_dataset import write_dataset
 
         with tempfile.TemporaryDirectory() as folder:
             write_dataset(Path(folder) / "docstrings.parquet")
-            found = pl.read_parquet(Path(folder) / "docstrings.parquet").rename({"labels": "label"})
+            rows = pl.read_parquet(Path(folder) / "docstrings.parquet").rename({"labels": "label"})
     else:
         rows = pl.read_parquet(data / name / "train.parquet")
         texts, label = {"arxiv": (["title", "abstract"], "categories"), "products": (["name", "description"], "category")}[name]
-        found = rows.select(text=pl.concat_str(texts, separator="\n"), label=pl.col(label))
-    return found.sample(min(POOL[name], len(found)), seed=0)
+        rows = rows.select(text=pl.concat_str(texts, separator="\n"), label=pl.col(label))
+    return rows.sample(min(POOL[name], len(rows)), seed=0)
 
 
 def findings(name: str, rows: pl.DataFrame, seed: int) -> dict[str, tuple[str, ...]]:
-    """Return what the gate says after each change, of one sample."""
+    """Return the gate's suspicions about one sample after each change."""
     random = np.random.default_rng(seed)
     rows = rows.sample(fraction=1, shuffle=True, seed=seed)
     counts = counted(rows)
@@ -171,11 +173,11 @@ def findings(name: str, rows: pl.DataFrame, seed: int) -> dict[str, tuple[str, .
     withheld = rows.filter(has_it).head(size // 10)
     with tempfile.TemporaryDirectory() as folder:
         served = train(known.head(size), Path(folder), seed=seed)
-        found = {}
+        reasons = {}
         for at, (change, made) in enumerate((HONEST | DAMAGE).items()):
             sample = Sample(known.head(size), known.tail(-size), withheld, np.random.default_rng([seed, at]))
-            found[change] = suspected(made(sample), served, Path(folder), seed=seed)
-        return found
+            reasons[change] = suspected(made(sample), served, Path(folder), seed=seed)
+        return reasons
 
 
 def counted(rows: pl.DataFrame) -> Counter[str]:
@@ -199,16 +201,17 @@ def train(rows: pl.DataFrame, folder: Path, *, seed: int) -> str:
 
 
 def suspected(rows: pl.DataFrame, served: str, folder: Path, *, seed: int) -> tuple[str, ...]:
-    """Return why these rows are suspicious beside what is served."""
+    """Return the reasons why these rows are suspicious, compared with the served version."""
     config = config_of(rows, folder, "after", gate={"served_uri": served}, training={"seed": seed})
     with tempfile.TemporaryDirectory() as scratch:
         data = prepare(config, Attempt(), Path(scratch))
-        scored = score_served(served, data.test, data.used)
+        scored = score_served(served, data.test, data.row_counts)
     assert isinstance(scored, ServedScores), scored
-    nothing = {"value": 1, "baseline": 1, "micro_f1": 1, "macro_f1": 1}  # no second version is judged
-    return suspicions(
-        GateScores(score="micro-f1", tolerance=config.gate.tolerance, served_version="served", data=scored.data, **nothing)
+    nothing = {ScoreName.MICRO_F1: 1.0}  # no second version is judged
+    record = GateRecord(
+        scores=nothing, baseline_scores=nothing, served_version="served", data=scored.data, rule=GateRule(), served_scores=nothing
     )
+    return suspicions(record, config.gate)
 
 
 if __name__ == "__main__":

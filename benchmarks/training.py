@@ -1,11 +1,11 @@
-"""Texts a second of fine-tuning MiniLM, beside a bare torch loop over the same batches, step by step in turns.
+"""Texts per second of fine-tuning MiniLM, beside a bare torch loop over the same batches, step by step in turns.
 
     python benchmarks/training.py [--data ../shared/data] [--steps 40] [--batch-size 32] [--threads 2]
 
-arXiv abstracts, cut at 128 tokens, 149 labels. After each step of ours the bare loop makes the same step with a network of
-its own: forward, loss, backward, AdamW, with the same autocast and threads, its batches made into tensors beforehand and
-nothing else. Our step is all that passes between two of its ends: batch, clipping, learning rate, callbacks. Neither
-evaluates or saves. Since both are measured within the same second, a machine that is busy is busy for both.
+arXiv abstracts, cut at 128 tokens, 149 labels. After each step of ours, the bare loop makes the same step with its own
+network: forward, loss, backward, AdamW, with the same autocast and threads; its batches are tensors already. Our step is measured
+from the end of the previous one: batch, clipping, learning rate, callbacks. Neither evaluates or saves. Both are measured within
+the same second, so other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ from scipy.sparse import csr_matrix
 from transformers import PrinterCallback, TrainerCallback
 
 from model.manifest import Task
-from trainer.architectures import devices, fine_tuning, transformer
-from trainer.architectures.batch_order import SimilarLengths
-from trainer.architectures.losses import Loss, loss_function
-from trainer.architectures.pooled import PooledClassifier
-from trainer.architectures.token_cache import TokenCache
-from trainer.architectures.token_ids import TokenIds
-from trainer.architectures.training_callbacks import StoreCheckpoints, TellProgress
+from trainer.architectures import devices
+from trainer.architectures.transformer import fine_tuning
+from trainer.architectures.transformer import fit as transformer
+from trainer.architectures.transformer.cache import TokenCache
+from trainer.architectures.transformer.callbacks import EvenlySpaced, ReportProgress, StoreCheckpoints
+from trainer.architectures.transformer.dataset import TokenizedDataset
+from trainer.architectures.transformer.losses import Loss, loss_function
+from trainer.architectures.transformer.network import PooledClassifier
+from trainer.architectures.transformer.sampler import LengthGroupedSampler
 from trainer.attempt import Attempt
-from trainer.config import Config
-from trainer.examples import Examples
+from trainer.config.settings import Config
+from trainer.data.examples import Examples
 
 WARM_UP = 5  # steps
 
 
 def main() -> None:
-    """Make both networks, let them take turns, print the medians."""
+    """Make both networks, train them in turns, print the medians."""
     arguments = parse()
     config = Config.model_validate(
         {"training": {"base_model": "minilm", "num_epochs": 1, "batch_size": arguments.batch_size, "max_length": 128}}
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds arxiv/")
     parser.add_argument("--steps", type=int, default=40, help="that are measured, after a warm-up")
@@ -72,13 +74,13 @@ def parse() -> argparse.Namespace:
 
 
 def texts_of(arguments: argparse.Namespace) -> int:
-    """How many texts that takes."""
+    """Return the number of texts that the steps take."""
     texts: int = (arguments.steps + WARM_UP) * arguments.batch_size
     return texts
 
 
 def read(source: Path, file: Path, count: int) -> Examples:
-    """The first abstracts with their categories, as reading a dataset leaves them."""
+    """Return the first abstracts with their categories, as examples."""
     rows = pl.read_parquet(source, columns=["abstract", "categories"])
     labels = rows["categories"].explode().unique().sort()
     rows = rows.head(count)
@@ -90,10 +92,10 @@ def read(source: Path, file: Path, count: int) -> Examples:
 
 
 class Bare:
-    """What a step needs, and nothing else."""
+    """Training loop with only what a step needs."""
 
-    def __init__(self, network: PooledClassifier, tokens: TokenIds, config: Config, loss: Loss) -> None:
-        order = list(SimilarLengths(tokens.lengths, batch_size=config.training.batch_size, seed=config.training.seed))
+    def __init__(self, network: PooledClassifier, tokens: TokenizedDataset, config: Config, loss: Loss) -> None:
+        order = list(LengthGroupedSampler(tokens.lengths, batch_size=config.training.batch_size, seed=config.training.seed))
         size = config.training.batch_size
         self._batches = [tokens.batch(order[at : at + size]) for at in range(0, len(order), size)]
         self._network = network.train()
@@ -101,7 +103,7 @@ class Bare:
         self._loss = loss
 
     def step(self, number: int) -> None:
-        """The step on the batch of that number."""
+        """Make the step on the batch of this number."""
         batch = self._batches[number]
         with torch.autocast("cpu", torch.bfloat16, enabled=devices.has_bfloat16()):
             outputs = self._network(batch["input_ids"], batch["attention_mask"])
@@ -113,7 +115,7 @@ class Bare:
 
 @dataclass
 class Turns(TrainerCallback):
-    """Seconds of each step of both. At the end of one of ours, the bare loop makes its own."""
+    """Seconds of each step of both. At the end of each of our steps, the bare loop makes its own."""
 
     bare: Bare
     ours_seconds: list[float] = field(default_factory=list)
@@ -121,11 +123,11 @@ class Turns(TrainerCallback):
     began: float = 0.0
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        """Starts our clock."""
+        """Start the clock of our step."""
         self.began = time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stops our clock and starts it again when the bare loop's step is done."""
+        """Stop the clock of our step, make the bare loop's step, and start the clock again."""
         ended = time.perf_counter()
         self.ours_seconds.append(ended - self.began)
         self.bare.step(len(self.bare_seconds))
@@ -133,19 +135,21 @@ class Turns(TrainerCallback):
         self.bare_seconds.append(self.began - ended)
 
 
-def take_turns(network: PooledClassifier, tokens: TokenIds, config: Config, folder: Path) -> Turns:
-    """Our fine-tuning, as `fine_tune` sets it up but without evaluation, and the bare loop between its steps."""
+def take_turns(network: PooledClassifier, tokens: TokenizedDataset, config: Config, folder: Path) -> Turns:
+    """Run our fine-tuning as in `fine_tune`, but without evaluation, with the bare loop between its steps."""
     settings, attempt = config.training, Attempt()
     loss = loss_function(tokens.targets, tokens.task, config.balance)
     turns = Turns(Bare(copy.deepcopy(network), tokens, config, loss))
+    steps = fine_tuning.total_steps(len(tokens), settings)
     trainer = fine_tuning.FineTuning(
         network,
         tokens,
         settings,
-        args=fine_tuning.arguments(settings, fine_tuning.total_steps(len(tokens), settings), folder, resumable=False),
+        EvenlySpaced(steps, 1),
+        args=fine_tuning.arguments(settings, steps, folder, resumable=False),
         eval_dataset=tokens,
         compute_loss_func=loss,
-        callbacks=[TellProgress(attempt, settings.batch_size), StoreCheckpoints(attempt, folder, minutes=600), turns],
+        callbacks=[ReportProgress(attempt, settings.batch_size), StoreCheckpoints(attempt, folder, minutes=600), turns],
     )
     trainer.remove_callback(PrinterCallback)  # type: ignore[no-untyped-call]
     trainer.train()
@@ -153,7 +157,7 @@ def take_turns(network: PooledClassifier, tokens: TokenIds, config: Config, fold
 
 
 def report(turns: Turns, batch_size: int, threads: int) -> None:
-    """Texts a second of both, and the median of the steps' ratios."""
+    """Print the texts per second of both, and the median of the steps' ratios."""
     ours, bare = turns.ours_seconds[WARM_UP:], turns.bare_seconds[WARM_UP:]
     precision = "bf16" if devices.has_bfloat16() else "fp32"
     print(f"{len(ours)} steps of {batch_size} texts, {precision}, {threads} threads, load {os.getloadavg()[0]:.1f}")

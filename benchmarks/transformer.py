@@ -3,7 +3,7 @@
     python benchmarks/transformer.py --data ../shared/data
 
 Both are fitted on nine tenths of `products/train.parquet`, validated on the rest, and scored on `products/test.parquet`
-through the exported graph. Name and description make a text.
+with the exported model. A text is a product's name and description.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Encoder, Graph
+from model.classifier import OnnxModel, TextTokenizer
 from model.manifest import Task
-from trainer.architectures import linear, transformer
-from trainer.architectures.quantization import QUANTIZED, quantize
+from trainer.architectures.linear import fit as linear
+from trainer.architectures.transformer import fit as transformer
+from trainer.architectures.transformer.quantization import QUANTIZED, quantize
 from trainer.attempt import Attempt
-from trainer.config import Config
-from trainer.examples import Examples
+from trainer.config.settings import Config
+from trainer.data.examples import Examples
 
 TIMED_TEXTS = 200
 
@@ -43,7 +44,7 @@ def main() -> None:
         config = configuration(arguments)
         fitted = linear.fit(train, validation, config, folder=folder / "linear")
         began = time.perf_counter()
-        base, _ = transformer.train_and_export(train, validation, config, folder=folder / "minilm", attempt=Attempt())
+        base, *_ = transformer.train_and_export(train, validation, config, folder=folder / "minilm", attempt=Attempt())
         seconds = time.perf_counter() - began
         quantize(folder / "minilm" / GRAPH, folder / "minilm" / QUANTIZED)
         print("model         accuracy  ms/text  fitted and exported")
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds products/")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
@@ -65,7 +66,7 @@ def parse() -> argparse.Namespace:
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
-    """The trainer's defaults, but for one epoch, one evaluation, short texts and what suits so few steps."""
+    """Return the trainer's defaults, with one epoch, one evaluation, short texts and settings for few steps."""
     settings = {
         "base_model": "minilm",
         "num_epochs": 1,
@@ -79,7 +80,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
 
 
 def read(source: Path, file: Path) -> Examples:
-    """The products of a file as examples whose texts are written to `file`."""
+    """Return the products of a file as examples, whose texts are written to `file`."""
     rows = pl.read_parquet(source)
     rows.select(text=pl.concat_str("name", pl.col("description"), separator="\n")).write_parquet(file)
     labels = sorted(rows["category"].unique())
@@ -89,22 +90,22 @@ def read(source: Path, file: Path) -> Examples:
 
 
 def halves(examples: Examples) -> tuple[Examples, Examples]:
-    """Nine tenths and one tenth, at random."""
+    """Return nine tenths and one tenth of the examples, at random."""
     order = np.random.default_rng(0).permutation(len(examples))
     cut = len(order) * 9 // 10
     return examples.select(np.sort(order[:cut])), examples.select(np.sort(order[cut:]))
 
 
 def report(what: str, folder: Path, graph: str, max_length: int, test: Examples, seconds: float) -> None:
-    """One line of the table."""
-    encoder = Encoder(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
-    session, texts = Graph(folder / graph), test.texts()
-    found = session.logits(encoder.encode(texts)).argmax(axis=1)
-    accuracy = float((found == test.targets.toarray().argmax(axis=1)).mean())
+    """Return a line of the table."""
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(folder / TOKENIZER)), max_length)
+    session, texts = OnnxModel(folder / graph), test.texts()
+    predicted = session.logits(tokenizer.encode(texts)).argmax(axis=1)
+    accuracy = float((predicted == test.targets.toarray().argmax(axis=1)).mean())
     times = []
     for text in texts[:TIMED_TEXTS]:
         began = time.perf_counter()
-        session.logits(encoder.encode([text]))
+        session.logits(tokenizer.encode([text]))
         times.append((time.perf_counter() - began) * 1000)
     print(f"{what:12}  {accuracy:8.4f}  {median(times):7.2f}  {seconds:7.0f} s")
 

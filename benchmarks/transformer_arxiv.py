@@ -1,9 +1,9 @@
-"""Encoders fine-tuned on all of the arXiv set by the command itself: micro- and macro-F1 on the test set, time, cost.
+"""Encoders fine-tuned on the whole arXiv set by `labelwright train`: micro- and macro-F1 on the test set, time, cost.
 
     python benchmarks/transformer_arxiv.py [--data ../shared/data] [--base-model minilm ~/models/bert-base-uncased] [--rows 1000]
 
-For a machine with a GPU, where 135,000 papers take minutes an epoch; the aims are micro-F1 0.68 and macro-F1 0.60. With
-`--rows`, a random sample on any machine, to see that it runs. Title and abstract make a text, cut at 256 tokens. `linear`
+For a machine with a GPU, on which an epoch of 135,000 papers takes minutes. The goals are micro-F1 0.68 and macro-F1 0.60.
+`--rows` takes a random sample, to try the script on any machine. A text is a title and an abstract, cut at 256 tokens. `linear`
 is fitted on the same texts in the same run. An encoder other than `minilm` is a folder, or a name on the hub.
 """
 
@@ -18,14 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-AIMS = {"micro_f1": 0.68, "macro_f1": 0.60}
+GOALS = {"micro_f1": 0.68, "macro_f1": 0.60}
 # Of 100 million parameters and more; smaller encoders want larger steps.
 LEARNING_RATES = {"minilm": "3e-4"}
-LARGE = "5e-5"
+LARGE_ENCODER_LEARNING_RATE = "5e-5"
 
 
 def main() -> None:
-    """Train each, print a line for each."""
+    """Train each encoder, and print a line for each."""
     arguments = parse()
     print("encoder               micro-F1  macro-F1  linear micro/macro   seconds  CPU-s  GPU-s  peak GB  ms/text")
     for base in arguments.base_model:
@@ -36,11 +36,11 @@ def main() -> None:
             manifest = json.loads((Path(done.stdout.strip().removeprefix("file://")) / "manifest.json").read_text())
         report(base, manifest, time.perf_counter() - began)
         print(" ".join(["  by", "labelwright", *command[3:]]))
-    print(f"aims: {AIMS}")
+    print(f"goals: {GOALS}")
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds arxiv/")
     parser.add_argument("--base-model", nargs="+", default=["minilm"])
@@ -52,10 +52,10 @@ def parse() -> argparse.Namespace:
 
 
 def command_for(base: str, arguments: argparse.Namespace, folder: Path) -> list[str]:
-    """What a user would type."""
+    """Return the command as a user would type it."""
     arxiv = arguments.data / "arxiv"
     settings = {
-        "training.learning_rate": LEARNING_RATES.get(base, LARGE),
+        "training.learning_rate": LEARNING_RATES.get(base, LARGE_ENCODER_LEARNING_RATE),
         "training.batch_size": arguments.batch_size,
         "training.max_length": arguments.max_length,
         "split.validation_share": 0.05,
@@ -72,7 +72,7 @@ def command_for(base: str, arguments: argparse.Namespace, folder: Path) -> list[
 
 
 def report(base: str, manifest: dict[str, Any], seconds: float) -> None:
-    """One line of the table."""
+    """Return a line of the table."""
     scores, training = manifest["scores"], manifest["training"]
     baseline = scores["baseline"]["test"]
     print(

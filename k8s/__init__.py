@@ -1,1 +1,1 @@
-"""What the cluster sees: manifests and the controller, to come."""
+"""Kubernetes: the controller, and manifests to apply."""

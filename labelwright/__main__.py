@@ -1,4 +1,4 @@
-"""The command `labelwright`: mounts each package's commands, imports a package only when its command runs."""
+"""Command `labelwright`: the commands of every package. A package is imported only when its command runs."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import importlib
 
 import click
 
-from model.printable import PrintableErrors
+from model.escaping import PrintableErrors
 
-# Command -> where it is. The listing below is read without importing any of them.
+# Location and one-line help of each command; `--help` lists them without importing any.
 COMMANDS = {
-    "demo": ("labelwright.demo:demo", "See it work: train on docstrings, serve, ask. A minute."),
-    "train": ("trainer.__main__:train", "Train a classifier and publish it as a version."),
-    "settings": ("trainer.__main__:settings", "Print every setting, to be edited and given to train --config."),
-    "analyze": ("trainer.analysis.command:analyze", "Write a page on what a dataset is like, before training."),
-    "undersample": ("trainer.balancing_commands:undersample", "Drop rows of frequent labels."),
-    "oversample": ("trainer.balancing_commands:oversample", "Repeat rows of rare labels."),
-    "mltl": ("trainer.balancing_commands:mltl", "Drop rows of frequent labels that contradict their neighbours."),
-    "fingerprint": ("trainer.checking_command:fingerprint", "Print the SHA-256 of what a dataset holds."),
-    "prune": ("trainer.pruning_command:prune", "Delete published versions and their checkpoints."),
-    "verify": ("model.verification:verify", "Say file by file whether a version is as it was published."),
-    "evaluate": ("trainer.__main__:evaluate", "Score a version on a dataset."),
-    "predict": ("model.__main__:predict", "Label texts with a version."),
-    "serve": ("model.serving.__main__:command", "Answer with a version over KServe's protocols."),
+    "demo": ("labelwright.demo:demo", "Try it in a minute: train on docstrings, serve, send requests."),
+    "train": ("trainer.commands.train:train", "Train a classifier and publish it as a version."),
+    "settings": ("trainer.commands.settings:settings", "Print all settings as YAML, for train --config."),
+    "analyze": ("trainer.commands.analyze:analyze", "Write a report about a dataset, to read before training."),
+    "undersample": ("trainer.commands.balance:undersample", "Drop rows of frequent labels."),
+    "oversample": ("trainer.commands.balance:oversample", "Repeat rows of rare labels."),
+    "mltl": ("trainer.commands.balance:mltl", "Drop rows of frequent labels that differ from their neighbours."),
+    "fingerprint": ("trainer.commands.fingerprint:fingerprint", "Print the SHA-256 of a dataset's content."),
+    "prune": ("trainer.commands.prune:prune", "Delete published versions and their checkpoints."),
+    "verify": ("model.verification:verify", "Check that the files of a version are unaltered."),
+    "evaluate": ("trainer.commands.evaluate:evaluate", "Score a version on a dataset."),
+    "predict": ("model.predict:predict", "Label texts with a version."),
+    "serve": ("model.serving.__main__:command", "Serve a version over REST and gRPC (KServe's protocols)."),
 }
 
 
 class LazyGroup(PrintableErrors, click.Group):
-    """A group that imports a command when it is called or asked for help, not when it is listed."""
+    """Command group that imports a command when it runs or shows its help, not when it is listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click gives it
-        """In the order in which someone new needs them."""
+        """Return the names of the commands, in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the command's package."""
+        """Import and return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -42,7 +42,7 @@ class LazyGroup(PrintableErrors, click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The listing, without an import."""
+        """Write the list of commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
@@ -50,7 +50,7 @@ class LazyGroup(PrintableErrors, click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="labelwright", message="labelwright %(version)s")
 def main() -> None:
-    """Labelled texts to a classifier that is served on Kubernetes and keeps itself good."""
+    """Train text classifiers from labelled texts and serve them on Kubernetes."""
 
 
 if __name__ == "__main__":

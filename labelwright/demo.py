@@ -1,4 +1,4 @@
-"""The command `labelwright demo`: the whole path on one machine, from labelled texts to an answer over HTTP."""
+"""Command `labelwright demo`: the whole path on one machine, from labelled texts to an answer over HTTP."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from urllib.request import Request, urlopen
 
 import click
 
-from trainer import logs
-from trainer.__main__ import print_scores
-from trainer.command_line import failures
-from trainer.config import load
+from trainer.commands.evaluate import print_scores
+from trainer.commands.exit_codes import failures
+from trainer.config.loading import load
+from trainer.run import logs
 
 NAME = "docstrings"
 TEXTS = (
@@ -29,38 +29,40 @@ TEXTS = (
     "Draw a bar chart with error bars and a legend on the axes.",
     "Compute the shortest path between two nodes of a weighted graph.",
 )
-SECONDS_TO_START = 60
+MAX_START_SECONDS = 60
 
 
 @click.command()
-@click.option("--folder", default="demo", type=click.Path(path_type=Path), show_default=True, help="Where everything is kept.")
-@click.option("--port", default=8080, show_default=True, help="REST port of the server; another free one if it is taken.")
+@click.option(
+    "--folder", default="demo", type=click.Path(path_type=Path), show_default=True, help="Folder for the dataset and the version."
+)
+@click.option("--port", default=8080, show_default=True, help="REST port of the server; any free port if it is taken.")
 def demo(folder: Path, port: int) -> None:
-    """Train on the docstrings of installed libraries, publish, serve and ask.
+    """Train on docstrings of installed libraries, publish a version, serve it and send it texts.
 
-    On a terminal the server stays until Ctrl-C; otherwise it is stopped once it has answered.
+    On a terminal, the server runs until Ctrl-C. Otherwise it stops after its first response.
     """
     logs.configure("text")
     start = time.perf_counter()
     folder = folder.absolute()
     dataset = folder / "docstrings.parquet"
     say("1/3  Reading docstrings of installed libraries, each labelled with its library and area")
-    from trainer.docstrings import write_dataset
+    from labelwright.demo_dataset import write_dataset
 
     say(f"     {write_dataset(dataset):,} texts in {shown(dataset)}")
     say("2/3  Training")
     uri = train(dataset, folder / "models")
-    say("3/3  Serving it with KServe, and asking")
+    say("3/3  Serving the version with KServe, and sending it three texts")
     with serving(uri, free_port(port)) as server:
-        ask(server)
+        send_texts(server)
         say(f"\nDone in {time.perf_counter() - start:.0f} s.")
-        suggest(uri, server, stays=sys.stdin.isatty())
+        suggest(uri, server, keeps_running=sys.stdin.isatty())
         if sys.stdin.isatty():
             wait_for_ctrl_c()
 
 
 def train(dataset: Path, models: Path) -> str:
-    """Publish a version trained on the dataset, and return its URI."""
+    """Train on the dataset, publish a version and return its URI."""
     from trainer.attempt import Attempt
     from trainer.pipeline import run
 
@@ -79,7 +81,7 @@ def train(dataset: Path, models: Path) -> str:
 
 @contextmanager
 def serving(uri: str, port: int) -> Iterator[str]:
-    """The address of a server of the version at `uri`, in a process of its own, ready to answer."""
+    """Serve the version at `uri` in a separate process, and yield the server's address once it is ready."""
     command = [sys.executable, "-m", "model.serving", uri, "--host", "127.0.0.1", "--port", str(port), "--grpc-port", "0"]
     process = subprocess.Popen(command)  # noqa: S603 - a list of our own words
     server = f"http://127.0.0.1:{port}"
@@ -92,21 +94,21 @@ def serving(uri: str, port: int) -> Iterator[str]:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    """Return once the model is loaded and has answered once."""
-    deadline = time.monotonic() + SECONDS_TO_START
+    """Wait until the URL answers. Raises ClickException if the server exits, or takes longer than MAX_START_SECONDS."""
+    deadline = time.monotonic() + MAX_START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise click.ClickException(f"the server ended with {process.returncode}; what it said is above")
+            raise click.ClickException(f"the server exited with code {process.returncode}; its log is above")
         try:
             with urlopen(url, timeout=1):  # noqa: S310 - http, and ours
                 return
         except (URLError, TimeoutError, ConnectionError):
             time.sleep(0.1)
-    raise click.ClickException(f"{url} did not answer within {SECONDS_TO_START} s")
+    raise click.ClickException(f"{url} did not answer within {MAX_START_SECONDS} s")
 
 
-def ask(server: str) -> None:
-    """Send three texts over the open inference protocol and print what comes back."""
+def send_texts(server: str) -> None:
+    """Send three texts over the open inference protocol, and print the labels that come back."""
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(TEXTS)], "data": TEXTS}]}
     request = Request(  # noqa: S310 - http, and ours
         f"{server}/v2/models/{NAME}/infer", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -124,21 +126,21 @@ def ask(server: str) -> None:
                 say(f"       {score:.2f}  {label}")
 
 
-def suggest(uri: str, server: str, *, stays: bool) -> None:
-    """What to do next, to be copied as it stands."""
+def suggest(uri: str, server: str, *, keeps_running: bool) -> None:
+    """Print commands and files to continue with."""
     version = shown(Path(uri.removeprefix("file://")))
     body = '{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["Fit a random forest."]}]}'
     say("\nNext:")
-    if not stays:
+    if not keeps_running:
         say(f"  serve it    labelwright serve {version} --name {NAME} --port {server.rpartition(':')[2]}")
-    say(f"  ask it      curl -s {server}/v2/models/{NAME}/infer -d {shlex.quote(body)}")
+    say(f"  query it    curl -s {server}/v2/models/{NAME}/infer -d {shlex.quote(body)}")
     say(f"  its report  {version}/report.html")
     say(f"  the version {version}/manifest.json")
     say("  your texts  labelwright train --dataset texts.csv --text-columns text --label-column label")
 
 
 def free_port(wanted: int) -> int:
-    """`wanted` if nothing listens there, else a port that is free."""
+    """Return `wanted` if nothing listens there, else any free port."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -146,18 +148,18 @@ def free_port(wanted: int) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            found: int = probe.getsockname()[1]
-            return found
+            port_number: int = probe.getsockname()[1]
+            return port_number
     raise click.ClickException("no port is free")
 
 
 def shown(path: Path) -> str:
-    """The path as short as it can be given from here."""
+    """Return the path, relative to the working directory if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def wait_for_ctrl_c() -> None:
-    """Until the person at the terminal has had enough."""
+    """Return when the user presses Ctrl-C."""
     say("\nThe server runs until you press Ctrl-C.")
     try:
         while True:
@@ -167,6 +169,6 @@ def wait_for_ctrl_c() -> None:
 
 
 def say(line: str) -> None:
-    """On standard output, at once: progress goes to standard error beside it."""
+    """Print a line at once, so that it is in order with the log on standard error."""
     click.echo(line)
     sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""What a trained classifier is, and the server that answers with it."""
+"""Format of a published version, and the server that answers with one."""
 
 import os
 
-# Releases of onnxruntime report their use to its makers unless told not to, before they are imported.
+# Some releases of onnxruntime send usage data unless this is set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""Write and read a version's folder: checksums, manifest last, refuse what is incomplete or altered."""
+"""Publish and read versions: files with checksums, the manifest written last; incomplete and altered versions are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from model.manifest import RESERVED_FILE_NAME, SCHEMA_VERSION, SHOWN_CHARACTERS, FileEntry, Manifest, shown
+from model.manifest import MAX_SHOWN_CHARACTERS, RESERVED_FILE_NAME, SCHEMA_VERSION, FileEntry, Manifest, shown
 from model.storage import (
     ObjectExists,
     ObjectMissing,
@@ -30,21 +30,21 @@ TOKENIZER = "tokenizer.json"
 REPORT = "report.html"
 PARTS = "parts.bin"
 SERVED = "served.json"
-# What a version may consist of.
+# All files that a version may have.
 VERSION_FILES = (MANIFEST, GRAPH, TOKENIZER, REPORT, PARTS, SERVED)
 PROBE = ".labelwright-probe"
-MOST_MANIFEST_BYTES = 32 * 2**20  # 10,000 labels take 9 MiB
-MOST_PROBLEMS = 20  # in one message
-DIGITS = 16  # of a SHA-256 in a name that is made from it
+MAX_MANIFEST_BYTES = 32 * 2**20  # 10,000 labels take 9 MiB
+MAX_SHOWN_PROBLEMS = 20  # in one message
+NAME_SHA256_DIGITS = 16  # in a name that is made from a SHA-256
 
 
 class ArtifactRejected(Exception):
-    """The version is incomplete, altered, or of a kind that this release does not read."""
+    """The version is incomplete or altered, or this release cannot read it."""
 
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """A version as it lies in a storage. manifest_sha256: of the bytes of its manifest, which vouches for all its files."""
+    """Version in a storage. manifest_sha256: of the bytes of manifest.json, which has the SHA-256 of every other file."""
 
     uri: str
     manifest: Manifest
@@ -52,17 +52,17 @@ class PublishedVersion:
 
 
 def describe(folder: Path) -> dict[str, FileEntry]:
-    """Checksum and size of every file of the folder that a version consists of, but the manifest."""
+    """Return checksum and size of each file of a version that the folder has, without the manifest."""
     return {name: file_entry(folder / name) for name in VERSION_FILES[1:] if (folder / name).exists()}
 
 
 def publish(folder: Path, manifest: Manifest, store: ObjectStore) -> PublishedVersion:
-    """Make the folder's files a version of `store`, whose URI is the version's.
+    """Publish the folder's files as the version at the URI of `store`.
 
-    The manifest is written last and only if there is none: a reader sees the whole version or none. Nothing that lies there
-    is ever replaced, so that of several publishers the one whose manifest was first has a version that nobody alters; the
-    others get ObjectExists. A file in whose place an interrupted attempt or another publisher has left other bytes is put
-    under a name that is made from its SHA-256, which the manifest tells.
+    The manifest is written last, and only if there is none: a reader sees the complete version or none. No object is ever
+    replaced. Of several publishers, the first to write the manifest has published the version; the others get ObjectExists.
+    If an interrupted attempt or another publisher left a file with other bytes, the new file gets a name made from its
+    SHA-256, and the manifest says so in `stored_as`.
     """
     require_unpublished(store)
     store.tidy()
@@ -74,7 +74,7 @@ def publish(folder: Path, manifest: Manifest, store: ObjectStore) -> PublishedVe
 
 
 def _put(path: Path, name: str, entry: FileEntry, store: ObjectStore) -> FileEntry:
-    """Upload a file without replacing anything; the entry says where it lies. Raises StorageError."""
+    """Upload a file without replacing any object, and return its entry with its object's name. Raises StorageError."""
     for key in (name, name_by_content(name, entry.sha256)):
         try:
             store.upload(path, key, new=True)
@@ -82,44 +82,44 @@ def _put(path: Path, name: str, entry: FileEntry, store: ObjectStore) -> FileEnt
             if not _holds(store, key, entry):
                 continue
         return entry.model_copy(update={"stored_as": None if key == name else key})
-    raise StorageRejected(f"{store.uri}{key} has not the content that its name tells: it was altered, delete it")
+    raise StorageRejected(f"{store.uri}{key} does not have the content that its name says: it was altered; delete it")
 
 
 def _holds(store: ObjectStore, key: str, entry: FileEntry) -> bool:
-    """Whether exactly these bytes lie there."""
+    """Return whether the object has exactly the entry's content."""
     try:
-        return digest(store.stream(key), most=entry.size) == (entry.sha256, entry.size)
-    except ObjectMissing:  # somebody has deleted it since
+        return digest(store.stream(key), max_bytes=entry.size) == (entry.sha256, entry.size)
+    except ObjectMissing:  # it was deleted meanwhile
         return False
 
 
 def name_by_content(name: str, sha256: str) -> str:
-    """Such as model-0123456789abcdef.onnx: two publishers write the same bytes under it, or none of them writes it."""
+    """Return a name such as model-0123456789abcdef.onnx, which only publishers of the same bytes use."""
     path = Path(name)
-    return f"{path.stem}-{sha256[:DIGITS]}{path.suffix}"
+    return f"{path.stem}-{sha256[:NAME_SHA256_DIGITS]}{path.suffix}"
 
 
 def is_of_a_version(name: str) -> bool:
-    """Whether a version may consist of an object of this name, or a publisher may have left it."""
-    return re.sub(rf"-[0-9a-f]{{{DIGITS}}}(?=\.[a-z]+$)", "", name) in VERSION_FILES
+    """Return whether a publisher may have written an object of this name."""
+    return re.sub(rf"-[0-9a-f]{{{NAME_SHA256_DIGITS}}}(?=\.[a-z]+$)", "", name) in VERSION_FILES
 
 
 def require_unpublished(store: ObjectStore) -> None:
-    """Raise ObjectExists if there is a version at the store's URI: it would have to change."""
+    """Raise ObjectExists if a version is already published at the store's URI."""
     if any(each.key == MANIFEST for each in store.list(MANIFEST)):
         raise ObjectExists(f"{store.uri} is published already: a version never changes")
 
 
 def require_writable(store: ObjectStore) -> None:
-    """Raise StorageError if nothing can be written to the store, by trying."""
+    """Write and delete a small object. Raises StorageError if that fails."""
     store.write(PROBE, b"Can this be written?\n")
     store.delete(PROBE)
 
 
 def read_published(store: ObjectStore, *, manifest_sha256: str | None = None) -> PublishedVersion:
-    """What the manifest of the version at the store's URI says, without a look at its files.
+    """Return the version at the store's URI. Only its manifest is read and checked.
 
-    manifest_sha256: what it has to be. Raises ObjectMissing if nothing is published there; ArtifactRejected, StorageError.
+    manifest_sha256: the expected one. Raises ObjectMissing if nothing is published there; ArtifactRejected, StorageError.
     """
     content = _read_manifest(store, manifest_sha256)
     return PublishedVersion(store.uri, parse_manifest(content, where=store.uri + MANIFEST), sha256_of(content))
@@ -127,7 +127,7 @@ def read_published(store: ObjectStore, *, manifest_sha256: str | None = None) ->
 
 def _read_manifest(store: ObjectStore, sha256: str | None) -> bytes:
     try:
-        content = store.read(MANIFEST, limit=MOST_MANIFEST_BYTES)
+        content = store.read(MANIFEST, limit=MAX_MANIFEST_BYTES)
     except ObjectTooLarge as error:
         raise ArtifactRejected(str(error)) from error
     require_digest(content, sha256, where=store.uri + MANIFEST)
@@ -135,22 +135,22 @@ def _read_manifest(store: ObjectStore, sha256: str | None) -> bytes:
 
 
 def read_file(store: ObjectStore, manifest: Manifest, name: str) -> bytes:
-    """A small file of the version at the store's URI, found unaltered. Raises ArtifactRejected, ObjectMissing, StorageError."""
+    """Read and check a small file of the version at the store's URI. Raises ArtifactRejected, ObjectMissing, StorageError."""
     key, expected = manifest.stored(name), manifest.files[name]
     try:
         content = store.read(key, limit=expected.size)
     except ObjectTooLarge as error:
-        raise ArtifactRejected(f"{error}, which is what the manifest says: it was altered") from error
-    if (found := sha256_of(content)) != expected.sha256:
-        raise ArtifactRejected(f"{store.uri}{key} has SHA-256 {found}, the manifest says {expected.sha256}: it was altered")
+        raise ArtifactRejected(f"{error}, the size in the manifest: it was altered") from error
+    if (actual := sha256_of(content)) != expected.sha256:
+        raise ArtifactRejected(f"{store.uri}{key} has SHA-256 {actual}, the manifest says {expected.sha256}: it was altered")
     return content
 
 
 def fetch(uri: str, scratch: Path, *, manifest_sha256: str | None = None) -> Path:
-    """A local, verified folder of the version at `uri`: itself if it is local already, else a copy in `scratch`.
+    """Return a local, verified folder of the version at `uri`: the version's own if it is local, else a copy in `scratch`.
 
-    manifest_sha256: that of the manifest which was published; another one is refused before it is read. No file is fetched
-    beyond the size that the manifest gives it. Raises ArtifactRejected, StorageRejected, StorageUnavailable.
+    manifest_sha256: the expected one; another manifest is refused before it is parsed. No more bytes of a file are downloaded
+    than the manifest says it has. Raises ArtifactRejected, StorageRejected, StorageUnavailable.
     """
     if not uri.startswith("s3://"):
         folder = local_path(uri)
@@ -171,53 +171,54 @@ def fetch(uri: str, scratch: Path, *, manifest_sha256: str | None = None) -> Pat
 
 
 def _require_room(manifest: Manifest, folder: Path, uri: str) -> None:
-    """Raise StorageUnavailable if the folder's disk has not room for all files of the version."""
+    """Raise StorageUnavailable if the folder's disk is too full for all files of the version."""
     folder.mkdir(parents=True, exist_ok=True)
     size, free = sum(each.size for each in manifest.files.values()), shutil.disk_usage(folder).free
     if size > free:
-        raise StorageUnavailable(f"{uri} has {size:,} bytes, by its manifest; {folder} has room for {free:,}")
+        raise StorageUnavailable(f"{uri} has {size:,} bytes by its manifest, but {folder} has only {free:,} free")
 
 
 def _download(store: ObjectStore, key: str, entry: FileEntry, folder: Path) -> None:
     try:
         store.download(key, folder / key, limit=entry.size)
     except ObjectTooLarge as error:
-        said = f"the manifest says {entry.size}"
-        raise ArtifactRejected(f"{store.uri}{key} has more bytes, {said}: it was altered") from error
+        raise ArtifactRejected(
+            f"{store.uri}{key} has more bytes than {entry.size}, the size in the manifest: it was altered"
+        ) from error
 
 
 def read_manifest(folder: Path, *, sha256: str | None = None) -> Manifest:
-    """The folder's manifest. Raises ArtifactRejected if there is none, none that this release reads, or not that of `sha256`."""
+    """Return the folder's manifest. Raises ArtifactRejected if it is missing, invalid, or does not have the SHA-256 `sha256`."""
     path = folder / MANIFEST
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_MANIFEST_BYTES + 1)
+            content = file.read(MAX_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactRejected(f"{folder} is not a published version: it has no {MANIFEST}") from error
     except OSError as error:
         raise ArtifactRejected(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > MOST_MANIFEST_BYTES:
-        raise ArtifactRejected(f"{path} has more than {MOST_MANIFEST_BYTES:,} bytes")
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ArtifactRejected(f"{path} has more than {MAX_MANIFEST_BYTES:,} bytes")
     require_digest(content, sha256, where=str(path))
     return parse_manifest(content, where=str(path))
 
 
 def require_digest(content: bytes, expected: str | None, *, where: str) -> None:
-    """Raise ArtifactRejected if the SHA-256 of a manifest's bytes is not the expected one; None: any will do."""
-    if expected is not None and (found := sha256_of(content)) != expected:
-        raise ArtifactRejected(f"{where} has SHA-256 {found}, expected {expected}: it is not the manifest that was published")
+    """Raise ArtifactRejected if the SHA-256 of a manifest's bytes is not the expected one. expected: None accepts any."""
+    if expected is not None and (actual := sha256_of(content)) != expected:
+        raise ArtifactRejected(f"{where} has SHA-256 {actual}, expected {expected}: it is not the manifest that was published")
 
 
 def parse_manifest(content: bytes, *, where: str) -> Manifest:
-    """The manifest that `content` holds. Raises ArtifactRejected, naming `where` and each field that is wrong."""
+    """Parse a manifest. Raises ArtifactRejected, whose message names `where` and each wrong field."""
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise ArtifactRejected(f"{where}{_what_is_wrong(error)}") from error
+        raise ArtifactRejected(f"{where}{_problems(error)}") from error
 
 
-def _what_is_wrong(error: ValidationError) -> str:
-    """To go behind where it was found."""
+def _problems(error: ValidationError) -> str:
+    """Return the end of a sentence that starts with the manifest's address."""
     problems = error.errors(include_url=False, include_context=False)
     if problems[0]["type"] == "json_invalid":
         return f" is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}"
@@ -225,28 +226,28 @@ def _what_is_wrong(error: ValidationError) -> str:
     if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
         reads = f"this release reads {SCHEMA_VERSION}: use a newer Labelwright"
         return f": schema_version is {shown(version)}, {reads}"
-    # Of a field with many values that are wrong alike, the first, and how many more there are.
-    alike: dict[tuple[object, str], list[str]] = {}
+    # Many values of a field may have the same error: the first is shown, the others are counted.
+    same: dict[tuple[object, str], list[str]] = {}
     for each in problems:
         loc = ".".join(_shown_field(part) for part in each["loc"])
-        alike.setdefault((each["loc"][:1], each["msg"].removeprefix("Value error, ")), []).append(loc or "manifest")
-    said = [
+        same.setdefault((each["loc"][:1], each["msg"].removeprefix("Value error, ")), []).append(loc or "manifest")
+    sentences = [
         f"{first} and {len(others)} more: {message}" if others else f"{first}: {message}"
-        for (_, message), (first, *others) in alike.items()
+        for (_, message), (first, *others) in same.items()
     ]
-    more = [f"and {len(said) - MOST_PROBLEMS} more"] if len(said) > MOST_PROBLEMS else []
-    return ": " + "; ".join([*said[:MOST_PROBLEMS], *more])
+    more = [f"and {len(sentences) - MAX_SHOWN_PROBLEMS} more"] if len(sentences) > MAX_SHOWN_PROBLEMS else []
+    return ": " + "; ".join([*sentences[:MAX_SHOWN_PROBLEMS], *more])
 
 
 def _shown_field(part: int | str) -> str:
-    is_plain = isinstance(part, str) and part.isprintable() and len(part) <= SHOWN_CHARACTERS
+    is_plain = isinstance(part, str) and part.isprintable() and len(part) <= MAX_SHOWN_CHARACTERS
     return str(part) if is_plain else shown(part)
 
 
 def verify(folder: Path, *, manifest_sha256: str | None = None) -> Manifest:
-    """The manifest, once every file that it names was found unaltered. Raises ArtifactRejected, naming the file.
+    """Check every file of the version in `folder`, and return its manifest. Raises ArtifactRejected, which names the file.
 
-    manifest_sha256: what that of the manifest has to be.
+    manifest_sha256: the expected one.
     """
     manifest = _complete(read_manifest(folder, sha256=manifest_sha256), str(folder / MANIFEST))
     for name, expected in manifest.files.items():
@@ -262,7 +263,7 @@ def _complete(manifest: Manifest, where: str) -> Manifest:
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """The manifest as it is stored."""
+    """Return the bytes of manifest.json."""
     return (manifest.model_dump_json(indent=1) + "\n").encode()
 
 
@@ -282,22 +283,22 @@ def _verify_file(path: Path, expected: FileEntry) -> None:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Checksum and size of a file."""
+    """Return checksum and size of a file."""
     with path.open("rb") as file:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
 
 
 def sha256_of(content: bytes) -> str:
-    """In hexadecimal digits."""
+    """Return the SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
-def digest(pieces: Iterable[bytes], *, most: int) -> tuple[str, int]:
-    """SHA-256 and size of a stream, which is left once it has more than `most` bytes: then both are of what was read."""
+def digest(pieces: Iterable[bytes], *, max_bytes: int) -> tuple[str, int]:
+    """Return SHA-256 and size of a stream. Reading stops after `max_bytes` bytes: then both are of the bytes that were read."""
     hashed, size = hashlib.sha256(), 0
     for piece in pieces:
         hashed.update(piece)
         size += len(piece)
-        if size > most:
+        if size > max_bytes:
             break
     return hashed.hexdigest(), size

@@ -1,6 +1,6 @@
-"""Texts to label probabilities: tokenizer and ONNX session. Knows no HTTP, no KServe, no torch.
+"""Classification of texts: tokenizer, ONNX model, prediction rule. Does not depend on HTTP, KServe or PyTorch.
 
-The trainer scores with this and the server answers with this, so both speak of the same model.
+The trainer scores a version with this code and the server answers with it, so a version's scores hold while it is served.
 """
 
 from __future__ import annotations
@@ -17,37 +17,57 @@ from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER, ArtifactRejected, verify
 from model.manifest import Manifest, Task
-from model.text_length import beginning, most_characters
+from model.text_length import beginning, max_characters
 
 Floats = NDArray[np.float32]
-BATCH_TOKENS = 8192  # bounds the memory of a call; padding counts
-CALL_TOKENS = 32  # a call costs about as much as so many tokens, so that more padding than this is not worth saving one
-# Key of a graph's metadata: its activations are scaled by all that is in a call, so that texts would colour each other.
-ONE_TEXT_A_CALL = "labelwright.one_text_a_call"
-# On a CPU these take longer than the operations they replace: 10 % of an int8 call of 128 tokens (docs/experiments.md).
+MAX_BATCH_TOKENS = 8192  # per call, padding included: bounds the memory
+CALL_OVERHEAD_TOKENS = 32  # cost of a call, in tokens; a batch with more padding than this is split into two calls
+# Keys in an ONNX model's metadata. ONE_TEXT_PER_CALL is present if texts must not be batched: dynamic quantization scales
+# activations per call, so a text's result would depend on the other texts. MULTICORE is "false" if several cores are never
+# faster than one, however long the text.
+ONE_TEXT_PER_CALL = "labelwright.one_text_a_call"
+MULTICORE = "labelwright.multicore"
+# Fused operators that are slower on a CPU than those they replace: an int8 call of 128 tokens takes 10 % longer with them
+# (docs/experiments.md).
 SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]
-WARM_UP = ("", "A text to answer before the first one that matters.")
+WARM_UP_TEXTS = ("", "A text to classify before the first request.")
 
 
-class Tokens(NamedTuple):
-    """A text as token ids, and whether it was longer than the model reads."""
+class TokenizedText(NamedTuple):
+    """A text's token ids, and whether the text was truncated to the model's maximum length."""
 
     ids: list[int]
     truncated: bool
 
 
 class Prediction(NamedTuple):
-    """A text's labels and their probabilities, the most probable first."""
+    """Labels of a text and their probabilities, most probable first."""
 
     labels: tuple[str, ...]
     scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Decision:
-    """How probabilities become labels.
+class Selection:
+    """Choice of labels in place of the version's own rule.
 
-    label_required: whether a text is given one label at least; always when single-label.
+    threshold: minimum probability of a label, instead of the labels' own thresholds; a text may then get no label.
+    top_k: at most this many labels per text, the most probable ones; without `threshold`, every label is eligible.
+    """
+
+    top_k: int | None = None
+    threshold: float | None = None
+
+
+OWN_RULE = Selection()
+
+
+@dataclass(frozen=True)
+class PredictionRule:
+    """Rule by which probabilities become labels.
+
+    thresholds: of each label [labels], for multi-label tasks.
+    label_required: whether every text gets at least one label; always true for single-label tasks.
     """
 
     task: Task
@@ -56,32 +76,31 @@ class Decision:
     label_required: bool = True
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """The decision of a published version."""
+    def from_manifest(cls, manifest: Manifest) -> Self:
+        """Return the rule of a published version."""
         return cls(manifest.task, manifest.labels, np.asarray(manifest.thresholds, np.float32), manifest.label_required)
 
     def assigned(self, probabilities: Floats) -> NDArray[np.bool_]:
-        """Which labels each text is given, [texts, labels].
+        """Return which labels each text gets, [texts, labels].
 
-        Single-label, the most probable label; multi-label, those that reach their own threshold. Where none does, the most
-        probable one if a label is required, else none.
+        Single-label: the most probable label. Multi-label: each label that reaches its threshold. If none does: the most
+        probable label if one is required, else none.
         """
         given = np.zeros(probabilities.shape, np.bool_) if self.task is Task.SINGLE_LABEL else probabilities >= self.thresholds
         if not self.label_required:
             return given
-        none = np.flatnonzero(~given.any(axis=1))
-        if len(none):
-            given[none, probabilities[none].argmax(axis=1)] = True
+        unlabelled = np.flatnonzero(~given.any(axis=1))
+        if len(unlabelled):
+            given[unlabelled, probabilities[unlabelled].argmax(axis=1)] = True
         return given
 
-    def predictions(self, probabilities: Floats, *, top_k: int | None = None, threshold: float | None = None) -> list[Prediction]:
-        """One prediction for each row of `probabilities` [texts, labels].
-
-        Without arguments, the labels that `assigned` gives. `threshold` replaces the labels' own and is obeyed as it
-        is, so that there may be no label; `top_k` bounds how many are given and, alone, gives exactly that many.
-        """
-        if threshold is not None:
-            eligible = probabilities >= threshold
+    def predictions(self, probabilities: Floats, selection: Selection | None = None) -> list[Prediction]:
+        """Return a prediction for each row of `probabilities` [texts, labels]; without a selection, of the labels that `assigned`
+        gives."""
+        selection = selection or OWN_RULE
+        top_k = selection.top_k
+        if selection.threshold is not None:
+            eligible = probabilities >= selection.threshold
         elif top_k is not None:
             eligible = np.ones(probabilities.shape, np.bool_)
         else:
@@ -91,77 +110,81 @@ class Decision:
         ranking = np.lexsort((-scores, rows))  # stable: of equal scores, the first label is first
         labels = [self.labels[each] for each in columns[ranking].tolist()]
         ranked: list[float] = scores[ranking].tolist()
-        found, start = [], 0
+        predictions, start = [], 0
         for count in eligible.sum(axis=1).tolist():
             end = start + (count if top_k is None else min(count, top_k))
-            found.append(Prediction(tuple(labels[start:end]), tuple(ranked[start:end])))
+            predictions.append(Prediction(tuple(labels[start:end]), tuple(ranked[start:end])))
             start += count
-        return found
+        return predictions
 
 
-class Encoder:
-    """Texts to token ids, cut at `max_length` tokens and not padded.
+class TextTokenizer:
+    """Tokenizer that truncates each text to `max_length` tokens and does not pad.
 
-    No more than the beginning of a long text is tokenised (`model.text_length`).
+    Only the beginning of a long text is tokenized (`model.text_length`).
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
-        tokenizer.no_padding()  # files of some models say "pad to 128", which costs a title seven times its tokens
+        tokenizer.no_padding()  # some models' files ask for padding to 128 tokens, seven times the length of a title
         tokenizer.enable_truncation(max_length)
         self._tokenizer = tokenizer
         self.max_length = max_length
         self.unknown_id = _unknown_id(tokenizer)
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """The tokens of each text."""
-        read = [beginning(text, self.max_length) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast(read)  # nobody asks for offsets
-        found = zip(encodings, read, texts, strict=True)
-        return [Tokens(each.ids, bool(each.overflowing) or len(start) < len(text)) for each, start, text in found]
+    def encode(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Return the token ids of each text."""
+        beginnings = [beginning(text, self.max_length) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast(beginnings)  # fast: without offsets
+        return [
+            TokenizedText(each.ids, bool(each.overflowing) or len(start) < len(text))
+            for each, start, text in zip(encodings, beginnings, texts, strict=True)
+        ]
 
-    def size(self, text: str) -> int:
-        """Return how many characters of the text are tokenised at most: a measure of the work that it is."""
-        return min(len(text), most_characters(self.max_length))
+    def tokenized_characters(self, text: str) -> int:
+        """Return an upper bound on the characters of the text that are tokenized: an estimate of its cost."""
+        return min(len(text), max_characters(self.max_length))
 
 
-class Graph:
-    """An ONNX graph from `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels]).
+class OnnxModel:
+    """ONNX model from `input_ids` and `attention_mask` (int64 [texts, tokens]) to `logits` (float32 [texts, labels]).
 
-    label_count: how many labels it knows.
-    one_text_a_call: whether it gets texts one by one, because they would colour each other.
-    threads: of one call. threads_alone: of a call that is made alone; if more, a second copy of the weights is held.
+    label_count: number of labels.
+    one_text_per_call: whether each text needs a call of its own (ONE_TEXT_PER_CALL).
+    multicore: whether several cores may be faster than one for a long text (MULTICORE).
+    threads: number of threads of a call. threads_alone: the same for a call with `alone`; if it is larger and the model is
+        `multicore`, the weights are held twice.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, threads_alone: int = 1) -> None:
         self._session = _session(path, threads)
-        self._session_alone = _session(path, threads_alone) if threads_alone > threads else self._session
-        self.one_text_a_call = ONE_TEXT_A_CALL in self._session.get_modelmeta().custom_metadata_map
+        metadata = self._session.get_modelmeta()
+        self.multicore = _is_multicore(metadata.custom_metadata_map.get(MULTICORE), metadata.producer_name)
+        self._session_alone = _session(path, threads_alone) if self.multicore and threads_alone > threads else self._session
+        self.one_text_per_call = ONE_TEXT_PER_CALL in metadata.custom_metadata_map
         self.label_count = self._compute([[0]]).shape[-1]
 
-    def logits(self, tokens: Sequence[Tokens], *, alone: bool = False) -> Floats:
-        """Logits [texts, labels] of any number of texts, computed in batches of similar length.
+    def logits(self, tokens: Sequence[TokenizedText], *, alone: bool = False) -> Floats:
+        """Return logits [texts, labels] of any number of texts, in batches of texts of similar length.
 
-        A text's logits do not depend on the others: a graph of which that is not true says so, and gets one a call. Nor
-        do they depend on `alone`, said where no other call is made meanwhile.
+        A text's logits depend neither on the other texts (see `one_text_per_call`) nor on `alone`, which says that no other
+        call is made meanwhile.
         """
         if len(tokens) == 1:
             return self._compute([tokens[0].ids], session=self._session_alone if alone else self._session)
         lengths = [len(each.ids) for each in tokens]
         order = sorted(range(len(tokens)), key=lengths.__getitem__)
-        found = [self._compute([tokens[at].ids for at in batch]) for batch in self._batches(order, lengths)]
-        if not found:
+        batches = [[at] for at in order] if self.one_text_per_call else _batches(order, lengths)
+        computed = [self._compute([tokens[at].ids for at in batch]) for batch in batches]
+        if not computed:
             return np.zeros((0, self.label_count), np.float32)
-        logits = np.empty((len(tokens), found[0].shape[1]), np.float32)
-        logits[order] = np.concatenate(found)
+        logits = np.empty((len(tokens), computed[0].shape[1]), np.float32)
+        logits[order] = np.concatenate(computed)
         return logits
 
-    def _batches(self, order: list[int], lengths: Sequence[int]) -> list[list[int]]:
-        return [[at] for at in order] if self.one_text_a_call else _batches(order, lengths)
-
-    def knows(self, token_id: int) -> bool:
-        """Whether the graph has a row for this token, tried by asking for it."""
+    def has_token(self, token_id: int) -> bool:
+        """Return whether the model has an embedding for this token; tries it in a call."""
         quietly = onnxruntime.RunOptions()
-        quietly.log_severity_level = 4  # what fails here is an answer, not an error
+        quietly.log_severity_level = 4  # a failure of this call is not logged
         try:
             self._compute([[token_id]], options=quietly)
         except Exception:  # noqa: BLE001, onnxruntime raises bare exceptions of its own
@@ -186,50 +209,58 @@ class Graph:
 
 
 class Classifier:
-    """A loaded version."""
+    """Loaded version: tokenizer, ONNX model and prediction rule."""
 
-    def __init__(self, encoder: Encoder, graph: Graph, decision: Decision) -> None:
-        self.encoder = encoder
-        self.graph = graph
-        self.decision = decision
+    def __init__(self, tokenizer: TextTokenizer, onnx_model: OnnxModel, rule: PredictionRule) -> None:
+        self.tokenizer = tokenizer
+        self.onnx_model = onnx_model
+        self.rule = rule
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> Self:
-        """The version in `folder`, verified first. Raises ArtifactRejected."""
+        """Verify and load the version in `folder`. Raises ArtifactRejected."""
         return cls.assemble(folder, verify(folder), threads=threads)
 
     @classmethod
     def assemble(cls, folder: Path, manifest: Manifest, *, threads: int = 1, threads_alone: int = 1) -> Self:
-        """The version in `folder`, whose files were found to be as `manifest` says; it has answered once.
+        """Load the version in `folder`, whose files were verified against `manifest`, and run WARM_UP_TEXTS through it.
 
-        Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
+        threads, threads_alone: as in `OnnxModel`. Raises ArtifactRejected if its parts cannot be loaded or do not fit each other.
         """
         try:
             tokenizer = Tokenizer.from_file(str(folder / manifest.stored(TOKENIZER)))
-            graph = Graph(folder / manifest.stored(GRAPH), threads=threads, threads_alone=threads_alone)
-            loaded = cls(Encoder(tokenizer, manifest.max_length), graph, Decision.of(manifest))
-            logits = graph.logits(loaded.encoder.encode(WARM_UP))
-        except Exception as error:  # both libraries raise bare exceptions of their own
+            onnx_model = OnnxModel(folder / manifest.stored(GRAPH), threads=threads, threads_alone=threads_alone)
+            loaded = cls(TextTokenizer(tokenizer, manifest.max_length), onnx_model, PredictionRule.from_manifest(manifest))
+            logits = onnx_model.logits(loaded.tokenizer.encode(WARM_UP_TEXTS))
+        except Exception as error:  # both libraries raise bare exceptions
             raise ArtifactRejected(f"{folder} cannot be loaded: {error}") from error
         _check_logits(logits, folder / GRAPH, label_count=len(manifest.labels))
-        _check_vocabulary(tokenizer, graph, folder)
+        _check_vocabulary(tokenizer, onnx_model, folder)
         return loaded
 
     def warm_up(self) -> None:
-        """Answer texts of every size, alone and together, so that no request pays for the memory that a first call takes."""
-        longest = " ".join(WARM_UP * self.encoder.max_length)
-        for text in (*WARM_UP, longest):
+        """Classify texts of several lengths, alone and together, so that no request has to wait for memory allocation."""
+        longest = " ".join(WARM_UP_TEXTS * self.tokenizer.max_length)
+        for text in (*WARM_UP_TEXTS, longest):
             for alone in (False, True):
-                self.graph.logits(self.encoder.encode([text]), alone=alone)
-        self.graph.logits(self.encoder.encode(WARM_UP * 16))
+                self.onnx_model.logits(self.tokenizer.encode([text]), alone=alone)
+        self.onnx_model.logits(self.tokenizer.encode(WARM_UP_TEXTS * 16))
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
-        """Probabilities [texts, labels]; each label's own when multi-label, summing to 1 when single-label."""
-        return to_probabilities(self.graph.logits(self.encoder.encode(texts)), self.decision.task)
+        """Return probabilities [texts, labels]: independent if multi-label, summing to 1 if single-label."""
+        return to_probabilities(self.onnx_model.logits(self.tokenizer.encode(texts)), self.rule.task)
 
-    def predict(self, texts: Sequence[str], *, top_k: int | None = None, threshold: float | None = None) -> list[Prediction]:
-        """A prediction for each text, as `Decision.predictions` says."""
-        return self.decision.predictions(self.probabilities(texts), top_k=top_k, threshold=threshold)
+    def predict(self, texts: Sequence[str], selection: Selection | None = None) -> list[Prediction]:
+        """Return a prediction for each text, as `PredictionRule.predictions` describes."""
+        return self.rule.predictions(self.probabilities(texts), selection)
+
+
+def _is_multicore(value: str | None, producer: str) -> bool:
+    """Return whether several cores may be faster, from the model's metadata. value: of MULTICORE; None: not written.
+
+    Earlier releases did not write it. Of their models, those whose producer is labelwright are as fast on one core.
+    """
+    return producer != "labelwright" if value is None else value != "false"
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -243,28 +274,28 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def to_probabilities(logits: Floats, task: Task) -> Floats:
-    """Sigmoid when multi-label, softmax when single-label. Shapes [texts, labels]."""
+    """Return the sigmoid of logits [texts, labels] if multi-label, their softmax if single-label."""
     if task is Task.SINGLE_LABEL:
         exponentials: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
         return exponentials
-    # Beyond 80 a float32 sigmoid is 0 or 1 to the last bit, and its exponential would overflow.
+    # The exponential overflows float32 from 89 on. Beyond ±80 the sigmoid is below 2e-35 or rounds to 1.
     probabilities: Floats = np.float32(1) / (np.float32(1) + np.exp(-np.clip(logits, -80, 80)))
     return probabilities
 
 
 def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Cut `order`, ascending in length, where padding would cost more than another call, or exceed BATCH_TOKENS."""
+    """Split `order`, ascending in length, so that padding costs less than another call, and batches fit MAX_BATCH_TOKENS."""
     batches: list[list[int]] = []
-    real = 0  # tokens in the last batch, which padding comes on top of
+    unpadded = 0  # tokens in the last batch, without padding
     for at in order:
         size, longest = len(batches[-1]) + 1 if batches else 1, max(1, lengths[at])
-        padding = size * longest - (real + longest)
-        if not batches or padding > CALL_TOKENS or size * longest > BATCH_TOKENS:
+        padding = size * longest - (unpadded + longest)
+        if not batches or padding > CALL_OVERHEAD_TOKENS or size * longest > MAX_BATCH_TOKENS:
             batches.append([])
-            real = 0
+            unpadded = 0
         batches[-1].append(at)
-        real += longest
+        unpadded += longest
     return batches
 
 
@@ -274,14 +305,16 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
 
 
 def _check_logits(logits: Floats, graph: Path, *, label_count: int) -> None:
-    if logits.shape != (len(WARM_UP), label_count):
+    if logits.shape != (len(WARM_UP_TEXTS), label_count):
         shape = list(logits.shape)
-        raise ArtifactRejected(f"{graph} gives logits {shape} for {len(WARM_UP)} texts, the manifest names {label_count} labels")
+        raise ArtifactRejected(
+            f"{graph} gives logits {shape} for {len(WARM_UP_TEXTS)} texts; the manifest names {label_count} labels"
+        )
     if not np.isfinite(logits).all():
-        raise ArtifactRejected(f"{graph} gives logits that are not numbers")
+        raise ArtifactRejected(f"{graph} gives logits that are not finite")
 
 
-def _check_vocabulary(tokenizer: Tokenizer, graph: Graph, folder: Path) -> None:
+def _check_vocabulary(tokenizer: Tokenizer, onnx_model: OnnxModel, folder: Path) -> None:
     largest = max(tokenizer.get_vocab().values(), default=0)
-    if not graph.knows(largest):
-        raise ArtifactRejected(f"{folder / TOKENIZER} has token ids up to {largest}, which {folder / GRAPH} does not know")
+    if not onnx_model.has_token(largest):
+        raise ArtifactRejected(f"{folder / TOKENIZER} has token ids up to {largest}, for which {folder / GRAPH} has no embedding")

@@ -1,7 +1,7 @@
-"""How many CPU cores this process may use, and how much memory. Knows nothing of what they are used for.
+"""CPU cores and memory that this process may use, from its affinity and its control groups.
 
-The machine's own count is wrong in a container: it may use a part of them, and threads beyond that part stand in each
-other's way until the kernel's next period.
+The machine's own number of cores is wrong in a container with a CPU limit: more threads than that limit are throttled
+until the kernel's next period.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from pathlib import Path, PurePosixPath
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """The cores of its affinity, or of the lowest CPU limit of its control groups where that is lower; at least 1.
+    """Return the lower of the cores in the process's affinity and its CPU limit, rounded up; at least 1.
 
-    A part of a core counts as one. Of 1.5 cores, two busy threads use all and wait for a quarter of each period (100 ms
-    by default), where one thread would leave a third unused. root: where `proc` lies, and what is mounted.
+    Rounded up, because at a limit of 1.5 cores two busy threads use all of it and wait for a quarter of each period (100 ms
+    by default), while one thread would leave a third unused. root: folder of `proc` and of the mounts.
     """
     return max(1, math.ceil(min(len(os.sched_getaffinity(0)), cpu_limit(root))))
 
 
 def cpu_limit(root: Path = Path("/")) -> float:
-    """The lowest limit, in cores, of the process's control groups and all above them that can be seen; infinite if none.
+    """Return the lowest CPU limit, in cores, of the process's control groups and their visible ancestors; infinite if none.
 
-    As cgroups(7) and the kernel's cgroup-v2.rst have it: version 1 has a hierarchy for each controller, version 2 one
-    for all, and a machine may have both.
+    Version 1 has a hierarchy for each controller, version 2 one for all, and a machine may have both (cgroups(7), the
+    kernel's cgroup-v2.rst).
     """
     return min((CPU_LIMITS[version](folder) for version, folder in _folders(root, "cpu")), default=math.inf)
 
 
 def memory_limit(root: Path = Path("/")) -> float:
-    """The same in bytes of memory."""
-    found = (_number(_read(folder / MEMORY_LIMITS[version])) for version, folder in _folders(root, "memory"))
-    return min((each for each in found if each < NO_MEMORY_LIMIT), default=math.inf)
+    """Return the lowest memory limit, in bytes, of the same control groups; infinite if none."""
+    limits = (_number(_read(folder / MEMORY_LIMITS[version])) for version, folder in _folders(root, "memory"))
+    return min((each for each in limits if each < NO_MEMORY_LIMIT_BYTES), default=math.inf)
 
 
 def _folders(root: Path, controller: str) -> Iterator[tuple[str, Path]]:
-    """The folder of each control group that may limit the process, with the version of its hierarchy."""
+    """Yield the hierarchy's version and the folder of each control group that may limit the process."""
     groups = dict(_groups(root, controller))
     for version, mounted in _mounts(root, controller):
         for folder in _lineage(root / mounted.lstrip("/"), groups.get(version, "/")):
@@ -45,7 +45,7 @@ def _folders(root: Path, controller: str) -> Iterator[tuple[str, Path]]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[str, str]]:
-    """The version of each hierarchy that may limit it, with the process's group in it."""
+    """Yield the version of each hierarchy that may limit the process, and the process's group in it."""
     for line in _read(root / "proc" / "self" / "cgroup").splitlines():
         number, controllers, group = line.split(":", 2)
         if number == "0":
@@ -55,7 +55,7 @@ def _groups(root: Path, controller: str) -> Iterator[tuple[str, str]]:
 
 
 def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str]]:
-    """The version of each such hierarchy, with where it is mounted."""
+    """Yield the version and the mount point of each hierarchy that may limit the process."""
     for line in _read(root / "proc" / "self" / "mountinfo").splitlines():
         mount, _, system = line.partition(" - ")
         version, _, options = system.split(" ", 2)
@@ -64,13 +64,14 @@ def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str]]:
 
 
 def _lineage(mounted: Path, group: str) -> Iterator[Path]:
-    """The folder of the group and of all above it, up to where the hierarchy is mounted.
+    """Yield the folders of the group and its ancestors, up to the mount point.
 
-    In a container of version 1 the group is the host's and has no folder here: its own is the one that is mounted.
+    In a container with version 1, the group's path is the host's and has no folder; the container's own group is the mount
+    point.
     """
     own = PurePosixPath(group.lstrip("/"))
     for each in (own, *own.parents):
-        if ".." not in each.parts:  # a group outside of the container's
+        if ".." not in each.parts:  # else it is outside of the container's group
             yield mounted / each
 
 
@@ -84,11 +85,11 @@ def _limit_of_version_2(group: Path) -> float:
 
 CPU_LIMITS: dict[str, Callable[[Path], float]] = {"cgroup": _limit_of_version_1, "cgroup2": _limit_of_version_2}
 MEMORY_LIMITS = {"cgroup": "memory.limit_in_bytes", "cgroup2": "memory.max"}
-NO_MEMORY_LIMIT = 2**60  # version 1 has no word for it, but a number near 2**63
+NO_MEMORY_LIMIT_BYTES = 2**60  # from here on: version 1 writes a number near 2**63 for "no limit"
 
 
 def _number(text: str) -> float:
-    """Infinite where there is none, such as "max"."""
+    """Return the number; infinity for anything else, such as "max"."""
     try:
         return int(text)
     except ValueError:
@@ -96,7 +97,7 @@ def _number(text: str) -> float:
 
 
 def _quotient(quota: str, period: str) -> float:
-    """Both in microseconds; without a limit, the quota is "max" or -1."""
+    """Return the limit in cores of a quota and a period in microseconds. Without a limit, the quota is "max" or -1."""
     try:
         limit = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):
@@ -105,7 +106,7 @@ def _quotient(quota: str, period: str) -> float:
 
 
 def _read(path: Path) -> str:
-    """The file, or nothing where it is missing or may not be read."""
+    """Return the file's text, or an empty one if it is missing or may not be read."""
     try:
         return path.read_text()
     except OSError:

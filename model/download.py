@@ -1,7 +1,7 @@
-"""`python -m model.download`: a published version into a folder, every file compared with the manifest.
+"""Command `python -m model.download`: copy a published version into a folder and compare every file with the manifest.
 
-What fetches versions in the cluster, before the server starts: in the place of KServe's own downloader, which takes S3's address
-from annotations of the Secret only, compares nothing, and needs a ServiceAccount that lists the Secret.
+In the cluster it runs before the server, in place of KServe's own downloader. That one takes the address of S3 only from
+annotations of the Secret, verifies nothing, and needs a ServiceAccount that lists the Secret.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ from pathlib import Path
 import click
 
 from model.artifact import ArtifactRejected, fetch
-from model.printable import PrintableErrors, printable
+from model.digest_option import VersionRejected, sha256
+from model.escaping import PrintableErrors, printable
 from model.storage import StorageError
-from model.vouching import VersionRejected, sha256
 
 
 @click.command(cls=PrintableErrors)
 @click.argument("uri")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--manifest-sha256", metavar="DIGEST", callback=sha256, help="Refuse a version whose manifest.json has another SHA-256."
+    "--manifest-sha256",
+    metavar="DIGEST",
+    callback=sha256,
+    help="Refuse the version unless its manifest.json has this SHA-256.",
 )
 def download(uri: str, folder: Path, manifest_sha256: str | None) -> None:
     """Copy the published version at URI (s3://) into FOLDER.
 
-    Exit codes: 0 copied, and every file is as its manifest says; 65 the version is incomplete, altered, or not the expected
+    Exit codes: 0 copied, and every file is as in the manifest; 65 the version is incomplete, altered, or not the expected
     one; 1 the storage could not be read.
     """
-    if not uri.startswith("s3://"):  # of others `fetch` makes no copy
+    if not uri.startswith("s3://"):  # `fetch` does not copy from other addresses
         raise click.UsageError(f"URI is {uri!r}: expected s3://bucket/prefix/")
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)

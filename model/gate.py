@@ -1,161 +1,283 @@
-"""The gate: what was measured of a version, what was asked for, and what keeps the version from being served.
+"""The gate: the scores of a version, the rule that they are judged by, and the verdict.
 
-One rule for the trainer, which measures, and for the controller, which decides. Knows no storage, no model and no resource.
-Messages name the trainer's settings (`gate.minimum`); the controller translates them.
+The trainer measures and judges once; the controller judges the same record again when the rule changes. This module does not
+depend on storage, models or Kubernetes. Messages name the trainer's settings (`gate.minimum`); the controller translates them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from model.manifest import Name, Scores, Share, Strict, Task
+from model.fields import Name, Share, Strict
+from model.manifest import Task
+from model.scores import ScoreName, Scores
 
-ScoreName = Literal["micro-f1", "macro-f1", "samples-f1", "weighted-f1", "accuracy"]
-
-ROUNDING = 1e-9  # of scores that are exactly as far apart as people write them
-CHANCE = 3.0  # standard errors: a fall of the served version that is larger has another cause than the choice of texts
-BETTER = 2.0  # standard errors by which a version has to be better than a constant answer
-LABEL_CHANCE = 0.001  # probability that any label of a dataset that did not change seems to have fallen
-LABEL_FALL = 0.2  # of a label's recall, beyond chance
-FEWEST_TEXTS = 2 / 3  # of the served version's, with a label
-MOST_SET_ASIDE = 0.1  # of all rows, more than of the served version's dataset
-MOST_LOST = 0.05  # of the served version's labels, counted by text, that the dataset does not have any more
-NAMES_SHOWN = 3
-LONGEST_NAME = 40  # characters of a label's name in a result
+ROUNDING_ERROR = 1e-9  # larger differences of two scores count
+CHANCE_STANDARD_ERRORS = 3.0  # a drop by more standard errors is not chance
+BETTER_STANDARD_ERRORS = 2.0  # by which a version must beat a constant prediction
+LABEL_FALSE_ALARM_PROBABILITY = 0.001  # probability that some label appears to drop in an unchanged dataset
+MAX_LABEL_FALL = 0.2  # largest drop of a label's recall, beyond chance
+MIN_TEXTS_SHARE = 2 / 3  # smallest number of texts with a label, as a share of the served version's
+MAX_LEFT_OUT_SHARE = 0.1  # largest share of unused rows, above that of the served version's dataset
+MAX_LOST_SHARE = 0.05  # largest share of the served version's labels, counted by text, that the dataset lacks
+MAX_SHOWN_NAMES = 3
+MAX_NAME_CHARACTERS = 40  # longer names of labels are truncated in a result
 
 
 class LabelFall(Strict):
-    """A label that the served version finds in fewer of its texts than it did on its own test part."""
+    """Label whose recall by the served version is lower than on that version's own test part."""
 
     label: str
-    texts_before: int = Field(ge=0, description="of the served version's test part that carry the label")
+    texts_before: int = Field(ge=0, description="texts of the served version's test part that have the label")
     recall_before: Share
-    texts: int = Field(ge=0, description="of this test part that carry the label")
+    texts: int = Field(ge=0, description="texts of this test part that have the label")
     recall: Share
 
 
 class DataChange(Strict):
-    """How a dataset differs from the one of the served version: facts, of which `suspicions` makes findings."""
+    """Differences between a dataset and the one of the served version, from which `suspicions` draws conclusions."""
 
     score_before: Share = Field(description="micro-F1 of the served version on its own test part")
-    texts_before: int = Field(ge=0, description="of that test part")
-    score: Share = Field(description="micro-F1 of the served version on this test part, of labels that it knows")
-    texts: int = Field(ge=0, description="of this test part that carry a label it knows")
-    fallen: tuple[LabelFall, ...] = Field(default=(), description="the labels that fell beyond chance, a few of them")
-    fallen_count: int = Field(default=0, ge=0, description="how many there are")
-    lost: tuple[str, ...] = Field(default=(), description="labels of the served version that the dataset lacks, a few of them")
-    lost_count: int = Field(default=0, ge=0, description="how many there are")
-    lost_share: Share = Field(default=0, description="of the labels of the served version's test part, counted by text")
-    labelled_before: int | None = Field(default=None, ge=0, description="different texts of the served version; none: unknown")
-    labelled: int | None = Field(default=None, ge=0, description="different texts with a label; none: a sample was asked for")
+    texts_before: int = Field(ge=0, description="texts of that test part")
+    score: Share = Field(description="micro-F1 of the served version on this test part, for the labels that it knows")
+    texts: int = Field(ge=0, description="texts of this test part that have a label it knows")
+    fallen: tuple[LabelFall, ...] = Field(default=(), description="labels whose recall dropped beyond chance; only the first few")
+    fallen_count: int = Field(default=0, ge=0, description="number of all such labels")
+    lost: tuple[str, ...] = Field(default=(), description="labels of the served version that the dataset lacks; a few")
+    lost_count: int = Field(default=0, ge=0, description="number of all such labels")
+    lost_share: Share = Field(default=0, description="their share of the labels of the served version's test part")
+    labelled_before: int | None = Field(default=None, ge=0, description="distinct texts of the served version; none: unknown")
+    labelled: int | None = Field(default=None, ge=0, description="distinct texts that are used; none: the dataset is a sample")
     rows_before: int = Field(default=0, ge=0, description="rows of the served version's dataset")
     rows: int = Field(default=0, ge=0, description="rows of this dataset")
-    used: int = Field(default=0, ge=0, description="rows of this dataset that have a text and a label")
+    used: int = Field(default=0, ge=0, description="rows of this dataset that are in one of its parts")
 
 
-class GateScores(Strict):
-    """What decides whether a version may be served: its scores on the test part, and what was asked for."""
+class GateRule(Strict):
+    """Rule that decides whether a version may be served."""
 
-    score: ScoreName = Field(description="the one that decides; accuracy: the share of texts whose labels are all right")
-    value: Share = Field(description="of that score")
-    baseline: Share = Field(description="the same score of the linear model, on the same texts")
-    micro_f1: Share
-    macro_f1: Share
-    texts: int | None = Field(default=None, ge=0, description="of the test part")
-    constant: Share | None = Field(default=None, description="micro-F1 of the best answer that is the same for every text")
-    minimum: Share | None = Field(default=None, description="none: any value will do")
-    served_version: Name | None = Field(default=None, description="what it was compared with")
-    served_value: Share | None = Field(default=None, description="of the served version, on the same texts")
-    not_compared: str | None = Field(default=None, description="why nothing was compared with the served version; none: it was")
-    tolerance: Share = Field(description="how far the value may be below that of the served version")
-    data: DataChange | None = Field(default=None, description="how the dataset differs from that of the served version")
-    served_may_fall: bool = Field(default=False, description="the dataset may differ from that of the served version")
-    passed: bool | None = Field(default=None, description="none: there was nothing to compare the value with")
-
-    @property
-    def is_below_minimum(self) -> bool:
-        """Whether a minimum was asked for that it does not reach."""
-        return self.minimum is not None and self.value < self.minimum - ROUNDING
-
-    @property
-    def is_worse_than_served(self) -> bool:
-        """Whether it is behind the version it was compared with by more than the tolerance."""
-        return self.served_value is not None and self.value < self.served_value - self.tolerance - ROUNDING
+    score: ScoreName = Field(
+        default=ScoreName.MICRO_F1,
+        description="the score that decides: micro-f1, macro-f1, samples-f1, weighted-f1, or accuracy: subset accuracy, the "
+        "share of texts whose labels are all correct",
+    )
+    minimum: float | None = Field(default=None, ge=0, le=1, description="the lowest score that passes; none: no limit")
+    tolerance: float = Field(default=0.005, ge=0, le=1, description="how far the score may be below the served version's")
+    served_may_fall: bool = Field(
+        default=False,
+        description="whether the dataset may differ so much from the served version's that the served version scores far lower "
+        "on it",
+    )
 
 
-def suspicions(scores: GateScores) -> tuple[str, ...]:
-    """Why nobody should trust the version before a person has looked at its dataset, in sentences without a full stop.
+class GateRecord(Strict):
+    """Scores of a version on its test part, which any rule can judge without another training.
 
-    None where a minimum was asked for: whoever names one has said what is good enough.
+    scores, baseline_scores, served_scores: by name, of the version, the linear model and the served version, all on the same
+    texts. A record of an earlier release holds only the score of its rule, and micro-F1 and macro-F1 of the version.
     """
-    if scores.minimum is not None:
+
+    scores: dict[ScoreName, Share]
+    baseline_scores: dict[ScoreName, Share]
+    served_scores: dict[ScoreName, Share] = Field(default={}, description="empty: no served version was scored")
+    served_version: Name | None = Field(default=None, description="the version that it was compared with")
+    not_compared: str | None = Field(
+        default=None, description="why the served version was not scored; none: it was, or there is none"
+    )
+    texts: int | None = Field(default=None, ge=0, description="texts of the test part")
+    constant: Share | None = Field(default=None, description="micro-F1 of the best constant prediction")
+    data: DataChange | None = Field(default=None, description="how the dataset differs from that of the served version")
+    rule: GateRule = Field(description="the rule that the run was given")
+    passed: bool | None = Field(
+        default=None, description="whether it passed that rule; none: there was nothing to compare the score with"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_release(cls, content: object) -> object:
+        """Convert the record of an earlier release, which measured only one score."""
+        if not isinstance(content, dict) or "value" not in content:
+            return content
+        left, name = dict(content), str(content.get("score"))
+        versions = {"micro-f1": left.pop("micro_f1", None), "macro-f1": left.pop("macro_f1", None), name: left.pop("value")}
+        served, baseline = left.pop("served_value", None), left.pop("baseline", None)
+        rule = {field: left.pop(field) for field in GateRule.model_fields if field in left}
+        return {
+            **left,
+            "scores": {each: value for each, value in versions.items() if value is not None},
+            "baseline_scores": {name: baseline},
+            "served_scores": {} if served is None else {name: served},
+            "rule": rule,
+        }
+
+    @model_validator(mode="after")
+    def _check_rule_score(self) -> Self:
+        if not self.has_score(self.rule.score):
+            raise ValueError(f"rule.score is {self.rule.score}, which was not measured")
+        return self
+
+    def has_score(self, score: ScoreName) -> bool:
+        """Return whether a rule can compare this score."""
+        return all(score in each for each in (self.scores, self.baseline_scores, self.served_scores or self.scores))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict by the rule that the run was given."""
+        return judge(self, self.rule)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Decision about a version, and its reason in a sentence. Held: the version waits for approval.
+
+    score: the score that was compared.
+    """
+
+    state: Literal["Published", "Held", "Rejected"]
+    message: str
+    score: ScoreName
+
+    @property
+    def passed(self) -> bool:
+        """Whether the version may be served."""
+        return self.state == "Published"
+
+
+def judge(
+    record: GateRecord, rule: GateRule, *, version: str = "", approve: str | None = None, served: str | None = None
+) -> Verdict:
+    """Return the verdict of `rule` on the version.
+
+    A score that the record lacks is replaced by the one of the record's own rule, and the message says so. version: its name; ""
+    outside Kubernetes, where versions cannot be approved. approve: name of the approved version, for which only the rule's
+    minimum applies. served: the version with which it should have been compared.
+    """
+    score = rule.score if record.has_score(rule.score) else record.rule.score
+    ours, theirs = record.scores[score], record.served_scores.get(score)
+    value = f"{score} {ours:.4f}" + ("" if score is rule.score else f" ({rule.score} was not measured)")
+    if rule.minimum is not None and ours < rule.minimum - ROUNDING_ERROR:
+        beside = "" if theirs is None else f" ({_served(record)}: {theirs:.4f})"
+        return Verdict("Rejected", f"refused: {value} is below gate.minimum {rule.minimum:g}{beside}", score)
+    is_behind = theirs is not None and ours < theirs - rule.tolerance - ROUNDING_ERROR
+    reached = "" if rule.minimum is None else f"reaches gate.minimum {rule.minimum:g}"
+    compared = _comparison(record, rule, score, is_behind=is_behind, served=served)
+    said = ", ".join(each for each in (reached, compared) if each)
+    value += f" {said}" if said else ", no gate.minimum, nothing served yet"
+    if approve and approve == version:
+        return Verdict("Published", f"approved by gate.approve: {value}", score)
+    if doubts := suspicions(record, rule):
+        is_dataset = not suspicions(record, rule.model_copy(update={"served_may_fall": True}))
+        ways = _ways_to_serve(version, approve, is_dataset=is_dataset)
+        return Verdict("Held", f"held: {'; '.join(doubts)}. {ways}. The version: {value}", score)
+    return Verdict("Rejected" if is_behind else "Published", f"{'refused' if is_behind else 'passes'}: {value}", score)
+
+
+def _served(record: GateRecord) -> str:
+    return f"the served version {record.served_version or ''}".rstrip()
+
+
+def _comparison(record: GateRecord, rule: GateRule, score: ScoreName, *, is_behind: bool, served: str | None) -> str:
+    """Return how far the version is from the served one; "" if nothing was served."""
+    if score not in record.served_scores:
+        if served is None and record.not_compared is None:
+            return ""
+        why = f": {record.not_compared}" if record.not_compared else ""
+        name = f" {served}" if served else ""
+        return f"was not compared with the served version{name}, which could not be read{why}"
+    theirs = f"{_served(record)} ({record.served_scores[score]:.4f} on the same texts)"
+    distance = record.scores[score] - record.served_scores[score]
+    if abs(distance) < 0.00005:
+        return f"is as good as {theirs}"
+    if distance > 0:
+        return f"is {distance:.4f} ahead of {theirs}"
+    return f"is {-distance:.4f} behind {theirs}, {'more than' if is_behind else 'within'} gate.tolerance {rule.tolerance:g}"
+
+
+def _ways_to_serve(version: str, approve: str | None, *, is_dataset: bool) -> str:
+    """Return how to get a held version served. is_dataset: whether only a change of the dataset is suspicious."""
+    ways = [f"gate.approve: {version} (serves this version)"] if version else []
+    ways.append("gate.minimum (serves every version that reaches it)")
+    if is_dataset:
+        ways.append("gate.served_may_fall: true (lets the dataset of this classifier change)")
+    other = f". gate.approve is {approve}, which is another version" if approve else ""
+    choice = "set one of: " if len(ways) > 1 else "set "
+    return f"If the dataset is wrong, correct it. If it is right, {choice}{', '.join(ways)}{other}"
+
+
+def suspicions(record: GateRecord, rule: GateRule) -> tuple[str, ...]:
+    """Return why the version must be approved before it is served, one clause for each reason.
+
+    Empty if the rule has a minimum, which says what is good enough.
+    """
+    if rule.minimum is not None:
         return ()
-    changed = () if scores.data is None or scores.served_may_fall else _changes(scores.data, scores)
-    return (*changed, *_no_better_than_constant(scores))
+    changed = () if record.data is None or rule.served_may_fall else _changes(record.data, _served(record), rule.tolerance)
+    return (*changed, *_no_better_than_constant(record))
 
 
-def _changes(data: DataChange, scores: GateScores) -> tuple[str, ...]:
-    served = f"the served version {scores.served_version or ''}".rstrip()
-    found = []
-    if has_fallen(data, tolerance=scores.tolerance):
-        found.append(
+def _changes(data: DataChange, served: str, tolerance: float) -> tuple[str, ...]:
+    reasons = []
+    if has_fallen(data, tolerance=tolerance):
+        reasons.append(
             f"the dataset changed, not the model: {served} scored micro-F1 {data.score_before:.4f} on its own test part "
-            f"({data.texts_before:,} texts) and scores {data.score:.4f} on this one ({data.texts:,} texts), a larger fall than "
-            f"chance and gate.tolerance {scores.tolerance:g} explain"
+            f"({data.texts_before:,} texts) and scores {data.score:.4f} on this one ({data.texts:,} texts), a larger drop than "
+            f"chance and gate.tolerance {tolerance:g} explain"
         )
     elif data.fallen:
-        found.append(f"the dataset changed, not the model: {served} finds {_fallen(data)}")
-    if data.lost_share > MOST_LOST:
-        found.append(
+        reasons.append(f"the dataset changed, not the model: {served} finds {_fallen(data)}")
+    if data.lost_share > MAX_LOST_SHARE:
+        reasons.append(
             f"the dataset lacks {_named(data.lost, data.lost_count)}, which were {data.lost_share:.0%} of the labels in the "
             f"test part of {served}"
         )
     if data.labelled_before and data.labelled is not None:
-        found += _lost_rows(data, data.labelled, data.labelled_before, served)
-    return tuple(found)
+        reasons += _lost_rows(data, data.labelled, data.labelled_before, served)
+    return tuple(reasons)
 
 
 def has_fallen(data: DataChange, *, tolerance: float) -> bool:
-    """Whether the served version is worse on this test part than on its own, by more than chance and the tolerance."""
+    """Return whether the served version is worse on this test part than on its own, by more than chance and the tolerance."""
     if not data.texts or not data.texts_before:
         return False
     before, now = (data.score_before, data.texts_before), (data.score, data.texts)
-    return least_fall(before, now, errors=CHANCE) > tolerance + ROUNDING
+    return least_fall(before, now, errors=CHANCE_STANDARD_ERRORS) > tolerance + ROUNDING_ERROR
 
 
 def label_has_fallen(fall: LabelFall, *, labels: int) -> bool:
-    """Whether the served version finds this label less often, by more than chance and `LABEL_FALL`; one of so many labels."""
+    """Return whether the recall of a label has fallen by more than chance and MAX_LABEL_FALL. labels: number of labels."""
     if not fall.texts or not fall.texts_before:
         return False
-    errors = NormalDist().inv_cdf(1 - LABEL_CHANCE / max(1, labels))
-    return least_fall((fall.recall_before, fall.texts_before), (fall.recall, fall.texts), errors=errors) > LABEL_FALL
+    errors = NormalDist().inv_cdf(1 - LABEL_FALSE_ALARM_PROBABILITY / max(1, labels))
+    return least_fall((fall.recall_before, fall.texts_before), (fall.recall, fall.texts), errors=errors) > MAX_LABEL_FALL
 
 
 def least_fall(before: tuple[float, int], now: tuple[float, int], *, errors: float) -> float:
-    """The least fall from one share to another, each of so many texts, that chance allows for.
+    """Return the lower confidence limit of the drop from one proportion to another.
 
-    The interval for the difference of two independent proportions of Newcombe (Statistics in Medicine 1998, method 10). A
-    micro-F1 is taken for a proportion of the texts.
+    before, now: each a proportion and its number of texts.
+    It is the limit of Newcombe's interval for the difference of two independent proportions (Statistics in Medicine 1998, method
+    10). A micro-F1 counts as a proportion of the texts.
     """
     low, _ = _wilson(*before, errors=errors)
     _, high = _wilson(*now, errors=errors)
     return before[0] - now[0] - sqrt((before[0] - low) ** 2 + (high - now[0]) ** 2)
 
 
-def _wilson(share: float, texts: int, *, errors: float) -> tuple[float, float]:
-    """The interval of Wilson (JASA 1927) around a share of so many texts."""
+def _wilson(proportion: float, texts: int, *, errors: float) -> tuple[float, float]:
+    """Return Wilson's interval (JASA 1927) of a proportion of `texts` texts."""
     square = errors**2
-    middle = (share + square / (2 * texts)) / (1 + square / texts)
-    half = errors / (1 + square / texts) * sqrt(share * (1 - share) / texts + square / (4 * texts**2))
+    middle = (proportion + square / (2 * texts)) / (1 + square / texts)
+    half = errors / (1 + square / texts) * sqrt(proportion * (1 - proportion) / texts + square / (4 * texts**2))
     return middle - half, middle + half
 
 
 def best_constant(scores: Scores, task: Task) -> float:
-    """Micro-F1 of the best answer that is the same for every text of the part: its most frequent labels."""
+    """Return the micro-F1 of the best constant prediction: the most frequent labels for every text of the part."""
     counts = sorted((each.support for each in scores.per_label.values()), reverse=True)
     due, right, best = sum(counts), 0, 0.0
     for given, count in enumerate(counts, start=1):
@@ -166,27 +288,28 @@ def best_constant(scores: Scores, task: Task) -> float:
     return best
 
 
-def _no_better_than_constant(scores: GateScores) -> tuple[str, ...]:
-    if scores.constant is None or not scores.texts:
+def _no_better_than_constant(record: GateRecord) -> tuple[str, ...]:
+    micro_f1 = record.scores.get(ScoreName.MICRO_F1)
+    if record.constant is None or not record.texts or micro_f1 is None:
         return ()
-    low, _ = _wilson(scores.micro_f1, scores.texts, errors=BETTER)
-    if low > scores.constant:
+    low, _ = _wilson(micro_f1, record.texts, errors=BETTER_STANDARD_ERRORS)
+    if low > record.constant:
         return ()
     reason = (
-        f"the version learned nothing: its micro-F1 is {scores.micro_f1:.4f} on {scores.texts:,} texts, and the same answer "
-        f"for every text reaches {scores.constant:.4f}, which chance explains"
+        f"the version learned nothing: its micro-F1 {micro_f1:.4f} on {record.texts:,} texts is not significantly better than "
+        f"{record.constant:.4f}, the score of one answer for every text"
     )
     return (reason,)
 
 
 def _fallen(data: DataChange) -> str:
     shown = [
-        f"{each.label!r} in {each.recall:.0%} of the {each.texts:,} texts that carry it, before in {each.recall_before:.0%} "
+        f"{each.label!r} in {each.recall:.0%} of its {each.texts:,} texts, down from {each.recall_before:.0%} "
         f"of {each.texts_before:,}"
         for each in data.fallen
     ]
     more = data.fallen_count - len(shown)
-    return ", ".join(shown) + (f", and so on for {more:,} more labels" if more > 0 else "")
+    return ", ".join(shown) + (f" and {more:,} more labels" if more > 0 else "")
 
 
 def _named(names: tuple[str, ...], count: int) -> str:
@@ -196,10 +319,11 @@ def _named(names: tuple[str, ...], count: int) -> str:
 
 
 def _lost_rows(data: DataChange, labelled: int, before: int, served: str) -> list[str]:
-    set_aside, set_aside_before = 1 - data.used / max(1, data.rows), 1 - before / max(1, data.rows_before)
-    if labelled < FEWEST_TEXTS * before:
-        return [f"{labelled:,} different texts have a label, the dataset of {served} had {before:,}"]
-    if set_aside > set_aside_before + MOST_SET_ASIDE:
-        before_that = f"in the dataset of {served} at least {1 - set_aside_before:.0%}"
-        return [f"{data.used:,} of {data.rows:,} rows have a text and a label, {1 - set_aside:.0%}; {before_that}"]
+    left_out, left_out_before = 1 - data.used / max(1, data.rows), 1 - before / max(1, data.rows_before)
+    if labelled < MIN_TEXTS_SHARE * before:
+        return [f"{labelled:,} distinct texts have a label; the dataset of {served} had {before:,}"]
+    if left_out > left_out_before + MAX_LEFT_OUT_SHARE:
+        # at least: the number of rows used then is not recorded, only that of distinct texts
+        before_that = f"in the dataset of {served} at least {1 - left_out_before:.0%}"
+        return [f"{data.used:,} of {data.rows:,} rows have a text and a label, {1 - left_out:.0%}; {before_that}"]
     return []

@@ -1,51 +1,51 @@
-"""How much of a text is normalised and tokenised: a bound in characters that follows from the model's maximum length.
+"""Bound on the characters of a text that are normalised and tokenised. It follows from the model's maximum length.
 
-Server and trainer cut with the same function, so that scores are those of what is served. Knows no tokenizer.
+Server and trainer cut with the same function, so a version's scores hold for what is served. Knows no tokenizer.
 """
 
 from __future__ import annotations
 
 from unicodedata import normalize
 
-# English has 5 or 6 characters a token, a line of base64 about 32 a word. A text with more than this has fewer tokens
-# in its beginning than the model could read.
-CHARACTERS_A_TOKEN = 32
-LONGEST_EXPANSION = 18  # characters that NFKC makes of one: of U+FDFA
+# English has 5 or 6 characters per token, a line of base64 about 32 per word. If a text's tokens are longer than this on
+# average, its beginning has fewer tokens than the model could read.
+CHARACTERS_PER_TOKEN = 32
+MAX_NFKC_CHARACTERS = 18  # that NFKC makes of one character: U+FDFA
 
 
-def most_characters(max_length: int) -> int:
-    """Return how many characters of a text are read at most by a model that reads `max_length` tokens."""
-    return CHARACTERS_A_TOKEN * max_length
+def max_characters(max_length: int) -> int:
+    """Return the maximum number of characters of a text that are tokenised for a model of `max_length` tokens."""
+    return CHARACTERS_PER_TOKEN * max_length
 
 
 def beginning(text: str, max_length: int) -> str:
-    """Return the text, or its beginning where it is longer than `most_characters`.
+    """Return the text, or only its beginning if it is longer than `max_characters`.
 
-    Characters are counted as NFKC leaves them: one character may become 18. If more than half of the beginning is white
-    space, each run of white space is replaced by one blank first, so that words behind many blanks are read.
+    Characters are counted after NFKC normalisation, which makes up to 18 characters of one. If more than half of the
+    beginning is white space, each run of white space is replaced by one blank first, so that words after many blanks are read.
     """
-    most = most_characters(max_length)
-    if len(text) > most:
-        text = _most_of_it_words(text, most)
-    if text.isascii() or len(text) * LONGEST_EXPANSION <= most:
+    limit = max_characters(max_length)
+    if len(text) > limit:
+        text = _start_with_words(text, limit)
+    if text.isascii() or len(text) * MAX_NFKC_CHARACTERS <= limit:
         return text
-    return _normalised_within(text, most)
+    return _cut_to_normalised_length(text, limit)
 
 
-def _most_of_it_words(text: str, most: int) -> str:
-    start = text[:most]
+def _start_with_words(text: str, limit: int) -> str:
+    start = text[:limit]
     words = sum(map(len, start.split()))
-    if 2 * words >= most:
+    if 2 * words >= limit:
         return start
-    count = most // 2 + 1  # a word and a blank are two characters at least
-    return " ".join(text.split(None, count)[:count])[:most]
+    count = limit // 2 + 1  # a word and a blank have at least two characters
+    return " ".join(text.split(None, count)[:count])[:limit]
 
 
-def _normalised_within(text: str, most: int) -> str:
-    step = most // LONGEST_EXPANSION or 1  # characters whose normal form always fits
+def _cut_to_normalised_length(text: str, limit: int) -> str:
+    step = limit // MAX_NFKC_CHARACTERS or 1  # characters whose normal form always fits
     length = 0
     for at in range(0, len(text), step):
         length += len(normalize("NFKC", text[at : at + step]))
-        if length > most:
+        if length > limit:
             return text[:at]
     return text

@@ -1,4 +1,4 @@
-"""`labelwright verify`: say file by file whether a published version is as it was published."""
+"""Command `labelwright verify`: check that the files of a published version are unaltered."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from model.artifact import (
     is_of_a_version,
     read_published,
 )
+from model.digest_option import VersionRejected, sha256
+from model.escaping import PrintableErrors, printable
 from model.manifest import FileEntry
-from model.printable import PrintableErrors, printable
 from model.storage import ObjectMissing, ObjectStore, StorageError, StorageRejected, open_store
-from model.vouching import VersionRejected, sha256
 
 REJECTED, UNAVAILABLE = 64, 75
-UNVOUCHED = "not compared with anything (--manifest-sha256 does)"
-UNVOUCHED_FILES = (
-    "its files are as its manifest says, but the manifest itself was compared with nothing: labels or thresholds in it may "
-    "have been altered; give --manifest-sha256"
+UNCHECKED_MANIFEST = "not checked (give --manifest-sha256)"
+UNCHECKED_VERSION = (
+    "the files are as in the manifest, but the manifest itself was not checked: labels or thresholds in it may have been "
+    "altered; give --manifest-sha256 to check it"
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one object is like. size: None if it could not be counted."""
+    """Result for one object. size: bytes; None if not known."""
 
     key: str
     size: int | None
-    said: str
-    is_whole: bool = False
+    result: str
+    is_intact: bool = False
 
     def line(self) -> str:
-        """For a terminal."""
+        """Return the finding as a line for a terminal."""
         size = f"{self.size:>14,} bytes" if self.size is not None else " " * 20
-        return f"{self.key:<32}{size}  {self.said}"
+        return f"{self.key:<32}{size}  {self.result}"
 
 
 class StorageFailed(click.ClickException):
@@ -50,32 +50,32 @@ class StorageFailed(click.ClickException):
 
     def __init__(self, error: StorageError) -> None:
         super().__init__(str(error))
-        # click declares it for the class, and reads the instance's
+        # click declares the exit code on the class, but reads the instance's
         setattr(self, "exit_code", REJECTED if isinstance(error, StorageRejected) else UNAVAILABLE)  # noqa: B010
 
 
-@click.command(cls=PrintableErrors, short_help="Say file by file whether a version is as it was published.")
+@click.command(cls=PrintableErrors, short_help="Check that the files of a version are unaltered.")
 @click.argument("version")
 @click.option(
     "--manifest-sha256",
     metavar="DIGEST",
     callback=sha256,
-    help="SHA-256 that manifest.json has to have: status.served.manifestSha256, or manifest_sha256 of the training's result.",
+    help="Expected SHA-256 of manifest.json: status.served.manifestSha256, or manifest_sha256 of the training's result.",
 )
 def verify(version: str, manifest_sha256: str | None) -> None:
     """Compare every file of the version at VERSION (a folder, file:// or s3://) with the size and SHA-256 in its manifest.
 
-    Prints a line for each file. A manifest vouches for the other files; only --manifest-sha256 vouches for the manifest.
+    Prints one line per file. The manifest itself is checked only with --manifest-sha256.
 
     \b
-    Exit codes: 0 every file is whole; 65 a file is missing or altered, or the manifest is not the expected one;
-    64 the address is wrong; 75 the storage could not be read, and trying again may help.
+    Exit codes: 0 every file is intact; 65 a file is missing or altered, or the manifest is not the expected one;
+    64 the address is wrong; 75 the storage could not be read: a retry may succeed.
     """
     try:
         store = open_store(version)
         published = read_published(store, manifest_sha256=manifest_sha256)
         findings = []
-        for each in _findings(store, published, vouched=manifest_sha256 is not None):
+        for each in _findings(store, published, manifest_checked=manifest_sha256 is not None):
             click.echo(printable(each.line()))
             findings.append(each)
     except ObjectMissing as error:
@@ -84,36 +84,36 @@ def verify(version: str, manifest_sha256: str | None) -> None:
         raise VersionRejected(str(error)) from error
     except StorageError as error:
         raise StorageFailed(error) from error
-    manifest, broken = published.manifest, sum(not each.is_whole for each in findings)
-    name = f"{manifest.classifier} {manifest.version}, made {manifest.created_at:%Y-%m-%d %H:%M:%S %Z}"
+    manifest, broken = published.manifest, sum(not each.is_intact for each in findings)
+    name = f"{manifest.classifier} {manifest.version}, created {manifest.created_at:%Y-%m-%d %H:%M:%S %Z}"
     if broken:
-        raise VersionRejected(f"{name}: {broken} of {len(manifest.files) + 1} files are not as they were published")
-    click.echo(f"{name}: whole" if manifest_sha256 else f"{name}: {UNVOUCHED_FILES}")
+        raise VersionRejected(f"{name}: {broken} of {len(manifest.files) + 1} files are missing or altered")
+    click.echo(f"{name}: intact" if manifest_sha256 else f"{name}: {UNCHECKED_VERSION}")
 
 
-def _findings(store: ObjectStore, published: PublishedVersion, *, vouched: bool) -> Iterator[Finding]:
-    """The manifest first, then the files in the order of their names, then what is no part of the version."""
+def _findings(store: ObjectStore, published: PublishedVersion, *, manifest_checked: bool) -> Iterator[Finding]:
+    """Yield a finding for the manifest, for each file by name, and for objects that are not part of the version."""
     manifest, sizes = published.manifest, {each.key: each.size for each in store.list()}
     lacking = [each for each in (GRAPH, TOKENIZER) if each not in manifest.files]
-    said = f"names no {' and no '.join(lacking)}" if lacking else "whole" if vouched else UNVOUCHED
-    yield Finding(MANIFEST, sizes.get(MANIFEST), f"{said}; SHA-256 {published.manifest_sha256}", not lacking)
+    result = f"lists no {' and no '.join(lacking)}" if lacking else "intact" if manifest_checked else UNCHECKED_MANIFEST
+    yield Finding(MANIFEST, sizes.get(MANIFEST), f"{result}; SHA-256 {published.manifest_sha256}", not lacking)
     for name, entry in sorted(manifest.files.items()):
         yield _finding(store, manifest.stored(name), entry)
     known = {MANIFEST, *map(manifest.stored, manifest.files)}
-    for key, size in sizes.items():  # they do no harm, and `labelwright prune` deletes them with the version
-        if key not in known and is_of_a_version(key):
-            yield Finding(key, size, "no part of the version: another attempt has left it", is_whole=True)
+    for key, size in sizes.items():
+        if key not in known and is_of_a_version(key):  # harmless; `labelwright prune` deletes it with the version
+            yield Finding(key, size, "not part of the version: left by another attempt", is_intact=True)
 
 
 def _finding(store: ObjectStore, key: str, expected: FileEntry) -> Finding:
     try:
-        found, size = digest(store.stream(key), most=expected.size)
+        actual, size = digest(store.stream(key), max_bytes=expected.size)
     except ObjectMissing:
         return Finding(key, None, "MISSING")
     if size > expected.size:
-        return Finding(key, None, f"ALTERED: it has more than the {expected.size:,} bytes that the manifest says")
+        return Finding(key, None, f"ALTERED: it has more than {expected.size:,} bytes, the size in the manifest")
     if size < expected.size:
         return Finding(key, size, f"CUT OR ALTERED: the manifest says {expected.size:,} bytes")
-    if found != expected.sha256:
-        return Finding(key, size, f"ALTERED: its SHA-256 is {found}, the manifest says {expected.sha256}")
-    return Finding(key, size, "whole", is_whole=True)
+    if actual != expected.sha256:
+        return Finding(key, size, f"ALTERED: its SHA-256 is {actual}, the manifest says {expected.sha256}")
+    return Finding(key, size, "intact", is_intact=True)

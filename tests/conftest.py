@@ -1,4 +1,4 @@
-"""Fixtures for every test: an S3 that is really spoken to."""
+"""Fixtures for all tests: a real S3 server and its buckets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import boto3
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("shared-machine", deadline=None)  # how long an example takes depends on what else runs
+hypothesis.settings.register_profile("shared-machine", deadline=None)  # the duration of an example depends on other load
 hypothesis.settings.load_profile("shared-machine")
 
 KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"
-# Where the cluster tests keep programs that they have fetched.
+# Folder of programs that the cluster tests have downloaded.
 PROGRAMS = Path.home() / ".cache/cluster/bin"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the code keeps in the user's cache folder goes with the tests."""
+    """Use a temporary cache folder in place of the user's."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
         yield
@@ -34,7 +34,7 @@ def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of an S3 server on this machine: MinIO if there is one, else moto's."""
+    """Return the endpoint of a local S3 server: MinIO if it is installed, else moto."""
     minio = shutil.which("minio", path=f"{os.environ.get('PATH', '')}:{PROGRAMS}")
     if minio:
         yield from _minio(minio, tmp_path_factory.mktemp("minio"))
@@ -44,7 +44,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of a new bucket, `s3://<bucket>/`, with the environment set so that storage finds it."""
+    """Return the URI of a new bucket, `s3://<bucket>/`, with the environment set so that the storage finds it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

@@ -1,1 +1,1 @@
-"""Labelled texts to a published version."""
+"""The trainer: from labelled texts to a published version."""

@@ -1,4 +1,4 @@
-"""One process's try at a run: where it saves, who may stop it, who watches it, and who works with it."""
+"""One attempt at a run: its checkpoints, interruption, metrics, tracker and processes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from trainer.checkpoints import Checkpoints
-from trainer.interruption import Interruption
-from trainer.processes import Processes
-from trainer.tracking import Tracker, Untracked
-from trainer.training_metrics import TrainingMetrics
+from trainer.run.checkpoints import Checkpoints
+from trainer.run.interruption import Interruption
+from trainer.run.processes import Processes
+from trainer.tracking.tracker import Tracker, Untracked
+from trainer.tracking.training_metrics import TrainingMetrics
 
 
 def _unseen() -> TrainingMetrics:
@@ -19,7 +19,7 @@ def _unseen() -> TrainingMetrics:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What surrounds a run. Without checkpoints, nothing is resumed and nothing is saved."""
+    """Context of a run in this process. Without checkpoints, nothing is resumed and nothing is saved."""
 
     checkpoints: Checkpoints | None = None
     interruption: Interruption = field(default_factory=Interruption)

@@ -1,1 +1,1 @@
-"""The controller: a TextClassifier keeps itself trained, good and served."""
+"""Controller that trains, evaluates and serves TextClassifiers."""

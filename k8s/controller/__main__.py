@@ -1,4 +1,4 @@
-"""`python -m k8s.controller`: keeps every TextClassifier trained, good and served."""
+"""Command line of the controller: `python -m k8s.controller`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from k8s.controller import logs
+from k8s.controller.api.v1alpha1 import ResourcesSpec
 from k8s.controller.builders.training_job import Images
-from k8s.controller.cluster import ClusterError, from_environment
-from k8s.controller.leader import Candidate, Lease, lead
-from k8s.controller.policy import Policy
-from k8s.controller.prometheus import GATEWAY, Prometheus
-from k8s.controller.resources import ResourcesSpec
-from k8s.controller.running import Controller
-from model.printable import PrintableErrors
+from k8s.controller.clients.kubernetes import ClusterError, from_environment
+from k8s.controller.clients.prometheus import GATEWAY_JOB, Prometheus
+from k8s.controller.decisions.tenancy import Policy
+from k8s.controller.manager import Controller
+from k8s.controller.objects.ports import CONTROLLER_METRICS_PORT
+from k8s.controller.runtime import logs
+from k8s.controller.runtime.leader import LeaderCandidate, Lease, lead
+from model.escaping import PrintableErrors
 
 LEASE = "labelwright-controller"
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """Names with commas between them; no name at all is none."""
+    """Names separated by commas."""
 
     name = "names"
 
@@ -34,7 +35,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 class Resources(click.ParamType[ResourcesSpec]):
-    """What a container asks of its node, as JSON."""
+    """Requests and limits of a container, as JSON."""
 
     name = "json"
 
@@ -42,56 +43,71 @@ class Resources(click.ParamType[ResourcesSpec]):
         try:
             return ResourcesSpec.model_validate_json(value)
         except ValidationError as error:
-            self.fail(f'{value!r}: {error.errors()[0]["msg"]}; expected such as {{"limits": {{"cpu": "1"}}}}', param, ctx)
+            self.fail(f'{value!r}: {error.errors()[0]["msg"]}; expected JSON such as {{"limits": {{"cpu": "1"}}}}', param, ctx)
 
 
 @click.command(
     cls=PrintableErrors, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LABELWRIGHT_CONTROLLER"}
 )
-@click.option("--trainer-image", required=True, help="What trains, and looks at datasets.")
-@click.option("--predictor-image", required=True, help="What serves.")
-@click.option("--pull-policy", default="IfNotPresent", show_default=True, help="Of both images.")
-@click.option("--namespace", "namespaces", multiple=True, help="To look after; may be given several times.")
-@click.option("--all-namespaces", is_flag=True, help="Look after all of them.")
+@click.option("--trainer-image", required=True, help="Image of the Pods that train, check datasets and delete versions.")
+@click.option("--predictor-image", required=True, help="Image of the Pods that serve.")
+@click.option("--pull-policy", default="IfNotPresent", show_default=True, help="Pull policy of both images.")
+@click.option("--namespace", "namespaces", multiple=True, help="Namespace to watch. Can be given several times.")
+@click.option("--all-namespaces", is_flag=True, help="Watch all namespaces.")
 @click.option(
     "--prometheus-url",
-    help="Where drift and corrections are known, http://host:9090; without it, no trigger by them.",
+    help="Prometheus with the series of drift and corrections, such as http://host:9090. Without it, neither starts a training.",
 )
 @click.option(
     "--prometheus-gateway-job",
-    default=GATEWAY,
+    default=GATEWAY_JOB,
     show_default=True,
-    help="The label `job` of what counts corrections, a regular expression: what another job says of them is not believed.",
+    help="Regular expression for the label `job` of the gateway, which counts corrections. Series of other jobs are ignored.",
 )
 @click.option(
     "--allowed-secrets",
     type=Names(),
-    help="Names of Secrets that TextClassifiers may use, with commas; a * at the end stands for any ending. Without it: any.",
+    help="Secrets that TextClassifiers may use, separated by commas. A * at the end matches any ending. Default: all.",
 )
-@click.option("--allowed-service-accounts", type=Names(), help="The same of ServiceAccounts.")
+@click.option(
+    "--allowed-service-accounts",
+    type=Names(),
+    help="ServiceAccounts that TextClassifiers may use, separated by commas. A * at the end matches any ending. Default: all.",
+)
 @click.option(
     "--placement/--no-placement",
     default=True,
     show_default=True,
-    help="Whether TextClassifiers may choose nodes, by nodeSelector and tolerations.",
+    help="Whether TextClassifiers may set nodeSelector and tolerations.",
 )
-@click.option("--training-resources", type=Resources(), help="Requests and limits of trainings that ask for nothing, as JSON.")
+@click.option("--training-resources", type=Resources(), help="Requests and limits of trainings whose spec has none, as JSON.")
 @click.option(
-    "--job-resources", type=Resources(), help="Requests and limits of Jobs that look at datasets or delete versions, as JSON."
+    "--job-resources", type=Resources(), help="Requests and limits of the Jobs that check datasets or delete versions, as JSON."
 )
-@click.option("--metrics-port", type=int, default=8080, show_default=True, help="Of /metrics and /healthz.")
 @click.option(
-    "--leader-election-namespace", help="Of the Lease by which one of several replicas leads; without it, none is asked."
+    "--metrics-port", type=int, default=CONTROLLER_METRICS_PORT, show_default=True, help="Port of /metrics and /healthz."
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of standard error.")
-@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Objects looked at side by side.")
+@click.option(
+    "--leader-election-namespace",
+    help="Namespace of the Lease with which replicas elect a leader. Without it, there is no election.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the log on standard error.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Number of objects to reconcile in parallel."
+)
 def main(
     namespaces: tuple[str, ...], *, all_namespaces: bool, leader_election_namespace: str | None, log_format: str, **options: Any
 ) -> None:
-    """Keep every TextClassifier trained, good and served.
+    """Train, evaluate and serve every TextClassifier.
 
-    Reads the cluster that it runs in; outside of one, that of the kubeconfig. Each option may also be a variable, such as
-    LABELWRIGHT_CONTROLLER_TRAINER_IMAGE.
+    Connects to the API server of the cluster that it runs in, or outside of a cluster to that of the kubeconfig. Each option
+    can also be an environment variable, such as LABELWRIGHT_CONTROLLER_TRAINER_IMAGE.
     """
     if all_namespaces == bool(namespaces):
         raise click.UsageError("expected --namespace NAME, once or several times, or --all-namespaces")
@@ -110,8 +126,10 @@ def main(
         with controller.telling(options["metrics_port"]):
             if leader_election_namespace is None:
                 return controller.work(namespaces, stop)
-            # Connections of its own: one call that hangs may not use up the lease's deadline.
-            candidate = Candidate(from_environment(threads=2, time_limit=3.0), Lease(leader_election_namespace, LEASE, _holder()))
+            # Connections of its own with a short time limit: one call that hangs must not use up the lease's deadline.
+            candidate = LeaderCandidate(
+                from_environment(threads=2, time_limit=3.0), Lease(leader_election_namespace, LEASE, _holder())
+            )
             lead(candidate, on_started=lambda: controller.work(namespaces, stop), on_lost=lambda: os._exit(1), stop=stop)
     except (ClusterError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
@@ -119,7 +137,7 @@ def main(
 
 
 def _holder() -> str:
-    """Another for each start: the Pod's name, so that people know whom to ask, and something of this process's own."""
+    """Return an identity that is unique for each process: the Pod's name, for people, and random digits."""
     return f"{os.uname().nodename}-{uuid.uuid4().hex[:6]}"
 
 

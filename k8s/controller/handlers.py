@@ -1,4 +1,4 @@
-"""kopf, and only here: every event says which object is to be looked at; nothing is decided from what it carries."""
+"""kopf's event handlers. An event only adds keys to the queue; its content decides nothing."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ from typing import Any
 
 import kopf
 
-from k8s.controller import names
-from k8s.controller.applied import Applied
-from k8s.controller.kinds import TEXT_CLASSIFIER, TRAINING_RUN, Document
-from k8s.controller.queue import Key, WorkQueue
+from k8s.controller.api.v1alpha1 import GROUP, VERSION
+from k8s.controller.objects import names
+from k8s.controller.objects.kinds import (
+    DEPLOYMENT,
+    INFERENCE_SERVICE,
+    JOB,
+    SERVING_RUNTIME,
+    TEXT_CLASSIFIER,
+    TRAINING_RUN,
+    Document,
+)
+from k8s.controller.reconcile.apply_cache import ApplyCache
+from k8s.controller.runtime.queue import Key, WorkQueue
 
-Saw = Callable[[Document], None]  # is told of every state, before anything is done because of it
+Saw = Callable[[Document], None]  # called with every state before its key is queued
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-GROUP, VERSION = TEXT_CLASSIFIER.api_version.split("/")
-SERVING = "serving.kserve.io"
-# What is made: watched by its label, which the API server filters by.
-JOBS = ("batch", "v1", "jobs")
-DEPLOYMENTS = ("apps", "v1", "deployments")
-INFERENCE_SERVICES = (SERVING, "v1beta1", "inferenceservices")
-SERVING_RUNTIMES = (SERVING, "v1alpha1", "servingruntimes")
+# Created objects, which are watched by their label.
+JOBS, DEPLOYMENTS, INFERENCE_SERVICES, SERVING_RUNTIMES = (
+    (group, version, kind.plural)
+    for kind in (JOB, DEPLOYMENT, INFERENCE_SERVICE, SERVING_RUNTIME)
+    for group, version in [kind.api_version.split("/")]
+)
 
 
-def listen(queue: WorkQueue, applied: Applied, saw: Saw, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:
-    """Let kopf watch these namespaces, or all, until it is told to stop.
+def listen(queue: WorkQueue, apply_cache: ApplyCache, saw: Saw, *, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+    """Watch these namespaces, or all if there are none, until `stop` is set.
 
-    Not in the main thread: there kopf would take the signals, and hang on a second one.
+    It must not run in the main thread: there kopf handles signals, and hangs on a second one.
     """
     registry = kopf.OperatorRegistry()
-    register(registry, queue, applied, saw)
+    register(registry, queue, apply_cache, saw)
     kopf.run(
         registry=registry,
         settings=settings(),
@@ -43,7 +51,7 @@ def listen(queue: WorkQueue, applied: Applied, saw: Saw, *, namespaces: tuple[st
 
 
 def settings() -> kopf.OperatorSettings:
-    """kopf writes nothing: no annotations, no finalizers, no events."""
+    """Return settings with which kopf writes no annotations, finalizers or events."""
     found = kopf.OperatorSettings()
     found.posting.enabled = False
     found.scanning.disabled = True
@@ -53,8 +61,8 @@ def settings() -> kopf.OperatorSettings:
     return found
 
 
-def register(registry: kopf.OperatorRegistry, queue: WorkQueue, applied: Applied, saw: Saw) -> None:
-    """Listen to what a user writes, and to everything that is made of it."""
+def register(registry: kopf.OperatorRegistry, queue: WorkQueue, apply_cache: ApplyCache, saw: Saw) -> None:
+    """Register handlers for the resources, and for the objects created for them."""
 
     @kopf.on.login(registry=registry)
     async def login(**given: Any) -> kopf.ConnectionInfo | None:
@@ -79,19 +87,19 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue, applied: Applied
     @kopf.on.event(*INFERENCE_SERVICES, registry=registry)
     @kopf.on.event(*SERVING_RUNTIMES, registry=registry)
     async def applied_before(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002 - kopf's word
-        if applied.changed(dict(body), deleted=type == "DELETED"):
+        if apply_cache.changed(dict(body), deleted=type == "DELETED"):
             queue.add_all(keys_of_made(dict(body)))
 
 
 def keys_of_classifier(document: Document) -> list[Key]:
-    """Itself, and the run whose turn it is."""
+    """Return the key of a classifier and that of its active run."""
     namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
     active = (document.get("status") or {}).get("activeRun")
     return [Key(TEXT_CLASSIFIER.kind, namespace, name)] + ([Key(TRAINING_RUN.kind, namespace, active)] if active else [])
 
 
 def keys_of_run(document: Document) -> list[Key]:
-    """Itself, and the classifier whose it is."""
+    """Return the key of a run and that of its classifier."""
     namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
     classifier = (document["metadata"].get("labels") or {}).get(names.CLASSIFIER)
     itself = Key(TRAINING_RUN.kind, namespace, name)
@@ -99,11 +107,11 @@ def keys_of_run(document: Document) -> list[Key]:
 
 
 def keys_of_made(document: Document) -> list[Key]:
-    """The run or the classifier that it was made for."""
+    """Return the key of the run or classifier that an object was created for."""
     metadata = document["metadata"]
     owners = [each for each in metadata.get("ownerReferences") or () if each["kind"] == TRAINING_RUN.kind]
     if owners:
-        name = owners[0]["name"]  # the API server lets whoever makes an object write anything here
+        name = owners[0]["name"]  # anyone who creates an object can write any text here
         return [Key(TRAINING_RUN.kind, metadata["namespace"], name)] if NAME.fullmatch(name) else []
     classifier = (metadata.get("labels") or {}).get(names.CLASSIFIER)
     return [Key(TEXT_CLASSIFIER.kind, metadata["namespace"], classifier)] if classifier else []

@@ -1,8 +1,8 @@
-"""The micro-batcher: the texts of every request, computed on a few threads while the event loop stays free.
+"""Micro-batcher: classifies the texts of all requests on a few threads, while the event loop stays free.
 
-A thread that is free takes what waits; nothing waits for company. So a lone request is computed at once, and texts meet
-in a batch only while every thread is busy. What was measured on CPUs decides the rest: tokens cost, not texts, and a
-batch is padded to its longest, so texts of similar length go together, and no more than are soon computed.
+A free thread takes whatever waits; no text waits for others to arrive. So a lone request is classified at once, and batches form
+only while all threads are busy. On CPUs, the cost of a batch depends on its tokens, padding included. So a batch has texts of
+similar length, and no more of them than take TARGET_BATCH_SECONDS.
 """
 
 from __future__ import annotations
@@ -21,35 +21,29 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from model.classifier import Classifier, Floats, Prediction, to_probabilities
+from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
 
 T = TypeVar("T")
-BATCH_SECONDS = 0.02  # that a batch should take: longer ones are no faster and keep their texts waiting
-BATCH_CHARACTERS = 1 << 16  # in a batch: some texts take ten times as long as those that the estimate was learnt from
-# Texts of similar length: half as long again, or so little longer that to go apart would take as much time.
-STRETCH, PADDING_SECONDS = 1.5, 0.0005
-CALL_CHARACTERS = 64  # what a text costs however short it is
-MANY_CHARACTERS = 1 << 16  # of a request's texts, beyond which they are many
-LONG = 256  # characters from which a text that is alone is called long
-TRY_EVERY = 16  # texts that are alone, of which one is computed the other way
-LOOK_AHEAD = 256  # requests that are searched for texts of similar length
+TARGET_BATCH_SECONDS = 0.02  # longer batches raise latency, but not throughput
+MAX_BATCH_CHARACTERS = 1 << 16  # bounds a batch even if its texts take ten times as long as estimated
+# Texts of similar length: the factor is at most MAX_LENGTH_RATIO, or padding costs less than PADDING_SECONDS.
+MAX_LENGTH_RATIO, PADDING_SECONDS = 1.5, 0.0005
+TEXT_OVERHEAD_CHARACTERS = 64  # fixed cost of a text, in characters
+LARGE_REQUEST_CHARACTERS = 1 << 16  # total length of its texts above which a request counts as large
+LONG_TEXT_CHARACTERS = 256  # length above which a lone text counts as long
+EXPLORE_EVERY_TEXTS = 16  # of this many lone texts, one is run the slower way, to measure it again
+LOOK_AHEAD_REQUESTS = 256  # requests that are searched for texts of similar length
 
 logger = logging.getLogger(__name__)
 
 
-class QueueFull(Exception):
-    """More texts, or longer ones, wait than are let in. `retry_after`: whole seconds until those will have been computed."""
-
-    def __init__(self, waiting: int, capacity: int, retry_after: int, *, what: str = "texts") -> None:
-        super().__init__(f"The queue is full: {waiting} {what} wait, of at most {capacity}. Ask again in {retry_after} s.")
-        self.retry_after = retry_after
+# Makes a request's result from its predictions and its probabilities [texts, labels].
+Finish = Callable[[Sequence[Prediction], Floats], T]
 
 
-Finish = Callable[[Sequence[Prediction], Floats], T]  # of a request's predictions and probabilities [texts, labels]
-
-
-class _Request(Generic[T]):
-    """Texts that are answered together, and how far they are."""
+class _PendingRequest(Generic[T]):
+    """Texts of one request, and the results so far."""
 
     __slots__ = ("arrived", "finish", "future", "predictions", "probabilities", "sizes", "texts", "waiting")
 
@@ -60,62 +54,62 @@ class _Request(Generic[T]):
         self.sizes = sizes  # in characters that are tokenised
         self.finish = finish
         self.future = future
-        # Positions; the shortest is last.
+        # Positions of the texts that wait, the shortest last.
         self.waiting = sorted(range(len(texts)), key=lambda at: -sizes[at]) if len(texts) > 1 else [0]
-        # Of the texts that are computed, by their positions.
+        # Predictions of the classified texts, by position.
         self.predictions: dict[int, Prediction] = {}
         self.probabilities: Floats | None = None
         self.arrived = arrived
 
     @property
-    def over(self) -> bool:
-        """Nothing is left to take: every text was, or the client has gone, or one of the texts failed."""
+    def is_done(self) -> bool:
+        """Whether no text is left to classify: all are in a batch or done, or the client has gone, or a text has failed."""
         return not self.waiting or self.future.done()
 
     def shortest(self) -> int:
         return self.sizes[self.waiting[-1]]
 
 
-_Text = tuple[_Request[Any], int]  # by its request and its position in it
+_Text = tuple[_PendingRequest[Any], int]  # a text's request, and its position in the request
 
 
 class _Batch(NamedTuple):
-    """Texts to compute together; `alone` where it is one, no other thread computes and nothing waits."""
+    """Texts to classify together. alone: whether it is a single text while all other threads are idle and the queue is empty."""
 
     texts: list[_Text]
     alone: bool
 
 
-class _Alone:
-    """Whether a text that is alone is computed by every core: where that was faster than by one, lately.
+class _LoneTextStrategy:
+    """Choice whether a lone text is classified on all cores or on one: whichever was faster lately.
 
-    It is on a quiet machine, if the text is long; where others use the cores it is slower. So the other way is tried now
-    and then, for short texts and long ones apart.
+    All cores are faster for a long text on an idle machine, and slower if other processes use the cores. So the slower way
+    is tried again now and then, for short texts and long ones separately.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[tuple[bool, bool], float] = {}  # a character, by whether the text was long, and the way
-        self._asked = 0
+        self._seconds_per_character: dict[tuple[bool, bool], float] = {}  # by whether the text is long, and on all cores
+        self._choices = 0
 
     def choose(self, characters: int) -> bool:
-        """Whether every core is to compute a text of so many characters."""
-        self._asked += 1
-        is_long = characters > LONG
-        together, single = (self._seconds.get((is_long, way), 0.0) for way in (True, False))
-        faster = together <= single
-        return faster if self._asked % TRY_EVERY else not faster
+        """Return whether to classify a text of this length on all cores."""
+        self._choices += 1
+        is_long = characters > LONG_TEXT_CHARACTERS
+        all_cores, one_core = (self._seconds_per_character.get((is_long, way), 0.0) for way in (True, False))
+        faster = all_cores <= one_core
+        return faster if self._choices % EXPLORE_EVERY_TEXTS else not faster
 
-    def learn(self, characters: int, seconds: float, *, every_core: bool) -> None:
-        way = (characters > LONG, every_core)
-        found = seconds / (characters + CALL_CHARACTERS)
-        self._seconds[way] = found + (self._seconds.get(way, found) - found) * 7 / 8
+    def learn(self, characters: int, seconds: float, *, all_cores: bool) -> None:
+        way = (characters > LONG_TEXT_CHARACTERS, all_cores)
+        cost = seconds / (characters + TEXT_OVERHEAD_CHARACTERS)
+        self._seconds_per_character[way] = cost + (self._seconds_per_character.get(way, cost) - cost) * 7 / 8
 
 
 class Batcher:
-    """Computes texts on `threads` threads; at most `capacity` texts wait, unless one request alone has more.
+    """Micro-batcher with `threads` threads. At most `capacity` texts wait, unless one request alone has more.
 
-    Nor are more than `characters` held of requests that have few, and as many of those that have many, so that these take
-    no room from those.
+    Large and small requests are counted separately, so that large ones cannot exclude small ones. Each kind may have
+    `characters` characters in flight, unless one request alone has more.
     """
 
     def __init__(
@@ -132,43 +126,44 @@ class Batcher:
         self._metrics = metrics
         self._clock = clock
         self._capacity = capacity
-        self._most_characters = characters
-        self._characters = {True: 0, False: 0}  # of requests that are not answered, by whether they have many
+        self._max_characters = characters
+        self._characters = {True: 0, False: 0}  # of requests in flight, by whether they are large
         self._changed = Condition()
-        self._requests: deque[_Request[Any]] = deque()
+        self._requests: deque[_PendingRequest[Any]] = deque()
         self._waiting = 0  # texts
         self._idle = 0  # threads
         self._closing = False
-        self._alone = _Alone()
-        # Of one thread, lately.
-        self._seconds_a_text = 0.001
-        self._seconds_a_character = 1e-6
+        self._lone_text_strategy = _LoneTextStrategy()
+        # Moving averages over the batches of all threads: seconds of one thread.
+        self._seconds_per_text = 0.001
+        self._seconds_per_character = 1e-6
         self._threads = [Thread(target=self._work, name=f"predict-{number}") for number in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    async def compute(self, texts: Sequence[str], finish: Finish[T]) -> T:
-        """What `finish` makes of the texts' predictions, as `Decision.predictions` gives them, in one of the threads.
+    async def classify(self, texts: Sequence[str], finish: Finish[T]) -> T:
+        """Classify the texts and return the result of `finish`.
 
-        If the caller is cancelled, what waits of its texts is not computed. Raises QueueFull, what `finish` raises, and
-        what the classifier raises for one of these texts.
+        finish: takes predictions, as `PredictionRule.predictions` returns them, and probabilities; is called on a batcher
+        thread, or at once if there are no texts. If the caller is cancelled, its waiting texts are not classified. Raises
+        QueueFull, errors of `finish`, and errors of the classifier for these texts.
         """
         if not texts:
-            return finish([], np.zeros((0, self._classifier.graph.label_count), np.float32))
+            return finish([], np.zeros((0, self._classifier.onnx_model.label_count), np.float32))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         characters = sum(map(len, texts))
-        has_many = characters > MANY_CHARACTERS
-        sizes = [self._classifier.encoder.size(text) for text in texts]
-        request = _Request(texts, sizes, finish, future, arrived=self._clock())
+        is_large = characters > LARGE_REQUEST_CHARACTERS
+        sizes = [self._classifier.tokenizer.tokenized_characters(text) for text in texts]
+        request = _PendingRequest(texts, sizes, finish, future, arrived=self._clock())
         with self._changed:
             if self._waiting and self._waiting + len(texts) > self._capacity:
-                seconds = self._waiting * self._seconds_a_text / len(self._threads)
+                seconds = self._waiting * self._seconds_per_text / len(self._threads)
                 raise QueueFull(self._waiting, self._capacity, math.ceil(seconds) or 1)
-            if self._characters[has_many] and self._characters[has_many] + characters > self._most_characters:
-                raise QueueFull(self._characters[has_many], self._most_characters, 1, what="characters")
+            if self._characters[is_large] and self._characters[is_large] + characters > self._max_characters:
+                raise QueueFull(self._characters[is_large], self._max_characters, 1, what="characters")
             self._requests.append(request)
             self._waiting += len(texts)
-            self._characters[has_many] += characters
+            self._characters[is_large] += characters
             if self._idle:
                 self._changed.notify(len(texts))
         try:
@@ -179,10 +174,10 @@ class Batcher:
                 request.waiting.clear()
             raise
         finally:
-            self._characters[has_many] -= characters  # by this thread alone, as above
+            self._characters[is_large] -= characters  # without the lock: only the event loop's thread changes it
 
     def close(self) -> None:
-        """Compute what waits, then end the threads."""
+        """Finish the waiting texts, then stop the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -192,43 +187,43 @@ class Batcher:
     def _work(self) -> None:
         while batch := self._take():
             try:
-                self._compute(batch)
-            except BaseException:  # a panic of the tokenizer's is no Exception, and must not end the thread
+                self._classify(batch)
+            except BaseException:  # such as a panic in the tokenizer (Rust), which must not end the thread
                 logger.exception("a batch of %d texts failed", len(batch.texts))
-                self._compute_apart(batch)
+                self._classify_one_by_one(batch)
 
-    def _compute(self, batch: _Batch) -> None:
+    def _classify(self, batch: _Batch) -> None:
         characters = sum(request.sizes[at] for request, at in batch.texts)
-        every_core = batch.alone and self._alone.choose(characters)
+        all_cores = batch.alone and self._lone_text_strategy.choose(characters)
         started = self._clock()
-        tokens = self._classifier.encoder.encode([request.texts[at] for request, at in batch.texts])
-        logits = self._classifier.graph.logits(tokens, alone=every_core)
-        probabilities = to_probabilities(logits, self._classifier.decision.task)
-        predictions = self._classifier.decision.predictions(probabilities)  # of all at once: it takes as long for one
+        tokens = self._classifier.tokenizer.encode([request.texts[at] for request, at in batch.texts])
+        logits = self._classifier.onnx_model.logits(tokens, alone=all_cores)
+        probabilities = to_probabilities(logits, self._classifier.rule.task)
+        predictions = self._classifier.rule.predictions(probabilities)  # one call for the batch takes no longer than for a text
         seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
         if batch.alone:
-            self._alone.learn(characters, seconds, every_core=every_core)
-        self._seconds_a_text += (seconds / len(tokens) - self._seconds_a_text) / 16
-        cost = seconds / (characters + CALL_CHARACTERS * len(tokens))
-        self._seconds_a_character += (cost - self._seconds_a_character) / 16
-        found = zip(batch.texts, predictions, probabilities[:, np.newaxis], strict=True)
-        _settle([outcome for text, prediction, row in found if (outcome := self._note(*text, prediction, row))])
+            self._lone_text_strategy.learn(characters, seconds, all_cores=all_cores)
+        self._seconds_per_text += (seconds / len(tokens) - self._seconds_per_text) / 16
+        cost = seconds / (characters + TEXT_OVERHEAD_CHARACTERS * len(tokens))
+        self._seconds_per_character += (cost - self._seconds_per_character) / 16
+        results = zip(batch.texts, predictions, probabilities[:, np.newaxis], strict=True)
+        _settle([outcome for text, prediction, row in results if (outcome := self._record(*text, prediction, row))])
 
-    def _compute_apart(self, batch: _Batch) -> None:
-        """One by one what failed together, so that only the request fails that has the text which cannot be computed."""
+    def _classify_one_by_one(self, batch: _Batch) -> None:
+        """Classify the texts of a failed batch separately, so that only the requests with a faulty text fail."""
         for each in batch.texts:
             try:
-                self._compute(_Batch([each], alone=False))
-            except BaseException as error:  # noqa: BLE001, the request is told
-                told = error if isinstance(error, Exception) else RuntimeError(repr(error))
-                _settle([(each[0].future, None, told)])
+                self._classify(_Batch([each], alone=False))
+            except BaseException as error:  # noqa: BLE001, the request gets it
+                exception = error if isinstance(error, Exception) else RuntimeError(repr(error))
+                _settle([(each[0].future, None, exception)])
 
-    def _note(self, request: _Request[T], at: int, prediction: Prediction, row: Floats) -> _Settled | None:
-        """Keep what was found of a text, `row` [1, labels]; the request's outcome if it was its last text."""
+    def _record(self, request: _PendingRequest[T], at: int, prediction: Prediction, row: Floats) -> _Outcome | None:
+        """Store the result of a text, and return the request's outcome if it was the last one. row: [1, labels]."""
         predictions, probabilities = [prediction], row
         if len(request.texts) > 1:
-            with self._changed:  # other threads may be at texts of the same request
+            with self._changed:  # other threads may classify texts of the same request
                 if request.probabilities is None:
                     request.probabilities = np.empty((len(request.texts), row.shape[1]), np.float32)
                 request.probabilities[at] = row[0]
@@ -239,11 +234,11 @@ class Batcher:
             probabilities = request.probabilities
         try:
             return request.future, request.finish(predictions, probabilities), None
-        except Exception as error:  # noqa: BLE001, the request is told
+        except Exception as error:  # noqa: BLE001, the request gets it
             return request.future, None, error
 
     def _take(self) -> _Batch | None:
-        """The next texts to compute together; None once the batcher is closed and nothing waits."""
+        """Wait for texts and return the next batch; None if the batcher is closed and no text waits."""
         with self._changed:
             while True:
                 while not self._requests:
@@ -252,50 +247,53 @@ class Batcher:
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
-                if texts := self._gather():
+                if texts := self._take_similar():
                     others_idle = self._idle == len(self._threads) - 1
                     return _Batch(texts, alone=len(texts) == 1 and others_idle and not self._waiting)
 
-    def _gather(self) -> list[_Text]:
-        """Texts of similar length: of the request whose turn it is, then of those behind it."""
+    def _take_similar(self) -> list[_Text]:
+        """Take texts of similar length from the queue: from the first request, then from later ones.
+
+        Return an empty list if the first request was done already; it is then removed.
+        """
         first = self._requests[0]
-        if first.over:
+        if first.is_done:
             self._requests.popleft()
             self._waiting -= len(first.waiting)
-            first.waiting.clear()  # else a client that has left would give its place back once more
+            first.waiting.clear()  # else `classify` would subtract these texts again when it is cancelled
             return []
         length = first.shortest()
-        slack = PADDING_SECONDS / self._seconds_a_character
-        shortest, longest = length / STRETCH - slack, length * STRETCH + slack
-        soon = int(BATCH_SECONDS / (self._seconds_a_character * (length + CALL_CHARACTERS)))
-        share = math.ceil(self._waiting / len(self._threads))  # so that the threads are done at the same time
-        most = min(share, max(1, min(soon, BATCH_CHARACTERS // (length or 1))))
+        slack = PADDING_SECONDS / self._seconds_per_character
+        shortest, longest = length / MAX_LENGTH_RATIO - slack, length * MAX_LENGTH_RATIO + slack
+        texts_in_time = int(TARGET_BATCH_SECONDS / (self._seconds_per_character * (length + TEXT_OVERHEAD_CHARACTERS)))
+        share = math.ceil(self._waiting / len(self._threads))  # so that all threads finish at the same time
+        max_texts = min(share, max(1, min(texts_in_time, MAX_BATCH_CHARACTERS // (length or 1))))
         batch: list[_Text] = []
-        for request in islice(self._requests, LOOK_AHEAD):
-            while len(batch) < most and not request.over and shortest <= request.shortest() <= longest:
+        for request in islice(self._requests, LOOK_AHEAD_REQUESTS):
+            while len(batch) < max_texts and not request.is_done and shortest <= request.shortest() <= longest:
                 if len(request.waiting) == len(request.texts):
                     self._metrics.waited(self._clock() - request.arrived)
                 batch.append((request, request.waiting.pop()))
-            if len(batch) == most:
+            if len(batch) == max_texts:
                 break
         self._waiting -= len(batch)
-        others = islice(self._requests, 1, LOOK_AHEAD)
+        others = islice(self._requests, 1, LOOK_AHEAD_REQUESTS)
         if first.waiting and any(0 < len(each.waiting) < len(first.waiting) for each in others):
-            self._requests.rotate(-1)  # the smaller ones behind it have their turn first
+            self._requests.rotate(-1)  # to the end, so that smaller ones do not wait for it
         return batch
 
 
-_Settled = tuple[asyncio.Future[Any], Any, Exception | None]  # what becomes of a request
+_Outcome = tuple[asyncio.Future[Any], Any, Exception | None]  # a request's future, its result, its error
 
 
-def _settle(outcomes: Sequence[_Settled]) -> None:
-    """Hand the outcomes to those who wait for them, in the event loop."""
+def _settle(outcomes: Sequence[_Outcome]) -> None:
+    """Set the futures' results, or errors, in the event loop."""
     if outcomes:
-        with suppress(RuntimeError):  # the loop has ended, so nobody waits
+        with suppress(RuntimeError):  # the loop has ended, so no request waits
             outcomes[0][0].get_loop().call_soon_threadsafe(_set, outcomes)
 
 
-def _set(outcomes: Sequence[_Settled]) -> None:
+def _set(outcomes: Sequence[_Outcome]) -> None:
     for future, result, error in outcomes:
         if future.done():
             continue

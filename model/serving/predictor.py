@@ -1,4 +1,4 @@
-"""The version that is served, as the KServe SDK sees it, and the SDK's data plane with what it leaves out."""
+"""Predictor: the served version as a model of the KServe SDK, and the SDK's data plane for it."""
 
 from __future__ import annotations
 
@@ -8,105 +8,83 @@ from importlib.metadata import version as version_of
 from typing import Any, TypeVar
 
 from kserve import InferRequest, InferResponse, Model, ModelRepository
-from kserve.errors import InvalidInput, ModelNotFound, ServerNotReady
-from kserve.protocol.dataplane import DataPlane
+from kserve.errors import InvalidInput, ModelNotFound
+from kserve.protocol import dataplane
 
-from model.classifier import Decision, Floats, Prediction
+from model.classifier import Floats, Prediction, PredictionRule
 from model.manifest import Manifest
 from model.serving.batching import Batcher
-from model.serving.bodies import instances_of, require_light
-from model.serving.protocol import (
-    INPUT,
+from model.serving.codec import check_v1_body, decode_v1
+from model.serving.errors import RequestTimedOut, VersionNotFound, shown
+from model.serving.requests import (
+    INPUT_NAME,
     LABELS,
     PROBABILITIES,
     SCORES,
-    Answer,
+    InferenceRequest,
+    InferenceResult,
     Limits,
-    Question,
-    predictions_of,
-    question_of,
-    response_to,
-    short,
+    infer_response,
+    read_infer_request,
+    v1_response,
 )
 
 T = TypeVar("T")
-NO_EVENT = "the ce- headers and the body are no CloudEvent: expected version 1.0, with JSON as its data"
-
-
-class VersionNotFound(ModelNotFound):  # type: ignore[misc]
-    """The model is served, but not in that version."""
-
-    def __init__(self, name: str, version: str, served: str) -> None:
-        super().__init__(name)
-        self.reason = f"Model {name} has no version {short(version)}: version {served} is served."
-
-
-class Stopped(ServerNotReady):  # type: ignore[misc]
-    """The server ends before it has answered."""
-
-    def __init__(self) -> None:
-        super().__init__("It stops, and had no time left for this request.")
-
-
-class TimedOut(Exception):
-    """The request was not answered within the time that it gave itself."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request was not answered within its timeout of {seconds * 1e6:.0f} microseconds.")
+INVALID_CLOUD_EVENT = "the ce- headers and the body are no CloudEvent: expected version 1.0, with JSON as its data"
 
 
 class Predictor(Model):  # type: ignore[misc]
-    """One loaded version under one name; ready from the start, since loading included the first answers."""
+    """Loaded version, served under one name. It is ready from the start, since loading includes the first inference."""
 
-    def __init__(self, name: str, manifest: Manifest, decision: Decision, batcher: Batcher, limits: Limits) -> None:
+    def __init__(self, name: str, manifest: Manifest, rule: PredictionRule, batcher: Batcher, limits: Limits) -> None:
         super().__init__(name)
         self.manifest = manifest
         self.ready = True
-        self.unanswered = 0  # requests that wait or are computed
-        self._decision = decision
+        self.unanswered = 0  # requests in flight
+        self._rule = rule
         self._batcher = batcher
         self.limits = limits
 
     def load(self) -> bool:
-        """Nothing: the SDK calls this for a model that is not ready, which here is one that finishes what was asked."""
+        """Return whether it is ready. The SDK calls this for a model that is not ready: one whose server is stopping."""
         return bool(self.ready)
 
-    async def ask(self, question: Question, told: Callable[[Answer], T]) -> T:
-        """What `told` makes of the answer, in a thread of the batcher.
+    async def infer(self, request: InferenceRequest, encode: Callable[[InferenceResult], T]) -> T:
+        """Classify the texts and return the encoded result. `encode` is called in a thread of the batcher.
 
-        Raises InvalidInput, TextsTooLarge, QueueFull, TimedOut.
+        Raises InvalidInput, TextsTooLarge, QueueFull, RequestTimedOut.
         """
-        self.limits.check(question.texts)
+        self.limits.check(request.texts)
 
         def finish(predictions: Sequence[Prediction], probabilities: Floats) -> T:
-            if question.top_k is not None or question.threshold is not None:
-                predictions = self._decision.predictions(probabilities, top_k=question.top_k, threshold=question.threshold)
-            return told(Answer(predictions, probabilities))
+            if request.selection is not None:
+                predictions = self._rule.predictions(probabilities, request.selection)
+            return encode(InferenceResult(predictions, probabilities))
 
         self.unanswered += 1
         try:
-            if question.timeout_seconds is None:
-                return await self._batcher.compute(question.texts, finish)
-            async with asyncio.timeout(question.timeout_seconds):
-                return await self._batcher.compute(question.texts, finish)
+            if request.timeout_seconds is None:
+                return await self._batcher.classify(request.texts, finish)
+            async with asyncio.timeout(request.timeout_seconds):
+                return await self._batcher.classify(request.texts, finish)
         except TimeoutError as error:
-            raise TimedOut(question.timeout_seconds or 0.0) from error
+            raise RequestTimedOut(request.timeout_seconds or 0.0) from error
         finally:
             self.unanswered -= 1
 
     async def predict(self, payload: object, headers: object = None) -> InferResponse | dict[str, Any]:  # noqa: ARG002
-        """The SDK's door: the answer to an InferRequest (gRPC) or a v1 body (anything else). Raises as `ask` does."""
+        """Answer an InferRequest (gRPC) or a v1 body (anything else), called by the SDK. Raises as `infer` does."""
         if not isinstance(payload, InferRequest):
-            return await self.ask(instances_of(payload), predictions_of)
-        question = question_of(payload, self.limits)
+            return await self.infer(decode_v1(payload), v1_response)
+        request = read_infer_request(payload, self.limits)
 
-        def told(answer: Answer) -> InferResponse:
-            return response_to(payload, answer, question=question, version=self.manifest.version, labels=self.manifest.labels)
+        def encode(result: InferenceResult) -> InferResponse:
+            return infer_response(payload, result, request=request, version=self.manifest.version, labels=self.manifest.labels)
 
-        return await self.ask(question, told)
+        return await self.infer(request, encode)
 
     def get_input_types(self) -> list[dict[str, Any]]:
-        return [_tensor(INPUT, "BYTES", [-1])]
+        return [_tensor(INPUT_NAME, "BYTES", [-1])]
 
     def get_output_types(self) -> list[dict[str, Any]]:
         return [
@@ -116,8 +94,8 @@ class Predictor(Model):  # type: ignore[misc]
         ]
 
 
-class Plane(DataPlane):  # type: ignore[misc]
-    """The SDK's data plane for one predictor; knows its version, and says when the server is not ready."""
+class DataPlane(dataplane.DataPlane):  # type: ignore[misc]
+    """The SDK's data plane for one predictor, with versions and with readiness while the server stops."""
 
     def __init__(self, predictor: Predictor) -> None:
         models = ModelRepository()
@@ -127,38 +105,42 @@ class Plane(DataPlane):  # type: ignore[misc]
         self._predictor = predictor
 
     def find(self, name: str, version: str | None) -> Predictor:
-        """The predictor of that name and, if one is asked for, version. Raises ModelNotFound."""
+        """Return the predictor. Raises ModelNotFound if its name, or its version, is another. version: None for any."""
         if name != self._predictor.name:
-            raise ModelNotFound(short(name))
+            raise ModelNotFound(shown(name))
         served = self._predictor.manifest.version
         if version and version != served:
             raise VersionNotFound(name, version, served)
         return self._predictor
 
     def decode(self, body: object, headers: object, **others: Any) -> Any:
-        """A v1 body as the SDK reads it; where it cannot, or would take long, the sentence is ours."""
+        """Return a v1 body as the SDK parses it. Raises InvalidInput, also for bodies that would take the SDK long."""
         if isinstance(body, bytes):
-            require_light(body, self.limits)
+            check_v1_body(body, self.limits)
         try:
             return super().decode(body, headers, **others)
-        except Exception as error:  # for a CloudEvent that is none it raises much, InvalidInput only sometimes
-            instances_of(body)
-            raise InvalidInput(NO_EVENT) from error
+        except Exception as error:  # the SDK raises many kinds of errors for an invalid CloudEvent
+            decode_v1(body)
+            raise InvalidInput(INVALID_CLOUD_EVENT) from error
 
     def metadata(self) -> dict[str, Any]:
         return {"name": "labelwright", "version": version_of("labelwright"), "extensions": ["binary_tensor_data"]}
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
-        """Name, version, tensors; and, in `parameters`, the labels in order and what else a client must know."""
+        """Return name, versions and tensors; in `parameters`, the labels in order, the task and the maximum length."""
         manifest = self.find(model_name, None).manifest
-        found: dict[str, Any] = await super().model_metadata(model_name)
-        about: dict[str, Any] = {"labels": list(manifest.labels), "task": manifest.task.value, "max_length": manifest.max_length}
+        metadata: dict[str, Any] = await super().model_metadata(model_name)
+        parameters: dict[str, Any] = {
+            "labels": list(manifest.labels),
+            "task": manifest.task.value,
+            "max_length": manifest.max_length,
+        }
         if not manifest.label_required:
-            about["label_required"] = False
-        return found | {"versions": [manifest.version], "platform": "onnxruntime", "parameters": about}
+            parameters["label_required"] = False
+        return metadata | {"versions": [manifest.version], "platform": "onnxruntime", "parameters": parameters}
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:  # noqa: FBT001, FBT002
-        """Whether to send requests here. The SDK sets the flag for one that has come: what is let in is answered."""
+        """Return whether to send requests here. The SDK sets the flag for requests that were already accepted."""
         return disable_predictor_health_check or bool(self.find(model_name, None).ready)
 
     async def ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""Listening, and stopping without losing a request."""
+"""Server process: listen on both ports, and stop without losing a request."""
 
 from __future__ import annotations
 
@@ -19,41 +19,39 @@ from prometheus_client import REGISTRY
 
 from model.classifier import Classifier
 from model.manifest import Manifest
-from model.serving.arrivals import Arrivals
 from model.serving.batching import Batcher
 from model.serving.config import EVERY_ADDRESS, ServingConfig
-from model.serving.connection import bounded
+from model.serving.connections import ConnectionLimiter, connection_class
+from model.serving.grpc import MAX_MESSAGE_BYTES, make_server
+from model.serving.http import InferenceMiddleware, make_app
 from model.serving.metrics import Metrics
-from model.serving.predictor import Plane, Predictor
-from model.serving.protocol import Limits
-from model.serving.rest import Door, make_app
-from model.serving.rpc import make_server
-from model.serving.signals import STOPPING
+from model.serving.predictor import DataPlane, Predictor
+from model.serving.requests import Limits
+from model.serving.signals import STOP_SIGNALS
 
-KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep a connection, so that it is they who close it
-DRAIN_SECONDS = 3.0  # for clients that are connected to ask once more and be told to connect anew
-REFUSE_SECONDS = 0.75  # of the grace period: to tell clients that there will be no answer, and to end
-LOOK_SECONDS = 0.05
-MESSAGE_BYTES = 8 * 2**20  # of a gRPC message; what is still arriving is bounded by nothing else
-STALLED_BYTES = 32 * 2**20  # of requests that are not whole, and of answers that are not read
-OTHER_FILES = 128  # that are open besides the clients' connections
+KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep idle connections, so that they close them, not the server
+DRAIN_SECONDS = 3.0  # for connected clients to send one more request, whose response closes the connection
+REFUSE_SECONDS = 0.75  # at the end of the grace period, for error responses to the requests that are left
+POLL_SECONDS = 0.05
+MAX_STALLED_BYTES = 32 * 2**20  # of unfinished requests and of unread responses
+RESERVED_FILES = 128  # open files besides the clients' connections
 
 logger = logging.getLogger(__name__)
 
 
 class CannotListen(Exception):
-    """An address or a port cannot be had."""
+    """The server cannot listen on an address or a port."""
 
 
 def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> None:
-    """Answer until SIGTERM or SIGINT, then finish what was begun. Raises CannotListen."""
-    # The process's registry: the SDK's own series are on it, and one process serves one version.
-    metrics = Metrics(manifest, REGISTRY, unknown_id=classifier.encoder.unknown_id)
+    """Serve until SIGTERM or SIGINT, then answer the requests in flight. Raises CannotListen."""
+    # The process's default registry, because the SDK's own series are on it.
+    metrics = Metrics(manifest, REGISTRY, unknown_id=classifier.tokenizer.unknown_id)
     batcher = Batcher(
         classifier, metrics, threads=config.threads, capacity=config.queue_texts, characters=config.max_request_characters
     )
     limits = Limits(texts=config.max_texts, characters=config.max_characters, request_characters=config.max_request_characters)
-    predictor = Predictor(config.name or manifest.classifier, manifest, classifier.decision, batcher, limits)
+    predictor = Predictor(config.name or manifest.classifier, manifest, classifier.rule, batcher, limits)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(predictor, metrics, config))
@@ -62,21 +60,21 @@ def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> 
 
 
 async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) -> None:
-    plane = Plane(predictor)
-    door = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
-    files = _open_files() - OTHER_FILES
+    plane = DataPlane(predictor)
+    middleware = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
+    files = _open_files() - RESERVED_FILES
     connections = min(config.max_connections, files * 3 // 4)
-    arrivals = Arrivals(connections=connections, stalled_bytes=STALLED_BYTES, clock=time.monotonic)
+    arrivals = ConnectionLimiter(connections=connections, stalled_bytes=MAX_STALLED_BYTES, clock=time.monotonic)
     rest = _Uvicorn(
         uvicorn.Config(
-            door,
+            middleware,
             log_config=None,
             access_log=False,
             lifespan="off",
-            http=bounded(arrivals),
+            http=connection_class(arrivals),
             ws="none",
             server_header=False,
-            proxy_headers=False,  # nobody asks who the client is
+            proxy_headers=False,  # the client's address is not used
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
     )
@@ -85,7 +83,7 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         plane,
         metrics,
         model=predictor.name,
-        max_message_bytes=min(config.max_body_bytes, MESSAGE_BYTES),
+        max_message_bytes=min(config.max_body_bytes, MAX_MESSAGE_BYTES),
         connections=files // 8,
         stopping=ending,
     )
@@ -97,33 +95,33 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         where = f"REST on port {listener.getsockname()[1]}, gRPC on port {grpc_port}"
         logger.info("serving %s version %s: %s", predictor.name, predictor.manifest.version, where)
         await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        logger.info("stopping: what is asked already has %g seconds", config.grace_seconds)
+        logger.info("stopping: requests in flight have %g seconds", config.grace_seconds)
         predictor.ready = False
         ending.set()
         until = asyncio.get_running_loop().time() + max(0.0, config.grace_seconds - REFUSE_SECONDS)
-        ended = asyncio.create_task(grpc.stop(config.grace_seconds))  # takes no new requests from now on
-        await _finish(rest, door, {answering, ended}, until)
+        ended = asyncio.create_task(grpc.stop(config.grace_seconds))  # refuses new requests from now on
+        await _finish(rest, middleware, {answering, ended}, until)
         if predictor.unanswered:
-            logger.warning("requests cut off, for the time is over: %d", predictor.unanswered)
+            logger.warning("requests cut off at the end of the grace period: %d", predictor.unanswered)
         await asyncio.gather(_refuse(rest, answering), grpc.stop(None))
 
 
-async def _finish(rest: _Uvicorn, door: Door, both: set[asyncio.Task[None]], until: float) -> None:
-    """Send the connected clients away, each with an answer to what it asks next; then close what is idle.
+async def _finish(rest: _Uvicorn, middleware: InferenceMiddleware, both: set[asyncio.Task[None]], until: float) -> None:
+    """Close each client's connection with the response to its next request, then close idle connections.
 
-    Returns when both servers have ended or, by the event loop's clock, at `until`.
+    Returns when both servers have ended, or at `until` by the event loop's clock.
     """
     clock = asyncio.get_running_loop().time
-    door.drain(rest.clients())
+    middleware.drain(rest.clients())
     drained = min(clock() + DRAIN_SECONDS, until)
     while rest.clients() and clock() < drained:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     rest.should_exit = True
     await asyncio.wait(both, timeout=max(0.0, until - clock()))
 
 
 async def _refuse(rest: _Uvicorn, answering: asyncio.Task[None]) -> None:
-    """Tell every client that still waits that there will be no answer, and end."""
+    """Send an error to every client that still waits, and end the REST server."""
     rest.give_up()
     await asyncio.wait({answering}, timeout=REFUSE_SECONDS)
     rest.hang_up()
@@ -131,23 +129,23 @@ async def _refuse(rest: _Uvicorn, answering: asyncio.Task[None]) -> None:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves the signals alone: two servers stop on them here, and `_serve` tells both."""
+    """uvicorn's server without its signal handlers: `_serve` handles signals for both servers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     def clients(self) -> set[Any]:
-        """Who is connected, as `scope["client"]` names them."""
+        """Return the addresses of the connected clients, as in `scope["client"]`."""
         return {getattr(each, "client", None) for each in self.server_state.connections}
 
     def give_up(self) -> None:
-        """End the work on every request; the door answers each."""
+        """Cancel every request in flight; the middleware responds to each with an error."""
         for task in self.server_state.tasks:
             task.cancel()
 
     def hang_up(self) -> None:
-        """Close every connection, though its client may not have read what it was sent."""
+        """Close every connection, even if its client has not read the response."""
         for each in list(self.server_state.connections):
             each.transport.abort()
 
@@ -163,7 +161,7 @@ def _open_files() -> int:
 async def _signal_received() -> None:
     """Return at the first SIGTERM or SIGINT."""
     received = asyncio.Event()
-    for number in STOPPING:
+    for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, received.set)
     await received.wait()
 

@@ -1,7 +1,7 @@
-"""What SIGTERM and SIGINT do while the server starts: end the process, since nobody waits for an answer yet.
+"""End the process on SIGTERM and SIGINT while the server starts, when no client waits for a response yet.
 
-To a process 1, which the server is in its container, the kernel gives no signal that it has no handler for: until then a
-SIGTERM is lost, and the server starts, and runs until it is killed.
+In its container the server is process 1, and the kernel does not deliver signals to process 1 without a handler. So a SIGTERM
+before the first handler is lost, and the server runs until it is killed.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import signal
 from collections.abc import Callable
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def end_at_once(cleanup: Callable[[], object] = lambda: None) -> None:
-    """From now on end the process with 0 at either signal, after `cleanup` and nothing else; until they are handled anew.
+    """On either signal, call `cleanup` and end the process with exit code 0, until other handlers are set.
 
-    An exception in place of this could get lost in whatever code of others it is raised in.
+    It does not raise an exception, because a library could catch it.
     """
 
     def end(*_: object) -> None:
@@ -25,5 +25,5 @@ def end_at_once(cleanup: Callable[[], object] = lambda: None) -> None:
         finally:
             os._exit(0)
 
-    for number in STOPPING:
+    for number in STOP_SIGNALS:
         signal.signal(number, end)

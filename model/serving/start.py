@@ -1,4 +1,4 @@
-"""From the command's options to a server that answers with a version."""
+"""Start the server: check the options, load the version, serve it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import click
 from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, fetch, read_manifest
-from model.manifest import Architecture, Manifest
-from model.printable import TextLines
+from model.log_format import TextLines
+from model.manifest import Manifest
 from model.serving.config import ServingConfig
 from model.serving.signals import end_at_once
 from model.storage import StorageError
@@ -25,28 +25,28 @@ from model.storage import StorageError
 if TYPE_CHECKING:
     from model.classifier import Classifier
 
-QUIETER = {  # than others, for they say in many lines what one of ours says
+LIBRARY_LOG_LEVELS = {
     "botocore": logging.WARNING,
-    "uvicorn": logging.ERROR,  # it warns of all that is sent and is no HTTP, without a bound; the sender is told
+    "uvicorn": logging.ERROR,  # it logs a warning for each invalid request, without a limit; the client gets an error anyway
 }
 
 
 def start(options: Mapping[str, str | float | None]) -> None:
-    """Serve as the options say, until SIGTERM or SIGINT. Raises click's exceptions, of which each is one sentence."""
+    """Serve until SIGTERM or SIGINT. options: as `config_of` takes them. Raises click's exceptions."""
     config = config_of(options)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TextLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name, level in QUIETER.items():
+    for name, level in LIBRARY_LOG_LEVELS.items():
         logging.getLogger(name).setLevel(level)
-    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # the SDK's use of it, not ours
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batcher's threads are all that there are cores for
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to standard error what it also raises
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # used by the SDK
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batcher's threads use all cores
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would also write to standard error what it raises
     classifier, manifest = _load(config)
     classifier.warm_up()
     gc.collect()
-    gc.freeze()  # what is loaded stays, and need not be searched for garbage while serving
-    from model.serving.server import CannotListen, serve  # takes long: a version that is refused is refused before
+    gc.freeze()  # what is loaded stays: the collector need not search it while serving
+    from model.serving.server import CannotListen, serve  # slow to import, so after the version was accepted
 
     try:
         serve(classifier, manifest, config)
@@ -55,7 +55,7 @@ def start(options: Mapping[str, str | float | None]) -> None:
 
 
 def config_of(options: Mapping[str, str | float | None]) -> ServingConfig:
-    """The options by the names of the command's parameters, None where one is not given. Raises click.UsageError."""
+    """Return the settings. options: the command's parameters by name, None if not given. Raises click.UsageError."""
     given = {key: value for key, value in options.items() if value is not None}
     versions = [given.pop(key) for key in ("version", "model_dir") if key in given]
     if len(versions) != 1:
@@ -69,17 +69,15 @@ def config_of(options: Mapping[str, str | float | None]) -> ServingConfig:
 
 
 def _load(config: ServingConfig) -> tuple[Classifier, Manifest]:
-    from model.classifier import Classifier  # takes long: an option that is refused is refused before
+    from model.classifier import Classifier  # slow to import, so after the options were accepted
 
-    # A signal may come while a file is written into it.
+    # Cleanup errors are ignored, because a signal may arrive while a file is written into the folder.
     scratch = tempfile.TemporaryDirectory(prefix="labelwright-", ignore_cleanup_errors=True)
     end_at_once(scratch.cleanup)
     with scratch:
         try:
             folder = fetch(config.version, Path(scratch.name), manifest_sha256=config.manifest_sha256)
             manifest = read_manifest(folder, sha256=config.manifest_sha256)
-            # A transformer's long text takes milliseconds that several cores can share; for a linear one they never pay.
-            alone = config.threads if manifest.training.architecture is Architecture.TRANSFORMER else 1
-            return Classifier.assemble(folder, manifest, threads_alone=alone), manifest
+            return Classifier.assemble(folder, manifest, threads_alone=config.threads), manifest
         except (ArtifactRejected, StorageError) as error:
             raise click.ClickException(str(error)) from error

@@ -1,7 +1,6 @@
-"""Objects under a URI: `file://` and `s3://` behind one Protocol.
+"""Object storage: `file://` and `s3://` behind one Protocol.
 
-A write is complete or invisible. Errors say what the caller can do: `StorageRejected` will fail again however often it is
-tried, `StorageUnavailable` may not.
+A write is complete or invisible. `StorageRejected` means that a retry fails again, `StorageUnavailable` that it may succeed.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ __all__ = [
 
 
 def open_store(uri: str) -> ObjectStore:
-    """The store below `uri`: `s3://bucket/prefix`, `file:///folder`, or a path.
+    """Return the store of the objects below `uri`: `s3://bucket/prefix`, `file:///folder`, or a path.
 
-    S3 credentials, region and endpoint (`AWS_ENDPOINT_URL`) come from where the AWS tools read them.
+    S3 credentials, region and endpoint (`AWS_ENDPOINT_URL`) are configured as for the AWS tools.
     Raises StorageRejected for another scheme or an address without a bucket.
     """
     parts = urlsplit(uri)
@@ -61,7 +60,7 @@ def open_store(uri: str) -> ObjectStore:
 
 
 def local_path(uri: str) -> Path:
-    """The path behind `file:///folder` or a plain path. Raises StorageRejected for any other address."""
+    """Return the absolute path of `file:///folder` or of a plain path. Raises StorageRejected for any other address."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):

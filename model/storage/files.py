@@ -1,4 +1,4 @@
-"""Objects as files of a folder."""
+"""Object store in a folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class FileStore:
-    """Objects as files of a folder, which need not exist yet."""
+    """Object store in a folder, which need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,8 +37,8 @@ class FileStore:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith(PART_PREFIX))
         with _disk_errors(self.uri):
-            found = [StoredObject(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in files]
-        yield from sorted((each for each in found if each.key.startswith(prefix)), key=lambda each: each.key)
+            objects = [StoredObject(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in files]
+        yield from sorted((each for each in objects if each.key.startswith(prefix)), key=lambda each: each.key)
 
     def read(self, key: str, *, limit: int | None = None) -> bytes:
         with _disk_errors(self.uri + key), self._path(key).open("rb") as file:
@@ -75,30 +75,30 @@ class FileStore:
             try:
                 if part.is_file() and part.stat().st_mtime <= written_before:
                     part.unlink()
-            except FileNotFoundError:  # its writer was not dead after all, or another was faster
+            except FileNotFoundError:  # its writer has finished, or another process has deleted it
                 continue
             except OSError as error:
-                log.warning("%s was left by a writer that was killed, and cannot be deleted: %s", part, error.strerror)
+                log.warning("%s was left by a killed writer and cannot be deleted: %s", part, error.strerror)
 
     def _path(self, key: str) -> Path:
         return self.folder / inside(key, self.uri)
 
     @contextmanager
     def _replacing(self, key: str, *, new: bool) -> Iterator[Path]:
-        """A file to write beside the target, moved there in one step, and flushed to the disk before that."""
+        """Yield a temporary file beside the target. On exit it is flushed to the disk and replaces the target in one step."""
         target = self._path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=PART_PREFIX)
         except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-            raise StorageRejected(f"{target.parent} is no folder that files can be written to: {error.strerror}") from error
+            raise StorageRejected(f"{target.parent} is not a folder for files: {error.strerror}") from error
         part = Path(name)
         try:
             yield part
             os.fsync(descriptor)
             part.chmod(0o644)
             if new:
-                os.link(part, target)  # unlike a rename, fails if the target is there
+                os.link(part, target)  # unlike a rename, this fails if the target exists
             else:
                 part.replace(target)
         finally:
@@ -111,7 +111,7 @@ def _disk_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise ObjectMissing(f"there is no {what}") from error
+        raise ObjectMissing(f"{what} does not exist") from error
     except FileExistsError as error:
         raise ObjectExists(f"{what} exists already") from error
     except OSError as error:

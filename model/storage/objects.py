@@ -1,4 +1,4 @@
-"""What an object store is, and what can go wrong with it, wherever the objects lie."""
+"""Protocol of object stores, and their errors."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-PART_PREFIX = ".part-"  # a file that is being written; never listed
-ABANDONED_SECONDS = 3600.0  # a writer that has not written for so long is taken for dead
+PART_PREFIX = ".part-"  # of a file that is being written; never listed
+ABANDONED_SECONDS = 3600.0  # without a write, after which a writer counts as dead
 CHUNK_BYTES = 2**20
-# What a disk says that will say the same again: it is read-only, it is somebody else's, no file can have that path.
+# Errors that a retry does not solve: a read-only disk, missing permissions, an impossible path.
 CANNOT_BE_WRITTEN = frozenset(
     {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 )
 
 
 class StorageError(Exception):
-    """Something went wrong between here and an object."""
+    """Base of all errors of a storage."""
 
 
 class StorageRejected(StorageError):
-    """The request itself is wrong (address, bucket, credentials): trying again will not help."""
+    """The request is wrong (address, bucket, credentials): a retry fails again."""
 
 
 class StorageUnavailable(StorageError):
-    """The storage did not do its work (network, full disk, overload): trying again may help."""
+    """The storage failed (network, full disk, overload): a retry may succeed."""
 
 
 class ObjectMissing(StorageError):
-    """There is no object of that key."""
+    """No object has this key."""
 
 
 class ObjectExists(StorageError):
-    """There is an object of that key already, and it was to be new.
+    """An object that was to be created exists already.
 
-    perhaps_ours: the request was repeated, so the object may come from its first try, whose answer was lost.
+    perhaps_ours: the request was repeated, so the object may come from its first try, whose response was lost.
     """
 
     perhaps_ours = False
@@ -47,68 +47,68 @@ class ObjectTooLarge(StorageError):
 
 
 class WriteConflict(StorageUnavailable):
-    """Another write of the same key is in progress: whether there will be an object is not known."""
+    """Another write of the same key is in progress, and may still fail."""
 
 
 def disk_error(error: OSError, what: str) -> StorageError:
-    """Return the error as one of ours: whether trying again may help depends on what the disk said of `what`."""
-    said = f"{what}: {error.strerror or error}"
-    return StorageRejected(said) if error.errno in CANNOT_BE_WRITTEN else StorageUnavailable(said)
+    """Return the StorageError for an error of the disk about the path or address `what`."""
+    message = f"{what}: {error.strerror or error}"
+    return StorageRejected(message) if error.errno in CANNOT_BE_WRITTEN else StorageUnavailable(message)
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object: its key below the store's URI, and its size in bytes."""
+    """Key of an object, relative to the store's URI, and its size in bytes."""
 
     key: str
     size: int
 
 
 class ObjectStore(Protocol):
-    """Objects whose keys are paths below `uri`, which ends in `/`."""
+    """Store of objects, whose keys are paths below `uri`, which ends in `/`."""
 
     uri: str
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object whose key starts with `prefix`, by key; nothing if there is none."""
+        """Yield the objects whose keys start with `prefix`, in the order of their keys."""
 
     def read(self, key: str, *, limit: int | None = None) -> bytes:
-        """The object's content. Raises ObjectMissing, and ObjectTooLarge if it has more than `limit` bytes."""
+        """Return an object's content. Raises ObjectMissing; ObjectTooLarge if it has more than `limit` bytes."""
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """The object's content in pieces. Raises ObjectMissing."""
+        """Yield an object's content in pieces. Raises ObjectMissing."""
 
     def write(self, key: str, content: bytes, *, new: bool = False) -> None:
-        """Put `content`, whole or not at all. With `new`, raises ObjectExists rather than replace."""
+        """Write `content` completely or not at all. new: raises ObjectExists instead of replacing an object."""
 
     def download(self, key: str, to: Path, *, limit: int | None = None) -> None:
-        """The object's content into the file `to`, streamed, whole or not at all.
+        """Stream an object's content into the file `to`, completely or not at all.
 
-        Raises ObjectMissing, and ObjectTooLarge as soon as more than `limit` bytes have come.
+        Raises ObjectMissing; ObjectTooLarge as soon as it has received more than `limit` bytes.
         """
 
     def upload(self, path: Path, key: str, *, new: bool = False) -> None:
-        """Put the file's content, streamed, whole or not at all. With `new`, raises ObjectExists rather than replace."""
+        """Stream a file's content into an object, completely or not at all. new: raises ObjectExists instead of replacing one."""
 
     def delete(self, key: str) -> None:
-        """Take the object away; no error if there is none."""
+        """Delete an object, if it exists."""
 
     def tidy(self, *, idle_seconds: float = ABANDONED_SECONDS) -> None:
-        """Delete what killed writers have left below the URI and nobody has written to for `idle_seconds`.
+        """Delete incomplete writes below the URI that are older than `idle_seconds`: their writers were killed.
 
-        Logs a warning where that is not allowed or not possible.
+        Logs a warning if that fails.
         """
 
 
 def inside(key: str, uri: str) -> str:
-    """The key, unless it leads out of the store. Raises StorageRejected."""
+    """Return the key. Raises StorageRejected if it is outside of the store."""
     parts = PurePosixPath(key).parts
     if ".." in parts or parts[:1] == ("/",):
-        raise StorageRejected(f"key {key!r} leaves {uri}")
+        raise StorageRejected(f"key {key!r} is outside of {uri}")
     return key
 
 
 def within(limit: int | None, size: int, what: str) -> None:
-    """Raise ObjectTooLarge for a size of more than `limit` bytes."""
+    """Raise ObjectTooLarge if `size` is more than `limit` bytes."""
     if limit is not None and size > limit:
         raise ObjectTooLarge(f"{what} has more than {limit:,} bytes")

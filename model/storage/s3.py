@@ -1,4 +1,4 @@
-"""Objects of a bucket. The only module that knows boto3."""
+"""Object store in an S3 bucket. The only module that imports boto3."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONFLICT_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before a write is repeated that another write was in the way of
+CONFLICT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0)  # before each retry of a write that conflicted with another one
 
 
 class S3Store:
-    """Objects of a bucket, below a prefix, at AWS or any endpoint that speaks S3."""
+    """Object store below a prefix of a bucket, at AWS or at any S3 endpoint."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self.bucket = bucket
@@ -46,23 +46,23 @@ class S3Store:
 
     @cached_property
     def _client(self) -> BaseClient:
-        import boto3  # a third of a second that a local run need not pay
+        import boto3  # imported here: it takes a third of a second, and local runs do not need it
         from botocore.config import Config
 
         config = Config(
-            # A storage that hangs is given up within a minute, so that a Pod that has to go, and tries to save, still can.
+            # Requests to a storage that hangs fail within a minute, so that a terminating Pod can still save its state.
             connect_timeout=10,
             read_timeout=15,
             retries={"mode": "standard", "max_attempts": 3},
-            # Stores other than AWS's rarely know the newer checksums.
+            # Few S3-compatible stores support the newer checksums.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
         try:
-            # A session of its own: boto3's common one keeps the first credentials that it saw, and is not for threads.
+            # Its own session: boto3's default one keeps its first credentials and is not thread-safe.
             return boto3.session.Session().client("s3", config=config)
-        except ValueError as error:  # an endpoint that is no URL
-            raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL has to be like http://host:9000") from error
+        except ValueError as error:  # the endpoint is not a URL
+            raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL must look like http://host:9000") from error
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with _s3_errors(self.uri + prefix):
@@ -93,12 +93,12 @@ class S3Store:
         try:
             self._create(key, lambda: content)
         except ObjectExists as error:
-            if not (error.perhaps_ours and self._holds(key, content)):
+            if not (error.perhaps_ours and self._has_content(key, content)):
                 raise
 
     def download(self, key: str, to: Path, *, limit: int | None = None) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
-        part = _part_of(to)  # always of one name: the next download of a Pod that was killed replaces it
+        part = _partial_path(to)  # fixed name: if the Pod is killed, the next download overwrites it
         counted = None if limit is None else _counting(limit, self.uri + key)
         try:
             with _s3_errors(self.uri + key), part.open("wb") as file:
@@ -107,13 +107,13 @@ class S3Store:
                     within(limit, head["ContentLength"], self.uri + key)
                 self._client.download_fileobj(self.bucket, self._key(key), file, Callback=counted)
             part.replace(to)
-        except OSError as error:  # of the disk here; what the storage says is no OSError
+        except OSError as error:  # of the local disk; errors of the storage are not OSErrors
             raise disk_error(error, str(to)) from error
         finally:
             part.unlink(missing_ok=True)
 
     def upload(self, path: Path, key: str, *, new: bool = False) -> None:
-        if new:  # in one request: not every store keeps the condition where a file comes in several
+        if new:  # one request (at most 5 GiB): not every store checks If-None-Match for multipart uploads
             with path.open("rb") as file:
                 self._create(key, lambda: _from_the_beginning(file))
             return
@@ -131,15 +131,15 @@ class S3Store:
                 pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
                 uploads = [each for page in pages for each in page.get("Uploads", ()) if each["Initiated"] <= begun_before]
             for each in uploads:
-                with suppress(ObjectMissing), _s3_errors(self.uri):  # it has ended meanwhile
+                with suppress(ObjectMissing), _s3_errors(self.uri):  # the upload may have ended in the meantime
                     self._client.abort_multipart_upload(Bucket=self.bucket, Key=each["Key"], UploadId=each["UploadId"])
         except StorageRejected as error:
-            log.warning("uploads that were never finished stay where they are: %s", error)
+            log.warning("unfinished multipart uploads could not be deleted: %s", error)
 
     def _create(self, key: str, body: Callable[[], bytes | BinaryIO]) -> None:
-        """Put an object where there is none. Raises ObjectExists; WriteConflict if others kept writing it."""
+        """Create an object. Raises ObjectExists; WriteConflict if another write was in progress at each attempt."""
         repeated = False
-        for pause in (*CONFLICT_PAUSES, None):
+        for pause in (*CONFLICT_PAUSES_SECONDS, None):
             try:
                 with _s3_errors(self.uri + key):
                     self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=body(), IfNoneMatch="*")
@@ -149,12 +149,12 @@ class S3Store:
             except WriteConflict:
                 if pause is None:
                     raise
-                repeated = True  # the write in progress may be our own, whose answer was lost
+                repeated = True  # the write in progress may be our own, whose response was lost
                 time.sleep(pause)
             else:
                 return
 
-    def _holds(self, key: str, content: bytes) -> bool:
+    def _has_content(self, key: str, content: bytes) -> bool:
         try:
             return self.read(key, limit=len(content)) == content
         except (ObjectMissing, ObjectTooLarge):
@@ -165,15 +165,15 @@ class S3Store:
 
 
 @contextmanager
-def _s3_errors(what: str) -> Iterator[None]:
-    """Translate boto3's errors; the cause is kept."""
+def _s3_errors(address: str) -> Iterator[None]:
+    """Raise boto3's errors as StorageErrors."""
     import botocore.exceptions as boto
     from boto3.exceptions import S3UploadFailedError
 
     try:
         yield
     except boto.ClientError as error:
-        raise _from_answer(what, error) from error
+        raise _from_response(address, error) from error
     except (
         boto.NoCredentialsError,
         boto.PartialCredentialsError,
@@ -181,48 +181,48 @@ def _s3_errors(what: str) -> Iterator[None]:
         boto.ProfileNotFound,
         boto.InvalidRegionError,
     ) as error:
-        raise StorageRejected(f"{what}: {error}") from error
+        raise StorageRejected(f"{address}: {error}") from error
     except (boto.BotoCoreError, S3UploadFailedError) as error:
-        raise _upload_cause(what, error) from error
+        raise _upload_cause(address, error) from error
 
 
-def _upload_cause(what: str, error: Exception) -> StorageError:
+def _upload_cause(address: str, error: Exception) -> StorageError:
     cause = error.__context__
     if cause is not None and hasattr(cause, "response"):
-        return _from_answer(what, cause)
-    return StorageUnavailable(f"{what}: {error}")
+        return _from_response(address, cause)
+    return StorageUnavailable(f"{address}: {error}")
 
 
-def _from_answer(what: str, error: BaseException) -> StorageError:
+def _from_response(address: str, error: BaseException) -> StorageError:
     response = getattr(error, "response", {})
     code = response.get("Error", {}).get("Code", "")
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "PreconditionFailed":
-        exists = ObjectExists(f"{what} exists already")
+        exists = ObjectExists(f"{address} exists already")
         exists.perhaps_ours = response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
         return exists
     if code == "ConditionalRequestConflict":
-        return WriteConflict(f"{what}: another write of it is in progress")
+        return WriteConflict(f"{address}: another write of it is in progress")
     if status == 404 and code != "NoSuchBucket":
-        return ObjectMissing(f"there is no {what}")
+        return ObjectMissing(f"{address} does not exist")
     if code != "NotImplemented" and (status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout")):
-        return StorageUnavailable(f"{what}: {error}")
-    return StorageRejected(f"{what}: {'there is no such bucket' if code == 'NoSuchBucket' else error}")
+        return StorageUnavailable(f"{address}: {error}")
+    return StorageRejected(f"{address}: {'there is no such bucket' if code == 'NoSuchBucket' else error}")
 
 
-def _counting(limit: int, what: str) -> Callable[[int], None]:
-    """What boto3 tells of bytes that have come; raises ObjectTooLarge, which ends the transfer."""
-    come = 0
+def _counting(limit: int, address: str) -> Callable[[int], None]:
+    """Return a progress callback for boto3 that raises ObjectTooLarge, and so ends the transfer, beyond `limit` bytes."""
+    received = 0
 
     def count(more: int) -> None:
-        nonlocal come
-        come += more
-        within(limit, come, what)
+        nonlocal received
+        received += more
+        within(limit, received, address)
 
     return count
 
 
-def _part_of(target: Path) -> Path:
+def _partial_path(target: Path) -> Path:
     name = target.name.encode()[:200].decode(errors="ignore")  # a name may have 255 bytes
     return target.with_name(f"{PART_PREFIX}{name}")
 

@@ -15,13 +15,14 @@ import yaml
 
 from model.artifact import GRAPH, publish, read_manifest
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import MANIFESTS as CONTROLLED
-from tests.cluster.controlled import Controller
-from tests.cluster.namespace import Namespace
-from tests.cluster.served import PATIENCE, Served, documents
-from tests.versions import make_version
+from tests.support.cluster.controlled import MANIFESTS as CONTROLLED
+from tests.support.cluster.controlled import ControllerRelease
+from tests.support.cluster.namespace import Namespace
+from tests.support.cluster.served import MAX_START_SECONDS, Served, documents
+from tests.support.versions import make_version
 
 HERE = Path(__file__).parent
+LOAD = HERE.parent / "support/cluster/load.py"
 KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"
 ENFORCE = {"pod-security.kubernetes.io/enforce": "restricted"}
 
@@ -60,9 +61,9 @@ def namespace() -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session")
 def versions(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    """Where versions lie in the cluster's S3."""
+    """Store of the versions in the cluster's S3."""
     namespace.apply(list(yaml.safe_load_all((HERE / "minio.yaml").read_text())))
-    namespace.kubectl("wait", "--for=condition=Ready", "pod/minio", f"--timeout={PATIENCE:g}s")
+    namespace.kubectl("wait", "--for=condition=Ready", "pod/minio", f"--timeout={MAX_START_SECONDS:g}s")
     with namespace.forwarded("pod/minio", 9000) as (address,), pytest.MonkeyPatch.context() as environment:
         for name, value in {
             "AWS_ENDPOINT_URL": f"http://{address}",
@@ -140,7 +141,7 @@ def load(prepared: Namespace, image: str) -> Iterator[Callable[[Served], None]]:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": "load"},
-            "data": {"load.py": (HERE / "load.py").read_text()},
+            "data": {"load.py": LOAD.read_text()},
         }
         prepared.apply([script, pod])
 
@@ -170,12 +171,12 @@ def release(crds: None, controller_image: str, trainer_image: str, image: str) -
 
 
 @pytest.fixture(scope="session")
-def controller(namespace: Namespace, versions: ObjectStore, release: dict[str, object]) -> Iterator[Controller]:
+def controller(namespace: Namespace, versions: ObjectStore, release: dict[str, object]) -> Iterator[ControllerRelease]:
     """Two replicas by the chart, with the rights that it gives, and the Secret that the TextClassifiers name."""
     (secret,) = yaml.safe_load_all((CONTROLLED / "00-object-storage.yaml").read_text())
     secret["stringData"] |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": "http://minio:9000"}
     namespace.apply([secret])
-    found = Controller(namespace)
+    found = ControllerRelease(namespace)
     found.install({**release, "controller.replicas": 2})
     found.let_it_be_killed()
     yield found

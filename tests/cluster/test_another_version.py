@@ -1,4 +1,4 @@
-"""Serving another version is one field. A version that is not what was published serves nobody; one that is loses nobody."""
+"""Another version is served by a change of one field. An altered version never serves; a change loses no request."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.namespace import Document, Namespace, wait_until
-from tests.cluster.served import PATIENCE, Served
+from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.served import MAX_START_SECONDS, Served
 
 pytestmark = pytest.mark.cluster
 
@@ -51,7 +51,7 @@ class TestAnAlteredVersion:
         def gave_up() -> Document | None:
             return next((each for each in served.pods() if restarts(each) > 0), None)
 
-        found: Document = wait_until(gave_up, "the Pod of the altered version gives up", seconds=PATIENCE)
+        found: Document = wait_until(gave_up, "the Pod of the altered version gives up", seconds=MAX_START_SECONDS)
         return found
 
     def test_never_gets_ready_and_names_the_file(self, served: Served) -> None:
@@ -61,7 +61,7 @@ class TestAnAlteredVersion:
         wait_until(
             lambda: re.search(r"/model\.onnx has SHA-256 .*: it was altered", served.namespace.log(name, "kserve-container")),
             f"{name} says what is wrong",
-            seconds=PATIENCE,
+            seconds=MAX_START_SECONDS,
         )
         assert not any(is_ready(each) for each in served.pods() if each["metadata"]["name"] == name)
 
@@ -96,7 +96,7 @@ def test_another_version_under_load_loses_no_request(
     served = serve("busy", old)
     namespace = served.namespace
     load(served)
-    wait_until(lambda: is_answered_in_every_way(namespace), "every way is answered", seconds=PATIENCE)
+    wait_until(lambda: is_answered_in_every_way(namespace), "every way is answered", seconds=MAX_START_SECONDS)
 
     served.patch(new)
     served.wait_for(new)

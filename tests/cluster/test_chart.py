@@ -18,8 +18,8 @@ import yaml
 
 from k8s.controller.__main__ import main as controller
 from k8s.controller.builders.training_job import Images
-from k8s.controller.kinds import CRD, KINDS, LEASE, SERVICE_ACCOUNT
-from tests.cluster.namespace import Document, Namespace
+from k8s.controller.objects.kinds import CRD, KINDS, LEASE, SERVICE_ACCOUNT
+from tests.support.cluster.namespace import Document, Namespace
 
 CHART = Path(__file__).parents[2] / "charts" / "labelwright"
 VALUES: Document = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -40,7 +40,7 @@ def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> subprocess
 
 
 def rendered(**values: Any) -> list[Document]:
-    """By values such as controller__replicas=2."""
+    """Render the chart with values such as controller__replicas=2."""
     given = {path.replace("__", "."): value for path, value in values.items()}
     # The oldest Kubernetes that the chart is for.
     done = helm("template", RELEASE, str(CHART), f"--namespace={HOME}", "--kube-version=1.30.0", values=given)
@@ -68,12 +68,12 @@ def container(documents: list[Document]) -> Document:
 
 
 def options(documents: list[Document]) -> Document:
-    """What the controller itself reads of its arguments."""
+    """Return the controller's arguments, as the controller parses them."""
     return controller.make_context("controller", list(container(documents)["args"])).params
 
 
 def prometheus(documents: list[Document]) -> Document:
-    """Where the controller has the address of Prometheus from."""
+    """Return the controller's variable with the address of Prometheus."""
     (variable,) = container(documents)["env"]
     assert variable["name"] == "LABELWRIGHT_CONTROLLER_PROMETHEUS_URL"  # as click reads --prometheus-url
     return dict(variable["valueFrom"]["secretKeyRef"])
@@ -194,7 +194,7 @@ def test_a_value_is_seen_in_what_is_rendered(path: str) -> None:
     assert seen(rendered(**{path: value}))
 
 
-def test_the_password_of_prometheus_stands_in_a_secret_alone() -> None:
+def test_the_password_of_prometheus_is_only_in_a_secret() -> None:
     documents = rendered(**{"prometheus.url": "http://me:hunter2@p:9090"})
 
     assert [each["kind"] for each in documents if "hunter2" in json.dumps(each)] == ["Secret"]
@@ -207,7 +207,7 @@ def test_a_secret_of_somebody_else_holds_the_address_of_prometheus() -> None:
     assert all(each["kind"] != "Secret" for each in documents)
 
 
-def test_unless_told_otherwise_any_secret_and_node_may_be_used() -> None:
+def test_by_default_any_secret_and_node_may_be_used() -> None:
     found = options(rendered())
 
     assert (found["allowed_secrets"], found["allowed_service_accounts"], found["placement"]) == (None, None, True)
@@ -353,7 +353,7 @@ def installed(alone: Namespace, controller_image: str) -> Iterator[Namespace]:
     values = {"crds.install": False, "images.controller": {"repository": repository, "tag": tag}, "controller.replicas": 2}
     done = helm("install", RELEASE, str(CHART), f"--namespace={alone.name}", "--wait", "--timeout=90s", values=values)
     assert done.returncode == 0, done.stderr
-    assert f"looks after the TextClassifiers of {alone.name}." in done.stdout
+    assert f"watches the TextClassifiers of {alone.name}." in done.stdout
     assert f"\n  {controller_image}\n  labelwright/trainer:0.1.0\n  labelwright/predictor:0.1.0\n" in done.stdout
     yield alone
     helm("uninstall", RELEASE, f"--namespace={alone.name}", "--wait")

@@ -15,19 +15,19 @@ import yaml
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 
-from k8s.controller.cluster import (
+from k8s.controller.clients.kubernetes import (
     CRD,
     JOB,
     KINDS,
     SERVICE_ACCOUNT,
     Cluster,
     KubernetesCluster,
-    Refused,
+    RequestRefused,
     Unavailable,
     from_environment,
 )
-from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster_contract import ClusterContract, Eventually, OurKindsContract, job, service_account
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.kubernetes.cluster_contract import ClusterContract, Eventually, OurKindsContract, job, service_account
 
 CRDS = Path(__file__).parents[2] / "k8s" / "manifests" / "controller" / "00-crds.yaml"
 
@@ -83,7 +83,7 @@ class TestAKubernetesClusterThatHearsOfEvents(ClusterContract):
             yield found
 
 
-def test_a_list_is_not_older_than_what_an_event_told(cluster: KubernetesCluster, namespace: str) -> None:
+def test_a_list_is_not_older_than_an_event(cluster: KubernetesCluster, namespace: str) -> None:
     with from_environment() as elsewhere:
         for number in range(20):
             made = elsewhere.create(job(namespace, f"n{number}"))
@@ -105,29 +105,29 @@ class TestOurKinds(OurKindsContract):
 
 
 def test_a_namespace_that_is_not_there_is_refused_by_name(cluster: Cluster) -> None:
-    with pytest.raises(Refused, match='namespaces "nowhere" not found'):
+    with pytest.raises(RequestRefused, match='namespaces "nowhere" not found'):
         cluster.create(service_account("nowhere"))
-    with pytest.raises(Refused, match='namespaces "nowhere" not found'):
+    with pytest.raises(RequestRefused, match='namespaces "nowhere" not found'):
         cluster.apply(service_account("nowhere"))
     assert cluster.list(SERVICE_ACCOUNT, "nowhere", labels={}) == []
 
 
 def test_a_field_that_is_not_there_is_refused_by_name(cluster: Cluster, namespace: str) -> None:
-    with pytest.raises(Refused, match=r"spec\.nonsense"):
+    with pytest.raises(RequestRefused, match=r"spec\.nonsense"):
         cluster.apply(job(namespace, nonsense=1))
 
 
-def test_what_is_wrong_with_a_job_is_told_field_by_field_and_shortly(cluster: Cluster, namespace: str) -> None:
-    with pytest.raises(Refused, match=r"spec\.template\.spec\.containers: Required value") as raised:
+def test_errors_of_a_job_are_reported_by_field_and_briefly(cluster: Cluster, namespace: str) -> None:
+    with pytest.raises(RequestRefused, match=r"spec\.template\.spec\.containers: Required value") as raised:
         cluster.create(job(namespace, template={"spec": {"restartPolicy": "Never", "containers": []}}))
     assert len(str(raised.value)) < 300
     cluster.apply(job(namespace))
-    with pytest.raises(Refused, match=r"spec\.template.*immutable") as raised:
+    with pytest.raises(RequestRefused, match=r"spec\.template.*immutable") as raised:
         cluster.apply(job(namespace, image="x" * 2000))
     assert len(str(raised.value)) <= 1000
 
 
-def test_a_server_that_nobody_answers_at_is_unavailable_within_the_time_limit() -> None:
+def test_a_server_that_does_not_answer_is_unavailable_within_the_time_limit() -> None:
     configuration = Configuration(host="https://192.0.2.1:6443")
     configuration.retries = False
     began = time.monotonic()
@@ -137,7 +137,7 @@ def test_a_server_that_nobody_answers_at_is_unavailable_within_the_time_limit() 
 
 
 def test_long_lists_are_read_to_their_end(cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("k8s.controller.cluster.PAGE", 2)
+    monkeypatch.setattr("k8s.controller.clients.kubernetes.PAGE_OBJECTS", 2)
     for number in range(5):
         cluster.create(service_account(namespace, f"n{number}", labels={"of": "five"}))
     found = cluster.list(SERVICE_ACCOUNT, namespace, labels={"of": "five"})
@@ -154,6 +154,6 @@ def test_what_may_not_be_done_is_refused(cluster: Cluster, namespace: str) -> No
     configuration.api_key["BearerToken"] = f"Bearer {token.strip()}"
     with (
         KubernetesCluster(ApiClient(configuration)) as poor,
-        pytest.raises(Refused, match=r"system:serviceaccount:.* cannot list"),
+        pytest.raises(RequestRefused, match=r"system:serviceaccount:.* cannot list"),
     ):
         poor.list(JOB, namespace, labels={})

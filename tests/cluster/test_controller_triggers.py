@@ -1,4 +1,4 @@
-"""What starts a training besides a change of the spec, and what becomes of a classifier while something it needs is away.
+"""Triggers of trainings besides a change of the spec, and classifiers while something that they need is unavailable.
 
 All classifiers begin at once, since most of the time is spent on waiting; each test looks at one of its own.
 """
@@ -15,12 +15,20 @@ from typing import Any
 import pytest
 import yaml
 
-from k8s.controller.objects import format_time, parse_time
-from k8s.controller.prometheus import LEAST_TEXTS
+from k8s.controller.clients.prometheus import MIN_WINDOW_TEXTS
+from k8s.controller.objects.documents import format_time, parse_time
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import CLASSIFIER, PATIENCE, SECRET, Classifier, Controller, put_texts, spec
-from tests.cluster.namespace import Document, Namespace, wait_until
-from tests.cluster.training import Job, put_encoder
+from tests.support.cluster.controlled import (
+    CLASSIFIER,
+    SECRET,
+    TIMEOUT_SECONDS,
+    ControllerRelease,
+    ManagedClassifier,
+    put_texts,
+    spec,
+)
+from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.training import Job, put_encoder
 
 pytestmark = pytest.mark.cluster
 
@@ -39,11 +47,11 @@ SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1G
 
 @dataclass
 class Life:
-    """What the tests before have come to."""
+    """Results of earlier tests."""
 
     first: dict[str, str] = field(default_factory=dict)  # the first version that was served, by classifier
     scheduled: datetime = datetime.min  # when the schedule was set
-    due: datetime = datetime.min  # when it was to come, as it was told then
+    due: datetime = datetime.min  # the scheduled time, as it was reported then
     second: str = ""
     forbidden: str = ""  # the run that a quota forbade a Pod
 
@@ -55,7 +63,7 @@ def bucket(versions: ObjectStore) -> ObjectStore:
 
 @pytest.fixture(scope="module")
 def prometheus(namespace: Namespace, controller_image: str) -> Iterator[Namespace]:
-    """It scrapes the namespace that it is in. Nobody was corrected yet."""
+    """Run a Prometheus that scrapes its namespace. There are no corrections yet."""
     text = (HERE / "prometheus.yaml").read_text().replace("NAMESPACE", namespace.name).replace("CONTROLLER", controller_image)
     namespace.apply(list(yaml.safe_load_all(text)))
     namespace.kubectl("wait", "--for=condition=Ready", "pod/prometheus", "pod/corrections", "--timeout=90s")
@@ -75,7 +83,9 @@ def elsewhere() -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="module")
-def measuring(controller: Controller, namespace: Namespace, elsewhere: Namespace, prometheus: Namespace) -> Iterator[Controller]:
+def measuring(
+    controller: ControllerRelease, namespace: Namespace, elsewhere: Namespace, prometheus: Namespace
+) -> Iterator[ControllerRelease]:
     """The controller, which asks that Prometheus, and looks after both namespaces."""
     both = [namespace.name, elsewhere.name]
     told = {"prometheus.url": "http://prometheus:9090", "prometheus.gatewayJob": "corrections"}
@@ -85,7 +95,7 @@ def measuring(controller: Controller, namespace: Namespace, elsewhere: Namespace
 
 
 @pytest.fixture(scope="module")
-def own_storage(namespace: Namespace, elsewhere: Namespace, controller: Controller) -> Document:
+def own_storage(namespace: Namespace, elsewhere: Namespace, controller: ControllerRelease) -> Document:
     """A Secret that leads to the same S3 by a Service of its own: both can be taken away from one classifier."""
     data = (namespace.get("secret", SECRET) or {})["data"]
     leads = {"selector": {"app": "minio"}, "ports": [{"name": "s3", "port": 9000}]}
@@ -96,7 +106,7 @@ def own_storage(namespace: Namespace, elsewhere: Namespace, controller: Controll
 
 
 def secret(name: str, data: Document, *, endpoint: str) -> Document:
-    """The same keys, for another way to S3."""
+    """Return a Secret with the same keys, for another address of S3."""
     told = {"stringData": {"AWS_ENDPOINT_URL": endpoint}}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data, **told}
 
@@ -105,15 +115,15 @@ def secret(name: str, data: Document, *, endpoint: str) -> Document:
 def classifiers(
     namespace: Namespace,
     elsewhere: Namespace,
-    measuring: Controller,
+    measuring: ControllerRelease,
     own_storage: Document,
     bucket: ObjectStore,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Mapping[str, Classifier]]:
+) -> Iterator[Mapping[str, ManagedClassifier]]:
     """All that are looked at here, by name, just applied."""
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "memory"}, "spec": {"hard": QUOTA}}
     specs = wanted(bucket, put_encoder(bucket, tmp_path_factory.mktemp("encoder") / "bert"))
-    found = {name: Classifier(elsewhere if name == "far" else namespace, name) for name in specs}
+    found = {name: ManagedClassifier(elsewhere if name == "far" else namespace, name) for name in specs}
     namespace.apply([quota])
     for name, each in found.items():
         each.apply(specs[name])
@@ -146,7 +156,7 @@ def life() -> Life:
 
 
 @pytest.fixture(scope="module")
-def occasions(classifiers: Mapping[str, Classifier], bucket: ObjectStore, life: Life) -> None:
+def occasions(classifiers: Mapping[str, ManagedClassifier], bucket: ObjectStore, life: Life) -> None:
     """Once the first versions are served, texts of another kind come, people correct, and a schedule is set.
 
     What drifts would now be trained on texts that teach nothing, so that no other version takes its place.
@@ -154,7 +164,7 @@ def occasions(classifiers: Mapping[str, Classifier], bucket: ObjectStore, life: 
     for name in ("drifting", "corrected", "scheduled"):
         life.first[name] = classifiers[name].wait_for_another(None)
     put_texts(bucket, "drifting.parquet", wrong=1.0)
-    ask(classifiers["drifting"], ["purr " * 40] * (5 * LEAST_TEXTS))
+    ask(classifiers["drifting"], ["purr " * 40] * (5 * MIN_WINDOW_TEXTS))
     corrected, scheduled = classifiers["corrected"], classifiers["scheduled"]
     corrected.wait_for(lambda now: now.get("corrections") == 0, "corrections are counted")
     count_corrections(corrected.namespace, CORRECTIONS + 5)
@@ -163,7 +173,7 @@ def occasions(classifiers: Mapping[str, Classifier], bucket: ObjectStore, life: 
     life.due = next_schedule(scheduled, after=life.scheduled)
 
 
-def ask(classifier: Classifier, texts: list[str]) -> None:
+def ask(classifier: ManagedClassifier, texts: list[str]) -> None:
     """All in one request, of one Pod."""
     tensor = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
     with classifier.served.asked() as (http, _):
@@ -171,7 +181,7 @@ def ask(classifier: Classifier, texts: list[str]) -> None:
 
 
 def count_corrections(namespace: Namespace, times: int) -> None:
-    """So many since the beginning, of the one classifier that waits for them."""
+    """Set the number of corrections since the start, for the classifier that waits for them."""
     series = f'labelwright_feedback_corrections_total{{namespace="{namespace.name}",classifier="corrected"}} {times}\n'
     namespace.kubectl("exec", "-i", "corrections", "--", "tee", "/told/metrics.txt", given=series)
 
@@ -181,7 +191,7 @@ def lead_to(namespace: Namespace, app: str) -> None:
     namespace.kubectl("patch", "service", OWN, "--patch", f'{{"spec": {{"selector": {{"app": "{app}"}}}}}}')
 
 
-def next_schedule(classifier: Classifier, *, after: datetime) -> datetime:
+def next_schedule(classifier: ManagedClassifier, *, after: datetime) -> datetime:
     """Once it says that the schedule comes at a time later than that."""
 
     def told(now: Document) -> datetime | None:
@@ -196,16 +206,16 @@ def trigger_of(run: Document) -> dict[str, Any]:
     return dict(run["spec"]["trigger"])
 
 
-def wait_for_run_because(classifier: Classifier, reason: str) -> Document:
+def wait_for_run_because(classifier: ManagedClassifier, reason: str) -> Document:
     """The run that was made for that reason."""
 
     def made() -> list[Document]:
         return [each for each in classifier.runs() if trigger_of(each)["reason"] == reason]
 
-    return dict(wait_until(made, f"a run because of {reason};", seconds=PATIENCE, instead=classifier.describe)[0])
+    return dict(wait_until(made, f"a run because of {reason};", seconds=TIMEOUT_SECONDS, instead=classifier.describe)[0])
 
 
-def wait_until_told(classifier: Classifier, *words: str) -> str:
+def wait_until_told(classifier: ManagedClassifier, *words: str) -> str:
     """Until one condition that tells of a hindrance says all of these; its message."""
 
     def told(now: Document) -> str | None:
@@ -223,17 +233,17 @@ def test_a_schedule_tells_when_it_comes_next(occasions: None, life: Life) -> Non
     assert 0 < (life.due - life.scheduled).total_seconds() < 60 + LATE
 
 
-def test_a_quota_that_forbids_the_pod_of_a_training_is_told(classifiers: Mapping[str, Classifier], life: Life) -> None:
+def test_a_quota_that_forbids_the_pod_of_a_training_is_reported(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
     greedy = classifiers["greedy"]
 
-    wait_until_told(greedy, "no Pod was made", "quota")
+    wait_until_told(greedy, "no Pod was created", "quota")
     assert greedy.status()["state"] == "Stuck"
     (life.forbidden,) = names(greedy.runs())
     greedy.namespace.kubectl("delete", "resourcequota", "memory")  # the Job tries again within a minute: see below
 
 
 def test_what_is_served_answers_while_its_secret_is_gone_and_the_next_training_names_it(
-    classifiers: Mapping[str, Classifier], life: Life
+    classifiers: Mapping[str, ManagedClassifier], life: Life
 ) -> None:
     kept = classifiers["kept"]
     life.first["kept"] = kept.wait_for_another(None)
@@ -246,7 +256,7 @@ def test_what_is_served_answers_while_its_secret_is_gone_and_the_next_training_n
 
 
 def test_the_training_that_waited_goes_on_once_the_secret_is_back(
-    classifiers: Mapping[str, Classifier], own_storage: Document, life: Life
+    classifiers: Mapping[str, ManagedClassifier], own_storage: Document, life: Life
 ) -> None:
     kept = classifiers["kept"]
     kept.namespace.apply([own_storage])
@@ -257,8 +267,8 @@ def test_the_training_that_waited_goes_on_once_the_secret_is_back(
     assert kept.answer(CATS) == (["cats"], life.second)
 
 
-def test_a_schedule_starts_a_training_when_its_minute_comes_and_the_next_is_told(
-    classifiers: Mapping[str, Classifier], occasions: None, life: Life
+def test_a_schedule_starts_a_training_in_its_minute_and_the_next_time_is_reported(
+    classifiers: Mapping[str, ManagedClassifier], occasions: None, life: Life
 ) -> None:
     scheduled = classifiers["scheduled"]
     run = wait_for_run_because(scheduled, "Schedule")
@@ -271,8 +281,8 @@ def test_a_schedule_starts_a_training_when_its_minute_comes_and_the_next_is_told
     assert names(scheduled.runs())[:2] == [life.first["scheduled"], run["metadata"]["name"]]
 
 
-def test_the_version_before_answers_while_a_roll_out_finds_no_s3_and_that_is_told(
-    classifiers: Mapping[str, Classifier], life: Life
+def test_the_previous_version_answers_while_a_rollout_cannot_reach_s3_and_the_status_reports_it(
+    classifiers: Mapping[str, ManagedClassifier], life: Life
 ) -> None:
     kept = classifiers["kept"]
     lead_to(kept.namespace, "nothing")
@@ -283,7 +293,7 @@ def test_the_version_before_answers_while_a_roll_out_finds_no_s3_and_that_is_tol
     assert kept.answer(CATS) == (["cats"], life.second)
 
 
-def test_the_roll_out_is_completed_once_s3_is_back(classifiers: Mapping[str, Classifier], life: Life) -> None:
+def test_the_rollout_is_completed_once_s3_is_back(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
     kept = classifiers["kept"]
     lead_to(kept.namespace, "minio")
     kept.wait_until_served(life.first["kept"])
@@ -293,7 +303,7 @@ def test_the_roll_out_is_completed_once_s3_is_back(classifiers: Mapping[str, Cla
     assert kept.answer(CATS) == (["cats"], life.first["kept"])
 
 
-def test_drift_starts_a_training(classifiers: Mapping[str, Classifier], occasions: None, life: Life) -> None:
+def test_drift_starts_a_training(classifiers: Mapping[str, ManagedClassifier], occasions: None, life: Life) -> None:
     drifting = classifiers["drifting"]
     run = wait_for_run_because(drifting, "Drift")
 
@@ -302,7 +312,9 @@ def test_drift_starts_a_training(classifiers: Mapping[str, Classifier], occasion
     assert drifting.status()["driftIndex"] > INDEX
 
 
-def test_drift_of_the_same_version_starts_no_other(classifiers: Mapping[str, Classifier], occasions: None, life: Life) -> None:
+def test_drift_of_the_same_version_starts_no_other(
+    classifiers: Mapping[str, ManagedClassifier], occasions: None, life: Life
+) -> None:
     drifting = classifiers["drifting"]
     drifting.wait_for_run("Rejected", other_than=life.first["drifting"])
     drifting.patch(history={"runs": 9})  # that it is looked at again
@@ -315,7 +327,7 @@ def test_drift_of_the_same_version_starts_no_other(classifiers: Mapping[str, Cla
     assert len(drifting.runs()) == 2
 
 
-def test_corrections_start_one_training(classifiers: Mapping[str, Classifier], occasions: None, life: Life) -> None:
+def test_corrections_start_one_training(classifiers: Mapping[str, ManagedClassifier], occasions: None, life: Life) -> None:
     corrected = classifiers["corrected"]
     run = wait_for_run_because(corrected, "Feedback")
     version = corrected.wait_for_another(life.first["corrected"])
@@ -327,7 +339,7 @@ def test_corrections_start_one_training(classifiers: Mapping[str, Classifier], o
     assert rest == f"corrections since {life.first['corrected']}"
 
 
-def test_a_training_on_two_nodes_is_published_once_and_served(classifiers: Mapping[str, Classifier]) -> None:
+def test_a_training_on_two_nodes_is_published_once_and_served(classifiers: Mapping[str, ManagedClassifier]) -> None:
     several = classifiers["several"]
     version = several.wait_for_another(None)
 
@@ -338,7 +350,7 @@ def test_a_training_on_two_nodes_is_published_once_and_served(classifiers: Mappi
     assert several.answer(CATS)[1] == version
 
 
-def test_a_training_goes_on_by_itself_once_the_quota_is_gone(classifiers: Mapping[str, Classifier], life: Life) -> None:
+def test_a_training_goes_on_by_itself_once_the_quota_is_gone(classifiers: Mapping[str, ManagedClassifier], life: Life) -> None:
     greedy = classifiers["greedy"]
     greedy.wait_until_served(life.forbidden)
 
@@ -346,7 +358,9 @@ def test_a_training_goes_on_by_itself_once_the_quota_is_gone(classifiers: Mappin
     assert greedy.condition("Degraded")["status"] == "False"
 
 
-def test_a_classifier_in_another_namespace_than_the_controllers_is_served_there(classifiers: Mapping[str, Classifier]) -> None:
+def test_a_classifier_in_another_namespace_than_the_controllers_is_served_there(
+    classifiers: Mapping[str, ManagedClassifier],
+) -> None:
     far = classifiers["far"]
     version = far.wait_for_another(None)
 
@@ -354,5 +368,5 @@ def test_a_classifier_in_another_namespace_than_the_controllers_is_served_there(
     assert far.status()["url"] == f"http://far-predictor.{far.namespace.name}"
 
 
-def test_the_controller_has_met_no_fault_of_its_own(measuring: Controller) -> None:
+def test_the_controller_has_met_no_fault_of_its_own(measuring: ControllerRelease) -> None:
     assert "a fault of the controller" not in measuring.log()

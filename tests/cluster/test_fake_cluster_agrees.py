@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.cluster import (
+from k8s.controller.clients.kubernetes import (
     SERVICE,
     SERVICE_ACCOUNT,
     Cluster,
-    Conflict,
     Document,
     KubernetesCluster,
-    Refused,
+    RequestRefused,
+    WriteConflict,
     from_environment,
 )
-from tests.cluster.namespace import Namespace
-from tests.cluster_contract import created, owned_by, service, service_account
-from tests.fakes import FakeCluster
+from tests.support.cluster.namespace import Namespace
+from tests.support.fakes import FakeCluster
+from tests.support.kubernetes.cluster_contract import created, owned_by, service, service_account
 
 NAME = "one"
 LABELS = ("a", "b", "c")
@@ -135,13 +135,13 @@ CHOICES = (_applied, _applied, _applied, _made, _merged, _merged, _merged, _stat
 
 
 def _outcome(hand: Hand, write: Write) -> tuple[str, Any]:
-    """What came of it in one word, and how the object is now."""
+    """Return the outcome of a write in one word, and the object afterwards."""
     before = hand.cluster.get(SERVICE, hand.namespace, NAME)
     try:
         word = "none" if write(hand) is None else "done"
-    except Conflict:
+    except WriteConflict:
         word = "conflict"
-    except Refused:
+    except RequestRefused:
         word = "refused"
     now = hand.cluster.get(SERVICE, hand.namespace, NAME)
     is_changed = (now or before or {}).get("metadata", {}).get("resourceVersion") != (before or {}).get("metadata", {}).get(

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster.served import PATIENCE
-from tests.cluster.training import Job, published, put_encoder, put_pets
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.served import MAX_START_SECONDS
+from tests.support.cluster.training import Job, published, put_encoder, put_pets
 
 HERE = Path(__file__).parent
 STOPPED_SECONDS = 60
@@ -39,11 +39,11 @@ class KeptS3:
 
     def start(self) -> None:
         self._namespace.kubectl("scale", "deployment/minio-kept", "--replicas=1")
-        self._namespace.kubectl("rollout", "status", "deployment/minio-kept", f"--timeout={PATIENCE:g}s")
+        self._namespace.kubectl("rollout", "status", "deployment/minio-kept", f"--timeout={MAX_START_SECONDS:g}s")
 
     def stop(self) -> None:
         self._namespace.kubectl("scale", "deployment/minio-kept", "--replicas=0")
-        self._namespace.kubectl("wait", "--for=delete", "pod", "--selector=app=minio-kept", f"--timeout={PATIENCE:g}s")
+        self._namespace.kubectl("wait", "--for=delete", "pod", "--selector=app=minio-kept", f"--timeout={MAX_START_SECONDS:g}s")
 
     @contextmanager
     def opened(self) -> Iterator[ObjectStore]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.namespace import Namespace, wait_until
 
-PROGRAM = Path(__file__).parent / "leading.py"
+PROGRAM = Path(__file__).parents[1] / "support/cluster/leading.py"
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.cluster
 

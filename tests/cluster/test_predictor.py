@@ -12,9 +12,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.namespace import Namespace
-from tests.cluster.served import Served
-from tests.versions import LABELS
+from tests.support.cluster.namespace import Namespace
+from tests.support.cluster.served import Served
+from tests.support.versions import LABELS
 
 pytestmark = pytest.mark.cluster
 

@@ -1,4 +1,4 @@
-"""What the API server makes of specs: it refuses each wrong field by its name, and fills in what was not said."""
+"""Specs at the API server: it refuses each wrong field by name, and fills in defaults."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
+from k8s.controller.api.crds import DEFINITIONS
+from k8s.controller.api.v1alpha1 import GROUP, VERSION, SpecRejected, read_text_classifier, read_training_run
+from k8s.controller.builders.maintenance_jobs import prune
 from k8s.controller.builders.serving import inference_service
-from k8s.controller.builders.small_jobs import prune
 from k8s.controller.builders.training_job import Images
-from k8s.controller.crds import DEFINITIONS
-from k8s.controller.resources import GROUP, VERSION, SpecRejected, read_text_classifier, read_training_run
-from tests.cluster.namespace import Document, Namespace, wait_until
-from tests.specs import WRONG, fields, full, of_another_type, smallest, where, with_value
+from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.kubernetes.specs import WRONG, fields, full, of_another_type, smallest, where, with_value
 
 PLURALS = {each.kind: each.plural for each in DEFINITIONS}
 READERS = {"TextClassifier": read_text_classifier, "TrainingRun": read_training_run}
@@ -49,7 +49,7 @@ def api(crds: None) -> Iterator[client.CustomObjectsApi]:
 
 @pytest.fixture(scope="module")
 def post(api: client.CustomObjectsApi, alone: Namespace) -> Post:
-    """As `kubectl apply --dry-run=server` does for an object that is new: what would be stored. Raises Refused."""
+    """Return a function that creates an object as `kubectl apply --dry-run=server` does, and returns it. Raises Refused."""
 
     def post_one(document: Document, *, dry_run: bool = True) -> Document:
         options: dict[str, Any] = {"field_validation": "Strict", **({"dry_run": "All"} if dry_run else {})}
@@ -225,7 +225,7 @@ def test_a_name_is_one_that_jobs_and_services_can_have(kind: str, name: str, acc
 
 @pytest.mark.parametrize("missing", ["dataset", "storage"])
 def test_a_run_has_dataset_and_storage_or_none_of_its_classifiers_sections(missing: str, post: Post) -> None:
-    with pytest.raises(Refused, match=r"expected (both of dataset and storage|dataset and storage beside)"):
+    with pytest.raises(Refused, match=r"expected (both dataset and storage|dataset and storage beside)"):
         post(with_value(full("TrainingRun"), f"spec.{missing}", None))
 
 
@@ -270,11 +270,11 @@ def change(api: client.CustomObjectsApi, alone: Namespace, post: Post) -> Callab
 )
 def test_what_a_run_is_does_not_change(spec: Document, change: Callable[[Document], Document]) -> None:
     (name,) = spec
-    with pytest.raises(Refused, match=rf"spec\.{name}: .*does not change once it is set"):
+    with pytest.raises(Refused, match=rf"spec\.{name}: .*cannot be changed once it is set"):
         change(spec)
 
 
-def test_a_run_can_be_filled_in_cancelled_and_judged_anew(change: Callable[..., Document]) -> None:
+def test_a_run_can_be_filled_in_cancelled_and_judged_again(change: Callable[..., Document]) -> None:
     sections = {
         name: full("TrainingRun")["spec"][name] for name in ("dataset", "training", "gate", "storage", "served", "trigger")
     }
@@ -285,7 +285,7 @@ def test_a_run_can_be_filled_in_cancelled_and_judged_anew(change: Callable[..., 
 
 
 def test_a_cancelled_run_cannot_go_on(change: Callable[..., Document]) -> None:
-    with pytest.raises(Refused, match=r"spec\.cancelled: .*cannot go on"):
+    with pytest.raises(Refused, match=r"spec\.cancelled: .*cannot be resumed"):
         change({"cancelled": False}, "cancelled")
 
 
@@ -314,7 +314,7 @@ CLASSIFIER_STATUS = {
 
 
 def _listed(alone: Namespace, document: Document, status: Document, *options: str) -> dict[str, str]:
-    """What `kubectl get` prints of it, by the columns' headings."""
+    """Return the output of `kubectl get`, by column."""
     alone.apply([document])
     kind, name = document["kind"], document["metadata"]["name"]
     alone.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "--patch", json.dumps({"status": status}))
@@ -366,13 +366,13 @@ def test_kubectl_explains_every_field(alone: Namespace) -> None:
     assert "no description" not in alone.kubectl("explain", "textclassifier.spec", "--recursive=false")
 
 
-HIDDEN = "hunter2-that-nobody-may-read"
+HIDDEN = "hunter2-that-must-stay-secret"
 NOT_A_SECRET = "s3://models/$(password)"
 POD_OF_TWO = "told-by-the-node"
 
 
 def test_no_value_of_a_secret_is_put_into_an_address(alone: Namespace, crds: None, image: str, trainer_image: str) -> None:
-    """By the node, of what the builders make of an address that the API server would refuse; it is said as it was written."""
+    """The kubelet expands no variable in an address, even in one that the API server would refuse: it stays as written."""
     metadata = {"name": "papers", "namespace": alone.name, "uid": "1"}
     classifier = {**smallest("TextClassifier"), "metadata": metadata}
     spec = read_text_classifier(classifier)

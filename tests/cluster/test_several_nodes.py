@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.namespace import Namespace, wait_until
-from tests.cluster.training import Job, published, put_encoder, put_pets
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.training import Job, published, put_encoder, put_pets
 
 SEVERAL = "training/01-several-nodes.yaml"
 # Without dropout a step does the same to the same texts, however they are shared.
@@ -77,7 +77,7 @@ def test_two_pods_have_the_loss_curve_of_one_publish_once_and_meet_no_stranger(
     stranger(prepared, trainer_image, first="pets-both-0.pets-both")
     both = start("pets-both", SEVERAL, num_epochs=4)
     assert both.wait(seconds=PATIENCE) == "Complete"
-    # A port that nobody listens on would be refused at once: the policy lets nothing through.
+    # A port without a listener would refuse at once: the policy drops everything.
     said = wait_until(lambda: prepared.log("stranger", "stranger"), "what the stranger met;", seconds=60, instead=both.describe)
     assert said.split() == ["8080", "open", "29400", "silent"]
 

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from model.storage import ObjectStore, open_store
-from tests.cluster.controlled import API, CLASSIFIER, RUN, Classifier, Controller, put_texts, spec
-from tests.cluster.namespace import Namespace
+from tests.support.cluster.controlled import API, CLASSIFIER, RUN, ControllerRelease, ManagedClassifier, put_texts, spec
+from tests.support.cluster.namespace import Namespace
 
 pytestmark = pytest.mark.cluster
 
@@ -57,7 +57,7 @@ HARMS: dict[str, Harm] = {
 class Begun:
     """A classifier that serves what good texts taught it, and a training on each of the other datasets."""
 
-    pets: Classifier
+    pets: ManagedClassifier
     served: str
     uris: dict[str, str]
 
@@ -69,8 +69,8 @@ class Begun:
 
 
 @pytest.fixture(scope="module")
-def begun(namespace: Namespace, controller: Controller, versions: ObjectStore) -> Iterator[Begun]:
-    bucket, pets = open_store("s3://models/"), Classifier(namespace, "gated")
+def begun(namespace: Namespace, controller: ControllerRelease, versions: ObjectStore) -> Iterator[Begun]:
+    bucket, pets = open_store("s3://models/"), ManagedClassifier(namespace, "gated")
     good = put_texts(bucket, "gated.parquet")
     wanted = spec(good, gate={})
     pets.apply(wanted)
@@ -104,10 +104,10 @@ def test_a_version_of_a_dataset_that_is_not_what_it_was_is_held(begun: Begun, ha
 
     assert run["state"] == "Held", run
     message = str(run["message"])
-    changed = "different texts have a label" if harm == "half-unlabelled" else "the dataset changed, not the model"
+    changed = "distinct texts have a label" if harm == "half-unlabelled" else "the dataset changed, not the model"
     assert changed in message
     assert f"the served version {begun.served}" in message
-    assert f"spec.gate.approve: harm-{harm} serves this version" in message
+    assert f"spec.gate.approve: harm-{harm} (serves this version)" in message
 
 
 def test_a_first_version_that_learned_nothing_is_held(begun: Begun) -> None:
@@ -124,7 +124,7 @@ def test_its_classifier_shows_what_is_held_and_goes_on_to_serve(begun: Begun) ->
 
     degraded = pets.condition("Degraded")
     assert (degraded["status"], degraded["reason"]) == ("True", "DatasetSuspicious")
-    assert f"spec.gate.approve: {held} serves this version" in degraded["message"]
+    assert f"spec.gate.approve: {held} (serves this version)" in degraded["message"]
     assert pets.condition("Ready")["status"] == "True"
     assert pets.status()["version"] == begun.served
     wide = pets.namespace.kubectl("get", CLASSIFIER, pets.name, "--output=wide")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.controlled import RUN, Classifier, Controller
-from tests.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.controlled import RUN, ControllerRelease, ManagedClassifier
+from tests.support.cluster.namespace import Document, Namespace, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -23,7 +23,7 @@ def tenant(release: dict[str, object]) -> Iterator[Namespace]:
     found = Namespace(f"labelwright-{uuid.uuid4().hex[:8]}")
     found.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found.name}}])
     allowed = {"tenancy.secretNames": ["team-*"], "tenancy.serviceAccountNames": []}
-    controller = Controller(found)
+    controller = ControllerRelease(found)
     controller.install({**release, **allowed})
     found.apply([{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": QUOTA}}])
     yield found
@@ -32,7 +32,7 @@ def tenant(release: dict[str, object]) -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="module")
-def classifiers(tenant: Namespace) -> dict[str, Classifier]:
+def classifiers(tenant: Namespace) -> dict[str, ManagedClassifier]:
     """All that are looked at here, just applied. None is trained: the Secret that is allowed is not there."""
     storage = {"uri": "s3://models", "secretName": "team-storage"}
     limits = {"limits": {"cpu": "1", "memory": "1Gi"}}
@@ -43,8 +43,8 @@ def classifiers(tenant: Namespace) -> dict[str, Classifier]:
         "limited": {"storage": storage, "training": {"resources": limits}},
     }
     for name, each in specs.items():
-        Classifier(tenant, name).apply({"dataset": {"uri": "s3://models/datasets/"}, **each})
-    return {name: Classifier(tenant, name) for name in specs}
+        ManagedClassifier(tenant, name).apply({"dataset": {"uri": "s3://models/datasets/"}, **each})
+    return {name: ManagedClassifier(tenant, name) for name in specs}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def classifiers(tenant: Namespace) -> dict[str, Classifier]:
     ],
 )
 def test_a_classifier_that_asks_for_what_the_release_does_not_allow_says_so(
-    classifiers: dict[str, Classifier], name: str, said: str
+    classifiers: dict[str, ManagedClassifier], name: str, said: str
 ) -> None:
     refused = classifiers[name]
     refused.wait_for(lambda now: now.get("state") == "Invalid", "it is Invalid", seconds=SECONDS)
@@ -66,20 +66,20 @@ def test_a_classifier_that_asks_for_what_the_release_does_not_allow_says_so(
     assert refused.made(RUN) == []
 
 
-def test_the_pod_of_a_training_with_limits_is_made_under_a_quota(classifiers: dict[str, Classifier]) -> None:
+def test_the_pod_of_a_training_with_limits_is_made_under_a_quota(classifiers: dict[str, ManagedClassifier]) -> None:
     limited = classifiers["limited"]
     (pod,) = wait_until(lambda: limited.namespace.pods(TRAINER + "limited"), "its Pod", seconds=SECONDS, instead=limited.describe)
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
 
 
 def test_a_training_whose_pod_a_quota_refuses_names_what_is_not_set_and_where_to_set_it(
-    classifiers: dict[str, Classifier],
+    classifiers: dict[str, ManagedClassifier],
 ) -> None:
     default = classifiers["default"]
     default.wait_for(lambda now: now.get("state") == "Stuck", "it is Stuck", seconds=SECONDS)
 
     message = default.condition("Degraded")["message"]
-    assert "no Pod was made" in message
+    assert "no Pod was created" in message
     assert "a quota on limits.cpu (not set: expected in spec.training.resources, or resources.trainings" in message
     assert default.namespace.pods(TRAINER + "default") == []
     (job,) = default.made("jobs")

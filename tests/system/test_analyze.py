@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.commands import labelwright
+from tests.support.commands import labelwright
 
 COLUMNS = ("--text-columns", "text", "--label-column", "label")
 
@@ -32,7 +32,7 @@ def test_the_page_is_written_and_its_address_is_the_only_line_on_standard_output
 
     assert done.stdout.splitlines() == [page.as_uri()]
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert "suggestion: Count 'Refund' as 'refund'." in done.stderr
+    assert "suggestion: Rename 'Refund' to 'refund'." in done.stderr
 
 
 def test_settings_that_the_page_suggests_can_be_trained_with(dataset: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_settings_reach_the_analysis(dataset: Path, tmp_path: Path) -> None:
         pytest.param((*COLUMNS, "--no-such-option"), 64, "No such option", id="unknown-option"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence_and_a_code(
+def test_errors_are_a_sentence_and_an_exit_code(
     dataset: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     output = () if "--output" in arguments else ("--output", str(tmp_path / "page.html"))

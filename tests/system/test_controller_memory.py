@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from tests.answers import answering
+from tests.support.answers import answering
 
 MEGABYTES = 160
 PROBING = """
 import pathlib, re, sys, threading
 import k8s.controller.__main__
-from k8s.controller.probe import HttpProbe
+from k8s.controller.clients.probe import HttpProbe
 
 probe, pod = HttpProbe(port=int(sys.argv[1])), {"status": {"podIP": "127.0.0.1"}}
 answers = []

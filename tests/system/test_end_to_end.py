@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
+from labelwright import demo_dataset
 from model.manifest import Manifest
-from tests.commands import labelwright
-from tests.servers import serving
-from trainer import docstrings
+from tests.support.commands import labelwright
+from tests.support.servers import serving
 
 LIBRARIES = ("networkx", "polars", "pydantic")
 TEXTS = ["Shortest path between two nodes of a weighted graph.", "Validate a field of the model with the given schema.", ""]
@@ -26,8 +26,8 @@ TEXTS = ["Shortest path between two nodes of a weighted graph.", "Validate a fie
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file: Path = tmp_path_factory.mktemp("dataset") / "docstrings.parquet"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(docstrings, "LIBRARIES", LIBRARIES)
-        docstrings.write_dataset(file)
+        patch.setattr(demo_dataset, "LIBRARIES", LIBRARIES)
+        demo_dataset.write_dataset(file)
     return file
 
 
@@ -120,7 +120,7 @@ def test_a_version_that_is_published_is_never_written_again(dataset: Path, tmp_p
         "train", "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
         "--output-dir", tmp_path.as_uri(), "--name", "docs", *same, "--seed", "1", expect=64,
     )  # fmt: skip
-    assert "is published already, of other settings" in done.stderr
+    assert "is already published, with other settings" in done.stderr
     assert (Path(uri.removeprefix("file://")) / "manifest.json").read_bytes() == before
 
 

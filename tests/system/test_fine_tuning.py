@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tests.commands import labelwright
+from tests.support.commands import labelwright
 
 TEXTS = {
     "kitchen": ["steel pan with lid", "bread knife", "set of six glass tumblers", "non stick baking tray"],

@@ -13,19 +13,21 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from model.artifact import file_entry, verify
-from model.gate import GateScores
+from model.gate import GateRecord
 from model.manifest import Manifest, Task
 from model.run_result import RunResult
-from tests.commands import labelwright
-from trainer import near_duplicates
-from trainer.examples import Examples
-from trainer.seen_texts import SeenTexts
+from model.scores import ScoreName
+from tests.support.commands import labelwright
+from trainer.data.examples import Examples
+from trainer.split import near_duplicates
+from trainer.split.provenance import TextProvenance
 
 WORDS = {
     "dogs": "bark fetch puppy leash kennel howl", "cats": "purr whiskers kitten scratch mouse nap",
     "fish": "gills swim scales tank fins reef", "birds": "feathers nest sing wings beak fly",
 }  # fmt: skip
 ROWS = 1_500
+MICRO = ScoreName.MICRO_F1
 
 
 def texts(rows: int, *, seed: int) -> pl.DataFrame:
@@ -55,12 +57,12 @@ def manifest_of(folder: Path, version: str) -> Manifest:
     return verify(folder / "models/pets" / version)
 
 
-def seen_by(folder: Path, version: str) -> SeenTexts:
-    return SeenTexts.parse((folder / "models/pets" / version / "parts.bin").read_bytes(), where=version)
+def seen_by(folder: Path, version: str) -> TextProvenance:
+    return TextProvenance.parse((folder / "models/pets" / version / "parts.bin").read_bytes(), where=version)
 
 
 def hashes_of(folder: Path, version: str) -> np.ndarray:
-    """Of the texts of the dataset that was given to the version."""
+    """Return the hashes of the texts of the version's dataset."""
     file = folder / f"{version}.parquet"
     count = len(pl.read_parquet(file))
     return near_duplicates.text_hashes(
@@ -68,7 +70,7 @@ def hashes_of(folder: Path, version: str) -> np.ndarray:
     )
 
 
-def gate_of(result: RunResult) -> GateScores:
+def gate_of(result: RunResult) -> GateRecord:
     assert result.gate is not None
     return result.gate
 
@@ -79,7 +81,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("first")
     gate = gate_of(train(texts(ROWS, seed=0), folder, "v1"))
     assert gate.passed is None
-    assert gate.served_value is None
+    assert gate.served_scores == {}
     return folder
 
 
@@ -98,8 +100,8 @@ def test_a_version_of_more_data_is_compared_on_texts_that_the_served_one_was_not
     result = train(data, folder, "v2", *served(folder), "--seed", "5", "--set", "gate.tolerance=0.05")
 
     gate, before = gate_of(result), manifest_of(folder, "v1")
-    assert (gate.passed, gate.served_version, gate.tolerance) == (True, "v1", 0.05)
-    assert gate.served_value == pytest.approx(before.scores.test.micro_f1, abs=0.06)
+    assert (gate.passed, gate.served_version, gate.rule.tolerance) == (True, "v1", 0.05)
+    assert gate.served_scores[MICRO] == pytest.approx(before.scores.test.micro_f1, abs=0.06)
     v1, v2 = seen_by(folder, "v1"), seen_by(folder, "v2")
     assert set(v2.tested.tolist()).isdisjoint(v1.trained.tolist())
     assert set(v1.tested.tolist()) <= set(v2.tested.tolist())
@@ -111,7 +113,7 @@ def test_a_version_of_more_data_is_compared_on_texts_that_the_served_one_was_not
 
 def test_the_same_data_are_compared_on_the_same_test_part(folder: Path) -> None:
     gate = gate_of(train(texts(ROWS, seed=0), folder, "v2", *served(folder), "--seed", "9"))
-    assert gate.served_value == manifest_of(folder, "v1").scores.test.micro_f1
+    assert gate.served_scores[MICRO] == manifest_of(folder, "v1").scores.test.micro_f1
     assert seen_by(folder, "v2").tested.tolist() == seen_by(folder, "v1").tested.tolist()
 
 
@@ -125,9 +127,10 @@ def test_a_version_of_worse_data_does_not_pass_and_the_result_says_why(folder: P
 
     gate = gate_of(result)
     assert gate.passed is False
-    assert gate.served_value == manifest_of(folder, "v1").scores.test.micro_f1
+    assert gate.served_scores[MICRO] == manifest_of(folder, "v1").scores.test.micro_f1
     assert result.exit_code == 0
-    assert f"that of the served version v1 is {gate.served_value:.4f}" in result.message
+    assert result.message.startswith("refused: ")
+    assert f"behind the served version v1 ({gate.served_scores[MICRO]:.4f} on the same texts)" in result.message
 
 
 def test_a_label_that_the_served_version_does_not_know_counts_as_missed_and_one_that_is_gone_is_ignored(folder: Path) -> None:
@@ -137,8 +140,7 @@ def test_a_label_that_the_served_version_does_not_know_counts_as_missed_and_one_
 
     gate = gate_of(train(data, folder, "v2", *served(folder)))
 
-    assert gate.served_value is not None
-    assert 0.3 < gate.served_value < gate.value
+    assert 0.3 < gate.served_scores[MICRO] < gate.scores[MICRO]
     assert json.loads((folder / "models/pets/v2/served.json").read_text())["scores"]["per_label"]["newts"]["f1"] == 0
 
 
@@ -171,11 +173,14 @@ def test_a_served_version_that_cannot_be_read_is_noted_and_the_minimum_decides_a
     vouched = ("--set", f"gate.served_manifest_sha256={published}")
     result = train(texts(ROWS, seed=0), folder, "v2", *served(folder), *vouched, "--set", "gate.minimum=0.2")
     gate = gate_of(result)
-    assert (gate.passed, gate.served_version, gate.served_value) == (True, None, None)
+    assert (gate.passed, gate.served_version, gate.served_scores) == (True, None, {})
     notes = manifest_of(folder, "v2").dataset.notes
     assert [note for note in notes if note.startswith("the served version cannot be read, and nothing is compared with it")]
     assert gate.not_compared is not None
-    assert result.message == f"it was not compared with the served version: {gate.not_compared}"
+    assert result.message == (
+        f"passes: micro-f1 {gate.scores[MICRO]:.4f} reaches gate.minimum 0.2, was not compared with the served version, which "
+        f"could not be read: {gate.not_compared}"
+    )
 
 
 def test_a_served_version_of_an_older_release_is_compared_with_a_note(folder: Path) -> None:
@@ -187,16 +192,16 @@ def test_a_served_version_of_an_older_release_is_compared_with_a_note(folder: Pa
 
     gate = gate_of(train(texts(ROWS, seed=0), folder, "v2", *served(folder)))
 
-    assert gate.served_value is not None
+    assert gate.served_scores
     notes = manifest_of(folder, "v2").dataset.notes
-    assert [note for note in notes if "v1 does not say which texts it was trained on" in note]
+    assert [note for note in notes if "v1 does not list the texts that it was trained on" in note]
 
 
 def test_with_a_given_test_set_both_are_scored_on_it(folder: Path) -> None:
     test = folder / "test.parquet"
     texts(400, seed=7).write_parquet(test)
     gate = gate_of(train(texts(ROWS, seed=3), folder, "v2", *served(folder), "--test-dataset", str(test)))
-    assert gate.served_value == pytest.approx(gate.value, abs=0.1)
+    assert gate.served_scores[MICRO] == pytest.approx(gate.scores[MICRO], abs=0.1)
     assert len(seen_by(folder, "v2").tested) == 400
     assert len(seen_by(folder, "v2").trained) == ROWS
 

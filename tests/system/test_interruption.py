@@ -1,4 +1,4 @@
-"""A training that is told to stop, and the one that goes on: the command as a Job runs it."""
+"""Training that gets SIGTERM, and the attempt that resumes it: the command as in a Job."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.attempts import Attempt, make_dataset
-from tests.encoders import write_tiny_bert
+from tests.support.attempts import TrainingProcess, make_dataset
+from tests.support.encoders import write_tiny_bert
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +30,23 @@ def test_a_training_that_is_stopped_twice_has_the_loss_curve_of_one_that_was_not
 ) -> None:
     whole = tmp_path_factory.mktemp("whole")
     make_dataset(whole)
-    uninterrupted = Attempt(whole, bert=bert)
+    uninterrupted = TrainingProcess(whole, bert=bert)
     assert uninterrupted.end() == 0
 
-    first = Attempt(folder, bert=bert)
+    first = TrainingProcess(folder, bert=bert)
     first.wait_for("saved a checkpoint")
     first.signal(signal.SIGTERM)
     assert first.end() == 143
     assert first.result().exit_code == 143
     assert "saved a checkpoint" in str([each["message"] for each in first.lines()][-3:])
 
-    second = Attempt(folder, bert=bert)
+    second = TrainingProcess(folder, bert=bert)
     second.wait_for("resuming at step")
     second.wait_for("saved a checkpoint")
     second.signal(signal.SIGKILL)
     assert second.end() == -signal.SIGKILL
 
-    third = Attempt(folder, bert=bert)
+    third = TrainingProcess(folder, bert=bert)
     assert third.end() == 0
     expected, found = uninterrupted.losses(), {**first.losses(), **second.losses(), **third.losses()}
     assert set(found) == set(expected)
@@ -58,48 +58,48 @@ def test_a_training_that_is_stopped_twice_has_the_loss_curve_of_one_that_was_not
 
 
 def test_an_evaluation_does_not_hold_up_the_end(folder: Path, bert: Path) -> None:
-    attempt = Attempt(folder, bert=bert, checkpoints__every_minutes=60, training__evaluations_per_epoch=20)
+    attempt = TrainingProcess(folder, bert=bert, checkpoints__every_minutes=60, training__evaluations_per_epoch=20)
     attempt.wait_for("validation micro-F1")
     attempt.signal(signal.SIGTERM)
     assert attempt.end() == 143
-    again = Attempt(folder, bert=bert, checkpoints__every_minutes=60, training__evaluations_per_epoch=20)
+    again = TrainingProcess(folder, bert=bert, checkpoints__every_minutes=60, training__evaluations_per_epoch=20)
     again.wait_for("resuming at step")
     again.signal(signal.SIGKILL)
     again.end()
 
 
-def test_a_version_that_an_earlier_attempt_published_is_found_and_told_again(folder: Path, bert: Path) -> None:
-    first = Attempt(folder, bert=bert, training__architecture="linear")
+def test_a_version_of_an_earlier_attempt_is_found_and_reported_again(folder: Path, bert: Path) -> None:
+    first = TrainingProcess(folder, bert=bert, training__architecture="linear")
     assert first.end() == 0
     published = first.manifest()
     first.result_file.unlink()
-    second = Attempt(folder, bert=bert, training__architecture="linear")
+    second = TrainingProcess(folder, bert=bert, training__architecture="linear")
     assert second.end() == 0
     assert second.result().artifact_uri == f"file://{folder}/models/pets/v1/"
     assert second.manifest() == published
-    other = Attempt(folder, bert=bert, training__architecture="linear", training__seed=7)
+    other = TrainingProcess(folder, bert=bert, training__architecture="linear", training__seed=7)
     assert other.end() == 64
-    assert "of other settings" in other.result().message
+    assert "with other settings" in other.result().message
 
 
 def test_data_that_change_between_attempts_stop_the_run(folder: Path, bert: Path) -> None:
-    first = Attempt(folder, bert=bert)
+    first = TrainingProcess(folder, bert=bert)
     first.wait_for("saved a checkpoint")
     first.signal(signal.SIGTERM)
     assert first.end() == 143
     rows = pl.read_parquet(folder / "pets.parquet")
     rows.head(290).write_parquet(folder / "pets.parquet")
-    second = Attempt(folder, bert=bert)
+    second = TrainingProcess(folder, bert=bert)
     assert second.end() == 65
     assert "its content has changed since version 'v1' was begun" in second.result().message
     rows.write_parquet(folder / "pets.parquet")
-    third = Attempt(folder, bert=bert, training__learning_rate=0.5)
+    third = TrainingProcess(folder, bert=bert, training__learning_rate=0.5)
     assert third.end() == 64
     assert "training.learning_rate was 0.0001, is 0.5" in third.result().message
 
 
 def test_a_training_tells_prometheus_how_far_it_is(folder: Path, bert: Path) -> None:
-    attempt = Attempt(folder, bert=bert, progress__metrics_port=0)
+    attempt = TrainingProcess(folder, bert=bert, progress__metrics_port=0)
     attempt.wait_for("metrics are at")
     (address,) = re.findall(r"metrics are at (\S+/metrics)", attempt.log_file.read_text())
     attempt.wait_for("saved a checkpoint")

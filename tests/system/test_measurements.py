@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from k8s.controller.probe import HttpProbe
-from k8s.controller.prometheus import LEAST_TEXTS, MeasurementsUnavailable, Prometheus
-from tests.answers import Answers, answering
-from tests.servers import PATIENCE, RunningServer, serving
-from tests.versions import make_version
+from k8s.controller.clients.probe import HttpProbe
+from k8s.controller.clients.prometheus import MIN_WINDOW_TEXTS, MeasurementsUnavailable, Prometheus
+from tests.support.answers import ChosenResponse, answering
+from tests.support.servers import MAX_START_SECONDS, RunningServer, serving
+from tests.support.versions import make_version
 
 ODD = 'we"ird\\'  # as the name of a classifier
-MANY = 10 * LEAST_TEXTS
+MANY = 10 * MIN_WINDOW_TEXTS
 GATEWAYS = ("honoured", "renamed", "scraped")  # how it is scraped
 
 
@@ -36,14 +36,14 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServe
 
 
 @pytest.fixture(scope="module")
-def pods() -> Iterator[dict[str, Answers]]:
+def pods() -> Iterator[dict[str, ChosenResponse]]:
     """Predictors that expose what drift they were given, by their names."""
     given = {
         "a": exposed("papers", "v2", labels=0.1, lengths=0.3, texts=MANY),
         "b": exposed("papers", "v2", labels=0.05, lengths=0.02, texts=MANY),
-        "few-texts": exposed("papers", "v2", labels=5.0, lengths=5.0, texts=LEAST_TEXTS - 1),
+        "few-texts": exposed("papers", "v2", labels=5.0, lengths=5.0, texts=MIN_WINDOW_TEXTS - 1),
         "old-version": exposed("papers", "v1", labels=0.9, lengths=0.0, texts=MANY),
-        "enough-texts": exposed("products", "v2", labels=0.8, lengths=0.0, texts=LEAST_TEXTS),
+        "enough-texts": exposed("products", "v2", labels=0.8, lengths=0.0, texts=MIN_WINDOW_TEXTS),
         "odd-name": exposed('we\\"ird\\\\', "v2", labels=0.4, lengths=0.0, texts=MANY),
         "stranger-6d5f-abcde": exposed("forged", "v2", labels=9.0, lengths=0.0, texts=MANY),
         "named-predictor-6d5f-abcde": exposed("named", "v2", labels=0.6, lengths=0.0, texts=MANY),
@@ -57,7 +57,7 @@ def pods() -> Iterator[dict[str, Answers]]:
 
 
 @pytest.fixture(scope="module")
-def gateways() -> Iterator[dict[str, Answers]]:
+def gateways() -> Iterator[dict[str, ChosenResponse]]:
     """Each counts the corrections of another classifier; by how it is scraped."""
     with ExitStack() as stack:
         servers = {name: stack.enter_context(answering()) for name in GATEWAYS}
@@ -70,7 +70,10 @@ def gateways() -> Iterator[dict[str, Answers]]:
 
 @pytest.fixture(scope="module")
 def prometheus(
-    pods: dict[str, Answers], gateways: dict[str, Answers], predictor: RunningServer, tmp_path_factory: pytest.TempPathFactory
+    pods: dict[str, ChosenResponse],
+    gateways: dict[str, ChosenResponse],
+    predictor: RunningServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
     program = shutil.which("prometheus")
     if not program:
@@ -102,7 +105,7 @@ def prometheus(
 
 
 def exposed(classifier: str, version: str, *, labels: float, lengths: float, texts: int) -> str:
-    """What a predictor says of its drift, as text."""
+    """Return a predictor's series of drift, as text."""
     return "\n".join(
         [
             f'labelwright_model_info{{classifier="{classifier}",version="{version}",architecture="linear",precision="fp32"}} 1',
@@ -114,15 +117,15 @@ def exposed(classifier: str, version: str, *, labels: float, lengths: float, tex
     )
 
 
-def correct(gateways: dict[str, Answers], times: int) -> None:
-    """So many corrections of `team` at each gateway; the one within the namespace need not say it."""
+def correct(gateways: dict[str, ChosenResponse], times: int) -> None:
+    """Count corrections of `team` at each gateway. The gateway within the namespace does not name the namespace."""
     series = "labelwright_feedback_corrections_total"
     tell(gateways["honoured"], f'{series}{{namespace="team",classifier="honoured"}} {times}\n')
     tell(gateways["renamed"], f'{series}{{namespace="team",classifier="renamed"}} {times}\n')
     tell(gateways["scraped"], f'{series}{{classifier="scraped"}} {times}\n')
 
 
-def tell(server: Answers, text: str) -> None:
+def tell(server: ChosenResponse, text: str) -> None:
     server.body, server.headers = text.encode(), {"Content-Type": "text/plain; version=0.0.4"}
 
 
@@ -139,7 +142,7 @@ def free_port() -> int:
 
 def wait_for(true: Callable[[], Any]) -> Any:
     """The first result that is true."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + MAX_START_SECONDS
     while time.monotonic() < end:
         try:
             found = true()
@@ -159,7 +162,7 @@ def wait_for(true: Callable[[], Any]) -> Any:
         pytest.param("team", "products", "v2", 0.8, id="just-enough-texts"),
         pytest.param("team", ODD, "v2", 0.4, id="odd-name"),
         pytest.param("another", "papers", "v2", 0.7, id="of-this-namespace-alone"),
-        pytest.param("team", "papers", "v3", None, id="nobody-serves-it"),
+        pytest.param("team", "papers", "v3", None, id="not-served"),
         pytest.param("nowhere", "papers", "v2", None, id="no-such-namespace"),
     ],
 )
@@ -170,16 +173,20 @@ def test_drift(prometheus: Prometheus, namespace: str, classifier: str, version:
     assert wait_for(lambda: prometheus.drift(namespace, classifier, version) == expected)
 
 
-def test_the_drift_of_a_real_predictor_is_told_once_it_has_seen_enough(prometheus: Prometheus, predictor: RunningServer) -> None:
+def test_the_drift_of_a_real_predictor_is_measured_once_it_has_classified_enough_texts(
+    prometheus: Prometheus, predictor: RunningServer
+) -> None:
     assert prometheus.drift("real", "papers", "v1") is None
-    texts = {"name": "text", "datatype": "BYTES", "shape": [LEAST_TEXTS], "data": ["stat.ML and more"] * LEAST_TEXTS}
+    texts = {"name": "text", "datatype": "BYTES", "shape": [MIN_WINDOW_TEXTS], "data": ["stat.ML and more"] * MIN_WINDOW_TEXTS}
     request = urllib.request.Request(f"{predictor.rest}/v2/models/papers/infer", json.dumps({"inputs": [texts]}).encode())
-    urllib.request.urlopen(request, timeout=PATIENCE).close()
+    urllib.request.urlopen(request, timeout=MAX_START_SECONDS).close()
 
     assert wait_for(lambda: prometheus.drift("real", "papers", "v1")) > 0
 
 
-def test_corrections_are_counted_however_the_gateway_is_scraped(prometheus: Prometheus, gateways: dict[str, Answers]) -> None:
+def test_corrections_are_counted_however_the_gateway_is_scraped(
+    prometheus: Prometheus, gateways: dict[str, ChosenResponse]
+) -> None:
     began = datetime.now(UTC) - timedelta(minutes=1)
 
     def counted(namespace: str, classifier: str) -> int | None:
@@ -196,7 +203,7 @@ def test_corrections_are_counted_however_the_gateway_is_scraped(prometheus: Prom
     assert counted("team", "forged") is None  # by a Pod that is scraped, and no gateway
 
 
-def test_why_there_is_no_drift_is_told(prometheus: Prometheus) -> None:
+def test_the_reason_for_missing_drift_is_reported(prometheus: Prometheus) -> None:
     wait_for(lambda: prometheus.unseen("another", "papers", "v2") is None)
     assert "none with the label namespace='nowhere'" in str(prometheus.unseen("nowhere", "papers", "v2"))
     assert "has no series of v9" in str(prometheus.unseen("team", "papers", "v9"))

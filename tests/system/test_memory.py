@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.architectures import memory
+from trainer.architectures.transformer import memory
 
 MEGABYTE = 2**20
 

@@ -25,8 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, publish, read_manifest, to_json
 from model.manifest import Task
 from model.storage import open_store
-from tests.servers import PATIENCE, RunningServer, serving
-from tests.versions import LABELS, make_manifest, make_version, write_tokenizer
+from tests.support.servers import MAX_START_SECONDS, RunningServer, serving
+from tests.support.versions import LABELS, make_manifest, make_version, write_tokenizer
 
 INFER = "/v2/models/papers/infer"
 MANY_TEXTS = ["--max-texts=10000", "--queue-texts=20000", "--max-request-characters=8000000"]  # lets the long request in
@@ -294,7 +294,7 @@ def test_health_answers_while_a_long_request_is_computed(http: httpx.Client) -> 
     asked = threading.Thread(target=http.post, args=(INFER,), kwargs={"json": ask(*LONG_REQUEST)}, daemon=True)
     asked.start()
     slowest = 0.0
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_START_SECONDS
     while asked.is_alive():
         assert time.monotonic() < deadline
         before = time.monotonic()
@@ -332,7 +332,7 @@ REFUSED = [
         'input "text" has shape [-1]: expected [n] or [n,1], n being the number of texts',
         id="negative-shape",
     ),
-    pytest.param(tensor(data=[7]), 'input "text" holds 7 at 0: expected a string', id="a-number-as-text"),
+    pytest.param(tensor(data=[7]), 'input "text" has 7 at position 0: expected a string', id="a-number-as-text"),
     pytest.param(tensor(data=None), "inputs[0].data is missing: expected a list of strings", id="no-data"),
     pytest.param(tensor(shape=["1"]), 'inputs[0].shape[0] is "1": expected an integer', id="shape-of-strings"),
     pytest.param(
@@ -404,7 +404,7 @@ def test_a_wrong_v2_request_gets_400_and_one_sentence(http: httpx.Client, body: 
             {"binary_data_size": 3}, None, "inputs[0].parameters.binary_data_size is 3: expected the 9 bytes", id="size-wrong"
         ),
         pytest.param({}, None, "inputs[0].data is missing", id="no-size"),
-        pytest.param({"binary_data_size": 9}, None, 'input "text" has contents that end early or late', id="contents-cut"),
+        pytest.param({"binary_data_size": 9}, None, 'input "text" has binary contents of another length', id="contents-cut"),
     ],
 )
 def test_wrong_binary_data_gets_400(http: httpx.Client, changed: dict[str, Any], length: str | None, sentence: str) -> None:
@@ -502,7 +502,7 @@ def _with_parameter(name: str, **value: Any) -> Any:
         pytest.param(
             _message(b"\xff"),
             "INVALID_ARGUMENT",
-            'input "text" holds bytes at 0 that are no text: expected UTF-8',
+            'input "text" has invalid bytes at position 0: expected UTF-8',
             id="not-utf-8",
         ),
         pytest.param(
@@ -538,7 +538,9 @@ def _with_parameter(name: str, **value: Any) -> Any:
         pytest.param(
             _with_parameter("threshold", string_param="0_5"), "INVALID_ARGUMENT", 'parameter threshold is "0_5"', id="underscore"
         ),
-        pytest.param(_raw(b"\x63\0\0\0a"), "INVALID_ARGUMENT", 'input "text" has contents that end early', id="raw-contents-cut"),
+        pytest.param(
+            _raw(b"\x63\0\0\0a"), "INVALID_ARGUMENT", 'input "text" has binary contents of another length', id="raw-contents-cut"
+        ),
         pytest.param(_with_parameter("top_k", int64_param=0), "INVALID_ARGUMENT", "parameter top_k is 0", id="top-k"),
         pytest.param(
             _with_parameter("threshold", string_param="nan"), "INVALID_ARGUMENT", 'parameter threshold is "nan"', id="threshold"
@@ -650,7 +652,7 @@ def test_kserves_spelling_of_the_options_is_understood(tmp_path: Path) -> None:
 
 
 def wait_until(it_holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_START_SECONDS
     while not it_holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -678,7 +680,7 @@ def test_sigterm_lets_the_request_in_flight_finish_and_exits_0(tmp_path: Path, r
             wait_until(lambda: series(client)["labelwright_predictor_queue_seconds_count", frozenset()] == 1)
         assert not answered, "the request was answered too soon to show anything"
         status = running.terminate()
-        asking.join(PATIENCE)
+        asking.join(MAX_START_SECONDS)
 
     assert (status, answered) == (0, [True])
 
@@ -728,7 +730,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     finished = start(str(folder))
 
     assert finished.returncode == 1
-    assert finished.stderr == f"Error: {folder / TOKENIZER} has token ids up to 50, which {folder / GRAPH} does not know\n"
+    assert finished.stderr == f"Error: {folder / TOKENIZER} has token ids up to 50, for which {folder / GRAPH} has no embedding\n"
 
 
 def test_a_port_that_is_taken_is_named(server: RunningServer, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from model.serving.health import WATCHERS
-from tests.servers import RunningServer, serving
-from tests.versions import make_version
+from model.serving.grpc import MAX_WATCHERS
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import make_version
 
 CLIENTS = Path(__file__).parent / "clients"
 INFER = "/v2/models/papers/infer"
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def printed(*command: str) -> str:
-    """What the command writes to standard output; fails with what it writes to standard error."""
+    """Run a command and return its standard output. Fails with its standard error."""
     finished = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
@@ -118,13 +118,13 @@ REFUSED_BY_BOTH = {
     "threshold-above-1": "parameter threshold is 1.5: expected a number from 0 to 1",
     "unknown-number": 'parameter "temperature" is not known: expected top_k or threshold',
     "unknown-integer": 'parameter "beams" is not known: expected top_k or threshold',
-    "sequence": "parameter sequence_id is 7: expected none, for each text is answered by itself",
+    "sequence": "parameter sequence_id is 7: expected none, since each text is classified on its own",
     "classification": 'outputs[0].parameters has "classification": expected binary_data; '
     "top_k and threshold go in the request's own parameters",
 }
 OF_ONE = {
     "http-json": ONE,
-    "http-compressed-request": ["400", 'header Content-Encoding is "gzip": expected a body that is not compressed'],
+    "http-compressed-request": ["400", 'header Content-Encoding is "gzip": expected no compression'],
     "http-metadata": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
     "http-config": ["404", "Not Found."],
     "grpc-client-timeout": ONE,
@@ -133,7 +133,7 @@ OF_ONE = {
 }
 
 
-def test_tritons_client_is_obeyed_or_told_what_it_asks_in_vain(server: RunningServer) -> None:
+def test_tritons_client_is_served_or_gets_an_error_for_what_is_not_supported(server: RunningServer) -> None:
     rest = server.rest.removeprefix("http://")
     outcomes = json.loads(printed(sys.executable, str(CLIENTS / "triton.py"), rest, server.grpc))
 
@@ -176,7 +176,7 @@ def test_what_mlservers_codecs_write_is_answered(server: RunningServer, body: di
 def test_what_mlserver_would_decode_before_it_is_a_text_is_refused(server: RunningServer) -> None:
     answer = requests.post(server.rest + INFER, json={"inputs": [encoded("Y3MuTEc=", content_type="base64")]}, timeout=PATIENCE)
 
-    sentence = 'inputs[0].parameters.content_type is "base64": expected str, for every element is a text'
+    sentence = 'inputs[0].parameters.content_type is "base64": expected str, since every element is a text'
     assert (answer.status_code, answer.json()) == (400, {"error": sentence})
 
 
@@ -225,12 +225,12 @@ def test_grpc_health_of_another_model_is_not_found(channel: grpc.Channel) -> Non
     watching.cancel()
 
 
-def test_a_client_that_watches_beyond_the_bound_is_told_so(server: RunningServer) -> None:
+def test_a_watcher_beyond_the_limit_gets_an_error(server: RunningServer) -> None:
     with (
         grpc.insecure_channel(server.grpc) as one,
         grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as another,
     ):
-        watching = [HealthStub(one).Watch(health("")) for _ in range(WATCHERS)]
+        watching = [HealthStub(one).Watch(health("")) for _ in range(MAX_WATCHERS)]
         assert {next(each).status for each in watching} == {SERVING}
         with pytest.raises(grpc.RpcError) as refused:
             next(HealthStub(another).Watch(health("")))
@@ -238,7 +238,7 @@ def test_a_client_that_watches_beyond_the_bound_is_told_so(server: RunningServer
         for each in watching:
             each.cancel()
 
-    assert refused.value.details() == "1024 clients watch already, as many as may. Ask by Check."
+    assert refused.value.details() == "Too many clients watch: at most 1024 may. Use Check instead."
     assert still == SERVING
 
 
@@ -278,7 +278,7 @@ def test_bytes_that_are_no_message_are_the_clients_fault(channel: grpc.Channel, 
     assert refused.value.details().startswith("the request's bytes cannot be read: expected a message ")
 
 
-def test_whoever_watches_is_told_that_the_server_stops_and_does_not_hold_it_up(tmp_path: Path) -> None:
+def test_watchers_learn_that_the_server_stops_and_do_not_delay_it(tmp_path: Path) -> None:
     with serving(make_version(tmp_path / "v1"), tmp_path / "log", options=[f"--grace-seconds={GRACE_SECONDS}"]) as running:
         with grpc.insecure_channel(running.grpc) as channel:
             watching = HealthStub(channel).Watch(health("papers"))

@@ -30,9 +30,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from onnx import TensorProto, helper, numpy_helper
 
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, to_json
-from tests.raw_http import HOST, Answer, ask, check_refusal, port_of, read_answer, request
-from tests.servers import RunningServer, serving
-from tests.versions import make_manifest, make_version
+from tests.support.raw_http import HOST, Answer, ask, check_refusal, port_of, read_answer, request
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import make_manifest, make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
 PATIENCE = 60.0  # seconds that a test waits for anything
@@ -95,7 +95,7 @@ def slow_down(path: Path, *, products: int, side: int = 800) -> None:
 
 @contextmanager
 def many_connections() -> Iterator[None]:
-    """As many open files as the machine allows, for this process and the servers that it starts."""
+    """Raise the limit of open files to the machine's maximum, for this process and the servers that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -179,7 +179,7 @@ async def byte_by_byte(port: int, sent: bytes, *, seconds: float) -> Answer:
     return answer
 
 
-def test_a_client_that_sends_byte_by_byte_is_answered_and_holds_up_nobody(server: RunningServer) -> None:
+def test_a_client_that_sends_byte_by_byte_is_answered_and_does_not_delay_others(server: RunningServer) -> None:
     async def together() -> tuple[list[Answer], int]:
         slow = [asyncio.create_task(byte_by_byte(port_of(server.rest), post("cs.LG"), seconds=0.004)) for _ in range(20)]
         others = 0
@@ -194,8 +194,8 @@ def test_a_client_that_sends_byte_by_byte_is_answered_and_holds_up_nobody(server
     assert others > 10
 
 
-def test_a_client_that_does_not_read_holds_up_nobody_and_may_read_later(server: RunningServer) -> None:
-    """What waits for it is several megabytes, more than the kernel keeps."""
+def test_a_client_that_does_not_read_does_not_delay_others_and_may_read_later(server: RunningServer) -> None:
+    """The unread responses have several megabytes, more than the kernel buffers."""
     asked = request("POST", INFER, json.dumps(v2(*["cs.LG"] * 1_024, parameters={"top_k": 3})).encode())
 
     async def together() -> list[Answer]:
@@ -261,11 +261,11 @@ def test_texts_of_a_client_that_hangs_up_while_waiting_are_not_computed(slow_ser
 
 
 def affordable(wanted: int) -> int:
-    """As many connections as open files allow."""
+    """Return the number of connections that the limit of open files allows, at most `wanted`."""
     return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
 
 
-def test_of_10_000_requests_at_once_each_is_answered_or_told_to_come_back(server: RunningServer) -> None:
+def test_of_10_000_requests_at_once_each_is_answered_or_refused_with_retry_after(server: RunningServer) -> None:
     count = 10_000
 
     async def together() -> list[Answer]:
@@ -303,7 +303,7 @@ def short_queue(slow_version: Path, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
-def test_requests_beyond_the_queue_are_told_when_to_come_back(short_queue: RunningServer) -> None:
+def test_requests_beyond_the_queue_get_retry_after(short_queue: RunningServer) -> None:
     async def together() -> list[Answer]:
         async with busy(short_queue):
             return list(await asyncio.gather(*(ask(port_of(short_queue.rest), post("cs.LG")) for _ in range(30))))
@@ -469,7 +469,7 @@ def test_many_large_bodies_at_once_are_held_up_to_a_limit_and_small_ones_are_ans
     before = most_memory(server)
 
     async def send_all_but_the_end() -> Answer | None:
-        """What came meanwhile: nothing where the server waits for the end."""
+        """Return the response before the end of the request; None if the server waits for the end."""
         reader, writer = await asyncio.open_connection(HOST, port_of(server.rest))
         writers.append(writer)
         with suppress(ConnectionError):
@@ -541,7 +541,7 @@ def test_a_message_of_50_megabytes_is_refused_over_grpc(server: RunningServer) -
 
 @dataclass
 class Load:
-    """What clients saw that asked without pause; times are those of asking."""
+    """Results of clients that send requests without pause, by the time of the request."""
 
     stopped_at: float = float("inf")
     answered: list[tuple[float, int]] = field(default_factory=list)
@@ -570,7 +570,7 @@ async def keep_asking_on_one_connection(server: RunningServer, load: Load) -> No
 
 
 async def keep_asking_on_new_connections(server: RunningServer, load: Load, sent: bytes, seen: list[tuple[float, int]]) -> None:
-    """Until nobody listens. A connection that was made after the signal may be cut: nobody need have accepted it."""
+    """Send requests until the server does not listen. A connection made after the signal may be cut before it is accepted."""
     while True:
         asked_at = time.monotonic()
         try:
@@ -622,7 +622,7 @@ async def stop_under_load(server: RunningServer, load: Load) -> tuple[int, float
 
 @dataclass(frozen=True)
 class Stopped:
-    """What came of stopping a server under load."""
+    """Result of stopping a server under load."""
 
     load: Load
     status: int
@@ -746,7 +746,7 @@ def test_requests_that_are_cut_off_at_the_end_of_the_grace_period_are_counted_in
         learn_to_be_slow(running)
         assert run(stop(running)) == 0
 
-    assert " WARNING model.serving.server: requests cut off, for the time is over: 3\n" in (tmp_path / "log").read_text()
+    assert " WARNING model.serving.server: requests cut off at the end of the grace period: 3\n" in (tmp_path / "log").read_text()
 
 
 def test_a_grace_period_of_a_second_is_kept(slow_version: Path, tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.raw_http import CLASS_NAME, Answer, answers, check_refusal, exchange, port_of, request
-from tests.servers import RunningServer, serving
-from tests.versions import LABELS, make_version
+from tests.support.raw_http import CLASS_NAME, Answer, answers, check_refusal, exchange, port_of, request
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import LABELS, make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
 MAX_LENGTH = 16
@@ -32,7 +32,7 @@ JSON_SPACE = " \t\r\n"
 
 
 def examples(count: int) -> Callable[[Any], Any]:
-    """As many requests, the same in every run."""
+    """Return hypothesis settings for `count` requests, the same in every run."""
     return settings(
         max_examples=count,
         derandomize=True,
@@ -125,7 +125,7 @@ FULL_V1 = {"instances": ["cs.LG", "a"], "parameters": {"top_k": 2, "threshold": 
 
 
 def places(content: Any) -> Iterator[tuple[Any, ...]]:
-    """Where something stands in a body: its keys and indices from the top."""
+    """Yield the path of every value in a body: its keys and indices from the top."""
     keys = content.keys() if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
     for key in keys:
         yield (key,)

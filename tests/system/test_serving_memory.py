@@ -20,9 +20,9 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.raw_http import HOST, port_of, request
-from tests.servers import RunningServer, serving
-from tests.versions import make_version
+from tests.support.raw_http import HOST, port_of, request
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
 PATIENCE = 120.0
@@ -74,7 +74,7 @@ def over_grpc(*texts: bytes, raw: bool = False) -> Send:
 
 
 def hostile() -> tuple[list[Send], list[Send]]:
-    """What is sent over REST, and what over gRPC."""
+    """Return the hostile requests over REST and those over gRPC."""
     escaped = (r"\u00e9" * 300_000).encode()
     rest = [
         over_rest(v2(*[WIDE] * 4)),
@@ -138,7 +138,7 @@ class Memory:
 
 
 def image_environment() -> dict[str, str]:
-    """How the predictor's image has memory given back."""
+    """Return the environment by which the predictor's image returns memory to the system."""
     dockerfile = Path(__file__).parents[2] / "Dockerfile.serve"
     return dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", dockerfile.read_text()))
 

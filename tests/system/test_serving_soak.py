@@ -20,8 +20,8 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.servers import RunningServer, serving
-from tests.versions import make_version
+from tests.support.servers import RunningServer, serving
+from tests.support.versions import make_version
 
 SECONDS, SETTLED = 20.0, 8.0
 PAUSE = 0.01  # between a client's requests
@@ -31,7 +31,7 @@ TEXTS = ["cs.LG", "stat.ML " * 200, "", "hep-th 😀"]
 
 @dataclass(frozen=True)
 class Held:
-    """What the process holds."""
+    """Resources that the process holds."""
 
     megabytes: float
     threads: int

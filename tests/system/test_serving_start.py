@@ -19,9 +19,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from model.serving.config import EVERY_ADDRESS
 from model.serving.server import _listening
-from tests.raw_http import exchange, port_of
-from tests.servers import PATIENCE, RunningServer, serving
-from tests.versions import make_version
+from tests.support.raw_http import exchange, port_of
+from tests.support.servers import MAX_START_SECONDS, RunningServer, serving
+from tests.support.versions import make_version
 
 STARTS = {
     "predictor": ["-m", "model.serving"],
@@ -33,7 +33,7 @@ FREE_PORTS = ["--host=127.0.0.1", "--port=0", "--grpc-port=0"]
 def start(*options: str) -> subprocess.CompletedProcess[str]:
     """Run a server that does not come to listen."""
     command = [sys.executable, "-m", "model.serving", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=MAX_START_SECONDS, check=False)
 
 
 # --- signals before it is ready ---------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def first_process(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_START_SECONDS
     while not holds():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -98,7 +98,7 @@ def test_what_was_fetched_when_a_signal_came_is_removed(tmp_path: Path, monkeypa
         }.items():
             monkeypatch.setenv(name, value)
         with first_process([sys.executable, "-m", "model.serving", "s3://models/papers/v1/"]) as (outer, inner):
-            storage.settimeout(PATIENCE)
+            storage.settimeout(MAX_START_SECONDS)
             with storage.accept()[0]:
                 assert len(list(scratch.iterdir())) == 1
                 subprocess.run(["kill", "-TERM", str(inner)], check=True)
@@ -115,9 +115,9 @@ def answers_at(running: RunningServer, host: str) -> tuple[bool, bool]:
     """Whether REST does, and gRPC."""
     rest = over_grpc = False
     with suppress(httpx.ConnectError):
-        rest = httpx.get(f"http://{host}:{port_of(running.rest)}/v2/health/ready", timeout=PATIENCE).is_success
+        rest = httpx.get(f"http://{host}:{port_of(running.rest)}/v2/health/ready", timeout=MAX_START_SECONDS).is_success
     with suppress(grpc.RpcError), grpc.insecure_channel(f"{host}:{port_of(running.grpc)}") as channel:
-        over_grpc = GRPCInferenceServiceStub(channel).ServerReady(messages.ServerReadyRequest(), timeout=PATIENCE).ready
+        over_grpc = GRPCInferenceServiceStub(channel).ServerReady(messages.ServerReadyRequest(), timeout=MAX_START_SECONDS).ready
     return rest, over_grpc
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attempts import Attempt, make_dataset
-from tests.encoders import write_tiny_bert
+from tests.support.attempts import TrainingProcess, make_dataset
+from tests.support.encoders import write_tiny_bert
 
 # Without dropout a step does the same to the same texts, however they are shared.
 SAME = {"training__dropout": 0, "training__num_epochs": 4, "training__batch_size": 8}
@@ -59,7 +59,9 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def start_two(folder: Path, bert: Path, *, more: dict[str, str] | None = None, **settings: object) -> tuple[Attempt, Attempt]:
+def start_two(
+    folder: Path, bert: Path, *, more: dict[str, str] | None = None, **settings: object
+) -> tuple[TrainingProcess, TrainingProcess]:
     """Two nodes; they share the storage, and nothing else. more: variables."""
     common = (more or {}) | {
         "PET_NNODES": "2",
@@ -68,7 +70,9 @@ def start_two(folder: Path, bert: Path, *, more: dict[str, str] | None = None, *
         "PET_MASTER_PORT": free_port(),
     }
     return tuple(  # type: ignore[return-value]
-        Attempt(folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings)
+        TrainingProcess(
+            folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings
+        )
         for rank in ("0", "1")
     )
 
@@ -78,7 +82,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
 ) -> None:
     alone = tmp_path_factory.mktemp("alone")
     make_dataset(alone)
-    one = Attempt(alone, bert=bert, **SAME)
+    one = TrainingProcess(alone, bert=bert, **SAME)
     assert one.end() == 0
 
     # Peers are not authenticated: nothing that they send may be unpickled, by us or by transformers.
@@ -94,7 +98,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
 
 
 def test_several_processes_of_one_node_tell_one_outcome(folder: Path, bert: Path) -> None:
-    node = Attempt(folder, bert=bert, variables={"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}, **SAME)
+    node = TrainingProcess(folder, bert=bert, variables={"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}, **SAME)
     assert node.end() == 0
     assert node.result().artifact_uri == f"file://{folder}/models/pets/v1/"
     assert len([line for line in node.lines() if "publishing" in str(line["message"])]) == 1
@@ -106,14 +110,14 @@ def test_when_one_is_lost_the_other_fails_and_the_next_attempt_goes_on(folder: P
     second.signal(signal.SIGKILL)
     second.end()
     assert first.end() == 75
-    assert "another process of the training has gone" in first.log_file.read_text()
+    assert "another process of the training is lost" in first.log_file.read_text()
 
     first, second = start_two(folder, bert, training__num_epochs=5)
     assert (first.end(), second.end()) == (0, 0)
     assert "resuming at step" in first.log_file.read_text()
 
 
-def test_when_one_is_told_to_stop_both_do_after_a_checkpoint(folder: Path, bert: Path) -> None:
+def test_if_one_process_gets_sigterm_both_stop_after_a_checkpoint(folder: Path, bert: Path) -> None:
     first, second = start_two(folder, bert, training__num_epochs=10, checkpoints__every_minutes=60)
     first.wait_for("validation micro-F1")
     second.signal(signal.SIGTERM)

@@ -22,11 +22,11 @@ from mlflow.entities import Run
 
 from model.artifact import REPORT, parse_manifest
 from model.manifest import Dataset, Manifest
-from tests.versions import make_manifest
-from trainer.config import Config, ConfigRejected, GateConfig, TrackingConfig
-from trainer.gate import judge
-from trainer.interruption import Terminated
-from trainer.tracking import MlflowTracker, Status, Tracker, open_tracker, tracked
+from tests.support.versions import make_manifest
+from trainer.config.settings import Config, GateConfig, TrackingConfig
+from trainer.errors import ConfigRejected, Terminated
+from trainer.evaluation.gate_record import measure
+from trainer.tracking.tracker import MlflowTracker, Status, Tracker, open_tracker, tracked
 
 PATIENCE = 180.0  # seconds; the server imports for long on a busy machine
 DATASET = Dataset(uri="s3://texts/papers/", sha256="5e" * 32, rows=1234, columns=("text", "labels"))
@@ -107,7 +107,7 @@ def publish(tracker: Tracker, config: Config, folder: Path) -> Manifest:
     folder.mkdir(exist_ok=True)
     (folder / REPORT).write_text("<html>the report</html>")
     manifest = manifest_of(config, folder)
-    tracker.published(manifest, folder / REPORT, uri=URI, gate=judge(GateConfig(minimum=0.5), manifest.scores, manifest.task))
+    tracker.published(manifest, folder / REPORT, uri=URI, gate=measure(GateConfig(minimum=0.5), manifest.scores, manifest.task))
     return manifest
 
 
@@ -200,7 +200,7 @@ def test_an_interrupted_run_goes_on_under_its_id(kept: bool, server: MlflowProce
     first = broken_off(config, Terminated(), steps=(1, 2, 3))
     stopped = run_of(server, first.run_id)
 
-    changed = config.model_copy(update={"training": config.training.model_copy(update={"tolerance": 0.5})})
+    changed = config.model_copy(update={"training": config.training.model_copy(update={"selection_tolerance": 0.5})})
     with tracked(config.tracking) as second:
         second.begin(changed, DATASET, run_id=first.run_id if kept else None)
         going_on = run_of(server, second.run_id)
@@ -233,7 +233,7 @@ def test_another_training_is_another_run(other: dict[str, str], server: MlflowPr
     assert second.run_id != first.run_id
 
 
-def test_a_version_that_is_told_twice_is_registered_once(server: MlflowProcess, tmp_path: Path) -> None:
+def test_a_version_that_is_reported_twice_is_registered_once(server: MlflowProcess, tmp_path: Path) -> None:
     config = config_of(server.uri, name="twice")
     tracker = MlflowTracker(server.uri)
     tracker.begin(config, DATASET)
@@ -248,7 +248,7 @@ def test_a_version_that_is_told_twice_is_registered_once(server: MlflowProcess, 
     assert len(MlflowClient(server.uri, server.uri).search_model_versions("name = 'twice'")) == 1
 
 
-def test_a_version_that_was_published_before_the_interruption_is_told_after_it(server: MlflowProcess, tmp_path: Path) -> None:
+def test_a_version_that_was_published_before_an_interruption_is_reported_after_it(server: MlflowProcess, tmp_path: Path) -> None:
     config = config_of(server.uri, name="late", from_scratch=True)
     first = broken_off(config, Terminated())
 
@@ -265,7 +265,7 @@ def test_a_version_that_was_published_before_the_interruption_is_told_after_it(s
     assert tracker.run_id is None
 
 
-def test_what_mlflow_missed_while_it_was_away_is_told_later(
+def test_values_that_mlflow_missed_are_sent_later(
     server: MlflowProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = config_of(server.uri, name="away")
@@ -288,7 +288,7 @@ def test_what_mlflow_missed_while_it_was_away_is_told_later(
     assert len(noticed) == 1
     assert "connection refused" in noticed[0]
     assert warnings(caplog) == noticed
-    assert "answers again" in caplog.text
+    assert "is available again" in caplog.text
 
 
 def test_a_server_that_does_not_come_back_costs_a_bounded_wait(
@@ -309,11 +309,13 @@ def test_a_server_that_does_not_come_back_costs_a_bounded_wait(
     away, missing = warnings(caplog)
     assert 2.5 < waited < 6
     assert "connection refused" in away
-    assert missing.endswith("missing: measurements, the gate's result, report.html, manifest.json, the model version, the end")
+    assert missing.endswith(
+        "lacks data of this run: measurements, the gate's result, report.html, manifest.json, the model version, the end"
+    )
 
 
 def test_a_server_that_was_never_there_costs_one_attempt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with socket.socket() as taken:  # bound, but nobody listens
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         config = config_of(f"http://somebody:secret@127.0.0.1:{taken.getsockname()[1]}", name="never")
         MlflowTracker("http://127.0.0.1:1").begin(config, DATASET)  # the import is not what is measured
@@ -361,11 +363,11 @@ def response(status: str, body: str) -> bytes:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param(None, "no answer in time", id="hangs"),
-        pytest.param(response("500 Internal Server Error", "{}"), "it answers 500", id="is-broken"),
-        pytest.param(response("401 Unauthorized", "who?"), "it answers 401: the credentials are wrong", id="wants-credentials"),
+        pytest.param(None, "timeout", id="hangs"),
+        pytest.param(response("500 Internal Server Error", "{}"), "status 500", id="is-broken"),
+        pytest.param(response("401 Unauthorized", "who?"), "status 401: the credentials are wrong", id="wants-credentials"),
         pytest.param(response("200 OK", "<html>hello</html>"), "hello", id="is-no-mlflow"),
-        pytest.param(b"\x00nonsense\r\n\r\n", "the connection broke", id="is-no-http"),
+        pytest.param(b"\x00nonsense\r\n\r\n", "the connection was lost", id="is-no-http"),
     ],
 )
 def test_a_server_that_is_of_no_use_costs_seconds_and_a_warning(
@@ -382,7 +384,7 @@ def test_a_server_that_is_of_no_use_costs_seconds_and_a_warning(
     away, missing = warnings(caplog)
     assert waited < 20
     assert reason in away
-    assert "missing: the run" in missing
+    assert "lacks data of this run: the run" in missing
     assert "secret" not in caplog.text
 
 
@@ -414,7 +416,7 @@ def test_an_experiment_that_is_deleted_is_named_once(
     assert "its experiment 'deleted' is deleted; restore it, or set tracking.experiment" in refused
 
 
-def test_what_the_registry_does_not_take_is_named_and_the_rest_is_told(
+def test_values_that_the_registry_refuses_are_named_and_the_others_are_sent(
     server: MlflowProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = config_of(server.uri, name="local")
@@ -423,11 +425,11 @@ def test_what_the_registry_does_not_take_is_named_and_the_rest_is_told(
         tracker.begin(config, DATASET)
         (tmp_path / REPORT).write_text("report")
         manifest = manifest_of(config, tmp_path)
-        gate = judge(GateConfig(), manifest.scores, manifest.task)
+        gate = measure(GateConfig(), manifest.scores, manifest.task)
         tracker.published(manifest, tmp_path / REPORT, uri="file:///models/v1/", gate=gate)
 
     (refused,) = warnings(caplog)
-    assert "does not take the model version: it registers only what lies on a storage that others reach" in refused
+    assert "rejects the model version: a model at a local address cannot be registered" in refused
     assert run_of(server, tracker.run_id).info.status == "FINISHED"
 
 
@@ -441,11 +443,12 @@ def test_an_address_that_is_no_servers_is_a_wrong_setting(uri: str) -> None:
 def test_mlflow_is_imported_only_where_it_is_configured_and_stays_quiet(server: MlflowProcess) -> None:
     code = (
         "import logging, sys, threading\n"
-        "from trainer import logs, tracking\n"
-        "from trainer.config import TrackingConfig\n"
+        "from trainer.tracking import tracker as tracking\n"
+        "from trainer.run import logs\n"
+        "from trainer.config.settings import TrackingConfig\n"
         "from tests.system import test_tracking as t\n"
     )
-    unconfigured = "import sys\nfrom trainer import tracking\nassert 'mlflow' not in sys.modules\n"
+    unconfigured = "import sys\nfrom trainer.tracking import tracker as tracking\nassert 'mlflow' not in sys.modules\n"
     configured = (
         f"{code}"
         "logs.configure('json')\n"

@@ -1,4 +1,4 @@
-"""Trainings and balancing that meet what nobody planned for: each ends soon, with its exit code and one sentence."""
+"""Faults of trainings and balancing: each ends soon, with its exit code and one sentence."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.attempts import Attempt, make_dataset
-from tests.commands import labelwright
-from tests.encoders import write_tiny_bert
+from tests.support.attempts import TrainingProcess, make_dataset
+from tests.support.commands import labelwright
+from tests.support.encoders import write_tiny_bert
 
 CGROUPS = Path("/sys/fs/cgroup/memory")
 GIGABYTE = 10**9
@@ -47,7 +47,7 @@ def small_memory() -> Iterator[Path]:
 
 @pytest.mark.parametrize("place", ["a-folder-that-is-not-there/result", "."])
 def test_a_result_file_that_cannot_be_written_is_found_before_anything_is_published(folder: Path, bert: Path, place: str) -> None:
-    attempt = Attempt(folder, bert=bert, training__architecture="linear", result_file=folder / place)
+    attempt = TrainingProcess(folder, bert=bert, training__architecture="linear", result_file=folder / place)
     assert attempt.end() == 64
     assert "result_file" in attempt.log_file.read_text()
     assert "Traceback" not in attempt.log_file.read_text()
@@ -55,7 +55,7 @@ def test_a_result_file_that_cannot_be_written_is_found_before_anything_is_publis
 
 
 def test_a_result_file_that_cannot_be_written_does_not_hide_what_is_wrong_with_the_settings(folder: Path, bert: Path) -> None:
-    attempt = Attempt(folder, bert=bert, result_file=folder / "not-there/result", training__seed="many")
+    attempt = TrainingProcess(folder, bert=bert, result_file=folder / "not-there/result", training__seed="many")
     assert attempt.end() == 64
     assert "training.seed is 'many'" in attempt.log_file.read_text()
     assert "Traceback" not in attempt.log_file.read_text()
@@ -70,14 +70,14 @@ def test_a_result_file_that_cannot_be_written_does_not_hide_what_is_wrong_with_t
     ],
 )
 def test_the_log_of_settings_that_are_refused_is_json_in_one_sentence(folder: Path, bert: Path, wrong: dict[str, str]) -> None:
-    attempt = Attempt(folder, bert=bert, **wrong)
+    attempt = TrainingProcess(folder, bert=bert, **wrong)
     assert attempt.end() == 64
     assert "\n" not in attempt.result().message
     assert [each["message"] for each in attempt.lines()] == [attempt.result().message]
 
 
 def test_a_variable_that_sets_a_whole_section_to_a_number_is_named(folder: Path, bert: Path) -> None:
-    attempt = Attempt(folder, bert=bert, training="5")
+    attempt = TrainingProcess(folder, bert=bert, training="5")
     assert attempt.end() == 64
     assert "--set" not in attempt.result().message
     assert "training" in attempt.result().message.lower()
@@ -93,19 +93,19 @@ def test_a_section_of_the_settings_file_may_be_empty(folder: Path) -> None:
 
 
 def test_a_base_model_that_was_mistyped_can_be_mended_under_the_same_version(folder: Path, bert: Path) -> None:
-    mistyped = Attempt(folder, bert=bert.with_name("brt"))
+    mistyped = TrainingProcess(folder, bert=bert.with_name("brt"))
     assert mistyped.end() == 64
-    mended = Attempt(folder, bert=bert, training__num_epochs=1)
+    mended = TrainingProcess(folder, bert=bert, training__num_epochs=1)
     assert mended.end() == 0, mended.result().message
 
 
 def test_checkpoints_whose_run_is_not_written_down_are_not_continued_with_other_settings(folder: Path, bert: Path) -> None:
-    first = Attempt(folder, bert=bert)
+    first = TrainingProcess(folder, bert=bert)
     first.wait_for("saved a checkpoint")
     first.signal(signal.SIGTERM)
     assert first.end() == 143
     (folder / "models/checkpoints/pets/v1/run.json").write_text('{"of": "another release"}')
-    second = Attempt(folder, bert=bert, training__batch_size=8, training__num_epochs=4)
+    second = TrainingProcess(folder, bert=bert, training__batch_size=8, training__num_epochs=4)
     assert second.end() in {0, 64}
     assert "resuming at step" not in second.log_file.read_text()
 
@@ -114,12 +114,12 @@ def test_a_training_that_is_killed_while_exporting_and_publishing_is_published_o
     folder: Path, bert: Path, s3_bucket: str
 ) -> None:
     output = f"{s3_bucket}models"
-    for moment in ("the exported graph", "publishing"):
-        killed = Attempt(folder, bert=bert, output_dir=output, training__num_epochs=2)
+    for moment in ("the exported model", "publishing"):
+        killed = TrainingProcess(folder, bert=bert, output_dir=output, training__num_epochs=2)
         killed.wait_for(moment)
         killed.signal(signal.SIGKILL)
         assert killed.end() == -signal.SIGKILL
-    last = Attempt(folder, bert=bert, output_dir=output, training__num_epochs=2)
+    last = TrainingProcess(folder, bert=bert, output_dir=output, training__num_epochs=2)
     assert last.end() == 0
     uri = f"{output}/pets/v1/"
     assert last.result().artifact_uri == uri
@@ -145,7 +145,7 @@ def test_a_batch_that_does_not_fit_into_the_container_is_halved_and_the_version_
     done = subprocess.run(
         entered, env={**os.environ, "OMP_NUM_THREADS": "1", **variables}, capture_output=True, text=True, check=False, timeout=240
     )
-    assert "out of memory with 40 texts at once: from now on a step takes them in 2 pieces" in done.stderr
+    assert "out of memory with 40 texts at once: each step is now computed in 2 pieces" in done.stderr
     assert done.returncode == 0, done.stderr
     assert (folder / "models/pets/v1/manifest.json").exists()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,19 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from prometheus_client import CollectorRegistry
 from tokenizers import Tokenizer
 
 from model.artifact import GRAPH, TOKENIZER
-from model.classifier import Encoder, Floats, Graph
+from model.classifier import Floats, OnnxModel, TextTokenizer
 from model.manifest import Task
 from model.storage import FileStore, StorageUnavailable
-from tests.encoders import pet_examples, training, write_tiny_bert
-from trainer.architectures import transformer
-from trainer.architectures.exported import Exported
+from tests.support.encoders import pet_examples, training, write_tiny_bert
+from trainer.architectures.base import Exported
+from trainer.architectures.transformer import fit as transformer
 from trainer.attempt import Attempt
-from trainer.checkpoints import Checkpoints
-from trainer.config import Config
-from trainer.examples import Examples
+from trainer.config.settings import Config
+from trainer.data.examples import Examples
+from trainer.errors import Terminated
+from trainer.run.checkpoints import Checkpoints
+from trainer.run.interruption import Interruption
+from trainer.tracking.training_metrics import TrainingMetrics
 
 ROOT = Path(__file__).parents[2]
 TEXTS, EPOCHS = 96, 4  # six steps an epoch, and a checkpoint after each
@@ -31,7 +36,7 @@ from pathlib import Path
 import torch
 from model.storage import FileStore
 from tests.system.test_transformer_resume import fit, store_of
-from trainer.checkpoints import Checkpoints
+from trainer.run.checkpoints import Checkpoints
 
 class Killed(Checkpoints):
     def save(self, folder, *, step, best_step):
@@ -84,14 +89,18 @@ def config_in(folder: Path, **settings: object) -> Config:
 
 
 def fit(folder: Path, checkpoints: Checkpoints | None, **settings: object) -> Exported:
+    return fit_attempt(folder, Attempt(checkpoints), **settings)
+
+
+def fit_attempt(folder: Path, attempt: Attempt, **settings: object) -> Exported:
     examples = examples_in(folder)
     config = config_in(folder, **settings)
-    return transformer.fit(examples, examples, config, folder=folder / "fitted", attempt=Attempt(checkpoints))
+    return transformer.fit(examples, examples, config, folder=folder / "fitted", attempt=attempt)
 
 
 def logits_of(exported: Exported, examples: Examples) -> Floats:
-    encoder = Encoder(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
-    return Graph(exported.folder / GRAPH).logits(encoder.encode(examples.texts()))
+    tokenizer = TextTokenizer(Tokenizer.from_file(str(exported.folder / TOKENIZER)), exported.max_length)
+    return OnnxModel(exported.folder / GRAPH).logits(tokenizer.encode(examples.texts()))
 
 
 def test_a_training_that_was_killed_goes_on_from_its_last_whole_checkpoint(
@@ -111,6 +120,50 @@ def test_a_resumed_training_ends_as_one_that_was_never_stopped(tmp_path: Path) -
         fit(tmp_path, StoppedAfter(store_of(tmp_path)))
     resumed = fit(tmp_path, Checkpoints(store_of(tmp_path)))
     np.testing.assert_allclose(logits_of(resumed, examples), expected, atol=1e-3)
+
+
+def test_an_evaluation_that_was_abandoned_is_done_for_its_own_step_by_the_attempt_that_resumes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = evaluations_of(tmp_path / "whole", Attempt(Checkpoints(store_of(tmp_path / "whole"))), caplog)
+
+    interruption = Interruption()
+    stopped = Attempt(Checkpoints(store_of(tmp_path)), interruption, metrics=AsksToStopAtLoss(interruption))
+    with pytest.raises(Terminated):
+        evaluations_of(tmp_path, stopped, caplog)
+    assert not evaluations_in(caplog)
+    resumed = evaluations_of(tmp_path, Attempt(Checkpoints(store_of(tmp_path))), caplog)
+
+    assert [step for step, _ in resumed] == [step for step, _ in whole] == [6, 12, 18, 24]
+    np.testing.assert_allclose([score for _, score in resumed], [score for _, score in whole], atol=1e-3)
+
+
+class AsksToStopAtLoss(TrainingMetrics):
+    """Asks the process to stop when the loss of the first epoch's last step is reported, right before the evaluation."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        super().__init__(CollectorRegistry())
+        self._interruption = interruption
+        self._losses = 0
+
+    def measured(self, **values: float) -> None:
+        super().measured(**values)
+        self._losses += 1
+        if self._losses == TEXTS / 16:
+            self._interruption.ask()
+
+
+def evaluations_of(folder: Path, attempt: Attempt, caplog: pytest.LogCaptureFixture) -> list[tuple[int, float]]:
+    """Train, and return each evaluation's step and micro-F1."""
+    folder.mkdir(exist_ok=True)
+    caplog.clear()
+    fit_attempt(folder, attempt)
+    return evaluations_in(caplog)
+
+
+def evaluations_in(caplog: pytest.LogCaptureFixture) -> list[tuple[int, float]]:
+    found = re.findall(r"step (\d+): validation micro-F1 ([\d.]+)", caplog.text)
+    return [(int(step), float(score)) for step, score in found]
 
 
 def test_a_finished_training_is_only_exported_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,1 +1,1 @@
-"""What a dataset is like before anything is trained on it: findings, and a page that shows them."""
+"""Analysis of a dataset before training: findings, suggestions, and a page that shows them."""

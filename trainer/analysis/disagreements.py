@@ -1,11 +1,10 @@
-"""Rows whose labels models trained on the rest disagree with: probabilities and labels to ranked lists. Pure.
+"""Rows whose labels disagree with models trained on the other rows, ranked. Pure.
 
-A decision is doubted as in Northcutt, Jiang and Chuang, "Confident Learning", JAIR 70, 2021: a label that is not given is
-suggested where its probability is at least the mean over the texts that have it, and LIKELY. With several labels a text,
-each label is a question of its own (Thyagarajan, Snorrason, Mueller and Northcutt, "Identifying Incorrect Annotations in
-Multi-Label Classification Data", 2022), so a given label may be doubted by itself: where its probability is at most the
-mean over the texts without it. Rows are ranked by how likely their two least likely decisions are, one label given and one
-withheld.
+Method: Northcutt, Jiang and Chuang, "Confident Learning", JAIR 70, 2021. A label that is not given is suggested if its
+probability is at least LIKELY and at least its mean over the texts with the label. For multi-label data, each label is
+judged separately (Thyagarajan, Snorrason, Mueller and Northcutt, "Identifying Incorrect Annotations in Multi-Label
+Classification Data", 2022): a given label is doubted if its probability is at most its mean over the texts without it.
+Rows are ranked by the probability of their least likely given label times that of not giving the most likely other label.
 """
 
 from __future__ import annotations
@@ -24,27 +23,28 @@ Probabilities = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
-LIKELY = 0.5  # several labels of a text seldom have a high mean
+LIKELY = 0.5  # minimum probability: with several labels per text, means may be low
 AT_ONCE = 4_096
 
 
-class Kind(StrEnum):
-    """What the models would do to a row: another label instead of one given, one more, one less."""
+class DisagreementKind(StrEnum):
+    """Correction that the models suggest: replace a given label, add one, remove one."""
 
     OTHER = "other"
     MISSING = "missing"
     SURPLUS = "surplus"
 
 
-SHOWN = {Kind.OTHER: 50, Kind.MISSING: 20, Kind.SURPLUS: 20}
+SHOWN = {DisagreementKind.OTHER: 50, DisagreementKind.MISSING: 20, DisagreementKind.SURPLUS: 20}
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A row at `position` whose labels are doubted.
+    """Disagreement about the labels of the row at `position`.
 
-    score: the probability of its least likely label given, times that of withholding the most likely other; from 0 on.
-    doubted: labels given that should not be; suggested: labels that should; each with its probability, the surest first.
+    score: probability of the least likely given label, times that of not giving the most likely other label; lower is more
+    suspicious. doubted: given labels that should not be; suggested: labels that should be given. Each with its
+    probability, the clearest first.
     """
 
     position: int
@@ -55,22 +55,22 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Disagreements:
-    """For each kind how many rows are of it, and the most suspicious of them, the worst first, SHOWN at most."""
+    """Number of rows of each kind, and the most suspicious ones, at most SHOWN."""
 
-    counts: dict[Kind, int]
-    worst: dict[Kind, tuple[Disagreement, ...]]
+    counts: dict[DisagreementKind, int]
+    worst: dict[DisagreementKind, tuple[Disagreement, ...]]
 
 
 @dataclass(frozen=True, eq=False)
 class _Usual:
-    """The mean probability of each label over the texts that have it, inf if none has, and over the others; both [labels]."""
+    """Mean probability of each label over the texts with the label (inf if there are none) and over the others; both [labels]."""
 
     where_given: Floats
     elsewhere: Floats
 
 
 def disagreements(probabilities: Probabilities, targets: csr_matrix, task: Task) -> Disagreements:
-    """The rows to look at, from held-out probabilities and the labels given, both [texts, labels]."""
+    """Return the suspicious rows, from held-out probabilities and the given labels, both [texts, labels]."""
     usual = _usual(probabilities, targets)
     scores = np.zeros(len(probabilities))
     suggested, doubted = np.zeros(len(scores), np.bool_), np.zeros(len(scores), np.bool_)
@@ -79,9 +79,9 @@ def disagreements(probabilities: Probabilities, targets: csr_matrix, task: Task)
         suggested[here], doubted[here] = missing.any(axis=1), surplus.any(axis=1)
         scores[here] = _scores(some, given)
     rows = {
-        Kind.OTHER: np.flatnonzero(suggested & doubted),
-        Kind.MISSING: np.flatnonzero(suggested & ~doubted),
-        Kind.SURPLUS: np.flatnonzero(doubted & ~suggested),
+        DisagreementKind.OTHER: np.flatnonzero(suggested & doubted),
+        DisagreementKind.MISSING: np.flatnonzero(suggested & ~doubted),
+        DisagreementKind.SURPLUS: np.flatnonzero(doubted & ~suggested),
     }
     worst = {kind: those[np.argsort(scores[those], kind="stable")[: SHOWN[kind]]] for kind, those in rows.items()}
     return Disagreements(
@@ -94,24 +94,24 @@ def disagreements(probabilities: Probabilities, targets: csr_matrix, task: Task)
 
 
 def _batches(probabilities: Probabilities, targets: csr_matrix) -> Iterator[tuple[slice, Floats, Marks]]:
-    """Which rows, their probabilities and the labels given, AT_ONCE after the other."""
+    """Yield batches of AT_ONCE rows: their slice, their probabilities and their given labels."""
     for start in range(0, len(probabilities), AT_ONCE):
         here = slice(start, start + AT_ONCE)
         yield here, probabilities[here].astype(np.float64), targets[here].toarray().astype(np.bool_)
 
 
 def _usual(probabilities: Probabilities, targets: csr_matrix) -> _Usual:
-    carried = np.asarray(targets.sum(axis=0, dtype=np.int64)).ravel()
-    total, where_given = np.zeros(len(carried)), np.zeros(len(carried))
+    support = np.asarray(targets.sum(axis=0, dtype=np.int64)).ravel()
+    total, where_given = np.zeros(len(support)), np.zeros(len(support))
     for _, some, given in _batches(probabilities, targets):
         total += some.sum(axis=0)
         where_given += (some * given).sum(axis=0)
-    elsewhere = (total - where_given) / np.maximum(1, len(probabilities) - carried)
-    return _Usual(np.where(carried > 0, where_given / np.maximum(1, carried), np.inf), elsewhere)
+    elsewhere = (total - where_given) / np.maximum(1, len(probabilities) - support)
+    return _Usual(np.where(support > 0, where_given / np.maximum(1, support), np.inf), elsewhere)
 
 
 def _doubts(some: Floats, given: Marks, usual: _Usual, task: Task) -> tuple[Marks, Marks]:
-    """Which decisions are doubted: labels that are missing and labels that should not be there, both [texts, labels]."""
+    """Return the suggested and the doubted labels, both [texts, labels]."""
     likely = some >= np.maximum(usual.where_given, LIKELY)
     if task is Task.MULTI_LABEL:
         return likely & ~given, given & (some <= usual.elsewhere)

@@ -1,6 +1,6 @@
-"""Texts that stand in the data more than once, and those of them whose labels contradict each other. Ignorant of texts.
+"""Groups of duplicates, and those whose members have different labels. Does not know the texts.
 
-Groups come from trainer.near_duplicates: a number for each example, from 0 without gaps.
+Groups come from trainer.split.near_duplicates: a number for each example, from 0 without gaps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MEMBERS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Repetition:
-    """How often texts repeat: rows in groups of two and more, those groups, and the rows beyond each group's first."""
+    """Number of repeated texts. rows, groups: of groups of two or more. beyond_first: rows other than each group's first."""
 
     rows: int
     groups: int
@@ -30,7 +30,7 @@ class Repetition:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of two and more: how many rows, and the positions of some of them, in order."""
+    """Group of two or more rows: its size, and the positions of at most MEMBERS_SHOWN of them, in order."""
 
     size: int
     members: tuple[int, ...]
@@ -38,10 +38,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Conflict:
-    """A group whose members do not all carry the same labels.
+    """Group whose members do not all have the same labels.
 
-    equal: whether their words are the same, not only alike. agreement: the labels that all carry, of those that any
-    does, from 0 to 1. members: for each different set of labels the first row that has it, MEMBERS_SHOWN at most.
+    equal: whether members with the same words have different labels. agreement: share of labels that all members have,
+    among those that any has. members: the first row of each different label set, at most MEMBERS_SHOWN.
     """
 
     size: int
@@ -51,7 +51,7 @@ class Conflict:
 
 
 def repetition(groups: Groups) -> Repetition:
-    """How often the texts of these groups repeat."""
+    """Return how often the texts of these groups repeat."""
     sizes = np.bincount(groups)
     several = sizes[sizes > 1]
     rows = int(several.sum())
@@ -59,7 +59,7 @@ def repetition(groups: Groups) -> Repetition:
 
 
 def largest_groups(groups: Groups, most: int) -> tuple[Group, ...]:
-    """The `most` largest groups of two and more; of equally large ones that which appears first."""
+    """Return the `most` largest groups of two or more; of equally large ones, the first."""
     sizes = np.bincount(groups)
     chosen = [int(at) for at in np.argsort(-sizes, kind="stable")[:most] if sizes[at] > 1]
     members = _members(groups)
@@ -67,17 +67,17 @@ def largest_groups(groups: Groups, most: int) -> tuple[Group, ...]:
 
 
 def conflicts(targets: csr_matrix, near: Groups, equal: Groups) -> tuple[Conflict, ...]:
-    """Every near-duplicate group whose members' labels differ: equal words first, then those that agree least.
+    """Return all near-duplicate groups whose members' labels differ: those with equal words first, then by agreement.
 
-    near, equal: the groups of nearly equal and of equal texts [examples]; targets [examples, labels].
+    near, equal: groups of nearly equal and of equal texts [examples]; targets [examples, labels].
     """
     members = _members(near)
-    found = [_conflict(targets, members.of(at), equal, agreement) for at, agreement in _disagreeing(targets, near)]
-    return tuple(sorted(found, key=lambda each: (not each.equal, each.agreement, -each.size, each.members)))
+    groups = [_conflict(targets, members.of(at), equal, agreement) for at, agreement in _disagreeing(targets, near)]
+    return tuple(sorted(groups, key=lambda each: (not each.equal, each.agreement, -each.size, each.members)))
 
 
 def label_sums(targets: csr_matrix, groups: Groups) -> csr_matrix:
-    """How many members of each group carry each label, int32 [groups, labels]."""
+    """Return the number of members of each group that have each label, int32 [groups, labels]."""
     count, rows = int(groups.max(initial=-1)) + 1, len(groups)
     members = csr_matrix((np.ones(rows, np.int32), (groups, np.arange(rows))), shape=(count, rows))
     sums = csr_matrix(members @ targets.astype(np.int32))
@@ -87,7 +87,7 @@ def label_sums(targets: csr_matrix, groups: Groups) -> csr_matrix:
 
 @dataclass(frozen=True, eq=False)
 class _Members:
-    """The positions of the groups' members, group after group, and where each group begins."""
+    """Positions of the members, sorted by group, and the start of each group."""
 
     order: Positions
     starts: Positions
@@ -101,7 +101,7 @@ def _members(groups: Groups) -> _Members:
 
 
 def _disagreeing(targets: csr_matrix, groups: Groups) -> Iterator[tuple[int, float]]:
-    """Each group in which a label is carried by some and not by all, with the share of labels that all carry."""
+    """Yield each group in which only some members have a label, and the share of its labels that all have."""
     sizes, sums = np.bincount(groups), label_sums(targets, groups)
     by_any = np.diff(sums.indptr)
     marked = csr_matrix((sums.data == np.repeat(sizes, by_any), sums.indices, sums.indptr), shape=sums.shape)
@@ -111,7 +111,7 @@ def _disagreeing(targets: csr_matrix, groups: Groups) -> Iterator[tuple[int, flo
 
 
 def _conflict(targets: csr_matrix, members: Positions, equal: Groups, agreement: float) -> Conflict:
-    """What is shown of a group; an equal text with other labels goes before one that is only alike."""
+    """Return the conflict of a group. If members with equal words have different labels, only those are shown."""
     same_words: dict[int, list[int]] = {}
     for position in members.tolist():
         same_words.setdefault(int(equal[position]), []).append(position)

@@ -1,4 +1,4 @@
-"""Everything that is found out about a dataset: the list of steps, and what they hand on to the page."""
+"""Analyse a dataset: the steps, and the findings for the page."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from model.manifest import Dataset
-from trainer import near_duplicates
 from trainer.analysis.co_occurrence import CoOccurrence, co_occurrence
 from trainer.analysis.disagreements import Disagreement, Disagreements, disagreements
 from trainer.analysis.duplicates import Conflict, Group, Repetition, conflicts, largest_groups, repetition
+from trainer.analysis.excerpts import Lengths, measure
 from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS, LEARNT_FROM, Scope, held_out_probabilities, scope
 from trainer.analysis.strategies import Outcome, outcomes
-from trainer.analysis.words import Lengths, measure
-from trainer.config import Config
-from trainer.examples import Examples
-from trainer.reading_summary import ReadingSummary
-from trainer.sources import read_examples
+from trainer.config.settings import Config
+from trainer.data.examples import Examples
+from trainer.data.reading import read_examples
+from trainer.data.summary import ReadingSummary
+from trainer.split import near_duplicates
 
 log = logging.getLogger(__name__)
 
 GROUPS_SHOWN = 12
-FEWEST_WORDS = 3  # trainer.shingles compares runs of three; what has fewer says next to nothing to a model, too
-FEWEST_GROUPS = 30  # of texts, below which held-out models know nothing
+FEWEST_WORDS = 3  # trainer.split.minhash compares sequences of three; shorter texts also tell a model very little
+FEWEST_GROUPS = 30  # of texts, for held-out models
 
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Texts that stand in the data more than once: with equal words, and with nearly equal ones from `similarity` on.
+    """Duplicates of texts: with equal words, and near-duplicates of at least `similarity`.
 
     conflicts: groups whose members' labels differ, the worst first.
     """
@@ -46,9 +46,10 @@ class Duplicates:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What models that were trained on the rest say of the rows; positions and labels are those of all examples.
+    """Disagreements of held-out models with the rows. Positions and labels refer to all examples.
 
-    texts, labels: how many were judged, texts a random sample if `sampled`. learnt_from: texts of a fold's model, about.
+    texts, labels: numbers that were judged; the texts are a random sample if `sampled`. learnt_from: approximate number of
+    texts that a fold's model is fitted on.
     """
 
     found: Disagreements
@@ -60,10 +61,10 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """A dataset, read and looked at.
+    """Findings about a dataset.
 
-    examples: every row with a text and a label, or known to have none; rare labels included. trained: those that a training
-    would use. judged: nothing where there is too little to learn from. outcomes: nothing where fewer than two labels are left.
+    examples: all rows with a text and a label, or known to have none, including rare labels. trained: those that a
+    training would use. judged: None if there are too few texts. outcomes: empty if fewer than two labels are left.
     """
 
     facts: Dataset
@@ -79,20 +80,20 @@ class Findings:
 
     @property
     def near_empty(self) -> NDArray[np.int64]:
-        """The positions of texts with fewer than FEWEST_WORDS words, in order."""
+        """Positions of texts with fewer than FEWEST_WORDS words, in order."""
         return np.flatnonzero(self.lengths.words < FEWEST_WORDS)
 
 
 def analyse(config: Config, *, scratch: Path) -> Findings:
-    """Read the dataset and look at it from every side. Raises DatasetRejected, ConfigRejected, StorageError.
+    """Read the dataset and analyse it. Raises DatasetRejected, ConfigRejected, StorageError.
 
-    The bounds of trainer.analysis.held_out and trainer.analysis.strategies keep time and memory of large datasets down.
+    trainer.analysis.held_out and trainer.analysis.strategies bound time and memory for large datasets.
     """
     log.info("reading %s", config.dataset.uri)
-    # Training would leave rare labels out without a word on what they are like: here they are to be seen.
+    # Rare labels, which training leaves out, are shown here.
     loaded = read_examples(config.dataset.model_copy(update={"minimum_examples": 1}), scratch=scratch, seed=config.training.seed)
     examples = loaded.examples
-    log.info("%d texts, %d labels; measuring lengths and looking for duplicates", len(examples), len(examples.labels))
+    log.info("%d texts, %d labels; measuring lengths and searching for duplicates", len(examples), len(examples.labels))
     near = near_duplicates.groups(examples, config.split.near_duplicates)
     trained = without_rare(examples, config.dataset.minimum_examples)
     return Findings(
@@ -110,9 +111,9 @@ def analyse(config: Config, *, scratch: Path) -> Findings:
 
 
 def without_rare(examples: Examples, minimum: int) -> Examples:
-    """What a training would use: labels that `minimum` examples carry, and examples that carry one of them.
+    """Return what a training would use: labels with at least `minimum` examples, and examples with such a label.
 
-    Where no label is required, the other examples stay, too.
+    If no label is required, the other examples are kept too.
     """
     kept = np.flatnonzero(examples.label_counts() >= minimum)
     targets = csr_matrix(examples.targets[:, kept])
@@ -135,9 +136,9 @@ def _duplicates(examples: Examples, near: NDArray[np.int64], similarity: float) 
 def _judged(examples: Examples, groups: NDArray[np.int64], config: Config) -> Judged | None:
     part = scope(examples, seed=config.training.seed)
     if not part.examples.can_be_told_apart or len(np.unique(groups[part.positions])) < FEWEST_GROUPS:
-        log.info("labels are not judged: fewer than two with %d texts, or fewer than %d texts", ENOUGH_TEXTS, FEWEST_GROUPS)
+        log.info("labels are not judged: fewer than 2 labels with %d texts, or fewer than %d texts", ENOUGH_TEXTS, FEWEST_GROUPS)
         return None
-    log.info("judging the labels of %d texts by models of the others, in %d folds", len(part.positions), FOLDS)
+    log.info("judging the labels of %d texts with held-out models, in %d folds", len(part.positions), FOLDS)
     probabilities = held_out_probabilities(part.examples, groups[part.positions], config)
     found = disagreements(probabilities, part.examples.targets, examples.task)
     worst = {kind: tuple(_among_all(each, part) for each in rows) for kind, rows in found.worst.items()}
@@ -150,11 +151,11 @@ def _judged(examples: Examples, groups: NDArray[np.int64], config: Config) -> Ju
     )
 
 
-def _among_all(found: Disagreement, part: Scope) -> Disagreement:
-    """The same with the numbers that row and labels have among all examples."""
+def _among_all(disagreement: Disagreement, part: Scope) -> Disagreement:
+    """Return the disagreement with the positions of row and labels among all examples."""
     return replace(
-        found,
-        position=int(part.positions[found.position]),
-        doubted=tuple((int(part.labels[label]), chance) for label, chance in found.doubted),
-        suggested=tuple((int(part.labels[label]), chance) for label, chance in found.suggested),
+        disagreement,
+        position=int(part.positions[disagreement.position]),
+        doubted=tuple((int(part.labels[label]), chance) for label, chance in disagreement.doubted),
+        suggested=tuple((int(part.labels[label]), chance) for label, chance in disagreement.suggested),
     )

@@ -1,6 +1,6 @@
-"""The page that shows findings: one HTML file that stands alone, for the person who prepares the data.
+"""Page that shows the findings: one self-contained HTML file, for the person who prepares the data.
 
-Same findings, same bytes: what the page says of time or machine is nothing.
+The same findings give the same bytes: the page does not contain the time or the machine.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from model.manifest import Task
 from trainer.analysis import plots
 from trainer.analysis.co_occurrence import ENOUGH
-from trainer.analysis.disagreements import Disagreement, Kind
+from trainer.analysis.disagreements import Disagreement, DisagreementKind
 from trainer.analysis.duplicates import Conflict
+from trainer.analysis.excerpts import excerpt, excerpts
 from trainer.analysis.findings import FEWEST_WORDS, Findings
 from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS
 from trainer.analysis.suggestions import Suggestion, as_yaml, percent
-from trainer.analysis.words import excerpt, excerpts
-from trainer.config import Config
-from trainer.imbalance import label_ratios, measure
+from trainer.balance.imbalance import label_ratios, measure
+from trainer.config.settings import Config
 
 TEMPLATE = "page.html.jinja"
-ENDS, ALL_LABELS = 12, 500  # labels at either end; of all, if they are no more than that
+ENDS, ALL_LABELS = 12, 500  # labels shown at either end; maximum number of labels for which all are shown
 PAIRS, CONFLICTS, NEAR_EMPTY, NAMES = 20, 20, 20, 40
 NAME_LENGTH = 120
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 100)
@@ -34,7 +34,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 100)
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the dataset, as it is shown: counted from 0 through all files, in their order."""
+    """Row of the dataset as it is shown. number: from 0, through all files in order."""
 
     number: int
     text: str
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A row with the labels that models doubt, and those that they suggest, each with its probability."""
+    """Row with the labels that the models doubt and those that they suggest, each with its probability."""
 
     row: Row
     doubted: dict[str, float]
@@ -52,7 +52,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class LabelLine:
-    """A label, how many texts carry it, and how many times as many carry the most frequent one."""
+    """Label with its number of texts, and the ratio of the most frequent label's number to it."""
 
     name: str
     count: int
@@ -60,7 +60,7 @@ class LabelLine:
 
 
 def render(found: Findings, suggestions: tuple[Suggestion, ...], config: Config) -> str:
-    """The page as HTML. config: of the analysis, for the limits that it names."""
+    """Return the page as HTML. config: of the analysis, for the limits that the page names."""
     view = _View(found)
     counts = found.examples.label_counts()
     sizes = found.examples.targets.getnnz(axis=1)
@@ -83,7 +83,7 @@ def render(found: Findings, suggestions: tuple[Suggestion, ...], config: Config)
         lengths=_length_table(found),
         cut=float((found.lengths.tokens() > config.training.max_length).mean()),
         view=view,
-        kinds=list(Kind),
+        kinds=list(DisagreementKind),
         fewest_words=FEWEST_WORDS,
         limits={"pairs": PAIRS, "conflicts": CONFLICTS, "near_empty": NEAR_EMPTY, "names": NAMES},
         folds=FOLDS,
@@ -93,7 +93,7 @@ def render(found: Findings, suggestions: tuple[Suggestion, ...], config: Config)
 
 
 class _View:
-    """Positions and label numbers as people read them."""
+    """Rows and labels by position, as they are shown."""
 
     def __init__(self, found: Findings) -> None:
         self._found = found
@@ -101,44 +101,44 @@ class _View:
         self._texts = excerpts(found.examples, _positions(found))
 
     def row(self, position: int) -> Row:
-        """The row at this position, with its text's beginning and its labels."""
+        """Return the row at this position, with the beginning of its text and its labels."""
         targets = self._found.examples.targets
         own = np.sort(targets.indices[targets.indptr[position] : targets.indptr[position + 1]])
         number = int(self._found.examples.rows[position])
         return Row(number, self._texts[position], tuple(self.names[at] for at in own))
 
-    def doubt(self, found: Disagreement) -> Doubt:
-        """The row with what models say of it."""
+    def doubt(self, disagreement: Disagreement) -> Doubt:
+        """Return the row of a disagreement, with the doubted and suggested labels."""
         return Doubt(
-            self.row(found.position),
-            {self.names[at]: chance for at, chance in found.doubted},
-            {self.names[at]: chance for at, chance in found.suggested},
+            self.row(disagreement.position),
+            {self.names[at]: chance for at, chance in disagreement.doubted},
+            {self.names[at]: chance for at, chance in disagreement.suggested},
         )
 
     def rows(self, conflict: Conflict) -> list[Row]:
-        """The rows of a conflict that are shown."""
+        """Return the rows of a conflict that are shown."""
         return [self.row(position) for position in conflict.members]
 
 
 def _positions(found: Findings) -> Iterator[int]:
-    """Every row that the page shows."""
+    """Yield the positions of all rows that the page shows."""
     yield from (group.members[0] for group in found.duplicates.largest)
     for conflict in found.duplicates.conflicts[:CONFLICTS]:
         yield from conflict.members
     yield from map(int, found.near_empty[:NEAR_EMPTY])
     if found.judged:
-        yield from (each.position for kind in Kind for each in found.judged.found.worst[kind])
+        yield from (each.position for kind in DisagreementKind for each in found.judged.found.worst[kind])
 
 
 def _lines(names: tuple[str, ...], counts: plots.Counts) -> list[LabelLine]:
-    """Every label, the most frequent first."""
+    """Return all labels, the most frequent first."""
     ratios = label_ratios(counts)
     order = np.argsort(-counts, kind="stable")
     return [LabelLine(names[at], int(counts[at]), float(ratios[at])) for at in order]
 
 
 def _plots(found: Findings, names: tuple[str, ...], config: Config) -> dict[str, str]:
-    """The drawings, by name."""
+    """Return the plots, by name."""
     examples, together = found.examples, found.co_occurrence
     words, tokens = found.lengths.words, found.lengths.tokens()
     limit = config.training.max_length
@@ -153,7 +153,7 @@ def _plots(found: Findings, names: tuple[str, ...], config: Config) -> dict[str,
 
 
 def _length_table(found: Findings) -> Iterable[tuple[str, int, int]]:
-    """Words and about how many tokens the texts have at each percentile."""
+    """Yield each percentile with the texts' number of words and approximate number of tokens."""
     words, tokens = (
         np.percentile(each, PERCENTILES, method="inverted_cdf") for each in (found.lengths.words, found.lengths.tokens())
     )

@@ -1,4 +1,4 @@
-"""The page's plots, drawn as those of a version's report: arrays to SVG text that takes its colours from the page."""
+"""Plots of the page, in the style of a version's report: arrays to SVG whose colours come from the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from trainer.plots import (
+from trainer.report.plots import (
     ALL_BARS,
     HALF,
     INK,
@@ -31,18 +31,18 @@ from trainer.plots import (
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-LEGIBLE = 0.055  # of a cell's colour, below which it says nothing
-LABELS_A_TEXT = 12  # bars; the last one takes all that have more
+LEGIBLE = 0.055  # minimum share for a coloured cell
+LABELS_A_TEXT = 12  # bars; the last one is for this many labels or more
 
 
 def label_counts(labels: Sequence[str], counts: Counts) -> str:
-    """Texts that carry each label: a bar for each, or for the most frequent and the rarest beside a curve of all."""
+    """Plot the number of texts of each label: a bar for each, or for the most frequent and the rarest, and a curve of all."""
     order = np.argsort(-counts, kind="stable")
     few = len(labels) <= ALL_BARS
     shown = order if few else np.concatenate([order[:MOST_FREQUENT], order[-RAREST:]])
     places = np.arange(len(shown), dtype=float)
     if not few:
-        places[MOST_FREQUENT:] += 1  # room for the row that says what is left out
+        places[MOST_FREQUENT:] += 1  # space for the line about the other labels
 
     def draw(figure: Figure) -> None:
         left, *right = figure.subplots(1, 1 if few else 2, squeeze=False, width_ratios=None if few else [1.25, 1])[0]
@@ -57,20 +57,20 @@ def label_counts(labels: Sequence[str], counts: Counts) -> str:
 
 
 def labels_per_text(sizes: Counts) -> str:
-    """How many texts have one label, two, and so on; sizes [texts]."""
-    found = np.bincount(np.minimum(sizes, LABELS_A_TEXT))[1:]
-    names = [f"{number}{' and more' if number == LABELS_A_TEXT else ''}" for number in range(1, len(found) + 1)]
+    """Plot the number of texts with one label, two, and so on. sizes: labels of each text [texts]."""
+    counts = np.bincount(np.minimum(sizes, LABELS_A_TEXT))[1:]
+    names = [f"{number}{' and more' if number == LABELS_A_TEXT else ''}" for number in range(1, len(counts) + 1)]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        draw_bars(axes, np.arange(len(found), dtype=float), found, names)
-        axes.set(xlabel="texts", ylabel="labels of a text")
+        draw_bars(axes, np.arange(len(counts), dtype=float), counts, names)
+        axes.set(xlabel="texts", ylabel="labels per text")
 
     return drawn("labels per text", (HALF, 3.0), draw)
 
 
 def text_lengths(words: Counts, cut: float, limit: int) -> str:
-    """How many words texts have [texts], and about where a model of `limit` tokens stops to read: after `cut` words."""
+    """Plot the number of words of the texts [texts]. cut: approximate number of words of `limit` tokens."""
     top = max(int(min(words.max(), np.quantile(words, 0.995))), 1)
 
     def draw(figure: Figure) -> None:
@@ -82,11 +82,11 @@ def text_lengths(words: Counts, cut: float, limit: int) -> str:
 
 
 def co_occurrence(labels: Sequence[str], shares: Floats) -> str:
-    """Of the texts with the row's label, the share with the column's, as squares of more or less colour [labels, labels]."""
+    """Plot the share of the texts with the row's label that have the column's, as a heat map [labels, labels]."""
     size = len(labels)
     away = ~np.eye(size, dtype=np.bool_)
     seen = [(int(row), int(column)) for row, column in np.argwhere(away & (shares >= LEGIBLE))]
-    tooltips = [f"of {labels[row]}, {shares[row, column]:.0%} have {labels[column]} too" for row, column in seen]
+    tooltips = [f"{shares[row, column]:.0%} of the texts with {labels[row]} have {labels[column]} too" for row, column in seen]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -96,7 +96,7 @@ def co_occurrence(labels: Sequence[str], shares: Floats) -> str:
         colours = [_shade(MAIN, float(shares[row, column])) for row, column in seen]
         axes.add_collection(PatchCollection(cells, facecolors=colours, lw=0))
         _number_strongest(axes, shares, seen)
-        # A collection's cells may be drawn without elements of their own; markers, which nobody sees, always have one each.
+        # Cells of a collection may not become separate SVG elements. Invisible markers do, and carry the tooltips.
         axes.plot([at for _, at in seen], [at for at, _ in seen], "s", ms=13, alpha=0, gid="tooltips")
         names = [shortened(name) for name in labels]
         axes.set_yticks(range(size), labels=names, parse_math=False, fontsize=8, color=INK)
@@ -111,7 +111,7 @@ def co_occurrence(labels: Sequence[str], shares: Floats) -> str:
 
 
 def _number_strongest(axes: Axes, shares: Floats, seen: list[tuple[int, int]]) -> None:
-    """Percentages where they matter: colour alone tells no one a number."""
+    """Write the percentage into cells of 20 % or more."""
     for row, column in seen:
         if shares[row, column] >= 0.2:
             axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", fontsize=7, color=INK)
@@ -129,4 +129,4 @@ def _rank_curve(axes: Axes, ranked: Counts) -> None:
     ranks = np.arange(1, len(ranked) + 1)
     axes.plot(ranks, ranked, ".", color=MAIN, ms=4, rasterized=len(ranks) > TOOLTIPS)
     log_counts(axes, axes.yaxis, ranked)
-    axes.set(xlabel="labels, the most frequent first", ylabel="texts that carry the label")
+    axes.set(xlabel="labels, the most frequent first", ylabel="texts with the label")

@@ -1,4 +1,1 @@
-"""What can be fitted: each architecture turns examples into a fitted model that exports itself to ONNX.
-
-Torch and transformers are known here and nowhere else.
-"""
+"""Architectures: each fits a model to examples and exports it to ONNX."""

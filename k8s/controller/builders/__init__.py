@@ -1,1 +1,1 @@
-"""What is made of a resource, as the documents that the API server is given. Pure: no client, no clock."""
+"""Documents for the API server, built from a resource. Pure functions: no client, no clock."""

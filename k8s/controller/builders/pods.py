@@ -1,11 +1,11 @@
-"""The Pod that every Job of ours runs in: no rights, nothing to write to but scratch, S3's address and credentials."""
+"""Pod of all Jobs: no rights, a scratch disk as the only writable one, and the credentials of the storage."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from k8s.controller.kinds import Document
-from k8s.controller.resources import ResourcesSpec, StorageSpec, TolerationSpec
+from k8s.controller.api.v1alpha1 import ResourcesSpec, StorageSpec, TolerationSpec
+from k8s.controller.objects.kinds import Document
 
 USER = 65532
 RESULT = "/dev/termination-log"
@@ -20,43 +20,43 @@ NOT_ROOT = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 def arguments(*texts: str) -> list[str]:
     """Return the texts as a container's arguments, so that the program gets them as they are.
 
-    The node would put the value of a variable in place of $(NAME), such as one of the Secret's, and $ in place of $$.
+    The kubelet would replace $(NAME) by the variable's value, such as one of the Secret's, and $$ by $.
     """
     return [text.replace("$", "$$") for text in texts]
 
 
 def variables(settings: dict[str, str]) -> list[Document]:
-    """Return the settings as a container's variables; the node expands them as it does arguments."""
+    """Return the settings as a container's variables; the kubelet expands them as it does arguments."""
     return [{"name": name, "value": value} for name, value in zip(settings, arguments(*settings.values()), strict=True)]
 
 
 def keys_from(storage: StorageSpec) -> list[Document]:
-    """The envFrom of a container that uses the storage: every key of its Secret, if it has one."""
+    """Return the envFrom of a container that uses the storage: all keys of its Secret, if it has one."""
     return [{"secretRef": {"name": storage.secret_name}}] if storage.secret_name else []
 
 
 def key_env(storage: StorageSpec) -> list[Document]:
-    """What goes with `keys_from`. Without it, a Secret that lacks keys would make boto3 take the role of the node."""
+    """Return the variables that belong to `keys_from`: without them, boto3 uses the node's role if the Secret lacks keys."""
     return variables({"AWS_EC2_METADATA_DISABLED": "true"}) if storage.secret_name else []
 
 
 def requested(resources: ResourcesSpec) -> Document:
-    """As a container has it, {} if nothing is asked for."""
-    asked = {"requests": resources.requests, "limits": resources.limits}
-    return {name: quantities for name, quantities in asked.items() if quantities}
+    """Return the resources of a container, {} if none are set."""
+    quantities_of = {"requests": resources.requests, "limits": resources.limits}
+    return {name: quantities for name, quantities in quantities_of.items() if quantities}
 
 
 def place(node_selector: dict[str, str], tolerations: tuple[TolerationSpec, ...]) -> Document:
-    """Return on which nodes a Pod may run, as its spec says it; {} for any."""
-    wanted: Document = {
+    """Return the fields of a Pod that choose its nodes, {} if none are set."""
+    fields: Document = {
         "nodeSelector": dict(node_selector),
         "tolerations": [each.model_dump(by_alias=True, exclude_none=True) for each in tolerations],
     }
-    return {name: value for name, value in wanted.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def container(name: str, image: str, *, args: list[str], env: list[Document], storage: StorageSpec, **more: Any) -> Document:
-    """Restricted, with the keys of the storage's Secret as variables; an outcome is its termination message."""
+    """Return a restricted container with the keys of the storage's Secret as variables. Its termination message is the result."""
     return {
         "name": name,
         "image": image,
@@ -74,23 +74,14 @@ def container(name: str, image: str, *, args: list[str], env: list[Document], st
 
 
 def pod(container: Document, *, storage: StorageSpec, scratch: str, **more: Any) -> Document:
-    """Around one container; scratch: how much it may write, such as 20Gi."""
+    """Return the Pod around one container. scratch: size of its disk, such as 20Gi."""
     account = {"serviceAccountName": storage.service_account_name} if storage.service_account_name else {}
     return {
         "restartPolicy": "Never",
-        "automountServiceAccountToken": False,  # it asks Kubernetes nothing
+        "automountServiceAccountToken": False,  # it does not use the Kubernetes API
         **account,
         "securityContext": {**NOT_ROOT, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER},
         "containers": [container],
         "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": scratch}}],
         **more,
     }
-
-
-def fail_at_once() -> list[Document]:
-    """64: a setting is wrong; 65: the dataset is wrong. Trying again cannot help. A lost node is nobody's failure."""
-    return [
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [64, 65]}},
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [143]}},
-    ]

@@ -1,4 +1,4 @@
-"""A TrainingRun's Job: everything that it asks for, as the trainer's own settings."""
+"""Job of a TrainingRun, with its spec as the trainer's settings."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.controller import names
+from k8s.controller.api.v1alpha1 import GateSpec, ResourcesSpec, TrainingRunSpec, TrainingSpec, parse_duration
 from k8s.controller.builders import pods
-from k8s.controller.kinds import Document
-from k8s.controller.objects import owner
-from k8s.controller.resources import GateSpec, ResourcesSpec, TrainingRunSpec, TrainingSpec, parse_duration
+from k8s.controller.builders.pod_retries import TRAINING_RETRIES_PER_NODE, pod_failure_policy_rules
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import owner
+from k8s.controller.objects.kinds import Document
+from k8s.controller.objects.ports import RENDEZVOUS_PORT, TRAINER_METRICS_PORT
 
-PORT = 29400  # where the Pods of one training meet
-METRICS = 8080
-KEPT = 7 * 24 * 3600  # seconds that an ended Job and its Pods are kept
+KEPT_SECONDS = 7 * 24 * 3600  # ended Jobs and their Pods are kept for this long
 SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 GPU = "nvidia.com/gpu"
 
 
-# Of a training whose spec asks for nothing. No limit of CPU: it would leave cores of the node unused.
+# Resources of a training whose spec has none. No CPU limit: it would leave cores of the node unused.
 TRAINING_RESOURCES = ResourcesSpec(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "8Gi"})
-# A limit of CPUs, too: where a quota has one, a Pod without is refused.
+# With a CPU limit, since a quota on limits.cpu refuses Pods without one.
 JOB_RESOURCES = ResourcesSpec(requests={"cpu": "100m", "memory": "128Mi"}, limits={"cpu": "1", "memory": "1Gi"})
 
 
 @dataclass(frozen=True)
 class Images:
-    """What is run, and what it asks of its node: a training whose spec says nothing of it, and every Job of a minute."""
+    """Images, and default resources of trainings and of maintenance Jobs."""
 
     trainer: str
     predictor: str
@@ -38,7 +38,7 @@ class Images:
 
 
 def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Document:
-    """Of a run whose spec is complete. Its name is the run's, and the version's."""
+    """Return the Job of a run whose spec is complete. It has the name of the run and of the version."""
     name, training = run["metadata"]["name"], spec.training or TrainingSpec()
     assert spec.storage is not None  # noqa: S101 - complete
     labels = names.labels("trainer", classifier=spec.classifier)
@@ -49,13 +49,13 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
         env=[*pods.variables(_settings(name, spec)), *(_peers(name, training) if training.nodes > 1 else [])],
         storage=spec.storage,
         imagePullPolicy=images.pull_policy,
-        ports=[{"name": "metrics", "containerPort": METRICS}],
+        ports=[{"name": "metrics", "containerPort": TRAINER_METRICS_PORT}],
         resources=pods.requested(training.resources) or pods.requested(images.training_resources),
     )
-    scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS), "prometheus.io/path": "/metrics"}
+    scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(TRAINER_METRICS_PORT), "prometheus.io/path": "/metrics"}
     place: Document = {
         **pods.place(training.node_selector, training.tolerations),
-        # For a last checkpoint, which is uploaded before it ends.
+        # Time to upload a last checkpoint.
         "terminationGracePeriodSeconds": 180,
     }
     if training.nodes > 1:
@@ -67,9 +67,9 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
         "spec": {
             **_number_of_pods(training.nodes),
             "activeDeadlineSeconds": round(parse_duration(training.timeout)),
-            "ttlSecondsAfterFinished": KEPT,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": pods.fail_at_once()},
+            "podFailurePolicy": {"rules": pod_failure_policy_rules()},
             "template": {
                 "metadata": {"labels": labels, "annotations": scrape},
                 "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),
@@ -78,8 +78,8 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
     }
 
 
-def meeting_point(run: Document, spec: TrainingRunSpec) -> Document:
-    """The headless Service that gives each Pod of a training on several nodes a name."""
+def headless_service(run: Document, spec: TrainingRunSpec) -> Document:
+    """Return the headless Service that gives each Pod of a training on several nodes a name."""
     name = run["metadata"]["name"]
     labels = names.labels("trainer", classifier=spec.classifier)
     return {
@@ -88,13 +88,13 @@ def meeting_point(run: Document, spec: TrainingRunSpec) -> Document:
         "metadata": {"name": name, "namespace": run["metadata"]["namespace"], "labels": labels, "ownerReferences": [owner(run)]},
         "spec": {
             "clusterIP": "None",
-            "publishNotReadyAddresses": True,  # they have to meet before they are ready
+            "publishNotReadyAddresses": True,  # Pods connect to each other before they are ready
             "selector": {"batch.kubernetes.io/job-name": name},
         },
     }
 
 
-def rendezvous_policy(run: Document, spec: TrainingRunSpec) -> Document:
+def peer_network_policy(run: Document, spec: TrainingRunSpec) -> Document:
     """NetworkPolicy of a training on several nodes: peers trust each other, so only Pods of the same Job may connect.
 
     All ports, since gloo and NCCL listen on ports that the kernel chooses. Prometheus keeps the metrics port.
@@ -109,19 +109,23 @@ def rendezvous_policy(run: Document, spec: TrainingRunSpec) -> Document:
         "spec": {
             "podSelector": pods_of_the_job,
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"podSelector": pods_of_the_job}]}, {"ports": [{"protocol": "TCP", "port": METRICS}]}],
+            "ingress": [
+                {"from": [{"podSelector": pods_of_the_job}]},
+                {"ports": [{"protocol": "TCP", "port": TRAINER_METRICS_PORT}]},
+            ],
         },
     }
 
 
 def _number_of_pods(nodes: int) -> Document:
     if nodes == 1:
-        return {"backoffLimit": 6}
-    return {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes, "backoffLimit": 6 * nodes}
+        return {"backoffLimit": TRAINING_RETRIES_PER_NODE}
+    retries = TRAINING_RETRIES_PER_NODE * nodes
+    return {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes, "backoffLimit": retries}
 
 
 def _settings(name: str, spec: TrainingRunSpec) -> dict[str, str]:
-    """As variables: the trainer reads each value as YAML, of which JSON is a part. What is not asked for is not set."""
+    """Return the settings as variables. The trainer reads each value as YAML, which contains JSON; None is not set."""
     return {
         f"LABELWRIGHT__{setting.upper().replace('.', '__')}": plain(value)
         for setting, value in trainer_settings(name, spec).items()
@@ -130,12 +134,12 @@ def _settings(name: str, spec: TrainingRunSpec) -> dict[str, str]:
 
 
 def plain(value: Any) -> str:
-    """JSON that is YAML, too: there, a character beyond 16 bits is one escape and not a pair."""
+    """Return the value as JSON that is also YAML: YAML has no surrogate pairs, so such a character gets one escape."""
     return SURROGATES.sub(lambda pair: f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08x}", json.dumps(value))
 
 
 def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
-    """What the run asks for, by the trainer's names; None: the trainer's default."""
+    """Return the run's spec by the trainer's names of settings; None: the trainer's default."""
     dataset, training, gate, storage = spec.dataset, spec.training or TrainingSpec(), spec.gate or GateSpec(), spec.storage
     assert dataset is not None and storage is not None  # noqa: S101, PT018 - complete
     columns = list(dataset.label_columns or ()) or ([dataset.label_column] if dataset.label_column else None)
@@ -143,7 +147,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         "name": spec.classifier,
         "version": name,
         "output_dir": storage.uri,
-        "progress.metrics_port": METRICS,
+        "progress.metrics_port": TRAINER_METRICS_PORT,
         **dataset_settings(spec),
         "dataset.label_columns": columns,
         "dataset.label_separator": dataset.label_separator,
@@ -174,7 +178,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
 
 
 def dataset_settings(spec: TrainingRunSpec) -> dict[str, Any]:
-    """Where the texts are, and in which columns."""
+    """Return the settings of the dataset's location and text columns."""
     assert spec.dataset is not None  # noqa: S101 - complete
     return {
         "dataset.uri": spec.dataset.uri,
@@ -184,11 +188,11 @@ def dataset_settings(spec: TrainingRunSpec) -> dict[str, Any]:
 
 
 def _peers(name: str, training: TrainingSpec) -> list[Document]:
-    """What torchrun reads: how many nodes there are, which this one is, where the first one is."""
+    """Return torchrun's variables: number of nodes, rank of this node, address of the first."""
     gpus = str(training.resources.limits.get(GPU, 1))
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     return [
         *pods.variables({"PET_NNODES": str(training.nodes), "PET_NPROC_PER_NODE": gpus}),
         {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": index}}},
-        *pods.variables({"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(PORT)}),
+        *pods.variables({"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(RENDEZVOUS_PORT)}),
     ]

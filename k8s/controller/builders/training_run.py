@@ -1,17 +1,17 @@
-"""A TrainingRun of a classifier: what its spec asks for now, and why."""
+"""TrainingRun that a classifier's spec asks for."""
 
 from __future__ import annotations
 
-from k8s.controller import names
-from k8s.controller.kinds import Document
-from k8s.controller.objects import owner
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import owner
+from k8s.controller.objects.kinds import Document
 
-# Of a classifier's spec, what a run is made of. What decides only how a result is judged or served is not in it.
-TAKEN = ("dataset", "training", "storage", "gate")
+# Fields of a classifier's spec that are copied to a run.
+RUN_FIELDS = ("dataset", "training", "storage", "gate")
 
 
 def training_run(classifier: Document, *, sequence: int, previous: str, trigger: Document, served: Document | None) -> Document:
-    """previous: the name of the run before, "" for the first. served: what it has to be as good as: version, uri, digest."""
+    """Return a TrainingRun. previous: name of the previous run, or "". served: version, uri and digest to compare with."""
     metadata = classifier["metadata"]
     name = names.run_name(
         metadata["name"],
@@ -25,21 +25,17 @@ def training_run(classifier: Document, *, sequence: int, previous: str, trigger:
         "apiVersion": classifier["apiVersion"],
         "kind": "TrainingRun",
         "metadata": {"name": name, "namespace": metadata["namespace"], **belonging(classifier, sequence=sequence)},
-        "spec": {"classifier": metadata["name"], **asked_for(classifier), "trigger": trigger, **_served(served)},
-    }
-
-
-def adopted(classifier: Document, *, sequence: int) -> Document:
-    """The change that makes a run that was made by hand one of the classifier's."""
-    trigger = {"reason": "Manual", "token": "", "message": "made by hand"}
-    return {
-        "metadata": belonging(classifier, sequence=sequence),
-        "spec": {**asked_for(classifier), "trigger": trigger},
+        "spec": {
+            "classifier": metadata["name"],
+            **asked_for(classifier),
+            "trigger": trigger,
+            **({"served": served} if served else {}),
+        },
     }
 
 
 def belonging(classifier: Document, *, sequence: int) -> Document:
-    """The metadata by which a run is known as the classifier's, and its place among them."""
+    """Return the metadata that makes a run the classifier's, with its position among the runs."""
     return {
         "labels": names.labels("trainer", classifier=classifier["metadata"]["name"]),
         "annotations": {names.SEQUENCE: str(sequence)},
@@ -48,17 +44,6 @@ def belonging(classifier: Document, *, sequence: int) -> Document:
 
 
 def asked_for(classifier: Document) -> Document:
-    """The part of the spec that a training is made of."""
+    """Return the part of a classifier's spec that defines a training."""
     spec = classifier["spec"]
-    return {field: spec[field] for field in TAKEN if field in spec}
-
-
-def comparable(served: Document | None, storage: str) -> Document | None:
-    """The served version, if the run's storage has it: of another one it may not have the keys."""
-    if not served or not names.lies_in(served["uri"], storage):
-        return None
-    return {field: served[field] for field in ("version", "uri", "manifestSha256") if served.get(field)}
-
-
-def _served(served: Document | None) -> Document:
-    return {"served": served} if served else {}
+    return {field: spec[field] for field in RUN_FIELDS if field in spec}

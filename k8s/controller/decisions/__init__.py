@@ -1,1 +1,1 @@
-"""What to do about what is seen: pure functions of it and of the time, no client and no clock."""
+"""Decisions: pure functions of the observed state and of the time. No client, no clock."""

@@ -1,31 +1,32 @@
-"""The status of a classifier: conditions with reasons, and one word for the column."""
+"""Conditions of a classifier, and its state and message for `kubectl get`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from k8s.controller.decisions.rollout import RollOut
-from k8s.controller.decisions.seen import Run, Seen, answered_instead, is_unheard
-from k8s.controller.kinds import Document
-from k8s.controller.objects import conditioned
+from k8s.controller.decisions.rollout import Rollout
+from k8s.controller.objects.documents import conditioned
+from k8s.controller.objects.kinds import Document
+from k8s.controller.observed.classifier import ObservedClassifier, answered_instead, is_unheard
+from k8s.controller.observed.run import TrainingRunSummary
 
 YES, NO = True, False
-NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which nothing can be asked of KServe
+NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which no InferenceService can be applied
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the conditions are made of. active: the run that goes on. problems: reason and message of each, the worst first."""
+class ConditionFacts:
+    """Input of the conditions. active: the run in progress. problems: reason and message of each, the worst first."""
 
-    seen: Seen
-    rollout: RollOut
-    active: Run | None
+    observed: ObservedClassifier
+    rollout: Rollout
+    active: TrainingRunSummary | None
     problems: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
-class Condition:
-    """One of the six; value: none where it cannot be said."""
+class ConditionValue:
+    """One of the six conditions. value: None for Unknown."""
 
     kind: str
     value: bool | None
@@ -33,128 +34,141 @@ class Condition:
     message: str
 
 
-def conditions(facts: Facts) -> list[Document]:
-    """All six; a transition's time is kept while the status stays."""
+def conditions(facts: ConditionFacts) -> list[Document]:
+    """Return all six conditions. The transition time changes only with the status."""
     made = [each(facts) for each in (_ready, _trained, _gate_passed, _served, _progressing, _degraded)]
-    return [_document(each, facts.seen) for each in made]
+    return [_document(each, facts.observed) for each in made]
 
 
-def _document(found: Condition, seen: Seen) -> Document:
+def _document(found: ConditionValue, observed: ObservedClassifier) -> Document:
     status = {True: "True", False: "False", None: "Unknown"}[found.value]
-    return conditioned(seen.classifier, found.kind, status, found.reason, found.message, now=seen.now)
+    return conditioned(observed.classifier, found.kind, status, found.reason, found.message, now=observed.now)
 
 
-def state(facts: Facts) -> str:
-    """One word; what a user would ask about first."""
+def state(facts: ConditionFacts) -> str:
+    """Return the state in one word, the most urgent one that applies."""
     reasons = [reason for reason, _ in facts.problems]
     served = facts.rollout.served is not None
     words = (
         ("Invalid", "SpecRejected" in reasons),
-        ("RollingOut", facts.rollout.going is not None),
+        ("RollingOut", facts.rollout.in_progress is not None),
         ("Stuck", facts.active is not None and bool(facts.active.status.get("trouble"))),
         ("Training", facts.active is not None),
         ("Degraded", bool(reasons) and served),
         ("Held", reasons[:1] == ["DatasetSuspicious"]),
         ("Failed", bool(reasons)),
-        ("Suspended", facts.seen.spec.suspend),
-        ("Ready", served and facts.seen.is_available),
+        ("Suspended", facts.observed.spec.suspend),
+        ("Ready", served and facts.observed.is_available),
         ("Unavailable", served),
-        ("Rejected", facts.seen.newest is not None and facts.seen.newest.state == "Rejected"),
+        ("Rejected", facts.observed.newest is not None and facts.observed.newest.state == "Rejected"),
         ("Cancelled", _cancelled(facts) is not None),
     )
     return next((word for word, holds in words if holds), "Pending")
 
 
-def summary(facts: Facts, word: str) -> str:
-    """Return what the state means now, in a sentence: beside the word in `kubectl get --output wide`."""
+def summary(facts: ConditionFacts, word: str) -> str:
+    """Return the message beside the state in `kubectl get --output wide`."""
     if word in ("Invalid", "Degraded", "Held", "Failed", "Stuck"):
         return _degraded(facts).message
     if word == "Training":
         return _progressing(facts).message
     if word == "RollingOut":
         return _served(facts).message
-    ready, last = _ready(facts).message, facts.seen.judged
-    if facts.seen.spec.suspend:
+    ready, last = _ready(facts).message, facts.observed.judged
+    if facts.observed.spec.suspend:
         ready = f"{ready}; spec.suspend is true"
-    if facts.rollout.served is None or last is None or last.status.get("passed") or last is not facts.seen.standing:
+    if (
+        facts.rollout.served is None
+        or last is None
+        or last.status.get("passed")
+        or last is not facts.observed.latest_effective_run
+    ):
         return ready
     return f"{ready}; {last.name} is not served: {last.status.get('message', '')}"
 
 
-def _cancelled(facts: Facts) -> str | None:
-    """What to say where the latest run was stopped by hand and no version was published before."""
-    last, seen = facts.seen.standing, facts.seen
-    if facts.rollout.served is not None or last is None or not last.was_cancelled or seen.judged is not None:
+def _cancelled(facts: ConditionFacts) -> str | None:
+    """Return a message if the latest run was cancelled and no version was published before it."""
+    last, observed = facts.observed.latest_effective_run, facts.observed
+    if facts.rollout.served is not None or last is None or not last.was_cancelled or observed.judged is not None:
         return None
-    return f"{last.name} was cancelled by its spec.cancelled, and no version is served: create a TrainingRun to train again"
+    return f"{last.name} was cancelled by spec.cancelled, and no version is served: create a TrainingRun to train again"
 
 
-def _ready(facts: Facts) -> Condition:
-    served, seen = facts.rollout.served, facts.seen
+def _ready(facts: ConditionFacts) -> ConditionValue:
+    served, observed = facts.rollout.served, facts.observed
     if served is None:
         worst = next((f"{reason}: {message}" for reason, message in facts.problems), None)
-        last = seen.standing.status.get("message") if seen.standing is not None and seen.standing.was_refused else None
+        last = (
+            observed.latest_effective_run.status.get("message")
+            if observed.latest_effective_run is not None and observed.latest_effective_run.was_refused
+            else None
+        )
         message = worst or last or _cancelled(facts) or "no version has been served yet"
-        return Condition("Ready", NO, "NothingServed", message)
-    if not seen.is_available:
-        return Condition("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
-    if facts.rollout.going is not None and is_unheard(seen, facts.rollout.uri):
+        return ConditionValue("Ready", NO, "NothingServed", message)
+    if not observed.is_available:
+        return ConditionValue("Ready", NO, "NoPodReady", f"no Pod is ready to answer with {served['version']}")
+    if facts.rollout.in_progress is not None and is_unheard(observed, facts.rollout.uri):
         either = " or ".join(dict.fromkeys((served["version"], str(facts.rollout.version))))
-        message = f"Pods are ready, but none has told the controller whether it answers with {either}"
-        return Condition("Ready", YES, "Answers", message)
-    return Condition("Ready", YES, "Answers", f"answers with {served['version']}")
+        message = f"Pods are ready, but none answered the controller's question whether it serves {either}"
+        return ConditionValue("Ready", YES, "Answers", message)
+    return ConditionValue("Ready", YES, "Answers", f"answers with {served['version']}")
 
 
-def _trained(facts: Facts) -> Condition:
-    last = next((run for run in reversed(facts.seen.runs) if run.is_over and run.state != "Superseded"), None)
+def _trained(facts: ConditionFacts) -> ConditionValue:
+    last = next((run for run in reversed(facts.observed.runs) if run.is_over and run.state != "Superseded"), None)
     if last is None and (cancelled := _cancelled(facts)):
-        return Condition("Trained", NO, "Cancelled", cancelled)
+        return ConditionValue("Trained", NO, "Cancelled", cancelled)
     if last is None:
-        return Condition("Trained", None, "NoRunEnded", "no training has ended yet")
+        return ConditionValue("Trained", None, "NoRunEnded", "no training has ended yet")
     good = last.state != "Failed"
     message = f"{last.name} was published" if good else f"{last.name}: {last.status.get('message', '')}"
-    return Condition("Trained", good, "Published" if good else "TrainingFailed", message)
+    return ConditionValue("Trained", good, "Published" if good else "TrainingFailed", message)
 
 
-def _gate_passed(facts: Facts) -> Condition:
-    last = facts.seen.judged
+def _gate_passed(facts: ConditionFacts) -> ConditionValue:
+    last = facts.observed.judged
     if last is None:
-        return Condition("GatePassed", None, "NothingJudged", "no version has been published yet")
-    passed = bool(last.status["passed"])
+        return ConditionValue("GatePassed", None, "NothingJudged", "no version has been published yet")
+    passed = bool(last.status["passed"]) and not last.was_refused
     reason = {"Held": "Held", "Rejected": "Refused"}.get(last.state, "Passed" if passed else "Refused")
-    return Condition("GatePassed", passed, reason, f"{last.name}: {last.status.get('message', '')}")
+    return ConditionValue("GatePassed", passed, reason, f"{last.name}: {last.status.get('message', '')}")
 
 
-def _served(facts: Facts) -> Condition:
+def _served(facts: ConditionFacts) -> ConditionValue:
     rollout = facts.rollout
     if rollout.version is None:
-        return Condition("Served", NO, "NothingToServe", "no version has passed the gate yet")
+        return ConditionValue("Served", NO, "NothingToServe", "no version has passed the gate yet")
     hindered = next((each for each in facts.problems if each[0] in NOT_SERVABLE), None)
     if hindered is not None:
-        return Condition("Served", NO, *hindered)
-    if rollout.going is not None:
-        why = rollout.problem or facts.seen.trouble or answered_instead(facts.seen, rollout.version, rollout.uri)
-        return Condition("Served", NO, "RollingOut", why or f"{rollout.version} is not served by every Pod yet")
+        return ConditionValue("Served", NO, *hindered)
+    if rollout.in_progress is not None:
+        why = rollout.problem or facts.observed.trouble or answered_instead(facts.observed, rollout.version, rollout.uri)
+        return ConditionValue("Served", NO, "RollingOut", why or f"{rollout.version} is not served by every Pod yet")
     if rollout.problem:
-        return Condition("Served", NO, "RollOutFailed", rollout.problem)
+        return ConditionValue("Served", NO, "RollOutFailed", rollout.problem)
     message = f"every Pod has answered that it serves {rollout.version}"
-    if facts.seen.spec.serving.version and rollout.manifest_sha256 is None:
-        message += "; nothing vouches for its files: no TrainingRun tells its manifest's SHA-256, nor spec.serving.manifestSha256"
-    return Condition("Served", YES, "EveryPod", message)
+    if facts.observed.spec.serving.version and rollout.manifest_sha256 is None:
+        message += (
+            "; its files are not verified: neither a TrainingRun nor spec.serving.manifestSha256 has its manifest's SHA-256"
+        )
+    return ConditionValue("Served", YES, "EveryPod", message)
 
 
-def _progressing(facts: Facts) -> Condition:
+def _progressing(facts: ConditionFacts) -> ConditionValue:
     if facts.active is not None:
         run, why = facts.active, facts.active.trigger.get("message", "made by hand")
         message = f"{run.name} ({why}): {run.status.get('message', 'begins')}"
-        return Condition("Progressing", YES, "Training", message)
-    if facts.rollout.going is not None:
-        return Condition("Progressing", YES, "RollingOut", f"{facts.rollout.version} is being rolled out")
-    return Condition("Progressing", NO, "Suspended" if facts.seen.spec.suspend else "Idle", "nothing is under way")
+        return ConditionValue("Progressing", YES, "Training", message)
+    if facts.rollout.in_progress is not None:
+        return ConditionValue("Progressing", YES, "RollingOut", f"{facts.rollout.version} is being rolled out")
+    return ConditionValue(
+        "Progressing", NO, "Suspended" if facts.observed.spec.suspend else "Idle", "no training and no rollout is in progress"
+    )
 
 
-def _degraded(facts: Facts) -> Condition:
+def _degraded(facts: ConditionFacts) -> ConditionValue:
     if not facts.problems:
-        return Condition("Degraded", NO, "AsExpected", _cancelled(facts) or "nothing is wrong")
+        return ConditionValue("Degraded", NO, "AsExpected", _cancelled(facts) or "no problem is known")
     message = "; ".join(message for _, message in facts.problems)
-    return Condition("Degraded", YES, facts.problems[0][0], message)
+    return ConditionValue("Degraded", YES, facts.problems[0][0], message)

@@ -1,108 +1,136 @@
-"""Looking now and then whether the dataset has changed: by a Job, since the controller has no credentials of the storage."""
+"""Periodic check whether the dataset has changed. A Job does it, since the controller has no credentials of the storage.
+
+The result in the status of a TextClassifier, after a check that failed:
+
+    status:
+      dataset:
+        checkedAt: "2026-03-09T08:30:00Z"
+        message: "spec.dataset.uri: s3://datasets/arxiv.parquet: there is no such bucket"
+
+A check that succeeds sets `sha256` (and `testSha256`, if there is a test set) instead of `message`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from k8s.controller.builders.small_jobs import dataset_check
+from k8s.controller.api.v1alpha1 import TextClassifierSpec, parse_duration
+from k8s.controller.builders.maintenance_jobs import dataset_check
 from k8s.controller.builders.training_job import Images
-from k8s.controller.decisions.seen import Seen, SmallJob
 from k8s.controller.decisions.steps import Create, Delete, Step
-from k8s.controller.decisions.wording import of_small_jobs
-from k8s.controller.kinds import JOB, Document
-from k8s.controller.objects import PULLING, condition, ended, format_time, image_of, parse_time, results, trouble, unpulled
-from k8s.controller.resources import TextClassifierSpec, parse_duration
+from k8s.controller.objects.documents import (
+    MAX_PULL_SECONDS,
+    condition,
+    ended,
+    format_time,
+    image_of,
+    parse_time,
+    results,
+    trouble,
+    unpulled,
+)
+from k8s.controller.objects.kinds import JOB, Document
+from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
+from k8s.controller.observed.wording import of_maintenance_jobs
 
 
 @dataclass(frozen=True)
-class Checked:
-    """note: for status.dataset. again: seconds until the next look is due; none: nobody wants one."""
+class DatasetCheck:
+    """Result. note: status.dataset. requeue_after: seconds until the next check; None: no check is due."""
 
     note: Document | None
     steps: tuple[Step, ...] = ()
-    again: float | None = None
+    requeue_after: float | None = None
 
 
-def check(seen: Seen, images: Images) -> Checked:
-    """Read what the last check said, put it away once that is noted, and begin the next when its time has come."""
-    triggers = seen.spec.triggers
-    jobs = [each for each in seen.jobs if _component(each) == "dataset-check"]
+def check_dataset(observed: ObservedClassifier, images: Images) -> DatasetCheck:
+    """Read the result of the last check, delete its Job once the result is in the status, and start the next check when due."""
+    triggers = observed.spec.triggers
+    jobs = [each for each in observed.jobs if _component(each) == "dataset-check"]
     if not triggers.dataset_change:
-        return Checked(None, tuple(Delete(JOB, each.job) for each in jobs))
-    note = _still_true(seen, dict(seen.status.get("dataset") or {}))
-    going = [each for each in jobs if ended(each.job) is None]
-    if going and (unmade := _without_image(seen, going, images, note)):
-        return unmade
-    if going:
-        problem = trouble([pod for each in going for pod in each.pods])
-        return Checked({**note, "message": of_small_jobs(problem, seen.spec)} if problem else note or None, again=15.0)
-    told = [_told(each, seen.spec) for each in jobs]
-    newer = [each for each in told if each["checkedAt"] > str(note.get("checkedAt", ""))]
+        return DatasetCheck(None, tuple(Delete(JOB, each.job) for each in jobs))
+    note = _without_stale_error(observed, dict(observed.status.get("dataset") or {}))
+    running = [each for each in jobs if ended(each.job) is None]
+    if running and (unpulled_check := _without_image(observed, running, images, note)):
+        return unpulled_check
+    if running:
+        problem = trouble([pod for each in running for pod in each.pods])
+        return DatasetCheck(
+            {**note, "message": of_maintenance_jobs(problem, observed.spec)} if problem else note or None, requeue_after=15.0
+        )
+    finished = [_check_result(each, observed.spec) for each in jobs]
+    newer = [each for each in finished if each["checkedAt"] > str(note.get("checkedAt", ""))]
     if newer:
         latest = max(newer, key=lambda each: str(each["checkedAt"]))
         kept: Document = {} if latest.get("sha256") else {name: note[name] for name in ("sha256", "testSha256") if name in note}
-        return Checked(_still_true(seen, {**kept, **latest}), again=0.0)  # the Job goes once this is written down
-    return _next(seen, images, note, tuple(Delete(JOB, each.job) for each in jobs))
+        return DatasetCheck(
+            _without_stale_error(observed, {**kept, **latest}), requeue_after=0.0
+        )  # its Job is deleted once this is in the status
+    return _next(observed, images, note, tuple(Delete(JOB, each.job) for each in jobs))
 
 
-def _without_image(seen: Seen, going: list[SmallJob], images: Images, note: Document) -> Checked | None:
-    """Looks whose image cannot be pulled: with another image they begin anew, with the same the next comes when it is due."""
-    waits = [(each, unpulled(each.pods, now=seen.now)) for each in going]
+def _without_image(
+    observed: ObservedClassifier, running: list[MaintenanceJob], images: Images, note: Document
+) -> DatasetCheck | None:
+    """Handle checks whose image cannot be pulled: a new image starts them again, else the next check comes when due."""
+    waits = [(each, unpulled(each.pods, now=observed.now)) for each in running]
     old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
-    late = [each for each, waited in waits if waited is not None and waited >= PULLING and each not in old]
+    late = [each for each, waited in waits if waited is not None and waited >= MAX_PULL_SECONDS and each not in old]
     steps = tuple(Delete(JOB, each.job) for each in (*old, *late))
     if late:
-        problem = of_small_jobs(trouble(late[0].pods) or "its image cannot be pulled", seen.spec)
-        return Checked({**note, "checkedAt": format_time(seen.now), "message": problem}, steps, again=15.0)
-    return Checked(note or None, steps, again=1.0) if old else None
+        problem = of_maintenance_jobs(trouble(late[0].pods) or "its image cannot be pulled", observed.spec)
+        return DatasetCheck({**note, "checkedAt": format_time(observed.now), "message": problem}, steps, requeue_after=15.0)
+    return DatasetCheck(note or None, steps, requeue_after=1.0) if old else None
 
 
-def _still_true(seen: Seen, note: Document) -> Document:
-    """Without the message, if a training has read the dataset since, or it was another dataset that could not be read."""
+def _without_stale_error(observed: ObservedClassifier, note: Document) -> Document:
+    """Remove the error if a training has read the dataset since, or if it was about another dataset."""
     at = parse_time(note["checkedAt"]) if "checkedAt" in note else None
-    since = [run for run in seen.runs if at is None or run.created > at]
-    before = seen.runs[-len(since) - 1] if len(since) < len(seen.runs) else None
-    is_another = before is not None and _addresses(before.document) != _addresses(seen.classifier)
+    since = [run for run in observed.runs if at is None or run.created > at]
+    before = observed.runs[-len(since) - 1] if len(since) < len(observed.runs) else None
+    is_another = before is not None and _addresses(before.document) != _addresses(observed.classifier)
     if at is None or is_another or any("datasetSha256" in run.status for run in since):
         note.pop("message", None)
     return note
 
 
 def _addresses(document: Document) -> tuple[str | None, ...]:
-    """Of the dataset and the test set, of a classifier or a run."""
+    """Return the addresses of the dataset and the test set of a classifier or a run."""
     dataset = document["spec"].get("dataset") or {}
     return dataset.get("uri"), dataset.get("testUri")
 
 
-def _next(seen: Seen, images: Images, note: Document, steps: tuple[Step, ...]) -> Checked:
-    interval = parse_duration(seen.spec.triggers.dataset_check_interval)
-    looked = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
-    if seen.newest is not None:
-        looked.append(seen.newest.created)  # it has read the dataset itself
-    idle = seen.spec.suspend or seen.active or not looked
+def _next(observed: ObservedClassifier, images: Images, note: Document, steps: tuple[Step, ...]) -> DatasetCheck:
+    interval = parse_duration(observed.spec.triggers.dataset_check_interval)
+    read_at = [parse_time(note["checkedAt"])] if note.get("checkedAt") else []
+    if observed.newest is not None:
+        read_at.append(observed.newest.created)  # a run reads the dataset itself
+    idle = observed.spec.suspend or observed.active or not read_at
     if idle:
-        return Checked(note or None, steps)
-    at = max(looked) + timedelta(seconds=interval)
-    if at > seen.now:
-        return Checked(note or None, steps, again=(at - seen.now).total_seconds())
-    slot = int(seen.now.timestamp() // interval)
-    return Checked(note or None, (*steps, Create(dataset_check(seen.classifier, seen.spec, images, slot=slot))), again=15.0)
+        return DatasetCheck(note or None, steps)
+    at = max(read_at) + timedelta(seconds=interval)
+    if at > observed.now:
+        return DatasetCheck(note or None, steps, requeue_after=(at - observed.now).total_seconds())
+    slot = int(observed.now.timestamp() // interval)
+    return DatasetCheck(
+        note or None, (*steps, Create(dataset_check(observed.classifier, observed.spec, images, slot=slot))), requeue_after=15.0
+    )
 
 
-def _told(small: SmallJob, spec: TextClassifierSpec) -> Document:
-    """What a check that is over found, as it is noted; of the time when it began, as it may have read the dataset then."""
-    at = small.job["metadata"]["creationTimestamp"]
-    said = next(iter(results(small.pods)), None)
-    if ended(small.job) == "Complete" and said is not None and said.dataset_sha256:
-        found = {"sha256": said.dataset_sha256, "testSha256": said.test_sha256, "checkedAt": at}
+def _check_result(maintenance: MaintenanceJob, spec: TextClassifierSpec) -> Document:
+    """Return status.dataset after a check. checkedAt is the start of the check, which may have read the dataset then."""
+    at = maintenance.job["metadata"]["creationTimestamp"]
+    result = next(iter(results(maintenance.pods)), None)
+    if ended(maintenance.job) == "Complete" and result is not None and result.dataset_sha256:
+        found = {"sha256": result.dataset_sha256, "testSha256": result.test_sha256, "checkedAt": at}
         return {name: value for name, value in found.items() if value is not None}
-    if said is not None and said.message:
-        return {"checkedAt": at, "message": of_small_jobs(said.message, spec)}
-    failed = condition(small.job, "Failed").get("message")  # of its own deadline the spec knows nothing
-    return {"checkedAt": at, "message": failed or "its Pod is gone, and what it said with it"}
+    if result is not None and result.message:
+        return {"checkedAt": at, "message": of_maintenance_jobs(result.message, spec)}
+    failed = condition(maintenance.job, "Failed").get("message")  # the spec has no field for the Job's own deadline
+    return {"checkedAt": at, "message": failed or "its Pod is gone, and its result with it"}
 
 
-def _component(small: SmallJob) -> str | None:
-    found: str | None = (small.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
+def _component(maintenance: MaintenanceJob) -> str | None:
+    found: str | None = (maintenance.job["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
     return found

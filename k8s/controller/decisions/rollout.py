@@ -1,43 +1,74 @@
-"""Which version is to be served, how far that has come, and the way back."""
+"""Rollout: the version to serve, its progress, and the return to the previous version.
+
+Example status: one rollout is in progress, an earlier one failed:
+
+    status:
+      state: RollingOut
+      version: arxiv-3-5f2b8c
+      served:
+        version: arxiv-3-5f2b8c
+        uri: s3://models/arxiv/arxiv-3-5f2b8c/
+        manifestSha256: 0f6d…
+        score: 0.5822
+        since: "2026-03-02T08:15:00Z"
+      rollout:
+        version: arxiv-5-91c0d4
+        manifestSha256: 77ab…
+        startedAt: "2026-03-09T08:40:00Z"
+      failedRollouts:
+      - version: arxiv-4-c0ffee
+        generation: 2
+        time: "2026-03-05T11:20:00Z"
+        message: "not ready within spec.serving.rollout.deadline 10m: its Pods did not become ready"
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from k8s.controller import names
-from k8s.controller.decisions.seen import Seen, answered_instead, answers_about, is_unheard, served_manifest, served_uri, why_not
-from k8s.controller.kinds import Document
-from k8s.controller.objects import format_time, parse_time
-from k8s.controller.resources import parse_duration
+from k8s.controller.api.v1alpha1 import parse_duration
+from k8s.controller.objects import names
+from k8s.controller.objects.documents import format_time, parse_time
+from k8s.controller.objects.kinds import Document
+from k8s.controller.observed.classifier import (
+    ObservedClassifier,
+    answered_instead,
+    answers_about,
+    is_unheard,
+    served_manifest,
+    served_uri,
+    why_not,
+)
 
-LOOK_AGAIN = 2.0  # seconds, once all Pods are there: that they answer is told by nobody
-LATE = 30.0  # the same, before, and once nobody expects it any more
-REMEMBERED = 10  # roll-outs that failed, beside those that would be tried again otherwise
-MOST = 100  # that a status has room for
+ANSWER_POLL_SECONDS = 2.0  # once all Pods are ready: no event announces that they answer with the version
+SLOW_POLL_SECONDS = 30.0  # until all Pods are ready, and after the deadline
+KEPT_FAILED_ROLLOUTS = 10  # the latest; in addition to those that prevent a retry
+MAX_FAILED_ROLLOUTS = 100  # in a status
 
 
 @dataclass(frozen=True)
-class RollOut:
-    """uri: what the InferenceService is to serve; none: nothing yet. served: the version that is known to answer.
+class Rollout:
+    """Version to serve, and the state of its rollout.
 
-    going: the note on a roll-out that goes on. failed: roll-outs that were given up. problem: why what is wanted is not served.
-    manifest_sha256: that of the version's manifest; none: nothing is known that vouches for it.
+    uri: address for the InferenceService; None: no version yet. served: the version that the Pods are known to serve.
+    in_progress: status.rollout, during a rollout. failed: rollouts that were given up. problem: why the preferred version is
+    not served. requeue_after: seconds. manifest_sha256: digest of the version's manifest; None: unknown.
     """
 
     version: str | None = None
     uri: str | None = None
     served: Document | None = None
-    going: Document | None = None
+    in_progress: Document | None = None
     failed: tuple[Document, ...] = ()
     problem: str | None = None
-    again: float | None = None
+    requeue_after: float | None = None
     manifest_sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Version:
-    """One that may be served, and the score that it passed the gate with, if that is known."""
+    """Version that may be served, with the score that the gate compared, if known."""
 
     name: str
     uri: str
@@ -45,44 +76,46 @@ class Version:
     manifest_sha256: str | None = None
 
 
-def roll_out(seen: Seen) -> RollOut:
-    """What to serve now. A version that did not become ready in its time is given up for the one before."""
-    failed = tuple(seen.status.get("failedRollouts") or ())
-    wanted = _wanted(seen, failed)
-    if wanted is None:
-        return RollOut(failed=failed)
-    state = _towards(seen, wanted, failed)
-    if seen.unserved or seen.taken:  # nothing can be asked for: its time begins when something can
-        return replace(state, going=None, again=LATE)
-    if state.going is None or _age(seen, state.going["startedAt"]) <= _deadline(seen):
+def roll_out(observed: ObservedClassifier) -> Rollout:
+    """Return the version to serve now. A version that is not ready within the deadline is given up for the previous one."""
+    failed = tuple(observed.status.get("failedRollouts") or ())
+    target = _target(observed, failed)
+    if target is None:
+        return Rollout(failed=failed)
+    state = _roll_out_to(observed, target, failed)
+    if observed.serving_unavailable or observed.name_conflict:  # no InferenceService can be applied: no deadline
+        return replace(state, in_progress=None, requeue_after=SLOW_POLL_SECONDS)
+    if state.in_progress is None or _age(observed, state.in_progress["startedAt"]) <= _deadline(observed):
         return state
-    return _late(seen, wanted, state)
+    return _after_deadline(observed, target, state)
 
 
-def _late(seen: Seen, wanted: Version, state: RollOut) -> RollOut:
-    """Its time is over: the one before, unless that is no reason to think ill of this one, or nothing is won."""
-    message, going = _why_late(seen, wanted), state.going or {}
-    late = replace(state, problem=f"{_called(seen, wanted) or wanted.name}: {message}", again=LATE)
-    if seen.fits_nowhere or is_unheard(seen, wanted.uri):
-        return replace(late, going={**going, "excusedAt": _excused_at(seen, going)})
-    if "excusedAt" in going and _age(seen, going["excusedAt"]) <= _deadline(seen):
-        return late  # what it was excused for is mended, perhaps: it has its time anew
-    given_up = {"version": wanted.name, "generation": seen.generation, "time": format_time(seen.now), "message": message}
-    given_up |= {"manifestSha256": wanted.manifest_sha256} if wanted.manifest_sha256 else {}
-    failed = _remembered(seen, (*_without(wanted, state.failed), given_up))
-    back = _wanted(seen, failed)
-    if back is None or _is_about(given_up, back):  # perhaps it still comes
+def _after_deadline(observed: ObservedClassifier, target: Version, state: Rollout) -> Rollout:
+    """Return a rollback to the previous version. Keep waiting if the delay is not this version's fault, no other version can be
+    served, or the rollback would drop the digest.
+    """
+    message, in_progress = _timeout_message(observed, target), state.in_progress or {}
+    late = replace(state, problem=f"{_digest_field(observed, target) or target.name}: {message}", requeue_after=SLOW_POLL_SECONDS)
+    if observed.fits_nowhere or is_unheard(observed, target.uri):
+        return replace(late, in_progress={**in_progress, "deadlinePausedAt": _deadline_paused_at(observed, in_progress)})
+    if "deadlinePausedAt" in in_progress and _age(observed, in_progress["deadlinePausedAt"]) <= _deadline(observed):
+        return late  # the deadline starts over after a pause
+    failure = {"version": target.name, "generation": observed.generation, "time": format_time(observed.now), "message": message}
+    failure |= {"manifestSha256": target.manifest_sha256} if target.manifest_sha256 else {}
+    failed = _notes_to_keep(observed, (*_without(target, state.failed), failure))
+    previous = _target(observed, failed)
+    if previous is None or _is_about(failure, previous):  # nothing else to serve: it may still become ready
         return late
-    if wanted.manifest_sha256 and back.manifest_sha256 is None and back.name == wanted.name:
-        return late  # a digest is never taken away: then altered files would be served
-    return _towards(seen, back, failed)
+    if target.manifest_sha256 and previous.manifest_sha256 is None and previous.name == target.name:
+        return late  # without the digest, altered files could be served
+    return _roll_out_to(observed, previous, failed)
 
 
-def _why_late(seen: Seen, wanted: Version) -> str:
-    within = f"within spec.serving.rollout.deadline {seen.spec.serving.rollout.deadline}"
-    if instead := answered_instead(seen, wanted.name, wanted.uri):
-        return f"not seen to be served {within}: {instead}"
-    return f"not ready {within}: {why_not(seen) or 'its Pods did not become ready'}"
+def _timeout_message(observed: ObservedClassifier, target: Version) -> str:
+    within = f"within spec.serving.rollout.deadline {observed.spec.serving.rollout.deadline}"
+    if instead := answered_instead(observed, target.name, target.uri):
+        return f"not confirmed {within}: {instead}"
+    return f"not ready {within}: {why_not(observed) or 'its Pods did not become ready'}"
 
 
 def _without(version: Version, failed: tuple[Document, ...]) -> tuple[Document, ...]:
@@ -90,188 +123,211 @@ def _without(version: Version, failed: tuple[Document, ...]) -> tuple[Document, 
 
 
 def _is_about(note: Document, version: Version) -> bool:
-    """Whether a note of the status means this version with this digest. One without a digest means any."""
+    """Return whether a note of the status is about this version and digest. A note without a digest matches every digest."""
     return note.get("version") == version.name and note.get("manifestSha256", version.manifest_sha256) == version.manifest_sha256
 
 
-def _remembered(seen: Seen, failed: tuple[Document, ...]) -> tuple[Document, ...]:
-    """The latest, and all of this spec that may be chosen: no version is tried again while there are others."""
-    choices = list(_choices(seen))
-    needed = [each["generation"] == seen.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
-    old = len(failed) - REMEMBERED
-    return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MOST:]
+def _notes_to_keep(observed: ObservedClassifier, failed: tuple[Document, ...]) -> tuple[Document, ...]:
+    """Return the notes to keep: the latest, and those that stop a version from being tried again for this generation."""
+    choices = list(_choices(observed))
+    needed = [each["generation"] == observed.generation and any(_is_about(each, choice) for choice in choices) for each in failed]
+    old = len(failed) - KEPT_FAILED_ROLLOUTS
+    return tuple(each for number, each in enumerate(failed) if number >= old or needed[number])[-MAX_FAILED_ROLLOUTS:]
 
 
-def _towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
-    return replace(_step_towards(seen, wanted, failed), manifest_sha256=wanted.manifest_sha256)
+def _roll_out_to(observed: ObservedClassifier, target: Version, failed: tuple[Document, ...]) -> Rollout:
+    return replace(_plan_rollout(observed, target, failed), manifest_sha256=target.manifest_sha256)
 
 
-def _step_towards(seen: Seen, wanted: Version, failed: tuple[Document, ...]) -> RollOut:
-    if _answers(seen, wanted):
-        failed = _without(wanted, failed)  # it has come after all
-        return RollOut(wanted.name, wanted.uri, _served(seen, wanted), None, failed, _given_up(seen, failed))
-    problem, served = _given_up(seen, failed), seen.served or None
-    is_settled = seen.uri in (wanted.uri, None) and served_uri(seen.deployment) in (wanted.uri, None)
-    if served and served["uri"] == wanted.uri and is_settled and not seen.status.get("rollout"):
-        if wanted.manifest_sha256 and served_manifest(seen.deployment) == wanted.manifest_sha256:
-            served = {**served, "manifestSha256": wanted.manifest_sha256}
-        if served.get("manifestSha256") == wanted.manifest_sha256 or seen.keeps_service(wanted.uri):
-            return RollOut(wanted.name, wanted.uri, served, None, failed, problem)  # Pods come and go
-    going = _going(seen, wanted)
-    return RollOut(wanted.name, wanted.uri, served, going, failed, problem, again=_again(seen, wanted, going))
+def _plan_rollout(observed: ObservedClassifier, target: Version, failed: tuple[Document, ...]) -> Rollout:
+    if _is_confirmed(observed, target):
+        failed = _without(target, failed)  # it became ready after all
+        return Rollout(target.name, target.uri, _served(observed, target), None, failed, _given_up_message(observed, failed))
+    problem, served = _given_up_message(observed, failed), _served_with_current_score(observed) or None
+    is_settled = observed.uri in (target.uri, None) and served_uri(observed.deployment) in (target.uri, None)
+    if served and served["uri"] == target.uri and is_settled and not observed.status.get("rollout"):
+        if target.manifest_sha256 and served_manifest(observed.deployment) == target.manifest_sha256:
+            served = {**served, "manifestSha256": target.manifest_sha256}
+        if served.get("manifestSha256") == target.manifest_sha256 or observed.keeps_service(target.uri):
+            return Rollout(target.name, target.uri, served, None, failed, problem)  # a Pod that restarts is not a new rollout
+    in_progress = _in_progress(observed, target)
+    return Rollout(
+        target.name, target.uri, served, in_progress, failed, problem, requeue_after=_requeue_after(observed, target, in_progress)
+    )
 
 
-def _going(seen: Seen, wanted: Version) -> Document:
-    """Return since when the roll-out's time runs: from now for another spec, and while the API server refuses to ask for it."""
-    noted = seen.status.get("rollout") or {}
-    from_now = {"version": wanted.name, "startedAt": format_time(seen.now)}
-    if wanted.manifest_sha256:
-        from_now["manifestSha256"] = wanted.manifest_sha256
-    if not _is_about(noted, wanted) or seen.status.get("observedGeneration") != seen.generation:
+def _in_progress(observed: ObservedClassifier, target: Version) -> Document:
+    """Return status.rollout. startedAt is now for another version or digest, for a changed spec, and for as long as the
+    InferenceService does not name the version.
+    """
+    recorded = _recorded_rollout(observed)
+    from_now = {"version": target.name, "startedAt": format_time(observed.now)}
+    if target.manifest_sha256:
+        from_now["manifestSha256"] = target.manifest_sha256
+    if not _is_about(recorded, target) or observed.status.get("observedGeneration") != observed.generation:
         return from_now
-    if not _is_asked_for(seen, wanted) and _is_old(seen, noted["startedAt"]):
+    if not _is_asked_for(observed, target) and _must_renew(observed, recorded["startedAt"]):
         return from_now
-    return dict(noted)
+    return recorded
 
 
-def _is_asked_for(seen: Seen, wanted: Version) -> bool:
-    """Whether the InferenceService names this version, with this digest."""
-    same = seen.asked_manifest == wanted.manifest_sha256 or seen.keeps_service(wanted.uri)
-    return seen.uri == wanted.uri and same
+def _recorded_rollout(observed: ObservedClassifier) -> Document:
+    """Return status.rollout, in which an earlier controller may have written `excusedAt` for `deadlinePausedAt`."""
+    recorded = dict(observed.status.get("rollout") or {})
+    if former := recorded.pop("excusedAt", None):
+        recorded.setdefault("deadlinePausedAt", former)
+    return recorded
 
 
-def _excused_at(seen: Seen, going: Document) -> str:
-    """When there was last a reason to wait for it that is not its own."""
-    noted: str | None = going.get("excusedAt")
-    return format_time(seen.now) if noted is None or _is_old(seen, noted) else noted
+def _is_asked_for(observed: ObservedClassifier, target: Version) -> bool:
+    """Return whether the InferenceService names this version, with this digest."""
+    same_digest = observed.asked_manifest == target.manifest_sha256 or observed.keeps_service(target.uri)
+    return observed.uri == target.uri and same_digest
 
 
-def _is_old(seen: Seen, time: str) -> bool:
-    """Whether to note it anew. Not every time: a status that is another one each time is looked at each time."""
-    return _age(seen, time) > _deadline(seen) / 10
+def _deadline_paused_at(observed: ObservedClassifier, in_progress: Document) -> str:
+    """Return the time at which the deadline was last paused, to a tenth of the deadline."""
+    recorded: str | None = in_progress.get("deadlinePausedAt")
+    return format_time(observed.now) if recorded is None or _must_renew(observed, recorded) else recorded
 
 
-def _wanted(seen: Seen, failed: tuple[Document, ...]) -> Version | None:
-    """The pinned version, or the newest that has passed the gate; without those that were given up since the spec changed."""
-    given_up = [each for each in failed if each["generation"] == seen.generation]
-    choices = list(_choices(seen))
-    left = (each for each in choices if not any(_is_about(note, each) for note in given_up))
-    return next(left, choices[0] if choices else None)
+def _must_renew(observed: ObservedClassifier, time: str) -> bool:
+    """Return whether to renew this time in the status.
+
+    It is renewed every tenth of the deadline, because each write triggers a reconciliation.
+    """
+    return _age(observed, time) > _deadline(observed) / 10
 
 
-def _choices(seen: Seen) -> Iterator[Version]:
-    """In the order of preference: after the first, what was served last, since it is known to work."""
-    pinned = seen.spec.serving.version
+def _target(observed: ObservedClassifier, failed: tuple[Document, ...]) -> Version | None:
+    """Return the first choice that was not given up since the spec changed, or the first of all if every one was given up."""
+    given_up = [each for each in failed if each["generation"] == observed.generation]
+    choices = list(_choices(observed))
+    remaining = (each for each in choices if not any(_is_about(note, each) for note in given_up))
+    return next(remaining, choices[0] if choices else None)
+
+
+def _choices(observed: ObservedClassifier) -> Iterator[Version]:
+    """Yield versions by preference. The served version, which is known to work, comes before other versions that passed."""
+    pinned = observed.spec.serving.version
     passed = [
-        _version(seen, run.name, run.status["artifactUri"], run.status.get("score"))
-        for run in reversed(seen.runs)
+        _with_known_digest(observed, run.name, run.status["artifactUri"], run.status.get("score"))
+        for run in reversed(observed.runs)
         if run.may_be_served
     ]
     if pinned:
-        yield _pinned(seen, pinned)
-    elif passed and not (seen.spec.suspend and seen.served) and not _is_before_what_is_served(seen, passed[0].name):
+        yield _pinned(observed, pinned)
+    elif passed and not (observed.spec.suspend and observed.served) and not _is_older_than_served(observed, passed[0].name):
         yield passed[0]
-    if seen.served:
-        before = _version(seen, seen.served["version"], seen.served["uri"], seen.served.get("score"))
-        yield replace(before, manifest_sha256=seen.served.get("manifestSha256") or before.manifest_sha256)
+    if observed.served:
+        served = _with_known_digest(observed, observed.served["version"], observed.served["uri"], observed.served.get("score"))
+        yield replace(served, manifest_sha256=observed.served.get("manifestSha256") or served.manifest_sha256)
     yield from passed
 
 
-def _is_before_what_is_served(seen: Seen, version: str) -> bool:
-    """Whether it is older than the served version, whose run was deleted by hand."""
-    run = seen.run_of(version)
-    if not seen.served or run is None or seen.run_of(seen.served["version"]) is not None:
+def _is_older_than_served(observed: ObservedClassifier, version: str) -> bool:
+    """Return whether a version is older than the served one, whose run was deleted by hand."""
+    run = observed.run_of(version)
+    if not observed.served or run is None or observed.run_of(observed.served["version"]) is not None:
         return False
-    return run.created <= parse_time(seen.served["since"])
+    return run.created <= parse_time(observed.served["since"])
 
 
-def _pinned(seen: Seen, version: str) -> Version:
-    run = seen.run_of(version)
-    uri = names.version_uri(seen.spec.storage.uri, seen.name, version)
+def _pinned(observed: ObservedClassifier, version: str) -> Version:
+    run = observed.run_of(version)
+    uri = names.version_uri(observed.spec.storage.uri, observed.name, version)
     if run is not None:
         uri = run.status.get("artifactUri", uri)
-    found = _version(seen, version, uri, run.status.get("score") if run is not None else None)
-    return replace(found, manifest_sha256=seen.spec.serving.manifest_sha256 or found.manifest_sha256)
+    pinned = _with_known_digest(observed, version, uri, run.status.get("score") if run is not None else None)
+    return replace(pinned, manifest_sha256=observed.spec.serving.manifest_sha256 or pinned.manifest_sha256)
 
 
-def _version(seen: Seen, name: str, uri: str, score: float | None) -> Version:
-    return Version(name, uri, score, known_digest(seen, name, uri))
+def _with_known_digest(observed: ObservedClassifier, name: str, uri: str, score: float | None) -> Version:
+    return Version(name, uri, score, _known_digest(observed, name, uri))
 
 
-def known_digest(seen: Seen, version: str, uri: str) -> str | None:
-    """The SHA-256 of the manifest of the version at this address, as its run told it or as it was served; none: of before."""
-    run = seen.run_of(version)
+def _known_digest(observed: ObservedClassifier, version: str, uri: str) -> str | None:
+    """Return the digest of the version at this address, from its run or from status.served; None: unknown."""
+    run = observed.run_of(version)
     if run is not None and run.status.get("artifactUri") == uri and run.status.get("manifestSha256"):
         return str(run.status["manifestSha256"])
-    if (seen.served.get("version"), seen.served.get("uri")) == (version, uri):
-        found: str | None = seen.served.get("manifestSha256")
-        return found
+    if _is_served(observed, version, uri):
+        digest: str | None = observed.served.get("manifestSha256")
+        return digest
     return None
 
 
-def _given_up(seen: Seen, failed: tuple[Document, ...]) -> str | None:
-    """Why what is preferred is not served."""
-    first = next(_choices(seen), None)
+def _given_up_message(observed: ObservedClassifier, failed: tuple[Document, ...]) -> str | None:
+    """Return a message that the preferred version was given up; None if it was not."""
+    first = next(_choices(observed), None)
     if first is None:
         return None
-    now = [each for each in failed if _is_about(each, first) and each["generation"] == seen.generation]
-    field = "spec.serving.version " if seen.spec.serving.version else ""
-    return f"{_called(seen, first) or field + first.name} was given up: {now[-1]['message']}" if now else None
+    now = [each for each in failed if _is_about(each, first) and each["generation"] == observed.generation]
+    field = "spec.serving.version " if observed.spec.serving.version else ""
+    return f"{_digest_field(observed, first) or field + first.name} was given up: {now[-1]['message']}" if now else None
 
 
-def _called(seen: Seen, version: Version) -> str | None:
-    """The field that asks for another digest of the served version; none: that is not what is asked for."""
-    digest = seen.spec.serving.manifest_sha256
-    if digest is None or digest != version.manifest_sha256 or not _is_served(seen, version):
+def _digest_field(observed: ObservedClassifier, version: Version) -> str | None:
+    """Return spec.serving.manifestSha256 and its value, for messages, if it sets the digest of the served version."""
+    digest = observed.spec.serving.manifest_sha256
+    if digest is None or digest != version.manifest_sha256 or not _is_served(observed, version.name, version.uri):
         return None
     return f"spec.serving.manifestSha256 {digest} of {version.name}"
 
 
-def _is_served(seen: Seen, version: Version) -> bool:
-    return (seen.served.get("version"), seen.served.get("uri")) == (version.name, version.uri)
+def _is_served(observed: ObservedClassifier, version: str, uri: str) -> bool:
+    return (observed.served.get("version"), observed.served.get("uri")) == (version, uri)
 
 
-def _answers(seen: Seen, wanted: Version) -> bool:
-    """Whether the InferenceService asks for it, all Pods are of it, and each has said so itself.
+def _is_confirmed(observed: ObservedClassifier, target: Version) -> bool:
+    """Return whether every Pod reports the version.
 
-    Pods of the served version may be of before it was given its digest, and answer the same.
+    For another digest of the served version, the Pods must also have verified it, because old Pods report the same version.
     """
-    if _is_served(seen, wanted) and not _is_exchanged(seen, wanted):
+    if _is_served(observed, target.name, target.uri) and not _has_verified_digest(observed, target):
         return False
-    return set(answers_about(seen, wanted.uri)) == {wanted.name}
+    return set(answers_about(observed, target.uri)) == {target.name}
 
 
-def _is_exchanged(seen: Seen, wanted: Version) -> bool:
-    """Whether all Pods have found the manifest with the digest that is wanted, if they are to be told one."""
-    is_told = wanted.manifest_sha256 is not None and not seen.keeps_service(wanted.uri)
-    return not is_told or served_manifest(seen.deployment) == wanted.manifest_sha256
+def _has_verified_digest(observed: ObservedClassifier, target: Version) -> bool:
+    """Return whether all Pods have verified the target's digest, if they must check one."""
+    is_checked = target.manifest_sha256 is not None and not observed.keeps_service(target.uri)
+    return not is_checked or served_manifest(observed.deployment) == target.manifest_sha256
 
 
-def _served(seen: Seen, wanted: Version) -> Document:
-    told = wanted.manifest_sha256 if served_manifest(seen.deployment) == wanted.manifest_sha256 else None
-    vouched = {"manifestSha256": told} if told else {}
-    if _is_served(seen, wanted):
-        return {**seen.served, **vouched}
-    since = {"version": wanted.name, "uri": wanted.uri, "since": format_time(seen.now), **vouched}
-    return since if wanted.score is None else {**since, "score": wanted.score}
+def _served(observed: ObservedClassifier, target: Version) -> Document:
+    verified = target.manifest_sha256 if served_manifest(observed.deployment) == target.manifest_sha256 else None
+    digest_field = {"manifestSha256": verified} if verified else {}
+    if _is_served(observed, target.name, target.uri):
+        return {**_served_with_current_score(observed), **digest_field}
+    since = {"version": target.name, "uri": target.uri, "since": format_time(observed.now), **digest_field}
+    return since if target.score is None else {**since, "score": target.score}
 
 
-def _again(seen: Seen, wanted: Version, going: Document) -> float:
-    """Events tell of Pods that come; nobody tells what they answer, nor that the deadline is over."""
-    if seen.uri == wanted.uri == served_uri(seen.deployment):
-        return LOOK_AGAIN
-    return min(max(_deadline(seen) - _age(seen, going["startedAt"]), 0.0) + 1.0, LATE)
+def _served_with_current_score(observed: ObservedClassifier) -> Document:
+    """Return status.served, with the score from the latest judgement of its run."""
+    run = observed.run_of(observed.served.get("version", ""))
+    if run is None or "score" not in run.status or not _is_served(observed, run.name, run.status.get("artifactUri", "")):
+        return observed.served
+    return {**observed.served, "score": run.status["score"]}
 
 
-def _deadline(seen: Seen) -> float:
-    return parse_duration(seen.spec.serving.rollout.deadline)
+def _requeue_after(observed: ObservedClassifier, target: Version, in_progress: Document) -> float:
+    """Return the seconds until the next poll: no event announces a Pod's new answer or a passed deadline."""
+    if observed.uri == target.uri == served_uri(observed.deployment):
+        return ANSWER_POLL_SECONDS
+    return min(max(_deadline(observed) - _age(observed, in_progress["startedAt"]), 0.0) + 1.0, SLOW_POLL_SECONDS)
 
 
-def _age(seen: Seen, time: str) -> float:
-    return (seen.now - parse_time(time)).total_seconds()
+def _deadline(observed: ObservedClassifier) -> float:
+    return parse_duration(observed.spec.serving.rollout.deadline)
 
 
-def must_ask(seen: Seen) -> bool:
-    """Whether the Pods have to say which version they serve: once all are of one that is not known to answer."""
-    uri = served_uri(seen.deployment)
-    return uri is not None and (uri != seen.served.get("uri") or bool(seen.status.get("rollout")))
+def _age(observed: ObservedClassifier, time: str) -> float:
+    return (observed.now - parse_time(time)).total_seconds()
+
+
+def must_ask(observed: ObservedClassifier) -> bool:
+    """Return whether to ask the Pods which version they serve: all have the same one, and its rollout is not confirmed yet."""
+    uri = served_uri(observed.deployment)
+    return uri is not None and (uri != observed.served.get("uri") or bool(observed.status.get("rollout")))

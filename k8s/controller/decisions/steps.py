@@ -1,29 +1,29 @@
-"""What a pass may do: each step is safe to repeat, and safe to be the last one before the controller dies."""
+"""Steps of a reconciliation. Each is safe to repeat, and safe as the last one before the controller ends."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from k8s.controller.kinds import Document, Kind
+from k8s.controller.objects.kinds import Document, Kind
 
 
 @dataclass(frozen=True)
 class Create:
-    """Make it, unless one of its name is there: what it holds cannot be changed later."""
+    """Create the object, unless one of its name exists. For objects that cannot be changed later."""
 
     document: Document
 
 
 @dataclass(frozen=True)
 class Apply:
-    """Make it so, and keep it so."""
+    """Apply the object (server-side apply)."""
 
     document: Document
 
 
 @dataclass(frozen=True)
 class Merge:
-    """Change what is there, if it is still as it was read."""
+    """Change the object, if it has not changed since it was read."""
 
     kind: Kind
     document: Document  # as read
@@ -32,7 +32,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Delete:
-    """Take away the one that was read; another of its name stays."""
+    """Delete the object that was read. Another one of its name stays."""
 
     kind: Kind
     document: Document
@@ -43,11 +43,11 @@ Step = Create | Apply | Merge | Delete
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps in their order, then the status that is written, if it differs from what is there.
+    """Steps in order, then the status, which is written if it differs from the present one.
 
-    status: none to leave it as it is. again: seconds after which the time alone may have changed what is to be done.
+    status: None to leave it as it is. requeue_after: seconds until the next reconciliation; None: only an event starts one.
     """
 
     steps: tuple[Step, ...] = ()
     status: Document | None = None
-    again: float | None = None
+    requeue_after: float | None = None

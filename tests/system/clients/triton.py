@@ -55,7 +55,7 @@ def labels(result: Any) -> list[list[str]]:
 
 
 def cases(module: Any, client: Any) -> dict[str, Callable[[], Any]]:
-    """What both transports can ask."""
+    """Return the requests that both transports can send."""
 
     def infer(inputs: list[Any] | None = None, **more: Any) -> list[list[str]]:
         return labels(client.infer(MODEL, inputs or texts(module, "cs.LG math.CO", "stat.ML"), **more))

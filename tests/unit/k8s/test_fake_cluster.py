@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.cluster import SERVICE_ACCOUNT, ClusterError
-from tests.cluster_contract import ClusterContract, Eventually, OurKindsContract, created, owned_by, service_account
-from tests.fakes import Counting, Dying, FakeClock, FakeCluster, Flaky, Killed, Lagging
+from k8s.controller.clients.kubernetes import SERVICE_ACCOUNT, ClusterError
+from tests.support.fakes import Counting, Dying, FakeClock, FakeCluster, Flaky, Killed, Lagging
+from tests.support.kubernetes.cluster_contract import (
+    ClusterContract,
+    Eventually,
+    OurKindsContract,
+    created,
+    owned_by,
+    service_account,
+)
 
 NAMESPACE = "one"
 
@@ -67,7 +74,7 @@ def test_the_garbage_collector_may_come_late() -> None:
     assert names(cluster) == []
 
 
-def test_changes_are_told_in_their_order() -> None:
+def test_the_watch_gets_changes_in_order() -> None:
     told: list[tuple[str, str]] = []
     cluster = FakeCluster(watch=lambda event, document: told.append((event, document["metadata"]["name"])))
     owner = created(cluster, service_account(NAMESPACE, "owner"))

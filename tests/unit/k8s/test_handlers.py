@@ -8,13 +8,14 @@ from typing import Any
 import kopf
 import pytest
 
-from k8s.controller import handlers, names
-from k8s.controller.applied import Applied
+from k8s.controller import handlers
 from k8s.controller.builders.serving import serving_runtime
-from k8s.controller.kinds import SERVING_RUNTIME, Document
-from k8s.controller.queue import Key, WorkQueue
-from tests.fakes import Counting, FakeCluster
-from tests.unit.k8s.sights import IMAGES, classifier, job, run
+from k8s.controller.objects import names
+from k8s.controller.objects.kinds import SERVING_RUNTIME, Document
+from k8s.controller.reconcile.apply_cache import ApplyCache
+from k8s.controller.runtime.queue import Key, WorkQueue
+from tests.support.fakes import Counting, FakeCluster
+from tests.support.kubernetes.sights import IMAGES, classifier, job, run
 
 ITSELF, ITS_RUN = Key("TextClassifier", "one", "papers"), Key("TrainingRun", "one", "papers-1-aaaaaa")
 
@@ -70,7 +71,7 @@ def _plural(handler: Any) -> str:
 
 def test_each_kind_is_listened_to_once() -> None:
     registry, queue = kopf.OperatorRegistry(), WorkQueue()
-    handlers.register(registry, queue, Applied(), lambda _: None)
+    handlers.register(registry, queue, ApplyCache(), lambda _: None)
     found = [_plural(handler) for handler in registry._watching.get_all_handlers()]
     kinds = {"textclassifiers", "trainingruns", "jobs", "deployments", "inferenceservices", "servingruntimes"}
     assert sorted(found) == sorted(kinds)
@@ -78,7 +79,7 @@ def test_each_kind_is_listened_to_once() -> None:
 
 def test_what_is_heard_is_looked_at() -> None:
     registry, queue = kopf.OperatorRegistry(), WorkQueue()
-    handlers.register(registry, queue, Applied(), lambda _: None)
+    handlers.register(registry, queue, ApplyCache(), lambda _: None)
     document: Any = {**RUNTIME, "metadata": {**RUNTIME["metadata"], "uid": "s", "generation": 1}}
     for handler in registry._watching.get_all_handlers():
         if _plural(handler) == "servingruntimes":
@@ -106,35 +107,35 @@ def calls(cluster: Counting) -> int:
 
 
 def test_what_is_so_already_is_not_applied_again() -> None:
-    cluster, applied = Counting(FakeCluster(collects=False)), Applied()
+    cluster, apply_cache = Counting(FakeCluster(collects=False)), ApplyCache()
     for _ in range(3):
-        applied.apply(cluster, RUNTIME)
+        apply_cache.apply(cluster, RUNTIME)
     assert calls(cluster) == 1
-    applied.apply(cluster, OTHER)
+    apply_cache.apply(cluster, OTHER)
     assert calls(cluster) == 2
 
 
 def test_an_event_of_our_own_doing_is_no_news() -> None:
-    cluster, applied = FakeCluster(collects=False), Applied()
-    applied.apply(cluster, RUNTIME)
+    cluster, apply_cache = FakeCluster(collects=False), ApplyCache()
+    apply_cache.apply(cluster, RUNTIME)
     (there,) = cluster.everything()
-    assert applied.changed(there, deleted=False) is False
+    assert apply_cache.changed(there, deleted=False) is False
 
 
 @pytest.mark.parametrize("deleted", [pytest.param(True, id="deleted"), pytest.param(False, id="changed")])
 def test_what_somebody_else_did_is_news_and_is_made_good(deleted: bool) -> None:
-    cluster, applied = Counting(FakeCluster(collects=False)), Applied()
-    applied.apply(cluster, RUNTIME)
+    cluster, apply_cache = Counting(FakeCluster(collects=False)), ApplyCache()
+    apply_cache.apply(cluster, RUNTIME)
     (there,) = cluster.cluster.everything()  # type: ignore[attr-defined]
     there["metadata"]["generation"] += not deleted
-    assert applied.changed(there, deleted=deleted) is True
-    applied.apply(cluster, RUNTIME)
+    assert apply_cache.changed(there, deleted=deleted) is True
+    apply_cache.apply(cluster, RUNTIME)
     assert calls(cluster) == 2
 
 
 def test_an_event_that_comes_before_the_answer_is_not_lost() -> None:
     """Somebody deletes it between its making and the answer to us."""
-    applied = Applied()
+    apply_cache = ApplyCache()
     fake = FakeCluster(collects=False)
     cluster = Counting(fake)
     original = fake.apply
@@ -142,23 +143,23 @@ def test_an_event_that_comes_before_the_answer_is_not_lost() -> None:
     def apply(document: Document) -> Document:
         found = original(document)
         fake.delete(SERVING_RUNTIME, "one", "papers")
-        applied.changed(found, deleted=True)
+        apply_cache.changed(found, deleted=True)
         return found
 
     fake.apply = apply  # type: ignore[method-assign]
-    applied.apply(cluster, RUNTIME)
+    apply_cache.apply(cluster, RUNTIME)
     fake.apply = original  # type: ignore[method-assign]
-    applied.apply(cluster, RUNTIME)
+    apply_cache.apply(cluster, RUNTIME)
     assert fake.get(SERVING_RUNTIME, "one", "papers") is not None
 
 
 def test_after_a_while_it_is_applied_again_since_an_event_may_have_been_lost() -> None:
     clock = Clock()
-    cluster, applied = Counting(FakeCluster(collects=False)), Applied(clock=clock)
-    applied.apply(cluster, RUNTIME)
+    cluster, apply_cache = Counting(FakeCluster(collects=False)), ApplyCache(clock=clock)
+    apply_cache.apply(cluster, RUNTIME)
     clock.now = 899
-    applied.apply(cluster, RUNTIME)
+    apply_cache.apply(cluster, RUNTIME)
     assert calls(cluster) == 1
     clock.now = 900
-    applied.apply(cluster, RUNTIME)
+    apply_cache.apply(cluster, RUNTIME)
     assert calls(cluster) == 2

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from k8s.controller import names
-from k8s.controller.kinds import EVENT, POD, Document
-from tests.fakes import Dying, Lagging, Remembering
-from tests.unit.k8s.invariants import Invariants, at_rest
-from tests.unit.k8s.simulation import NAME, Simulation
+from k8s.controller.objects import names
+from k8s.controller.objects.kinds import EVENT, POD, Document
+from tests.support.fakes import Dying, Lagging, Remembering
+from tests.support.kubernetes.invariants import Invariants, at_rest
+from tests.support.kubernetes.simulation import NAME, Simulation
 
 MORE = bool(os.environ.get("SIMULATIONS"))
 PAPERS = "s3://datasets/papers/"
@@ -92,7 +92,8 @@ STORIES: dict[str, tuple[Step, ...]] = {
     "supersede": (added(), until_a_pod_runs, edited({"training": {"seed": 1}}), settled),
     "nodes": (added(training={"baseModel": "minilm", "nodes": 2}), settled),
     "rejected": (added(gate={"minimum": 0.95}), settled, edited({"gate": {"minimum": 0.5}}), settled),
-    "roll-out-fails": (broken(2), added(), settled, edited({"training": {"seed": 1}}), settled),
+    "refused-while-served": (added(), settled, edited({"gate": {"minimum": 0.95}}), settled),
+    "rollout-fails": (broken(2), added(), settled, edited({"training": {"seed": 1}}), settled),
     "pin": (added(), settled, edited({"training": {"seed": 1}}), settled, pinned(0), settled),
     "pin-while-it-rolls-out": (added(), settled, edited({"training": {"seed": 1}}), until_a_pod_runs, pinned(0), settled),
     "by-hand": (added(), settled, lambda simulation: simulation.make_run("hand"), settled),

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from k8s.controller.kinds import INFERENCE_SERVICE, TEXT_CLASSIFIER, TRAINING_RUN
-from tests.fakes import Flaky
-from tests.unit.k8s.invariants import Invariants, at_rest
-from tests.unit.k8s.simulation import NAME, SPACE, Simulation
+from k8s.controller.objects.kinds import INFERENCE_SERVICE, TEXT_CLASSIFIER, TRAINING_RUN
+from tests.support.fakes import Flaky
+from tests.support.kubernetes.invariants import Invariants, at_rest
+from tests.support.kubernetes.simulation import NAME, SPACE, Simulation
 
 MORE = int(os.environ.get("SIMULATIONS", "0"))
 OTHER = {"uri": "s3://datasets/other/"}
@@ -38,8 +38,6 @@ EDITS: tuple[dict[str, Any], ...] = (
     {"serving": {"version": None}},
     {"serving": {"replicas": {"minimum": 2}}},
     {"serving": {"replicas": {"minimum": 1}}},
-    {"serving": {"rollout": {"strategy": "canary"}}},
-    {"serving": {"rollout": {"strategy": "rolling"}}},
     {"serving": {"resources": {"limits": {"memory": "2Gi"}}}},
     {"suspend": True},
     {"suspend": False},

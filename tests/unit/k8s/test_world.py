@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from k8s.controller.cluster import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, SERVING_RUNTIME, Document
+from k8s.controller.clients.kubernetes import DEPLOYMENT, INFERENCE_SERVICE, JOB, POD, SERVING_RUNTIME, Document
 from model.run_result import RunResult
-from tests.fakes import FakeClock, FakeCluster
-from tests.unit.k8s.world import World
+from tests.support.fakes import FakeClock, FakeCluster
+from tests.support.kubernetes.world import World
 
 SPACE = "one"
 POLICY = {
@@ -251,7 +251,7 @@ def test_a_deleted_service_goes_with_all_that_served_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_befalls_pods_all_is_well_afterwards(outcomes: Outcomes, seed: int) -> None:
+def test_after_any_failures_of_pods_the_state_is_right(outcomes: Outcomes, seed: int) -> None:
     clock, random = FakeClock(), Random(seed)
     world = World(FakeCluster(clock=clock, collects=seed % 2 == 0), clock=clock, random=random, outcome=outcomes)
     add_job(world, backoffLimit=1000)

@@ -30,7 +30,7 @@ from model.artifact import (
 )
 from model.classifier import Classifier
 from model.storage import ObjectExists, ObjectStore, StorageError, StorageRejected, open_store
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -302,14 +302,14 @@ def test_no_more_of_a_file_is_fetched_than_the_manifest_says(s3_bucket: str, tmp
     published(tmp_path, store)
     store.write(GRAPH, bytes(20 * 2**20))
 
-    with pytest.raises(ArtifactRejected, match=r"model.onnx has more bytes, the manifest says \d+: it was altered"):
+    with pytest.raises(ArtifactRejected, match=r"model.onnx has more bytes than \d+, the size in the manifest: it was altered"):
         fetch(store.uri, tmp_path / "scratch")
 
     assert not (tmp_path / "scratch" / GRAPH).exists()
 
 
 def leave(store: ObjectStore, content: bytes, *names: str) -> None:
-    """As an attempt does that was interrupted."""
+    """Leave objects as an interrupted attempt does."""
     for name in names:
         store.write(name, content)
 
@@ -327,7 +327,7 @@ def test_what_an_interrupted_attempt_left_of_other_bytes_is_neither_used_nor_tou
     assert Classifier.load(folder).predict(["cs.LG"])[0].labels == ("cs.LG",)
 
 
-def test_a_copy_of_all_that_lies_there_can_be_loaded(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_copy_of_all_files_can_be_loaded(store: ObjectStore, tmp_path: Path) -> None:
     leave(store, b"of another attempt", GRAPH, TOKENIZER)
     published(tmp_path, store)
     copied = tmp_path / "copied"
@@ -342,7 +342,7 @@ def test_a_file_that_does_not_hold_what_its_name_tells_is_not_published_with(sto
     manifest = read_manifest(made)
     leave(store, b"altered", GRAPH, name_by_content(GRAPH, manifest.files[GRAPH].sha256))
 
-    with pytest.raises(StorageRejected, match="has not the content that its name tells"):
+    with pytest.raises(StorageRejected, match="does not have the content that its name says"):
         publish(made, manifest, store)
 
 
@@ -394,7 +394,7 @@ class Publisher(threading.Thread):
 
 
 def interleavings(one: int, other: int) -> Iterable[str]:
-    """In which order two publishers of so many steps can take turns."""
+    """Yield the orders in which two publishers with these numbers of steps can take turns."""
     for turns in itertools.combinations(range(one + other), one):
         yield "".join("A" if at in turns else "B" for at in range(one + other))
 

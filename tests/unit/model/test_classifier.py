@@ -5,15 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, ArtifactRejected, to_json
-from model.classifier import BATCH_TOKENS, Classifier, Decision, Floats, to_probabilities
+from model.classifier import (
+    MAX_BATCH_TOKENS,
+    MULTICORE,
+    Classifier,
+    Floats,
+    OnnxModel,
+    PredictionRule,
+    Selection,
+    to_probabilities,
+)
 from model.manifest import Task
-from tests.versions import LABELS, make_manifest, make_version, write_graph, write_tokenizer
+from tests.support.versions import LABELS, make_manifest, make_version, write_graph, write_tokenizer
 
 COUNT = 5
 NAMES = tuple(f"label{at}" for at in range(COUNT))
@@ -27,12 +37,12 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return Classifier.load(make_version(tmp_path_factory.mktemp("version")))
 
 
-def multi(own: Floats) -> Decision:
-    return Decision(Task.MULTI_LABEL, NAMES, own)
+def multi(own: Floats) -> PredictionRule:
+    return PredictionRule(Task.MULTI_LABEL, NAMES, own)
 
 
-def single() -> Decision:
-    return Decision(Task.SINGLE_LABEL, NAMES, np.zeros(COUNT, np.float32))
+def single() -> PredictionRule:
+    return PredictionRule(Task.SINGLE_LABEL, NAMES, np.zeros(COUNT, np.float32))
 
 
 # --- how probabilities become labels ---
@@ -42,8 +52,8 @@ def single() -> Decision:
 def test_labels_come_with_their_probability_the_highest_first(
     probabilities: Floats, own: Floats, top_k: int | None, threshold: float | None
 ) -> None:
-    for decision in (multi(own), single()):
-        predictions = decision.predictions(probabilities, top_k=top_k, threshold=threshold)
+    for rule in (multi(own), single()):
+        predictions = rule.predictions(probabilities, Selection(top_k=top_k, threshold=threshold))
 
         assert len(predictions) == len(probabilities)
         for row, found in zip(probabilities, predictions, strict=True):
@@ -64,12 +74,12 @@ def test_multi_label_gives_what_reaches_its_own_threshold_or_else_the_best(proba
 def test_where_no_label_is_required_only_what_reaches_its_threshold_is_given(
     probabilities: Floats, own: Floats, top_k: int
 ) -> None:
-    decision = Decision(Task.MULTI_LABEL, NAMES, own, label_required=False)
+    rule = PredictionRule(Task.MULTI_LABEL, NAMES, own, label_required=False)
 
-    for row, found in zip(probabilities, decision.predictions(probabilities), strict=True):
+    for row, found in zip(probabilities, rule.predictions(probabilities), strict=True):
         assert set(found.labels) == {NAMES[at] for at in range(COUNT) if row[at] >= own[at]}
-    assert [found.labels for found in decision.predictions(probabilities, top_k=top_k)] == [
-        found.labels for found in multi(own).predictions(probabilities, top_k=top_k)
+    assert [found.labels for found in rule.predictions(probabilities, Selection(top_k=top_k))] == [
+        found.labels for found in multi(own).predictions(probabilities, Selection(top_k=top_k))
     ]
 
 
@@ -81,23 +91,23 @@ def test_single_label_gives_the_most_probable_label(probabilities: Floats) -> No
 
 @given(rows, thresholds, shares)
 def test_a_threshold_replaces_the_labels_own_and_may_leave_none(probabilities: Floats, own: Floats, threshold: float) -> None:
-    for decision in (multi(own), single()):
-        for row, found in zip(probabilities, decision.predictions(probabilities, threshold=threshold), strict=True):
+    for rule in (multi(own), single()):
+        for row, found in zip(probabilities, rule.predictions(probabilities, Selection(threshold=threshold)), strict=True):
             assert set(found.labels) == {NAMES[at] for at in range(COUNT) if row[at] >= threshold}
 
 
 @given(rows, thresholds, st.integers(1, 9))
 def test_top_k_alone_gives_exactly_that_many(probabilities: Floats, own: Floats, top_k: int) -> None:
-    for decision in (multi(own), single()):
-        assert [len(each.labels) for each in decision.predictions(probabilities, top_k=top_k)] == [min(top_k, COUNT)] * len(
-            probabilities
-        )
+    for rule in (multi(own), single()):
+        assert [len(each.labels) for each in rule.predictions(probabilities, Selection(top_k=top_k))] == [
+            min(top_k, COUNT)
+        ] * len(probabilities)
 
 
 @given(rows, thresholds, st.integers(1, 9), shares)
 def test_top_k_bounds_what_a_threshold_gives(probabilities: Floats, own: Floats, top_k: int, threshold: float) -> None:
-    unbounded = multi(own).predictions(probabilities, threshold=threshold)
-    bounded = multi(own).predictions(probabilities, threshold=threshold, top_k=top_k)
+    unbounded = multi(own).predictions(probabilities, Selection(threshold=threshold))
+    bounded = multi(own).predictions(probabilities, Selection(threshold=threshold, top_k=top_k))
 
     assert [each.labels for each in bounded] == [each.labels[:top_k] for each in unbounded]
 
@@ -158,7 +168,7 @@ def test_a_texts_answer_does_not_depend_on_its_neighbours(classifier: Classifier
 
 
 def test_answers_come_in_the_order_of_the_texts_across_batches(classifier: Classifier) -> None:
-    several_batches = [f"{LABELS[at % 3]} {'and ' * (at % 17)}" for at in range(BATCH_TOKENS // 4)]
+    several_batches = [f"{LABELS[at % 3]} {'and ' * (at % 17)}" for at in range(MAX_BATCH_TOKENS // 4)]
 
     assert [each.labels[0] for each in classifier.predict(several_batches)] == [
         LABELS[at % 3] for at in range(len(several_batches))
@@ -187,10 +197,34 @@ def test_odd_texts_get_the_most_probable_label(classifier: Classifier, text: str
 
 
 def test_what_is_longer_than_the_model_reads_is_cut_and_says_so(classifier: Classifier) -> None:
-    short, long = classifier.encoder.encode(["and " * 16, "and " * 17])
+    short, long = classifier.tokenizer.encode(["and " * 16, "and " * 17])
 
     assert (len(short.ids), short.truncated) == (16, False)
     assert (len(long.ids), long.truncated) == (16, True)
+
+
+# --- cores ---
+
+
+@pytest.mark.parametrize(
+    ("producer", "value", "multicore"),
+    [
+        pytest.param("labelwright", "false", False, id="one-core"),
+        pytest.param("labelwright", "true", True, id="several-cores"),
+        pytest.param("pytorch", None, True, id="exported-by-an-earlier-release"),
+        pytest.param("labelwright", None, False, id="linear-of-an-earlier-release"),
+    ],
+)
+def test_a_models_metadata_decides_whether_a_lone_text_may_use_several_cores(
+    tmp_path: Path, producer: str, value: str | None, multicore: bool
+) -> None:
+    write_graph(tmp_path / GRAPH, 3)
+    model = onnx.load(tmp_path / GRAPH)
+    model.producer_name = producer
+    onnx.helper.set_model_props(model, {} if value is None else {MULTICORE: value})
+    onnx.save(model, tmp_path / GRAPH)
+
+    assert OnnxModel(tmp_path / GRAPH, threads_alone=2).multicore is multicore
 
 
 # --- versions whose parts do not fit ---
@@ -206,7 +240,7 @@ def test_a_tokenizer_with_ids_beyond_the_graphs_table_is_refused(tmp_path: Path)
     folder = make_version(tmp_path)
     write_tokenizer(folder / TOKENIZER, [f"word{at}" for at in range(30_000)])
 
-    with pytest.raises(ArtifactRejected, match=r"has token ids up to 30000, which .* does not know"):
+    with pytest.raises(ArtifactRejected, match=r"has token ids up to 30000, for which .* has no embedding"):
         Classifier.load(with_files(folder))
 
 
@@ -214,7 +248,7 @@ def test_a_graph_of_other_labels_is_refused(tmp_path: Path) -> None:
     folder = make_version(tmp_path)
     write_graph(folder / GRAPH, 7)
 
-    with pytest.raises(ArtifactRejected, match=r"gives logits \[2, 7\] for 2 texts, the manifest names 3 labels"):
+    with pytest.raises(ArtifactRejected, match=r"gives logits \[2, 7\] for 2 texts; the manifest names 3 labels"):
         Classifier.load(with_files(folder))
 
 

@@ -1,4 +1,4 @@
-"""How many cores a process may use, in made-up machines and containers."""
+"""Cores that a process may use, on invented machines and in containers."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from model.artifact import GRAPH, MANIFEST, publish, read_manifest, to_json, verify
 from model.download import download
 from model.storage import open_store
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 
 def published(bucket: str, folder: Path) -> str:
@@ -79,7 +79,7 @@ def test_a_version_that_is_larger_than_the_free_space_is_refused_before_any_file
     done = downloaded(uri, tmp_path / "models")
 
     assert done.exit_code == 1
-    assert f"{uri} has {len(huge) * 10**15:,} bytes, by its manifest; {tmp_path / 'models'} has room for " in done.output
+    assert f"{uri} has {len(huge) * 10**15:,} bytes by its manifest, but {tmp_path / 'models'} has only " in done.output
     assert list((tmp_path / "models").iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""What a manifest may say."""
+"""Valid and invalid manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, parse_manifest, to_json
 from model.manifest import Manifest
-from tests.versions import make_manifest
+from tests.support.versions import make_manifest
 
 
 def fields(tmp_path: Path) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_a_wrong_manifest_is_refused_with_the_fields_name(tmp_path: Path, change
     assert said in str(refused.value)
 
 
-def test_what_is_wrong_with_many_values_of_a_field_is_told_once(tmp_path: Path) -> None:
+def test_the_same_error_of_many_values_of_a_field_is_reported_once(tmp_path: Path) -> None:
     changed = {"thresholds": [float("nan"), 0.5, -1, 2], "max_length": 0}
 
     with pytest.raises(ArtifactRejected) as refused:
@@ -125,7 +125,7 @@ def test_bins_need_one_share_more_than_edges(tmp_path: Path) -> None:
     changed = fields(tmp_path)
     changed["reference"]["token_length_shares"] = [1.0]
 
-    with pytest.raises(ValidationError, match="one entry for each edge and one for all that is longer"):
+    with pytest.raises(ValidationError, match="one entry per edge, and one more for longer texts"):
         Manifest.model_validate_json(json.dumps(changed))
 
 
@@ -233,7 +233,7 @@ JSON = st.recursive(
 
 
 @given(st.binary(max_size=400) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_whatever_lies_in_a_manifests_place_is_refused_in_one_line(content: bytes) -> None:
+def test_any_other_content_of_a_manifest_is_refused_in_one_line(content: bytes) -> None:
     with pytest.raises(ArtifactRejected) as refused:
         parse_manifest(content, where="here")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from model.__main__ import predict
-from tests.versions import make_version
+from model.predict import predict
+from tests.support.versions import make_version
 
 
 @pytest.fixture

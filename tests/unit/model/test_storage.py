@@ -1,4 +1,4 @@
-"""Objects: a folder and a bucket must not be told apart."""
+"""Object storage: a folder and a bucket behave alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from model.storage import (
     StoredObject,
     open_store,
 )
-from tests.broken_s3 import broken_s3
+from tests.support.broken_s3 import broken_s3
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -82,7 +82,7 @@ def test_a_missing_object_is_named(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(ObjectMissing):
         store.download("nothing", tmp_path / "to")
 
-    assert str(missing.value) == f"there is no {store.uri}nothing"
+    assert str(missing.value) == f"{store.uri}nothing does not exist"
 
 
 def test_deleting_twice_is_no_error(store: ObjectStore) -> None:
@@ -98,9 +98,9 @@ def test_deleting_twice_is_no_error(store: ObjectStore) -> None:
     [pytest.param("../a", id="climbing"), pytest.param("a/../../b", id="climbing-later"), pytest.param("/a", id="absolute")],
 )
 def test_a_key_cannot_leave_the_store(store: ObjectStore, key: str) -> None:
-    with pytest.raises(StorageRejected, match="leaves"):
+    with pytest.raises(StorageRejected, match="is outside of"):
         store.write(key, b"content")
-    with pytest.raises(StorageRejected, match="leaves"):
+    with pytest.raises(StorageRejected, match="is outside of"):
         store.read(key)
 
 
@@ -210,7 +210,7 @@ def test_a_file_that_is_being_written_is_not_listed(tmp_path: Path) -> None:
 
 def test_a_folder_below_a_file_is_the_fault_of_who_asked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StorageRejected, match="no folder"):
+    with pytest.raises(StorageRejected, match="is not a folder for files"):
         open_store((tmp_path / "file" / "models").as_uri()).write("key", b"content")
 
 
@@ -260,7 +260,7 @@ open_store(sys.argv[1]).upload(Path(__file__ if "__file__" in globals() else sys
 """
 
 
-def test_what_a_killed_writer_left_goes_once_nobody_writes_to_it(tmp_path: Path) -> None:
+def test_files_of_a_killed_writer_are_deleted_once_they_are_idle(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     subprocess.run([sys.executable, "-c", WRITE_AND_DIE, store.uri], check=False)
     (part,) = (tmp_path / "store" / "deep").iterdir()
@@ -304,15 +304,15 @@ def test_an_upload_that_was_never_finished_is_aborted_below_the_uri_only(listing
     assert unfinished(listing_bucket) == ["papers/v10/model.onnx"]
 
 
-def test_a_key_that_may_not_list_uploads_is_told_and_goes_on(
+def test_a_key_that_may_not_list_uploads_logs_a_warning(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with broken_s3(s3_server) as door:
-        door.denied = lambda method, path: "uploads" in path
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+    with broken_s3(s3_server) as faults:
+        faults.denied = lambda method, path: "uploads" in path
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.address)
         open_store(f"{s3_bucket}papers/").tidy()
 
-    assert "uploads that were never finished stay where they are" in caplog.text
+    assert "unfinished multipart uploads could not be deleted" in caplog.text
     assert "AccessDenied" in caplog.text
 
 
@@ -320,12 +320,12 @@ def test_a_write_that_another_one_is_in_the_way_of_is_repeated(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"content")
-    with broken_s3(s3_server) as door:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+    with broken_s3(s3_server) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.address)
         store = open_store(s3_bucket)
-        door.conflicts = 2
+        faults.conflicts = 2
         store.write("a", b"content", new=True)
-        door.conflicts = 1
+        faults.conflicts = 1
         store.upload(tmp_path / "file", "b", new=True)
 
         assert store.read("a") == store.read("b") == b"content"
@@ -334,38 +334,38 @@ def test_a_write_that_another_one_is_in_the_way_of_is_repeated(
 def test_a_write_that_others_are_in_the_way_of_all_the_time_may_be_tried_again(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES", (0.0, 0.0))
-    with broken_s3(s3_server) as door:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
-        door.conflicts = 9
+    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES_SECONDS", (0.0, 0.0))
+    with broken_s3(s3_server) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.address)
+        faults.conflicts = 9
         with pytest.raises(StorageUnavailable, match="another write of it is in progress"):
             open_store(s3_bucket).write("a", b"content", new=True)
 
-    assert door.conflicts == 6
+    assert faults.conflicts == 6
 
 
 def test_a_write_whose_first_answer_was_lost_has_succeeded(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with broken_s3(s3_server) as door:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
-        door.lost_answers = 1
+    with broken_s3(s3_server) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.address)
+        faults.lost_answers = 1
         store = open_store(s3_bucket)
         store.write("a", b"content", new=True)
         assert store.read("a") == b"content"
 
-    assert [each.split("?")[0].split("/")[-1] for each in door.seen if each.startswith("PUT")] == ["a", "a"]
+    assert [each.split("?")[0].split("/")[-1] for each in faults.seen if each.startswith("PUT")] == ["a", "a"]
 
 
 def test_a_write_whose_answer_was_lost_and_whose_repetition_was_in_conflict_has_succeeded(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES", (0.0, 0.0))
-    with broken_s3(s3_server) as door:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+    monkeypatch.setattr("model.storage.s3.CONFLICT_PAUSES_SECONDS", (0.0, 0.0))
+    with broken_s3(s3_server) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.address)
         store = open_store(s3_bucket)
         store.write("a", b"content")  # what the first try has written
-        door.conflicts = 1
+        faults.conflicts = 1
         store.write("a", b"content", new=True)
         assert store.read("a") == b"content"
 
@@ -373,11 +373,11 @@ def test_a_write_whose_answer_was_lost_and_whose_repetition_was_in_conflict_has_
 def test_a_write_whose_first_answer_was_lost_does_not_take_anothers_object_for_its_own(
     s3_bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with broken_s3(s3_server) as door:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+    with broken_s3(s3_server) as faults:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faults.address)
         store = open_store(s3_bucket)
         store.write("a", b"anothers")
-        door.lost_answers = 1
+        faults.lost_answers = 1
         with pytest.raises(ObjectExists):
             store.write("a", b"content", new=True)
         assert store.read("a") == b"anothers"

@@ -1,4 +1,4 @@
-"""How much of a long text is tokenised, by the server and by the trainer."""
+"""Part of a long text that server and trainer tokenise."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from model.classifier import Encoder
-from model.text_length import CHARACTERS_A_TOKEN, beginning
-from trainer.architectures.vocabulary import encode_texts, word_tokenizer
+from model.classifier import TextTokenizer
+from model.text_length import CHARACTERS_PER_TOKEN, beginning
+from trainer.features.vocabulary import encode_texts, word_tokenizer
 
 WORDS = ["alpha", "beta", "gamma"]
 LENGTH = 8
-MOST = LENGTH * CHARACTERS_A_TOKEN
+MOST = LENGTH * CHARACTERS_PER_TOKEN
 
 
 def tokenizer() -> Tokenizer:
@@ -64,16 +64,16 @@ def test_a_text_that_is_not_long_is_left_as_it_is(text: str) -> None:
 
 @given(st.lists(st.sampled_from([*WORDS, "unknown", "x", "-", "Alpha", "été"]), max_size=400).map(" ".join))
 def test_texts_of_words_lose_no_token_that_the_model_would_read(text: str) -> None:
-    (found,) = Encoder(tokenizer(), LENGTH).encode([text])
+    (found,) = TextTokenizer(tokenizer(), LENGTH).encode([text])
 
-    if found.truncated and len(found.ids) < LENGTH:  # so many characters without a word
+    if found.truncated and len(found.ids) < LENGTH:  # the beginning has long words only
         assert len(text) > MOST
     else:
         assert found.ids == ids_of_whole(text)
 
 
 def test_words_behind_many_blanks_are_read() -> None:
-    (found,) = Encoder(tokenizer(), LENGTH).encode([" \n\t" * 10_000 + "alpha" + " " * 10_000 + "beta"])
+    (found,) = TextTokenizer(tokenizer(), LENGTH).encode([" \n\t" * 10_000 + "alpha" + " " * 10_000 + "beta"])
 
     assert found.ids == ids_of_whole("alpha beta")
 
@@ -83,7 +83,7 @@ def test_line_breaks_of_a_long_text_of_words_are_left_as_they_are() -> None:
 
 
 def test_a_text_that_is_cut_counts_as_truncated_though_it_has_few_tokens() -> None:
-    long, short = Encoder(tokenizer(), LENGTH).encode(["x" * 5_000, "alpha"])
+    long, short = TextTokenizer(tokenizer(), LENGTH).encode(["x" * 5_000, "alpha"])
 
     assert (len(long.ids), long.truncated) == (1, True)
     assert not short.truncated
@@ -93,6 +93,6 @@ def test_a_text_that_is_cut_counts_as_truncated_though_it_has_few_tokens() -> No
 def test_the_trainer_reads_of_a_hostile_text_what_the_server_reads(text: str) -> None:
     texts = [f"alpha {text} beta", f"{text} alpha", "gamma"]
     trained = encode_texts(tokenizer(), texts, max_length=LENGTH)
-    served = [each.ids for each in Encoder(tokenizer(), LENGTH).encode(texts)]
+    served = [each.ids for each in TextTokenizer(tokenizer(), LENGTH).encode(texts)]
 
     assert [each.tolist() for each in np.split(trained.ids, trained.starts[1:-1])] == served

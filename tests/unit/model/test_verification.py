@@ -1,4 +1,4 @@
-"""What `labelwright verify` says of a version."""
+"""Findings of `labelwright verify`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from model.artifact import GRAPH, MANIFEST, TOKENIZER, publish, read_manifest
 from model.storage import ObjectStore, open_store
 from model.verification import verify
-from tests.versions import make_version
+from tests.support.versions import make_version
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -24,7 +24,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture
 def digest(store: ObjectStore, tmp_path: Path) -> str:
-    """Of the manifest of a version that lies there."""
+    """Publish a version to the store, and return the SHA-256 of its manifest."""
     folder = make_version(tmp_path / "made")
     return publish(folder, read_manifest(folder), store).manifest_sha256
 
@@ -37,26 +37,26 @@ def line(done: Result, name: str) -> str:
     return next(each for each in done.output.splitlines() if each.startswith(name))
 
 
-def test_a_whole_version_is_said_to_be_whole(store: ObjectStore, digest: str) -> None:
+def test_an_unaltered_version_is_reported_as_intact(store: ObjectStore, digest: str) -> None:
     done = verified(store, f"--manifest-sha256={digest}")
 
     assert done.exit_code == 0, done.output
-    assert [line(done, each).rstrip()[-5:] for each in (GRAPH, TOKENIZER)] == ["whole", "whole"]
-    assert line(done, MANIFEST).endswith(f"whole; SHA-256 {digest}")
-    assert done.output.splitlines()[-1] == "papers v1, made 2026-01-01 00:00:00 UTC: whole"
+    assert [line(done, each).split()[-1] for each in (GRAPH, TOKENIZER)] == ["intact", "intact"]
+    assert line(done, MANIFEST).endswith(f"intact; SHA-256 {digest}")
+    assert done.output.splitlines()[-1] == "papers v1, created 2026-01-01 00:00:00 UTC: intact"
 
 
-def test_a_manifest_that_nothing_vouches_for_is_not_said_to_be_whole(store: ObjectStore, digest: str) -> None:
+def test_without_an_expected_digest_the_manifest_is_reported_as_not_checked(store: ObjectStore, digest: str) -> None:
     done = verified(store)
 
     assert done.exit_code == 0
-    assert line(done, MANIFEST).endswith(f"not compared with anything (--manifest-sha256 does); SHA-256 {digest}")
+    assert line(done, MANIFEST).endswith(f"not checked (give --manifest-sha256); SHA-256 {digest}")
     last = done.output.splitlines()[-1]
-    assert "the manifest itself was compared with nothing" in last
-    assert "whole" not in last
+    assert "the manifest itself was not checked" in last
+    assert "intact" not in last
 
 
-def test_each_file_that_is_not_whole_is_told(store: ObjectStore, digest: str) -> None:
+def test_each_missing_or_altered_file_is_reported(store: ObjectStore, digest: str) -> None:
     content = store.read(GRAPH)
     store.write(GRAPH, content[:-1] + b"!")
     store.delete(TOKENIZER)
@@ -66,7 +66,7 @@ def test_each_file_that_is_not_whole_is_told(store: ObjectStore, digest: str) ->
     assert done.exit_code == 65
     assert "ALTERED: its SHA-256 is" in line(done, GRAPH)
     assert line(done, TOKENIZER).endswith("MISSING")
-    assert done.output.endswith("2 of 3 files are not as they were published\n")
+    assert done.output.endswith("2 of 3 files are missing or altered\n")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_each_file_that_is_not_whole_is_told(store: ObjectStore, digest: str) ->
         pytest.param(lambda content: content + b"!", "ALTERED: it has more than", id="longer"),
     ],
 )
-def test_a_file_of_another_size_is_told(store: ObjectStore, digest: str, harm: object, said: str) -> None:
+def test_a_file_of_another_size_is_reported(store: ObjectStore, digest: str, harm: object, said: str) -> None:
     store.write(GRAPH, harm(store.read(GRAPH)))  # type: ignore[operator]
 
     assert said in line(verified(store), GRAPH)
@@ -93,7 +93,7 @@ def test_another_manifest_is_refused_before_the_files_are_read(store: ObjectStor
     assert GRAPH not in done.output
 
 
-def test_what_another_attempt_left_is_told_and_does_no_harm(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_file_of_another_attempt_is_reported_and_harmless(store: ObjectStore, tmp_path: Path) -> None:
     store.write(GRAPH, b"of another attempt")
     folder = make_version(tmp_path / "made")
     publish(folder, read_manifest(folder), store)
@@ -101,11 +101,11 @@ def test_what_another_attempt_left_is_told_and_does_no_harm(store: ObjectStore, 
     done = verified(store)
 
     assert done.exit_code == 0, done.output
-    assert "another attempt has left it" in line(done, f"{GRAPH} ")
-    assert line(done, "model-").endswith("whole")
+    assert "left by another attempt" in line(done, f"{GRAPH} ")
+    assert line(done, "model-").endswith("intact")
 
 
-def test_where_nothing_is_published_it_says_so(store: ObjectStore) -> None:
+def test_a_missing_version_is_reported(store: ObjectStore) -> None:
     done = verified(store)
 
     assert done.exit_code == 65

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import ARXIV, ConfigRejected, load, parse_override
+from trainer.config.loading import load, parse_override
+from trainer.config.settings import ARXIV
+from trainer.errors import ConfigRejected
 
 
 def test_the_default_dataset_is_the_arxiv_snapshot() -> None:

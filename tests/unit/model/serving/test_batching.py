@@ -1,4 +1,4 @@
-"""The micro-batcher: who is computed with whom, who waits for whom, and who is told what."""
+"""Micro-batcher: which texts are computed together, which requests wait, and the results of each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.artifact import read_manifest
-from model.classifier import Classifier, Encoder, Floats, Graph, Prediction, Tokens
-from model.serving.batching import LONG, TRY_EVERY, Batcher, QueueFull, _Alone
+from model.classifier import Classifier, Floats, OnnxModel, Prediction, TextTokenizer, TokenizedText
+from model.serving.batching import EXPLORE_EVERY_TEXTS, LONG_TEXT_CHARACTERS, Batcher, _LoneTextStrategy
+from model.serving.errors import QueueFull
 from model.serving.metrics import Metrics
-from tests.versions import LABELS, make_version
+from tests.support.versions import LABELS, make_version
 
 PATIENCE = 30.0  # seconds until a test that hangs fails; nothing waits for it to pass
 PLUG = "plug"  # keeps a thread busy
@@ -27,10 +28,10 @@ POISON = "poison"  # cannot be computed
 
 
 class Panic(BaseException):
-    """What a library in Rust raises: no Exception."""
+    """Error of a library in Rust, which is no Exception."""
 
 
-class Bytes(Encoder):
+class Bytes(TextTokenizer):
     """A token for each byte, so that the graph sees which texts it gets."""
 
     max_length = 10_000
@@ -38,11 +39,11 @@ class Bytes(Encoder):
     def __init__(self) -> None:
         """Nothing to load."""
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        return [Tokens(list(text.encode()), truncated=False) for text in texts]
+    def encode(self, texts: Sequence[str]) -> list[TokenizedText]:
+        return [TokenizedText(list(text.encode()), truncated=False) for text in texts]
 
 
-class Held(Graph):
+class Held(OnnxModel):
     """Computes a batch when it is let, and keeps which texts came together. A text's first logit tells its length."""
 
     def __init__(self, *, harm: BaseException | None = None) -> None:
@@ -55,7 +56,7 @@ class Held(Graph):
         self._began: Queue[list[str]] = Queue()
         self._let = threading.Event()
 
-    def logits(self, tokens: Sequence[Tokens], *, alone: bool = False) -> Floats:
+    def logits(self, tokens: Sequence[TokenizedText], *, alone: bool = False) -> Floats:
         texts = [bytes(each.ids).decode() for each in tokens]
         self.batches.append(texts)
         self.alone.append(alone)
@@ -71,7 +72,7 @@ class Held(Graph):
         return self._began.get(timeout=PATIENCE)
 
     async def began(self) -> list[str]:
-        """The same, while others go on."""
+        """Wait for the start of a computation, without blocking the event loop."""
         return await asyncio.to_thread(self.next)
 
     def let(self) -> None:
@@ -95,7 +96,7 @@ def tiny(version: Path) -> Classifier:
 
 @pytest.fixture(scope="module")
 def batchers(version: Path, tiny: Classifier) -> Iterator[list[Batcher]]:
-    """Of one thread, of two and of five."""
+    """Batchers with one thread, two and five."""
     metrics = Metrics(read_manifest(version), CollectorRegistry())
     batchers = [Batcher(tiny, metrics, threads=threads, capacity=1000) for threads in (1, 2, 5)]
     yield batchers
@@ -113,7 +114,7 @@ def start(version: Path, tiny: Classifier) -> Iterator[Start]:
 
     def start(graph: Held, *, threads: int = 1, capacity: int = 1000) -> Batcher:
         metrics = Metrics(read_manifest(version), CollectorRegistry())
-        classifier = Classifier(Bytes(), graph, tiny.decision)
+        classifier = Classifier(Bytes(), graph, tiny.rule)
         batcher = Batcher(classifier, metrics, threads=threads, capacity=capacity, clock=lambda: graph.now)
         started.append((graph, batcher))
         return batcher
@@ -133,7 +134,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def lengths(_: Sequence[Prediction], probabilities: Floats) -> Any:
-    """Of the texts that `Held` computed these of."""
+    """Return the lengths of the texts, from the probabilities that `Held` computed."""
     return [round(100 * float(each)) for each in np.log(probabilities[:, 0] / (1 - probabilities[:, 0]))]
 
 
@@ -144,7 +145,7 @@ def both(predictions: Sequence[Prediction], probabilities: Floats) -> tuple[Sequ
 
 async def asked(batcher: Batcher, *texts: str, finish: Callable[..., Any] = lengths) -> asyncio.Task[Any]:
     """A request that stands in the queue."""
-    task = asyncio.create_task(batcher.compute(texts, finish))
+    task = asyncio.create_task(batcher.classify(texts, finish))
     await asyncio.sleep(0)
     return task
 
@@ -167,7 +168,7 @@ def test_every_text_gets_its_own_answer_whoever_asks_meanwhile(
     batchers: list[Batcher], tiny: Classifier, requests: list[list[str]], which: int
 ) -> None:
     async def ask() -> list[tuple[Sequence[Prediction], Floats]]:
-        return await asyncio.gather(*(batchers[which].compute(texts, both) for texts in requests))
+        return await asyncio.gather(*(batchers[which].classify(texts, both) for texts in requests))
 
     answers = asyncio.run(ask())
 
@@ -183,7 +184,7 @@ def test_a_lone_request_is_computed_at_once(start: Start) -> None:
 
         task = await asked(batcher, "a")
 
-        assert await graph.began() == ["a"]  # though nobody else has come
+        assert await graph.began() == ["a"]  # though no other text has arrived
         graph.let()
         assert await task == [1]
 
@@ -195,7 +196,7 @@ def test_no_texts_need_no_thread(start: Start) -> None:
         batcher = start(graph := Held())
         await plugged(graph, batcher)
 
-        assert await batcher.compute([], lambda _, found: found.shape) == (0, len(LABELS))
+        assert await batcher.classify([], lambda _, found: found.shape) == (0, len(LABELS))
 
     run(test)
 
@@ -256,7 +257,7 @@ def test_requests_of_one_size_are_answered_one_after_the_other(start: Start) -> 
     run(test)
 
 
-def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
+def test_a_lone_text_is_marked_alone_if_nothing_waits(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held())
         await plugged(graph, batcher)
@@ -269,18 +270,18 @@ def test_a_text_is_said_to_be_alone_where_nothing_waits(start: Start) -> None:
     run(test)
 
 
-def test_texts_that_go_together_are_not_said_to_be_alone(start: Start) -> None:
+def test_texts_of_a_batch_are_not_marked_alone(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held())
         graph.let()
-        await batcher.compute(["a", "b"], lengths)
+        await batcher.classify(["a", "b"], lengths)
 
         assert (graph.batches, graph.alone) == ([["b", "a"]], [False])  # the graph would not use every core for them
 
     run(test)
 
 
-def test_a_text_is_not_said_to_be_alone_while_another_thread_computes(start: Start) -> None:
+def test_a_text_is_not_marked_alone_while_another_thread_computes(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held(), threads=2)
         await plugged(graph, batcher, threads=2)
@@ -297,31 +298,31 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(start: Start) -> None:
         let_in = await asked(batcher, "a", "b")
 
         with pytest.raises(QueueFull) as full:
-            await batcher.compute(["c", "d"], lengths)
+            await batcher.classify(["c", "d"], lengths)
         fits = await asked(batcher, "e")
         graph.let()
 
-        assert str(full.value) == "The queue is full: 2 texts wait, of at most 3. Ask again in 1 s."
+        assert str(full.value) == "The queue is full: 2 texts are waiting, of at most 3. Retry in 1 s."
         assert [await let_in, await fits] == [[1, 1], [1]]
-        assert await batcher.compute(["c", "d"], lengths) == [1, 1]
+        assert await batcher.classify(["c", "d"], lengths) == [1, 1]
 
     run(test)
 
 
-def test_whoever_is_not_let_in_is_told_how_long_what_waits_will_take(start: Start) -> None:
+def test_a_refused_request_gets_the_time_until_the_waiting_texts_are_computed(start: Start) -> None:
     async def test() -> None:
         batcher = start(graph := Held(), capacity=3)
         graph.seconds = 10.0
         graph.let()
         for _ in range(200):  # until that is what a text is known to take
-            await batcher.compute([PLUG], lengths)
+            await batcher.classify([PLUG], lengths)
             await graph.began()
         graph.hold()
         await plugged(graph, batcher)
         await asked(batcher, "a", "b", "c")
 
         with pytest.raises(QueueFull) as full:
-            await batcher.compute(["d"], lengths)
+            await batcher.classify(["d"], lengths)
         assert full.value.retry_after == 30
 
     run(test)
@@ -332,8 +333,8 @@ def test_texts_that_take_long_are_not_gathered(start: Start) -> None:
         batcher = start(graph := Held())
         graph.seconds = 10.0
         graph.let()
-        await batcher.compute([PLUG], lengths)
-        await batcher.compute(["a", "b", "c"], lengths)
+        await batcher.classify([PLUG], lengths)
+        await batcher.classify(["a", "b", "c"], lengths)
 
         assert [len(batch) for batch in graph.batches] == [1, 1, 1, 1]
 
@@ -346,7 +347,7 @@ def test_a_request_larger_than_the_queue_is_let_in_when_nothing_waits(start: Sta
         await plugged(graph, batcher)
         larger = await asked(batcher, *"abcdefgh")
         with pytest.raises(QueueFull):
-            await batcher.compute(["i"], lengths)
+            await batcher.classify(["i"], lengths)
         graph.let()
 
         assert await larger == [1] * 8
@@ -386,7 +387,7 @@ def test_a_place_is_left_once_even_if_a_thread_notices_first(start: Start) -> No
         await asked(batcher, "b", "c")
 
         with pytest.raises(QueueFull):
-            await batcher.compute(["d", "e"], lengths)
+            await batcher.classify(["d", "e"], lengths)
 
     run(test)
 
@@ -415,7 +416,7 @@ def test_a_text_that_cannot_be_computed_fails_only_its_own_request(start: Start,
 
         assert [answers[0], answers[2]] == [[1], [1, 1]]
         assert isinstance(answers[1], Exception)
-        assert await batcher.compute(["later"], lengths) == [5]
+        assert await batcher.classify(["later"], lengths) == [5]
 
     run(test)
 
@@ -473,22 +474,22 @@ def test_nothing_is_harmed_where_the_loop_ends_before_its_texts_are_computed(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("every_core_is_faster", [True, False])
-def test_a_text_that_is_alone_is_computed_the_faster_way_and_the_other_is_tried_now_and_then(every_core_is_faster: bool) -> None:
-    alone = _Alone()
+@pytest.mark.parametrize("all_cores_are_faster", [True, False])
+def test_a_text_that_is_alone_is_computed_the_faster_way_and_the_other_is_tried_now_and_then(all_cores_are_faster: bool) -> None:
+    alone = _LoneTextStrategy()
     chosen = []
-    for _ in range(10 * TRY_EVERY):
-        way = alone.choose(LONG + 1)
+    for _ in range(10 * EXPLORE_EVERY_TEXTS):
+        way = alone.choose(LONG_TEXT_CHARACTERS + 1)
         chosen.append(way)
-        alone.learn(LONG + 1, 1.0 if way is every_core_is_faster else 2.0, every_core=way)
+        alone.learn(LONG_TEXT_CHARACTERS + 1, 1.0 if way is all_cores_are_faster else 2.0, all_cores=way)
 
-    assert chosen[TRY_EVERY:].count(every_core_is_faster) == 9 * (TRY_EVERY - 1)
+    assert chosen[EXPLORE_EVERY_TEXTS:].count(all_cores_are_faster) == 9 * (EXPLORE_EVERY_TEXTS - 1)
 
 
 def test_short_texts_and_long_ones_learn_apart() -> None:
-    alone = _Alone()
+    alone = _LoneTextStrategy()
     for way in (True, False):
-        alone.learn(1, 1.0 if way else 2.0, every_core=way)
-        alone.learn(LONG + 1, 2.0 if way else 1.0, every_core=way)
+        alone.learn(1, 1.0 if way else 2.0, all_cores=way)
+        alone.learn(LONG_TEXT_CHARACTERS + 1, 2.0 if way else 1.0, all_cores=way)
 
-    assert (alone.choose(1), alone.choose(LONG + 1)) == (True, False)
+    assert (alone.choose(1), alone.choose(LONG_TEXT_CHARACTERS + 1)) == (True, False)

@@ -1,4 +1,4 @@
-"""What can be set, and what cannot."""
+"""Settings of the server, valid and invalid."""
 
 from __future__ import annotations
 

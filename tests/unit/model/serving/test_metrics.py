@@ -1,4 +1,4 @@
-"""What Prometheus is told, call by call."""
+"""Series of the predictor, call by call."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from model.classifier import Tokens
+from model.classifier import TokenizedText
 from model.serving.metrics import Metrics
-from tests.versions import make_manifest
+from tests.support.versions import make_manifest
 
 UNKNOWN = 0
 
@@ -48,7 +48,11 @@ def test_a_wait_is_observed(metrics: Metrics, registry: CollectorRegistry) -> No
 
 
 def test_a_batch_is_counted(metrics: Metrics, registry: CollectorRegistry) -> None:
-    tokens = [Tokens([1, UNKNOWN, 2], truncated=False), Tokens([3], truncated=True), Tokens([], truncated=False)]
+    tokens = [
+        TokenizedText([1, UNKNOWN, 2], truncated=False),
+        TokenizedText([3], truncated=True),
+        TokenizedText([], truncated=False),
+    ]
     metrics.computed(tokens, np.array([[0.9, 0.6, 0.1], [0.1, 0.2, 0.4], [0.1, 0.5, 0.2]], np.float32), 0.125)
 
     assert value(registry, "predictor_inference_seconds_sum") == 0.125
@@ -97,7 +101,7 @@ def test_drift_is_reported(tmp_path: Path, registry: CollectorRegistry) -> None:
     test = manifest.scores.test.model_copy(update={"texts": 1000})
     metrics = Metrics(manifest.model_copy(update={"scores": manifest.scores.model_copy(update={"test": test})}), registry)
     for _ in range(500):
-        metrics.computed([Tokens([1] * 16, truncated=False)], np.array([[0.9, 0.1, 0.1]], np.float32), 0.001)
+        metrics.computed([TokenizedText([1] * 16, truncated=False)], np.array([[0.9, 0.1, 0.1]], np.float32), 0.001)
 
     assert value(registry, "drift_label_psi") > 0.25
     assert value(registry, "drift_token_length_psi") > 0.25
@@ -115,7 +119,7 @@ def test_texts_without_a_label_are_a_category_of_drift(
     rows = np.full((100, 3), 0.1, np.float32)
     rows[np.arange(100 - below), np.arange(100 - below) % 3] = 0.9
     for _ in range(10):
-        metrics.computed([Tokens([1], truncated=False)] * 100, rows, 0.001)
+        metrics.computed([TokenizedText([1], truncated=False)] * 100, rows, 0.001)
 
     assert value(registry, "predictor_below_threshold_texts_total") == 10 * below
     assert (
@@ -124,7 +128,7 @@ def test_texts_without_a_label_are_a_category_of_drift(
     assert (value(registry, "drift_label_psi") > 0.25) is drifts
 
 
-def test_what_is_told_can_be_written_out(metrics: Metrics, registry: CollectorRegistry) -> None:
+def test_every_series_can_be_written_as_text(metrics: Metrics, registry: CollectorRegistry) -> None:
     text = generate_latest(registry).decode()
 
     assert "# TYPE labelwright_predictor_tokens_total counter" in text

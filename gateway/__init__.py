@@ -1,1 +1,0 @@
-"""The asynchronous API, feedback, and the page for people: to come."""

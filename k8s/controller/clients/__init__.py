@@ -1,0 +1,1 @@
+"""Clients of the API server, of Prometheus and of serving Pods."""

@@ -1,0 +1,1 @@
+"""Kubernetes objects as documents: kinds, names and common parts. No client, no clock."""

@@ -1,0 +1,1 @@
+"""Observed state of classifiers and runs, read from documents. Decisions use nothing else."""

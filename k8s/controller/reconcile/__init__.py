@@ -1,0 +1,1 @@
+"""Reconciliation of one object: observe, decide, apply, write the status, record events."""

@@ -1,0 +1,1 @@
+"""Runtime of the controller: work queue, workers, leader election, metrics and logs."""

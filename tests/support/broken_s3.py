@@ -1,0 +1,89 @@
+"""Proxy in front of a real S3 server that fails now and then, as networks and stores do."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+CONFLICT = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>ConditionalRequestConflict</Code><Message>At least one conflicting operation occurred</Message></Error>"""
+DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
+
+
+@dataclass
+class S3Faults:
+    """Faults of the proxy, and the requests so far (`seen`).
+
+    conflicts: number of conditional PUTs that get 409 and are not passed on. lost_answers: number of PUTs that are passed on, but
+    get no response. denied: whether a request (method, path with query) is refused.
+    """
+
+    address: str = ""
+    conflicts: int = 0
+    lost_answers: int = 0
+    denied: Callable[[str, str], bool] = lambda method, path: False
+    seen: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def broken_s3(server: str) -> Iterator[S3Faults]:
+    """Run a proxy in front of the S3 server at this address."""
+    faults = S3Faults()
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), _handler(faults, urlsplit(server).netloc))
+    listening.daemon_threads = True
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    faults.address = f"http://127.0.0.1:{listening.server_address[1]}"
+    try:
+        yield faults
+    finally:
+        listening.shutdown()
+        listening.server_close()
+
+
+def _handler(faults: S3Faults, behind: str) -> type[BaseHTTPRequestHandler]:
+    class ProxyHandler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments: object) -> None:
+            """Log nothing."""
+
+        def pass_on(self) -> None:
+            faults.seen.append(f"{self.command} {self.path}")
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if faults.denied(self.command, self.path):
+                return self.answer(403, {"Content-Type": "application/xml"}, DENIED)
+            if self.command == "PUT" and self.headers.get("If-None-Match") and faults.conflicts:
+                faults.conflicts -= 1
+                return self.answer(409, {"Content-Type": "application/xml"}, CONFLICT)
+            client = http.client.HTTPConnection(behind, timeout=60)
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
+            client.request(self.command, self.path, body, headers)
+            said = client.getresponse()
+            content = said.read()
+            client.close()
+            if self.command == "PUT" and faults.lost_answers:
+                faults.lost_answers -= 1
+                self.close_connection = True
+                return None
+            return self.answer(said.status, dict(said.getheaders()), content)
+
+        def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.send_response_only(status)
+            for name, value in headers.items():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            length = headers.get("Content-Length", headers.get("content-length")) if self.command == "HEAD" else len(content)
+            self.send_header("Content-Length", str(length or 0))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815
+
+    return ProxyHandler

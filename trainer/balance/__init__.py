@@ -1,0 +1,1 @@
+"""Balance the labels of the training part, or of a file."""

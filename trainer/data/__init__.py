@@ -1,0 +1,1 @@
+"""Read a dataset: download, file formats, text columns, labels, examples."""

@@ -1,0 +1,1 @@
+"""Parse the cells of label columns into labels."""

@@ -1,0 +1,1 @@
+"""Record runs in MLflow, and export metrics of a training to Prometheus."""
