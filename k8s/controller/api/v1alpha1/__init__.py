@@ -1,7 +1,7 @@
 """Types of Labelwright's resources: their specs, their statuses, and the reading of both from documents."""
 
 from k8s.controller.api.durations import parse_duration
-from k8s.controller.api.v1alpha1.conditions import Condition
+from k8s.controller.api.v1alpha1.condition_schema import Condition
 from k8s.controller.api.v1alpha1.reading import (
     SpecRejected,
     read_text_classifier,
