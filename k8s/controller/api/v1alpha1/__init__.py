@@ -9,6 +9,16 @@ from k8s.controller.api.v1alpha1.reading import (
     read_training_run,
     read_training_run_status,
 )
+from k8s.controller.api.v1alpha1.shared_sections import (
+    BalanceSpec,
+    DatasetSpec,
+    GateSpec,
+    ResourcesSpec,
+    StorageSpec,
+    TolerationSpec,
+    TrackingSpec,
+    TrainingSpec,
+)
 from k8s.controller.api.v1alpha1.text_classifier import (
     DatasetStatus,
     DriftTriggerSpec,
@@ -23,16 +33,6 @@ from k8s.controller.api.v1alpha1.text_classifier import (
     TextClassifierSpec,
     TextClassifierStatus,
     TriggersSpec,
-)
-from k8s.controller.api.v1alpha1.training import (
-    BalanceSpec,
-    DatasetSpec,
-    GateSpec,
-    ResourcesSpec,
-    StorageSpec,
-    TolerationSpec,
-    TrackingSpec,
-    TrainingSpec,
 )
 from k8s.controller.api.v1alpha1.training_run import (
     RunState,

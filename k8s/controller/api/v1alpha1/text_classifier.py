@@ -20,7 +20,14 @@ from k8s.controller.api.v1alpha1.fields import (
     Time,
     VersionName,
 )
-from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, ResourcesSpec, StorageSpec, TolerationSpec, TrainingSpec
+from k8s.controller.api.v1alpha1.shared_sections import (
+    DatasetSpec,
+    GateSpec,
+    ResourcesSpec,
+    StorageSpec,
+    TolerationSpec,
+    TrainingSpec,
+)
 from model.fields import Sha256
 
 
