@@ -25,7 +25,7 @@ from trainer.config.settings import Config, SplitConfig
 from trainer.data.examples import Examples
 from trainer.data.labels.names import same_names
 from trainer.data.tables import counted
-from trainer.messages import escaped_names, shown
+from trainer.shown_values import escaped_names, shown
 
 FEW_EXAMPLES = 10  # one text in a test part of a tenth
 NEGLIGIBLE = 0.02  # share of all given labels

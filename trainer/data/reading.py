@@ -21,7 +21,7 @@ from trainer.data.rows import LabelledRows, read_rows
 from trainer.data.summary import ReadingSummary
 from trainer.data.tables import Table, counted
 from trainer.errors import DatasetRejected
-from trainer.messages import escaped, escaped_names, shortened_list, shown, shown_names
+from trainer.shown_values import escaped, escaped_names, shortened_list, shown, shown_names
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
 

@@ -7,7 +7,7 @@ from model.gate import DataChange, GateRecord, GateRule, best_constant
 from model.manifest import AllScores, Task
 from model.scores import Scores
 from trainer.config.settings import GateConfig
-from trainer.messages import cut
+from trainer.shown_values import cut
 
 MAX_REASON_CHARACTERS = 600  # of the reason why nothing was compared, in a run's result
 
