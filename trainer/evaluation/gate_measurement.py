@@ -1,4 +1,7 @@
-"""Measure what the gate judges by: the scores of a version, the baseline and the served version on the same texts."""
+"""Measure what the gate judges by: the scores of a version, the baseline and the served version on the same texts.
+
+The measurement is a GateRecord, which is defined in model/gate.py, together with the rule that judges it.
+"""
 
 from __future__ import annotations
 
