@@ -28,7 +28,7 @@ MAX_FILES = 64
 MAX_SHOWN_CHARACTERS = 200
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return an untrusted value for a message: quoted, control characters escaped, cut if it is long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
@@ -212,7 +212,7 @@ class Manifest(Strict):
             for each in (name, entry.stored_as or name):
                 if not FILE_NAME.fullmatch(each) or each.lower() == RESERVED_FILE_NAME:
                     expected = "expected at most 128 letters, digits, '.', '-' and '_', and not manifest.json itself"
-                    raise ValueError(f"files names {shown(each)}, which is not a plain file name: {expected}")
+                    raise ValueError(f"files names {quoted(each)}, which is not a plain file name: {expected}")
         return self
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
 
 
 def train_as_worker(config: Config, attempt: Attempt, *, scratch: Path) -> None:
-    """Train together with rank 0 on every other rank, and wait until rank 0 has published."""
+    """On every rank but 0: train together with rank 0, and wait until it has published."""
     distributed = [each for each in registry.architectures_to_fit(config) if each.distributed]
     if find_published(config):
         log.info("the version is published already: this process has nothing to do")

@@ -25,7 +25,7 @@ from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import RequestedOutput
 
 from model.classifier import Floats
-from model.serving.errors import JSON_ERRORS, json_error_sentence, missing, not_a_string, shown
+from model.serving.errors import JSON_ERRORS, json_error_sentence, missing, not_a_string, short_json
 from model.serving.requests import (
     COUNTED_CHUNK_BYTES,
     LABELS,
@@ -236,7 +236,7 @@ def _flat(tensor: _Tensor) -> list[str]:
         elif tensor.shape.columns == 1:
             flat.append(each[0])
         else:
-            raise InvalidInput(not_a_string(at, shown(list(each))))
+            raise InvalidInput(not_a_string(at, short_json(list(each))))
     return flat
 
 
@@ -271,7 +271,7 @@ def _cut(body: bytes, json_length: str | None) -> tuple[bytes, bytes]:
         return body, b""
     if not re.fullmatch(r"[0-9]{1,12}", json_length) or int(json_length) > len(body):
         expected = f"a number of bytes up to the body's {len(body)}"
-        raise InvalidInput(f"header Inference-Header-Content-Length is {shown(json_length)}: expected {expected}")
+        raise InvalidInput(f"header Inference-Header-Content-Length is {short_json(json_length)}: expected {expected}")
     return body[: int(json_length)], body[int(json_length) :]
 
 
@@ -318,5 +318,5 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
     require_bytes_datatype(inputs[0].name, inputs[0].datatype)
     if type(sizes[0]) is not int or sizes[0] != len(tail) or inputs[0].data is not None:
         expected = f"the {len(tail)} bytes after the JSON and no data"
-        raise InvalidInput(f"inputs[0].parameters.binary_data_size is {shown(sizes[0])}: expected {expected}")
+        raise InvalidInput(f"inputs[0].parameters.binary_data_size is {short_json(sizes[0])}: expected {expected}")
     return [tail]

@@ -33,7 +33,7 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
 from model.serving.asgi import MAX_BODIES_IN_FLIGHT, InFlightBytes
-from model.serving.errors import ServiceNotFound, TextsTooLarge, TooManyBytesInFlight, TooManyWatchers, error_response, shown
+from model.serving.errors import ServiceNotFound, TextsTooLarge, TooManyBytesInFlight, TooManyWatchers, error_response, short_json
 from model.serving.grpc_messages import part_counts, to_infer_request
 from model.serving.metrics import Metrics
 from model.serving.predictor import DataPlane
@@ -139,9 +139,9 @@ def _require_texts(tensor: Any, *, raw: bool) -> None:
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     for name in filled:
         if name != "bytes_contents":
-            raise InvalidInput(f"input {shown(INPUT_NAME)} has {name}: expected bytes_contents and no other contents")
+            raise InvalidInput(f"input {short_json(INPUT_NAME)} has {name}: expected bytes_contents and no other contents")
     if not (filled or raw) and text_count(tensor.shape) > 0:
-        raise InvalidInput(f"input {shown(INPUT_NAME)} has no contents: expected bytes_contents or raw_input_contents")
+        raise InvalidInput(f"input {short_json(INPUT_NAME)} has no contents: expected bytes_contents or raw_input_contents")
 
 
 class _MethodHandler:

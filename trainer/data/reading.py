@@ -1,4 +1,4 @@
-"""Read a dataset into examples. The steps are in `download` (addresses), `tables` (columns) and `labels.columns`."""
+"""Read a dataset into examples. The steps are in `download` (addresses), `tables` (columns) and `labels.columns` (labels)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from trainer.data.rows import LabelledRows, read_rows
 from trainer.data.summary import ReadingSummary
 from trainer.data.tables import Table, counted
 from trainer.errors import DatasetRejected
-from trainer.messages import escaped, escaped_names, shortened_list, shown, shown_names
+from trainer.shown_values import escaped, escaped_names, shortened_list, shown, shown_names
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
 
-# Ends of notes on rows that are known to have no label.
+# Last parts of notes about rows that are known to have no label.
 ALLOWED = ": a text may have none; set dataset.label_required to true to set such rows aside"
 SET_ASIDE = ": set aside, since dataset.label_required is true"
 REQUIRED = ": set aside, since the classifier gives every text a label"
@@ -33,7 +33,10 @@ REQUIRED = ": set aside, since the classifier gives every text a label"
 
 @dataclass(frozen=True)
 class Loaded:
-    """Examples of a dataset. facts: its origin. notes: on rows and labels that were set aside or detected."""
+    """Examples of a dataset.
+
+    facts: address, hash, rows and columns. notes: sentences on rows and labels that were set aside, and on what was detected.
+    """
 
     examples: Examples
     facts: Dataset
@@ -63,7 +66,7 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     examples, more = _without_rare(examples, config.minimum_examples)
     if not examples.can_be_told_apart:
         found = shown_names(examples.labels) or "none"
-        drawn = f" in the {len(rows):,} rows that dataset.sample_count lets in" if len(rows) < len(usable) else ""
+        drawn = f" in the sample of {len(rows):,} rows (dataset.sample_count)" if len(rows) < len(usable) else ""
         facts_found = (f"labels with at least {config.minimum_examples} examples{drawn}: {found}", _columns(table))
         raise DatasetRejected(
             f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts_found + labelled.notes)}"
@@ -100,10 +103,10 @@ def read_aligned(
 ) -> Loaded:
     """Return all rows of `uri` that have a text and a label, with targets in the order of `labels`.
 
-    label_required: of the classifier; if false, rows known to have no label are kept too, unless `config` requires one.
-    setting: of which `uri` is the value, for messages.
+    label_required: whether the classifier gives every text a label. If not, rows known to have no label are kept, unless
+    config.label_required is true. setting: name of the setting that `uri` comes from, for messages.
     Labels that are not in `labels` are named in the notes; their rows are kept with their other labels. Raises
-    DatasetRejected if no row has a label of `labels`, or if a row has several and the task allows one.
+    DatasetRejected if no row has a label of `labels`, or if a row has several labels and the task is single-label.
     """
     read, facts = _read(config, uri, scratch=scratch, known=frozenset(labels), setting=setting)
     table, labelled = read.table, read.labelled
@@ -139,9 +142,10 @@ def _read(config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[st
 
 
 def label_is_required(labelled: Labelled, config: DatasetConfig) -> bool:
-    """Return whether every text has a label: the configured value, or for "auto", false if a row is known to have none.
+    """Return whether every text has a label.
 
-    Raises DatasetRejected if the configured value is false but each text has exactly one label.
+    It is the configured value, or for "auto", false if rows may have several labels and one is known to have none. Raises
+    DatasetRejected if the configured value is false but no row can have several labels.
     """
     if config.label_required is False and not labelled.several:
         found = shown_names(labelled.names, most=3) or "none"
@@ -169,7 +173,7 @@ def _are_marks(labelled: Labelled) -> bool:
 
 
 def _zero_and_one(labelled: Labelled, config: DatasetConfig) -> tuple[str, ...]:
-    """Return a note if the labels are 0 and 1, which may mean whether a text has one label."""
+    """Return a note if the labels are 0 and 1, which may be yes/no answers to whether a text has a certain label."""
     if labelled.several or not _are_marks(labelled):
         return ()
     column = config.label_columns[0]
@@ -188,7 +192,7 @@ def _negative(labelled: Labelled) -> NDArray[np.bool_]:
 def _usable(table: Table, labelled: Labelled, *, required: bool, why: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the rows with a text and a label (or known to have none, if none is required), and notes on the others.
 
-    why: end of the note on rows known to have no label, if one is required.
+    why: last part of the note about rows known to have no label; used only if a label is required.
     """
     has_text = table.sizes > 0
     negative = _negative(labelled)
@@ -243,7 +247,7 @@ def _left_out(strange: dict[str, int], *, bare: int, label_required: bool) -> st
     left = f"{counted(len(strange), 'label')} that the training part lacks {_were(len(strange))} left out: {_names(strange)}"
     if not bare:
         return f"{left}; the rows stay, with their other labels"
-    counts = "whatever is predicted counts as wrong" if label_required else "it is right to predict none"
+    counts = "every prediction counts as wrong" if label_required else "predicting no label counts as right"
     return (
         f"{left}; the rows stay, and in the {counted(bare, 'row')} that {'has' if bare == 1 else 'have'} no other label {counts}"
     )

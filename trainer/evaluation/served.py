@@ -19,7 +19,7 @@ from model.scores import LabelScores
 from model.storage import ObjectMissing, ObjectStore
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import answer
-from trainer.evaluation.gate_record import Comparison, NotCompared, ServedScores
+from trainer.evaluation.gate_measurement import Comparison, NotCompared, ServedScores
 from trainer.evaluation.scoring import score
 from trainer.split.provenance import TextProvenance
 

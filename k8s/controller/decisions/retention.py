@@ -1,4 +1,8 @@
-"""Retention: TrainingRuns and versions that are kept, and the deletion of the others."""
+"""Retention: TrainingRuns and versions that are kept, and the deletion of the others.
+
+The trainer decides itself which checkpoints of a running training are kept: KEEP in trainer/run/checkpoints.py for the storage,
+`save_total_limit` in trainer/architectures/transformer/fine_tuning.py for its own disk.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.data.labels.list_cells import CLOSING, Cell, NoMark, Unreadable, read_cell
 from trainer.errors import DatasetRejected
-from trainer.messages import shown
+from trainer.shown_values import shown
 
 # Shares of the rows with a cell: at most FEW_BROKEN may be broken; if NEARLY_ALL are in brackets, the column holds lists.
 FEW_BROKEN = 0.05

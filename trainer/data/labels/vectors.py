@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.data.tables import UNIT
 from trainer.errors import DatasetRejected
-from trainer.messages import shown
+from trainer.shown_values import shown
 
 MARK = r"^(?:[01](?:\.0*)?|true|false)$"
 SCORE = r"^(?:0?\.\d+|\d(?:\.\d+)?e-\d+)$"

@@ -6,9 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from k8s.controller.api.v1alpha1.conditions import Conditions
+from k8s.controller.api.v1alpha1.condition_schema import Conditions
 from k8s.controller.api.v1alpha1.fields import Address, Message, Rule, Schema, SpecModel, StatusModel, Text, Time, VersionName
-from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, StorageSpec, TrainingSpec
+from k8s.controller.api.v1alpha1.shared_sections import DatasetSpec, GateSpec, StorageSpec, TrainingSpec
 from model.fields import Sha256
 
 TriggerReason = Literal["NewSpec", "Schedule", "DatasetChange", "Feedback", "Drift", "Manual"]

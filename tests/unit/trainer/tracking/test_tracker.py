@@ -10,7 +10,7 @@ import model.manifest
 from model.manifest import Dataset
 from tests.support.versions import make_manifest
 from trainer.config.settings import Config, GateConfig, TrackingConfig
-from trainer.evaluation.gate_record import measure
+from trainer.evaluation.gate_measurement import measure
 from trainer.tracking.mlflow_server import without_credentials
 from trainer.tracking.tracker import Status, final_scores, open_tracker, parameters, tracked, version_tags
 

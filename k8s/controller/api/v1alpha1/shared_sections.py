@@ -103,7 +103,7 @@ class BalanceSpec(SpecModel):
 
     strategy: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
         default="none",
-        description="Resampling of the training part. undersample: drop texts whose labels are all frequent, "
+        description="Balancing strategy for the training part. undersample: drop texts whose labels are all frequent, "
         "with a probability that depends on all of them. undersample-any: draw for each label, and keep the text if any draw "
         "keeps it. mltl: drop texts that have only frequent labels and whose mutual nearest neighbour has clearly different "
         "labels. oversample: repeat texts of rare labels.",
@@ -179,7 +179,7 @@ class TrainingSpec(SpecModel):
     architecture: ArchitectureChoice = Field(
         default="auto",
         description="Architecture of the model. auto: train linear, and transformer if baseModel is set, then publish the"
-        " cheapest one whose score is close to the best.",
+        " fastest one whose score is close to the best.",
     )
     base_model: Address | None = Field(
         default=None,
