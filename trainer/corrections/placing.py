@@ -158,7 +158,9 @@ def _notes(learnt: LearntCorrections, *, near_test: int, unmeasured: tuple[str, 
     notes = [f"corrections: {read}: {', '.join(parts)}"]
     if learnt.tested:
         are = "is" if learnt.tested == 1 else "are"
-        notes.append(f"corrections: {learnt.tested:,} of the corrected texts {are} in the test part, so they are not trained on")
+        notes.append(
+            f"corrections: {learnt.tested:,} of the corrected texts {are} in the test part, and therefore not trained on"
+        )
     if near_test:
         notes.append(f"corrections: {counted(near_test, 'text')} left out, since near-duplicates are in the test part")
     if unmeasured:

@@ -246,7 +246,7 @@ def test_the_log_and_the_manifest_say_how_many_texts_were_corrected_and_added(
     data = data_with(tmp_path, [rows, [correction(text_of(102), "dogs", id="x", withdrawn=True)]])
     for expected in (
         "corrections: 4 rows in 2 files, for 3 texts: 1 of the dataset corrected, 1 added, 1 left out, 1 correction withdrawn",
-        "corrections: 1 of the corrected texts is in the test part, so they are not trained on",
+        "corrections: 1 of the corrected texts is in the test part, and therefore not trained on",
     ):
         assert expected in data.facts.notes
         assert expected in caplog.text
