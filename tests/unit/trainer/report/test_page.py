@@ -429,7 +429,7 @@ def test_the_page_says_what_came_from_corrections(tmp_path: Path) -> None:
     page = Page(written(tmp_path, manifest.model_copy(update={"dataset": dataset}), test)).text
 
     assert (
-        "Corrections s3://feedback/tickets/: 1,700 texts, of which 1,000 of the dataset corrected (90 in the test part), 600 added, "
-        f"100 left out SHA-256 of their content {'7e' * 32} SHA-256 of both {'cd' * 32}"
+        "Corrections s3://feedback/tickets/: 1,700 texts, of which 1,000 of the dataset corrected (90 in the test part), "
+        f"600 added, 100 left out SHA-256 of their content {'7e' * 32} SHA-256 of both {'cd' * 32}"
     ) in page
     assert f"SHA-256 of its content {'ab' * 32}" in page
