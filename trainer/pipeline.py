@@ -40,11 +40,12 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
     _identify(config, attempt)
     with tracked(config.tracking) as tracker:
         data = prepare(config, attempt, scratch)
-        test = data.facts.test
+        test, corrections = data.facts.test, data.facts.corrections
         this_run = begin(
             config,
-            dataset_sha256=data.facts.sha256,
+            dataset_sha256=data.facts.own_sha256,
             test_sha256=test.sha256 if test else None,
+            corrections_sha256=corrections.sha256 if corrections else None,
             seen_sha256=data.served.sha256,
             now=now,
         )

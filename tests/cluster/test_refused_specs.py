@@ -174,6 +174,7 @@ RULES = [
     ({f"{STORAGE}.uri": "s3://models/a?b"}, f"{STORAGE}.uri"),
     ({f"{DATASET}.uri": "s3://datasets/$(password)"}, f"{DATASET}.uri"),
     ({f"{DATASET}.testUri": "s3://datasets/$(password)"}, f"{DATASET}.testUri"),
+    ({f"{DATASET}.corrections": "s3://feedback/$(password)"}, f"{DATASET}.corrections"),
     ({f"{TRAINING}.tracking": {"uri": "http://mlflow/$(password)"}}, f"{TRAINING}.tracking.uri"),
     ({f"{TRAINING}.baseModel": "s3://models/$(password)"}, f"{TRAINING}.baseModel"),
     ({"spec.serving.resources": {"limits": {"{{.Namespace}}": "1"}}}, "spec.serving.resources.limits"),

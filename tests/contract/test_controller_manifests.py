@@ -234,6 +234,7 @@ datasets = specs(
     DatasetSpec,
     uri=address.map(lambda each: f"s3://datasets/{each}"),
     testUri=address.map(lambda each: f"hf://owner/{each}"),
+    corrections=address.map(lambda each: f"s3://feedback/{each}"),
     textColumns=st.lists(column, min_size=1, max_size=4),
     labelColumn=text.map(lambda each: f"l{each}"),
     labelSeparator=st.sampled_from(["", ";", " ", "|", ", "]),

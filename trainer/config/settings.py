@@ -39,6 +39,10 @@ class DatasetConfig(Settings):
         description="file://, s3://, hf://owner/name or kaggle://owner/name; a file, a folder or a glob of Parquet, CSV, TSV or JSON Lines, compressed or not",
     )
     test_uri: str | None = Field(default=None, description="a test set, used unchanged; none: a random part of the dataset")
+    corrections: str | None = Field(
+        default=None,
+        description="train: corrections by people, which are learnt beside the dataset; the folder of their files, file:// or s3://, such as s3://feedback/feedback/papers/; none: no corrections",
+    )
     text_columns: tuple[str, ...] = Field(
         default=("title", "abstract"), min_length=1, description="columns that make up the text, joined by line breaks"
     )

@@ -36,12 +36,14 @@ class Loaded:
     """Examples of a dataset.
 
     facts: address, hash, rows and columns. notes: sentences on rows and labels that were set aside, and on what was detected.
+    detected: the notes on how labels are written.
     """
 
     examples: Examples
     facts: Dataset
     notes: tuple[str, ...]
     reading: ReadingSummary
+    detected: tuple[str, ...] = ()
 
 
 def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
@@ -50,6 +52,11 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     A row is usable if it has a text and a label that is not too rare. Raises DatasetRejected if there is nothing to learn,
     ConfigRejected and StorageError as `download.fetch` does.
     """
+    return without_rare_labels(read_every_label(config, scratch=scratch, seed=seed), config)
+
+
+def read_every_label(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
+    """Return the dataset's rows as `read_examples` does, with the rare labels."""
     read, facts = _read(config, config.uri, scratch=scratch, known=frozenset(), setting="dataset.uri")
     table, labelled = read.table, read.labelled
     if config.label_required is False:
@@ -58,20 +65,24 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     usable, notes = _usable(table, labelled, required=required, why=SET_ASIDE if config.label_required is True else REQUIRED)
     notes += _unused(config, labelled) + _zero_and_one(labelled, config)
     if not len(usable):
-        raise DatasetRejected(f"dataset.uri {config.uri!r}: no row has a text and a label; found {_columns(table)}")
+        raise DatasetRejected(f"dataset.uri {config.uri!r}: no row has a text and a label; found {_columns(table.columns)}")
     rows = _sample(usable, config.sample_count, seed)
     task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL
     examples = Examples(table.file, rows, labelled.names, labelled.targets[rows], task, required)
-    notes += doubtful_names(examples.labels, examples.label_counts())
+    return Loaded(examples, facts, notes, read.reading, labelled.notes)
+
+
+def without_rare_labels(loaded: Loaded, config: DatasetConfig) -> Loaded:
+    """Leave out rare labels; note them, and doubtful names. Raises DatasetRejected if there is nothing to tell apart."""
+    examples, rows = loaded.examples, len(loaded.examples)
+    notes = loaded.notes + doubtful_names(examples.labels, examples.label_counts())
     examples, more = _without_rare(examples, config.minimum_examples)
     if not examples.can_be_told_apart:
         found = shown_names(examples.labels) or "none"
-        drawn = f" in the sample of {len(rows):,} rows (dataset.sample_count)" if len(rows) < len(usable) else ""
-        facts_found = (f"labels with at least {config.minimum_examples} examples{drawn}: {found}", _columns(table))
-        raise DatasetRejected(
-            f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts_found + labelled.notes)}"
-        )
-    return Loaded(examples, facts, notes + more, read.reading)
+        drawn = f" in the sample of {rows:,} rows (dataset.sample_count)" if rows == config.sample_count else ""
+        facts = (f"labels with at least {config.minimum_examples} examples{drawn}: {found}", _columns(loaded.facts.columns))
+        raise DatasetRejected(f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts + loaded.detected)}")
+    return replace(loaded, examples=examples, notes=notes + more)
 
 
 def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) -> Loaded:
@@ -115,7 +126,7 @@ def read_aligned(
     set_aside = label_required or config.label_required is True
     rows, notes = _usable(table, labelled, required=set_aside, why=REQUIRED if label_required else SET_ASIDE)
     if not len(rows):
-        raise DatasetRejected(f"{setting} {uri!r}: no row has a text and a label; found {_columns(table)}")
+        raise DatasetRejected(f"{setting} {uri!r}: no row has a text and a label; found {_columns(table.columns)}")
     targets = labelled.targets[rows]
     if task is Task.SINGLE_LABEL and (targets.getnnz(axis=1) > 1).any():
         raise DatasetRejected(
@@ -126,7 +137,7 @@ def read_aligned(
         raise DatasetRejected(
             f"{setting} {uri!r}: none of its labels ({_names(strange)}) is one of the classifier's, such as {shown(labels[0])}"
         )
-    known = _reordered(targets, labelled.names, labels)
+    known = reordered(targets, labelled.names, labels)
     if strange:
         bare = int(((known.getnnz(axis=1) == 0) & (targets.getnnz(axis=1) > 0)).sum())
         notes += (_left_out(strange, bare=bare, label_required=label_required),)
@@ -263,7 +274,7 @@ def _were(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
-def _reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, ...]) -> csr_matrix:
+def reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, ...]) -> csr_matrix:
     """Return the columns of `names` in the order of `labels`; columns that are not in `labels` are dropped."""
     place = {label: index for index, label in enumerate(labels)}
     known = np.array([(index, place[name]) for index, name in enumerate(names) if name in place], np.int64).reshape(-1, 2).T
@@ -277,5 +288,5 @@ def _names(counts: dict[str, int]) -> str:
     return shortened_list((name, f"{escaped(name)} ({count})") for name, count in ordered)
 
 
-def _columns(table: Table) -> str:
-    return f"columns: {escaped_names(table.columns)}"
+def _columns(names: tuple[str, ...]) -> str:
+    return f"columns: {escaped_names(names)}"

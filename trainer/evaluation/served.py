@@ -61,7 +61,7 @@ def score_served(
     scores = score(aligned[0], aligned[1], test.targets, test.labels, label_required=test.label_required)
     change = _change(manifest, test, aligned[1], assigned)
     if row_counts is not None:
-        before = {"labelled_before": texts_before, "rows_before": manifest.dataset.rows}
+        before = {"labelled_before": texts_before, "rows_before": manifest.dataset.rows_with_added}
         now = {"labelled": row_counts.distinct_texts, "rows": row_counts.read, "used": row_counts.used}
         change = change.model_copy(update={**before, **now})
     return ServedScores(version=manifest.version, uri=uri, scores=scores, data=change)

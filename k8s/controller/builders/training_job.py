@@ -149,6 +149,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         "output_dir": storage.uri,
         "progress.metrics_port": TRAINER_METRICS_PORT,
         **dataset_settings(spec),
+        "dataset.corrections": dataset.corrections,
         "dataset.label_columns": columns,
         "dataset.label_separator": dataset.label_separator,
         "dataset.label_required": dataset.label_required,

@@ -88,7 +88,7 @@ def read_labels(
     if not marked:
         refuse_vectors(cells.pairs, distinct, rows, where_string)
     unused = frozenset(aliases).difference(cells.pairs["label"].unique())
-    names, by_string = _marks(cells.pairs, len(distinct), _resolved(aliases))
+    names, by_string = _marks(cells.pairs, len(distinct), resolved_aliases(aliases))
     # The last row of `by_string` is for null.
     given = (by_string.getnnz(axis=1) > 0) | np.append(cells.empty, False)
     several = cells.listed or bool((by_string.getnnz(axis=1) > 1).any())
@@ -140,7 +140,7 @@ def _samples(
     return tuple(samples)
 
 
-def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
+def resolved_aliases(aliases: Mapping[str, str]) -> dict[str, str]:
     """Return the final name of every alias. `DatasetConfig` has refused circles."""
     final = {}
     for alias in aliases:

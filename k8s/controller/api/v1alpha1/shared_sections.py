@@ -11,6 +11,7 @@ from k8s.controller.api.v1alpha1.fields import (
     Address,
     Column,
     Duration,
+    Folder,
     LabelValue,
     ObjectName,
     Quantity,
@@ -35,6 +36,11 @@ class DatasetSpec(SpecModel):
     )
     test_uri: Uri | None = Field(
         default=None, description="Address of a test set. Defaults to a random part of the dataset, held out from training."
+    )
+    corrections: Folder | None = Field(
+        default=None,
+        description="Folder of corrections by people, such as s3://feedback/feedback/papers/, which each training learns beside "
+        "the dataset. Defaults to no corrections.",
     )
     text_columns: tuple[Column, ...] = Field(
         default=("title", "abstract"),

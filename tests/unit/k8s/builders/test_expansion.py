@@ -142,6 +142,7 @@ def test_a_resource_that_is_none_is_refused(side: str, name: str) -> None:
 ADDRESSES = [
     ("TextClassifier", "spec.dataset.uri"),
     ("TextClassifier", "spec.dataset.testUri"),
+    ("TextClassifier", "spec.dataset.corrections"),
     ("TextClassifier", "spec.storage.uri"),
     ("TextClassifier", "spec.training.tracking.uri"),
     ("TextClassifier", "spec.training.baseModel"),

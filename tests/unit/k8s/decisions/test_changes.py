@@ -27,6 +27,7 @@ MORE = int(os.environ.get("SIMULATIONS", "0"))
 VALUES: dict[str, list[Any]] = {
     "dataset.uri": ["s3://datasets/other/", "hf://owner/papers"],
     "dataset.testUri": ["s3://datasets/test/"],
+    "dataset.corrections": ["s3://feedback/feedback/papers/"],
     "dataset.textColumns": [["text"]],
     "dataset.labelColumn": ["topic"],
     "dataset.labelColumns": [["a", "b"]],
