@@ -22,7 +22,7 @@ from trainer.data.labels.columns import resolved_aliases
 from trainer.data.reading import Loaded, reordered, without_rare_labels
 from trainer.data.tables import counted
 from trainer.errors import DatasetRejected
-from trainer.messages import escaped, shortened_list, shown_names
+from trainer.shown_values import escaped, shortened_list, shown_names
 from trainer.split import minhash, near_duplicates
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from trainer.corrections.applying import Corrected
 from trainer.data.examples import Examples
 from trainer.data.tables import counted
 from trainer.errors import DatasetRejected
-from trainer.messages import escaped_names
+from trainer.shown_values import escaped_names
 from trainer.split import near_duplicates
 from trainer.split.provenance import TextProvenance
 from trainer.split.split import DatasetSplit, Parts, units_of

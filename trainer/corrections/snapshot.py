@@ -16,8 +16,8 @@ from model.storage import ObjectExists, ObjectStore, StorageRejected, local_path
 from trainer.config.settings import Config
 from trainer.data.tables import counted
 from trainer.errors import ConfigRejected, DatasetRejected
-from trainer.messages import shown
 from trainer.run.identity import open_run
+from trainer.shown_values import shown
 
 log = logging.getLogger(__name__)
 
