@@ -86,7 +86,7 @@ class _V2Body(_StrictStruct):
     id: str | None = None
     parameters: dict[str, Scalar] | None = None
     outputs: list[_Output] | None = None
-    # KServe's client sends these. They are ignored, because the path has them.
+    # KServe's client sends these. They are ignored, because the path has the same values.
     model_name: str | None = None
     model_version: str | None = None
 
@@ -209,7 +209,7 @@ def _check_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
         quotes += int(np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH)))
     limits.check_parts(quotes // 2 - names)
     characters = count_characters(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches the empty string too
-    escapes = body.count(b"\\")  # an escape has two bytes, or six with a u
+    escapes = body.count(b"\\")  # an escape has two bytes; six if its second character is u
     limits.check_size(characters - escapes - 4 * body.count(b"\\u"))
 
 

@@ -126,13 +126,13 @@ def error_response(error: Exception) -> ErrorResponse:
     return ErrorResponse(*statuses, str(error), retry_after)
 
 
-MAX_VALUE_CHARACTERS = 40  # of a wrong value in an error message
+MAX_VALUE_CHARACTERS = 40  # characters of a wrong value in an error message
 
 
 def short_json(value: object) -> str:
     """Return a wrong value as JSON, cut if it is long."""
     if isinstance(value, str):
-        value = value[:MAX_VALUE_CHARACTERS]  # it gets longer again by quoting
+        value = value[:MAX_VALUE_CHARACTERS]  # quoting makes it longer again
     try:
         written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
     except RecursionError:  # the nesting is almost as deep as the parser allows
@@ -181,7 +181,7 @@ TYPE_NAMES = {
     "str | array": "a string",
     "str | object": "a string",
 }
-UNREAD = object()  # stands for a value that was not parsed
+UNREAD = object()  # marks a value that was not parsed
 
 
 def json_error_sentence(error: Exception, body: object) -> str:

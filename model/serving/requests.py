@@ -38,7 +38,7 @@ MAX_ID_CHARACTERS = 1024  # of a request's id, which is sent back
 LARGE_REQUEST_BYTES = 64 * 1024  # the parts of larger requests are counted before they are parsed
 MAX_MARKUP_CHARACTERS = 2**20  # of a request besides its texts: more than any valid one has
 MAX_OTHER_PARTS = 256  # strings, fields and numbers of a request besides its texts: more than any valid one has
-COUNTED_CHUNK_BYTES = 1 << 18  # counted at once, which takes twice as many bytes of memory
+COUNTED_CHUNK_BYTES = 1 << 18  # bytes that are counted at once; counting takes twice as many bytes of memory
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 

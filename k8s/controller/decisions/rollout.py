@@ -157,7 +157,9 @@ def _plan_rollout(observed: ObservedClassifier, target: Version, failed: tuple[D
 
 
 def _in_progress(observed: ObservedClassifier, target: Version) -> Document:
-    """Return status.rollout. startedAt is now for another version or digest, for a changed spec, and for as long as the
+    """Return status.rollout.
+
+    startedAt is set to the present time if the version, the digest or the spec has changed. It is renewed while the
     InferenceService does not name the version.
     """
     recorded = _recorded_rollout(observed)

@@ -38,8 +38,8 @@ class Labelled:
     names: all labels, sorted. targets: 1 where a row has a label, uint8 [rows, names].
     given: whether the row's labels are given [rows]: false if they are missing (null, NaN, ""); true without labels if the
     row is known to have none, by zeros in all label columns or an empty list.
-    several: whether rows may have more than one label. unused_aliases: those whose old name does not occur.
-    written: notation of labels in the file, for people. samples: a few cells and their labels.
+    several: whether rows may have more than one label. unused_aliases: old names that do not occur.
+    written: notation of labels in the file, in words. samples: a few cells and their labels.
     """
 
     names: tuple[str, ...]
