@@ -20,14 +20,19 @@ pytestmark = pytest.mark.cluster
 SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader", "mlflow")}
 STORAGE_POD = f"{FULL}-storage-0"
 CONNECT = """
-import socket, sys
-for place in sys.argv[1:]:
+import concurrent.futures, socket, sys
+
+def connect(place):
     host, port = place.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
-        print(place, "reached")
     except OSError:
-        print(place, "refused")
+        return "refused"
+    return "reached"
+
+with concurrent.futures.ThreadPoolExecutor() as pool:
+    for place, end in zip(sys.argv[1:], pool.map(connect, sys.argv[1:])):
+        print(place, end)
 """
 
 
@@ -245,6 +250,11 @@ def test_it_leaves_what_its_notes_say(platform: Namespace) -> None:
 
 
 def test_a_release_of_the_same_name_finds_its_data_again(platform: Namespace, platform_options: list[str]) -> None:
-    helm(platform, "install", RELEASE, str(CHART), "--wait", "--timeout=15m", *platform_options)
+    helm(platform, "install", RELEASE, str(CHART), *platform_options)
 
-    assert "exists" in platform.kubectl("logs", "--selector=app.kubernetes.io/component=demo", "--container=dataset")
+    def uploaded() -> str:
+        pods = platform.pods("app.kubernetes.io/component=demo")
+        return "".join(platform.log(each["metadata"]["name"], "dataset") for each in pods)
+
+    wait_until(lambda: "exists" in uploaded(), "the dataset is found", seconds=180, instead=uploaded)
+    assert passwords_of(platform).keys() == SECRETS
