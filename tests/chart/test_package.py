@@ -15,7 +15,9 @@ OBJECTS = Path(__file__).parent / "default-objects.txt"
 
 
 def test_the_archive_renders_what_the_folder_does(tmp_path: Path) -> None:
-    done = subprocess.run([helm(), "package", str(CHART), f"--destination={tmp_path}"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [helm(), "package", str(CHART), f"--destination={tmp_path}"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
     assert rendered(chart=tmp_path / f"labelwright-{ABOUT['version']}.tgz").documents == rendered().documents

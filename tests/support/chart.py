@@ -31,9 +31,7 @@ def helm() -> str:
     return found
 
 
-def template(
-    *arguments: str, release: str = RELEASE, chart: Path = CHART, **values: Any
-) -> subprocess.CompletedProcess[str]:
+def template(*arguments: str, release: str = RELEASE, chart: Path = CHART, **values: Any) -> subprocess.CompletedProcess[str]:
     """Render with values such as controller__replicas=2; whatever comes of it."""
     given = [f"--set-json={path.replace('__', '.')}={json.dumps(value)}" for path, value in values.items()]
     command = [helm(), "template", release, str(chart), f"--namespace={HOME}", f"--kube-version={OLDEST_KUBERNETES}"]
