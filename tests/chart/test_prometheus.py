@@ -32,7 +32,7 @@ def pod(them: Rendered) -> Document:
 
 
 def address(them: Rendered) -> Document | None:
-    """Where the controller has the address of Prometheus from."""
+    """Source of the address of Prometheus in the controller's variable, or None."""
     found = [each for each in them.container("controller").get("env", ()) if each["name"].endswith("PROMETHEUS_URL")]
     return {name: value for name, value in found[0].items() if name != "name"} if found else None
 

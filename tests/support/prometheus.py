@@ -18,7 +18,7 @@ OLDEST = 2  # major version
 
 
 def program(name: str) -> str:
-    """Where promtool or prometheus is. Skips the test where it is missing."""
+    """The path of promtool or prometheus. Skips the test where it is missing."""
     found = shutil.which(name, path=f"{PROGRAMS}:{os.environ.get('PATH', '')}")
     if not found:
         pytest.skip(f"needs the program {name}")
