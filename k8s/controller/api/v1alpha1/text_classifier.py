@@ -204,6 +204,7 @@ class ServedStatus(StatusModel):
     )
     score: float | None = Field(default=None, description="Score on the test part, as spec.gate.score defines it.")
     since: Time | None = Field(default=None, description="Time from which all Pods have served this version.")
+    pinned: bool = Field(default=False, description="Whether spec.serving.version named this version when it was first served.")
 
 
 class DatasetStatus(StatusModel):
