@@ -23,8 +23,8 @@ from tests.support.cluster.controlled import MANIFESTS as CONTROLLED
 from tests.support.cluster.controlled import ControllerRelease
 from tests.support.cluster.load_pod import start_load
 from tests.support.cluster.namespace import Namespace
-from tests.support.cluster.platform import RELEASE, VALUES, helm
 from tests.support.cluster.served import MAX_START_SECONDS, Served, documents
+from tests.support.cluster.whole_chart import RELEASE, VALUES, helm
 from tests.support.versions import make_version
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support.chart import CHART
 from tests.support.cluster.namespace import Namespace, wait_until
-from tests.support.cluster.platform import CLASSIFIER, FULL, RELEASE
+from tests.support.cluster.whole_chart import CLASSIFIER, FULL, RELEASE
 
 PROMETHEUS, GRAFANA = f"{FULL}-prometheus", f"{FULL}-grafana"
 

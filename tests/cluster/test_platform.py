@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from tests.support.chart import CHART
 from tests.support.cluster.load_pod import Asking, start_load
 from tests.support.cluster.namespace import Document, Namespace, wait_until
-from tests.support.cluster.platform import CLASSIFIER, FULL, RELEASE, helm
+from tests.support.cluster.whole_chart import CLASSIFIER, FULL, RELEASE, helm
 
 pytestmark = pytest.mark.cluster
 
