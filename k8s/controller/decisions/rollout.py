@@ -307,7 +307,7 @@ def _served(observed: ObservedClassifier, target: Version) -> Document:
     digest_field = {"manifestSha256": verified} if verified else {}
     if _is_served(observed, target.name, target.uri):
         return {**_served_with_current_score(observed), **digest_field}
-    served = {"version": target.name, "uri": target.uri, "since": format_time(observed.now), **digest_field}
+    served: Document = {"version": target.name, "uri": target.uri, "since": format_time(observed.now), **digest_field}
     if observed.spec.serving.version == target.name:
         served["pinned"] = True
     return served if target.score is None else {**served, "score": target.score}
