@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # With the hash of every file that may be installed, so that an altered one is refused.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-CODE := labelwright model trainer k8s charts benchmarks tests
+CODE := labelwright model trainer gateway k8s charts benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
 CONTROLLER_IMAGE ?= labelwright/controller:dev
@@ -37,7 +37,7 @@ demo: $(READY) ## train on docstrings, serve, send requests (one minute)
 check: $(READY) ## linters, types, layers, unit and contract tests: no network, no cluster
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
-	$(BIN)/mypy labelwright model trainer k8s charts benchmarks
+	$(BIN)/mypy labelwright model trainer gateway k8s charts benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract tests/chart
 
@@ -77,7 +77,7 @@ lock: $(READY) ## recompile requirements/ from pyproject.toml
 	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt \
 	  --extra train --extra hf --extra kaggle pyproject.toml -o requirements/train.txt
-	for purpose in serve controller; do \
+	for purpose in serve gateway controller; do \
 	  $(COMPILE) --constraint requirements/dev.txt \
 	    --extra $$purpose pyproject.toml -o requirements/$$purpose.txt; done
 	for each in torch uv; do echo $$each | $(COMPILE) --constraint requirements/dev.txt - -o requirements/$$each.txt; done

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOLDERS = "benchmarks|charts|docs|k8s|labelwright|model|requirements|tests|trainer"
+FOLDERS = "benchmarks|charts|docs|gateway|k8s|labelwright|model|requirements|tests|trainer"
 ROWS = [
     (file, name)
     for _, file, names in re.findall(r"^\| (.*?) \| `([\w./-]+)` \| (`.*`) \|$", ARCHITECTURE, re.MULTILINE)
@@ -37,7 +37,7 @@ def test_a_name_in_the_tables_is_defined_in_its_file(file: str, name: str) -> No
 def test_paths_and_modules_in_documents_exist(page: Path) -> None:
     quoted = re.findall(r"`([^`\n]+)`", page.read_text())
     paths = [each for each in quoted if re.fullmatch(rf"(?:{FOLDERS})/[\w./-]*", each) and not re.search("[A-Z]{4}", each)]
-    modules = [each for each in quoted if re.fullmatch(r"(?:trainer|k8s|model\.serving)(?:\.[a-z_]\w*)+", each)]
+    modules = [each for each in quoted if re.fullmatch(r"(?:trainer|gateway|k8s|model\.serving)(?:\.[a-z_]\w*)+", each)]
     assert [each for each in paths if not (ROOT / each).exists()] == []
     assert [each for each in modules if not is_module(each)] == []
 
