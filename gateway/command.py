@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +85,7 @@ def gateway(context: click.Context, *, predictors: tuple[str, ...], folder: Path
     options["log_format"] = options["log_format"] or "text"
     configure(options["log_format"])
     alone = predictors[0] if len(predictors) == 1 and "=" not in predictors[0].partition("://")[0] else None
-    with _refusals():
+    with _process():
         run(options if alone else options | {"predictors": _pairs(predictors)}, alone, folder)
 
 
@@ -95,7 +97,7 @@ def api(*, predictors: tuple[str, ...], **options: Any) -> None:
     """Run one API process. Each option may also be a variable, such as LABELWRIGHT_GATEWAY__REDIS."""
     from gateway.api.server import serve
 
-    with _refusals():
+    with _process():
         config = read(options | {"predictors": _pairs(predictors)}, os.environ)
         configure(config.log_format)
         serve(config)
@@ -108,7 +110,7 @@ def worker(*, predictors: tuple[str, ...], **options: Any) -> None:
     """Run one worker process. Each option may also be a variable, such as LABELWRIGHT_GATEWAY__REDIS."""
     from gateway.work.start import run_worker
 
-    with _refusals():
+    with _process():
         config = read(options | {"predictors": _pairs(predictors)}, os.environ)
         configure(config.log_format)
         run_worker(config)
@@ -141,8 +143,10 @@ def _pairs(predictors: tuple[str, ...]) -> str | None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """Let a rejected setting become an error of the command."""
+def _process() -> Iterator[None]:
+    """Let a rejected setting become an error of the command, and a signal end it with 0, after what it started has ended."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         yield
     except SettingRejected as error:
