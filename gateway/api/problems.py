@@ -20,6 +20,7 @@ from model.escaping import printable
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:labelwright:problem:"
 MAX_VALUE_CHARACTERS = 40  # of a wrong value
+HTTP_KINDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "content-too-large"}
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class ProblemDocument(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(description=f"{TYPE_PREFIX}NAME; the name does not change between releases")
-    title: str = Field(description="phrase of the HTTP status")
+    title: str = Field(description="the type in words")
     status: int = Field(description="HTTP status")
     detail: str = Field(description="sentence that names field, value and what was expected")
 
@@ -49,7 +50,7 @@ class Problem(Exception):
 
     def document(self) -> dict[str, object]:
         """Return the problem document."""
-        title = HTTPStatus(self.status).phrase
+        title = self.kind.replace("-", " ").capitalize()
         return {"type": TYPE_PREFIX + self.kind, "title": title, "status": self.status, "detail": str(self), **self.members}
 
     def response(self) -> JSONResponse:
@@ -85,7 +86,7 @@ def _problem_of(error: Exception) -> Problem:
         case RequestValidationError():
             return Problem(422, "invalid-request", _sentence(error.errors()))
         case HTTPException():
-            kind = HTTPStatus(error.status_code).name.lower().replace("_", "-")
+            kind = HTTP_KINDS.get(error.status_code, "refused")
             return Problem(error.status_code, kind, f"{error.detail}.".replace("..", "."), headers=error.headers)
         case OutOfMemoryError():
             return retry_later(503, "memory-full", "The memory for tasks is full. Send the request again later.", seconds=10)

@@ -54,9 +54,7 @@ class RedisProcess:
 
 
 @contextmanager
-def redis_server(
-    folder: Path, *, environment: Mapping[str, str] | None = None, **settings: str
-) -> Iterator[RedisProcess]:
+def redis_server(folder: Path, *, environment: Mapping[str, str] | None = None, **settings: str) -> Iterator[RedisProcess]:
     """Run Redis as the gateway requires it. settings: further ones, or others, with `_` for `-`."""
     changed = {name.replace("_", "-"): value for name, value in settings.items()}
     server = RedisProcess(folder, DURABLE | changed, environment or {})

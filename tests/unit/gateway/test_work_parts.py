@@ -82,7 +82,9 @@ def test_a_hosted_redis_that_hides_its_settings_is_judged_by_what_it_shows() -> 
     [
         pytest.param({"aof_enabled": 0}, "Redis has appendonly no: expected yes", id="no-file"),
         pytest.param({"appendfsync": "everysec"}, "Redis has appendfsync everysec: expected always", id="later"),
-        pytest.param({"maxmemory_policy": "allkeys-lru"}, "Redis has maxmemory-policy allkeys-lru: expected noeviction", id="evicts"),
+        pytest.param(
+            {"maxmemory_policy": "allkeys-lru"}, "Redis has maxmemory-policy allkeys-lru: expected noeviction", id="evicts"
+        ),
         pytest.param({"aof_last_write_status": "err"}, "Redis cannot write its append-only file", id="disk-full"),
         pytest.param({"role": "slave"}, "Redis is a slave: expected the address of the primary", id="replica"),
     ],
