@@ -3,8 +3,8 @@
     python benchmarks/gateway.py --version VERSION [--tasks 10000] [--kills 40] [--redis-kills 5] [--away 60] [--drops 5]
 
 Workers are killed with SIGKILL at random times, Redis is killed and started again, the predictor is away for a while, and the
-queue of Celery is emptied (only for the gateway: for bare Celery that would be the tasks themselves). Each answer is compared with
-the direct one.
+queue of Celery is emptied (for the gateway only: the tasks of bare Celery are in that queue). Each answer is compared with the
+direct one.
 """
 
 from __future__ import annotations
