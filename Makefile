@@ -8,6 +8,7 @@ CODE := labelwright model trainer gateway k8s charts benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
 CONTROLLER_IMAGE ?= labelwright/controller:dev
+GATEWAY_IMAGE ?= labelwright/gateway:dev
 
 # The base image by its digest: make images PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:…
 PYTHON_IMAGE ?=
@@ -44,11 +45,12 @@ check: $(READY) ## linters, types, layers, unit and contract tests: no network, 
 test: check ## check, plus the system tests on this machine: train, publish, serve, send requests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system
 
-images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=; base image: PYTHON_IMAGE=)
+images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=, GATEWAY_IMAGE=; base image: PYTHON_IMAGE=)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }
 	docker build $(BASE) --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
 	docker build $(BASE) --file Dockerfile.train --tag $(TRAINER_IMAGE) .
 	docker build $(BASE) --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
+	docker build $(BASE) --target gateway --file Dockerfile.serve --tag $(GATEWAY_IMAGE) .
 
 crds: $(READY) ## generate the CRDs of the chart and of k8s/manifests from the types in k8s/controller/api/v1alpha1
 	$(BIN)/python -m k8s.controller.api.crds

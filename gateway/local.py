@@ -62,7 +62,7 @@ def name_of(predictor: str) -> str:
 
 @contextmanager
 def _worker(config: GatewayConfig) -> Iterator[None]:
-    command = [sys.executable, "-m", "labelwright", "gateway", "worker"]
+    command = [sys.executable, "-m", "gateway", "worker"]
     # A session of its own: Ctrl-C reaches only this process, which first stops the API, then the worker, then Redis.
     process = subprocess.Popen(command, env={**os.environ, **config.environment()}, start_new_session=True)  # noqa: S603
     watcher = Thread(target=_report_end, args=[process], daemon=True)
