@@ -1,4 +1,4 @@
-"""Who may call: a bearer token with the scope, within its rate."""
+"""Access to a route: a bearer token with its scope, within its rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, a line in the log, its metrics, and headers that keep browsers from harm."""
+"""Surroundings of every request: its id, a line in the log, its metrics, and headers that keep browsers from harm."""
 
 from __future__ import annotations
 

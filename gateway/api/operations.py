@@ -15,7 +15,7 @@ Parts = Annotated[Shared, Depends(shared)]
 
 
 class Readiness(BaseModel):
-    """What the gateway can do now."""
+    """Ability of the gateway to accept tasks, and of the predictors to answer them."""
 
     ready: bool = Field(description="whether it accepts tasks")
     redis: str = Field(description="`ready`, or sentences that say why tasks would not be safe")

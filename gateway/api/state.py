@@ -1,4 +1,4 @@
-"""What all requests of one API process share."""
+"""Parts that all requests of one API process share."""
 
 from __future__ import annotations
 

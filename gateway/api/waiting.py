@@ -1,4 +1,4 @@
-"""How long a client is willing to wait: `Prefer: wait=5` (RFC 7240) or `?wait=5`."""
+"""Time that a client is willing to wait: `Prefer: wait=5` (RFC 7240) or `?wait=5`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Redis may hold the records: one that loses nothing it has acknowledged."""
+"""Requirements on Redis: it must not lose a record that it has acknowledged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a record holds, as types."""
+"""Contents of a record, as types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.fields import Strict
 
 
 class State(StrEnum):
-    """Where a task is. `success` and `failed` are final."""
+    """State of a task. `success` and `failed` are final."""
 
     PENDING = "pending"
     PROCESSING = "processing"

@@ -11,7 +11,7 @@ OPEN_SECONDS = 5.0
 
 
 class Breaker:
-    """Breaker, for threads. It guards no call: it says whether one may start, and is told how it ended."""
+    """Breaker, for threads. Its user asks whether a request may start, and reports how it ended."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
