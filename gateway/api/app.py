@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from gateway.api import documentation, operations, predictions, problems
+from gateway.api.body_limit import BodyLimit
 from gateway.api.finishes import Finishes
 from gateway.api.hints import HintSender
 from gateway.api.metrics import ApiMetrics
@@ -66,7 +67,6 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=config.max_body_bytes,
         lifespan=lifespan,
     )
     app.state.shared = parts
@@ -74,4 +74,4 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
     app.include_router(predictions.router)
     app.include_router(operations.router)
     documentation.install(app)
-    return Surroundings(app, parts.metrics)
+    return Surroundings(BodyLimit(app, limit=config.max_body_bytes), parts.metrics)

@@ -25,7 +25,6 @@ from gateway.records.record import Record, State
 
 ACCEPT_SECONDS = 0.9  # a submission is answered within a second, even if Redis hangs
 EVENTS_SECONDS = 3600.0
-LAST_EVENT_ID = "last"
 POLL_HEADERS = {"Retry-After": "1"}
 
 router = APIRouter(prefix="/api", tags=["predictions"])
@@ -60,6 +59,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+@router.post("/predict", status_code=202, response_model=None, include_in_schema=False)
 @router.post(
     "/predict/",
     status_code=202,
@@ -136,7 +136,7 @@ async def erase(task_id: KnownId, parts: Parts) -> Response:
 @router.get(
     "/prediction/{id}/events",
     response_class=EventSourceResponse,
-    responses=READING | {204: {"description": "A client reconnects after the last event."}},
+    responses=READING,
     summary="Follow the task",
 )
 async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEvent]:
@@ -145,13 +145,13 @@ async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEven
     while not parts.stopping.is_set() and time.monotonic() < deadline:
         record = await parts.intake.read(task_id)
         if record is None:
-            yield ServerSentEvent(event="gone", data={}, id=LAST_EVENT_ID)
+            yield ServerSentEvent(event="gone", data={})
             return
         if record.state is State.SUCCESS:
-            yield ServerSentEvent(event="success", data=AnswerBody.of(record), id=LAST_EVENT_ID)
+            yield ServerSentEvent(event="success", data=AnswerBody.of(record))
             return
         if record.state is State.FAILED:
-            yield ServerSentEvent(event="failed", data=_failure(record).document(), id=LAST_EVENT_ID)
+            yield ServerSentEvent(event="failed", data=_failure(record).document())
             return
         if record.state is not before:
             yield ServerSentEvent(event=record.state.value, data=PendingBody.of(record))

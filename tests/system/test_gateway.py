@@ -352,14 +352,21 @@ def test_a_redis_that_may_lose_tasks_gets_none(tmp_path: Path, predictor: Runnin
             assert "expected yes" in response.json()["detail"]
 
 
-def test_while_the_predictor_is_away_tasks_are_accepted_and_then_answered(tmp_path: Path, redis: RedisProcess) -> None:
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """Redis without the module's worker."""
+    (tmp_path / "redis").mkdir()
+    with redis_server(tmp_path / "redis") as server:
+        yield server
+
+
+def test_while_the_predictor_is_away_tasks_are_accepted_and_then_answered(tmp_path: Path, own_redis: RedisProcess) -> None:
     version = make_version(tmp_path / "v1")
-    redis.client.flushdb()
     with serving(version, tmp_path / "first.log") as first:
         address, port = first.rest, first.rest.rpartition(":")[2]
         first.process.kill()
         first.process.wait()
-        settings = config(tmp_path, redis.address, address)
+        settings = config(tmp_path, own_redis.address, address)
         with (
             running("worker", settings, tmp_path / "worker.log"),
             running("api", settings, tmp_path / "api.log") as api,
@@ -373,8 +380,8 @@ def test_while_the_predictor_is_away_tasks_are_accepted_and_then_answered(tmp_pa
                 assert [answer(client, each, seconds=90)["predictions"] for each in ids] == [["cs.LG"]] * 20
 
 
-def test_on_sigterm_requests_that_wait_end_and_both_processes_end_with_0(tmp_path: Path, redis: RedisProcess) -> None:
-    settings = config(tmp_path, redis.address, "http://127.0.0.1:9")  # no predictor there
+def test_on_sigterm_requests_that_wait_end_and_both_processes_end_with_0(tmp_path: Path, own_redis: RedisProcess) -> None:
+    settings = config(tmp_path, own_redis.address, "http://127.0.0.1:9")  # no predictor there
     with (
         running("worker", settings, tmp_path / "worker.log") as worker,
         running("api", settings, tmp_path / "api.log") as api,

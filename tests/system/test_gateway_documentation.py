@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway import LISTENING, GatewayProcess
+from tests.support.gateway import LISTENING, READY, GatewayProcess
 from tests.support.redis import PROGRAM
 from tests.support.servers import serving
 from tests.support.versions import make_version
@@ -34,7 +34,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         command = [sys.executable, "-m", "labelwright", "gateway", "--predictor", predictor.rest, "--port", "0"]
         process = GatewayProcess(subprocess.Popen(command, stderr=stderr, stdout=stderr, cwd=folder), log)
         try:
-            yield process.wait_for(LISTENING)
+            address = process.wait_for(LISTENING)
+            process.wait_for(READY)
+            yield address
             assert process.stop() == 0
         finally:
             process.process.kill()
