@@ -72,7 +72,7 @@ class Group(PrintableErrors, click.Group):
 @anonymous
 @settings((*API, *WORKER, *BOTH))
 @click.pass_context
-def gateway(context: click.Context, *, predictors: tuple[str, ...], folder: Path, **options: Any) -> None:
+def gateway(context: click.Context, /, *, predictors: tuple[str, ...], folder: Path, **options: Any) -> None:
     """Accept texts over HTTP and label them asynchronously; no task is ever lost.
 
     Without a command, runs the API and one worker on this machine, and a Redis if --redis names none. ADDRESS alone is enough as
@@ -130,7 +130,7 @@ def token(*, name: str, scopes: tuple[str, ...], rate: str | None) -> None:
 
     secret = new_secret()
     try:
-        line = Token(name=name, sha256=digest(secret), scopes=scopes, rate=rate)  # type: ignore[arg-type] - it checks them
+        line = Token.model_validate({"name": name, "sha256": digest(secret), "scopes": scopes, "rate": rate})
     except ValidationError as error:
         first = error.errors()[0]
         raise click.UsageError(f"--{first['loc'][0]} is {first['input']!r}: {first['msg']}") from error

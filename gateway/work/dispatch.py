@@ -50,6 +50,6 @@ def send_hint(app: Celery) -> None:
     app.send_task(TASK_NAME, ignore_result=True)
 
 
-@setup_logging.connect
+@setup_logging.connect  # type: ignore[untyped-decorator]
 def _keep_the_logging(**_: Any) -> None:
     """Keep Celery from setting up logging: a receiver of this signal is what it asks for."""

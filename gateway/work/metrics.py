@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from gateway.work.breaker import Breaker
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 AGE_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
@@ -47,8 +47,8 @@ class WorkerMetrics:
             "labelwright_gateway_breaker_open", "Whether requests to a predictor are paused.", ["classifier"], registry=registry
         )
 
-    def watch(self, classifier: str, is_open: Callable[[], bool]) -> None:
+    def watch(self, classifier: str, breaker: Breaker) -> None:
         """Show the classifier's breaker, and its counters from 0 on."""
-        self._breaker.labels(classifier).set_function(lambda: float(is_open()))
+        self._breaker.labels(classifier).set_function(lambda: float(breaker.is_open))
         for state in ("success", "failed"):
             self.finished.labels(classifier, state)

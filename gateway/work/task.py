@@ -41,7 +41,7 @@ class Work:
         }
         self._breakers = {name: Breaker() for name in config.predictors}
         for name, breaker in self._breakers.items():
-            metrics.watch(name, lambda breaker=breaker: breaker.is_open)
+            metrics.watch(name, breaker)
 
     def do_one(self) -> None:
         """Work on the task that has been due for longest, if any is due. Raises redis.exceptions.RedisError."""
@@ -109,7 +109,7 @@ class Work:
 
 def delay_seconds(claims: int) -> float:
     """Return the time until the next claim: doubled with each claim, and spread, so that tasks do not come back all at once."""
-    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(claims, 10))
+    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(claims, 10))
     return longest * random.uniform(0.5, 1.0)
 
 

@@ -144,7 +144,7 @@ def test_a_version_changed_in_the_middle_gives_each_task_the_answer_of_one_versi
 def test_workers_and_redis_killed_at_random_and_hints_dropped_lose_no_task(
     tmp_path: Path, redis: RedisProcess, predictor: RunningServer
 ) -> None:
-    """A small form of benchmarks/gateway.py."""
+    """A small form of benchmarks/gateway_kills.py."""
     labels = ["cs.LG", "stat.ML", "math.CO"]
     chosen = random.Random(1)
     settings = config(tmp_path, redis.address, predictor.rest, concurrency=4, **LEASE)

@@ -1,6 +1,6 @@
 """Tasks under kills: the gateway beside bare Celery with its best settings, on a real Redis and a real predictor.
 
-    python benchmarks/gateway.py --version VERSION [--tasks 10000] [--kills 40] [--redis-kills 5] [--away 60] [--drops 5]
+    python benchmarks/gateway_kills.py --version VERSION [--tasks 10000] [--kills 40] [--redis-kills 5] [--away 60] [--drops 5]
 
 Workers are killed with SIGKILL at random times, Redis is killed and started again, the predictor is away for a while, and the
 queue of Celery is emptied (for the gateway only: the tasks of bare Celery are in that queue). Each answer is compared with the
@@ -23,8 +23,7 @@ from typing import Any
 
 import click
 import httpx
-
-from benchmarks.gateway_chaos import Disturber, Plan, Process, Scene, free_port, scene, wait_for
+from gateway_faults import Disturber, Plan, Process, Scene, free_port, scene, wait_for
 
 WORKERS = 2
 CLIENTS = 8
@@ -105,12 +104,12 @@ def bare_row(folder: Path, version: str, name: str, texts: list[str], plan: Plan
     """Send the texts as tasks of bare Celery while the plan is carried out, without emptying its queue."""
     stage = scene(folder, version)
     url = f"http://127.0.0.1:{stage.predictor_port}/v2/models/{name}/infer"
-    variables = {"PEER_REDIS": stage.redis_address, "PEER_PREDICTOR": url}
+    variables = {"PEER_REDIS": stage.redis_address, "PEER_PREDICTOR": url, "PYTHONPATH": str(Path(__file__).parent)}
     os.environ.update(variables)
-    from benchmarks.peers.celery_bare import app, ask
+    from peers.celery_bare import app, ask
 
     options = ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    command = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_bare", "worker", *options]
+    command = [sys.executable, "-m", "celery", "-A", "peers.celery_bare", "worker", *options]
     stage.workers += [
         Process([*command, "--hostname", f"worker{at}@%h"], variables, folder / f"worker-{at}.log") for at in range(WORKERS)
     ]
