@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,10 +15,8 @@ FULL_SHARE = 0.9  # of maxmemory; the rest is for hints, leases and answers of w
 async def examine(client: Redis) -> dict[str, Any]:
     """Return what `faults` and `is_full` need. A hosted Redis may refuse CONFIG; `appendfsync` is then missing."""
     facts: dict[str, Any] = dict(await client.info())
-    try:
+    with suppress(ResponseError):
         facts["appendfsync"] = (await client.config_get("appendfsync"))["appendfsync"]
-    except ResponseError:  # not allowed
-        pass
     return facts
 
 
