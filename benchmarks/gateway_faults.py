@@ -145,7 +145,7 @@ class Disturber:
         self.done["predictor away"] += 1
 
 
-def wait_for(holds: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(holds: Callable[[], object], seconds: float = 600) -> None:
     """Wait until this is true and raises no error of a connection."""
     deadline = time.monotonic() + seconds
     while True:

@@ -121,7 +121,7 @@ def bare_row(folder: Path, version: str, name: str, texts: list[str], plan: Plan
             _patiently(lambda at=at, text=text: ask.delay(at, text))
         disturber.thread.join()
         store = stage.client()
-        answers = _collect(len(texts), lambda at: store.lrange(f"answer:{at}", 0, -1))
+        answers = _collect(len(texts), lambda at: store.lrange(f"answer:{at}", 0, -1) or None)
     return {
         "row": "celery",
         "answered": len(answers),
@@ -193,7 +193,7 @@ def _collect(tasks: int, read: Any) -> dict[int, Any]:
     latest = time.monotonic()
     while len(found) < tasks and time.monotonic() - latest < IDLE_SECONDS:
         for at in range(tasks):
-            if at not in found and (answer := read(at)):
+            if at not in found and (answer := read(at)) is not None:
                 found[at] = answer
                 latest = time.monotonic()
         time.sleep(0.5)
