@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,12 @@ def gateway_row(folder: Path, version: str, name: str, texts: list[str], plan: P
         start, disturber = time.monotonic(), Disturber(stage, plan, queue="hints")
         disturber.thread.start()
         with ThreadPoolExecutor(CLIENTS) as threads:
-            ids = list(threads.map(lambda at: _submit(client, texts[at], key=str(at)), range(len(texts))))
+
+            def submit(at: int) -> str:
+                _pace(start, at / len(texts), plan.seconds)
+                return _submit(client, texts[at], key=str(at))
+
+            ids = list(threads.map(submit, range(len(texts))))
         disturber.thread.join()
         first = _collect(len(texts), lambda at: _answer(client, ids[at]))
         seconds = time.monotonic() - start
@@ -118,7 +124,8 @@ def bare_row(folder: Path, version: str, name: str, texts: list[str], plan: Plan
         start, disturber = time.monotonic(), Disturber(stage, replace(plan, drops=0), queue="celery")
         disturber.thread.start()
         for at, text in enumerate(texts):
-            _patiently(lambda at=at, text=text: ask.delay(at, text))
+            _pace(start, at / len(texts), plan.seconds)
+            _patiently(partial(ask.delay, at, text))
         disturber.thread.join()
         store = stage.client()
         answers = _collect(len(texts), lambda at: store.lrange(f"answer:{at}", 0, -1) or None)
@@ -154,6 +161,11 @@ def direct(stage: Scene, name: str, texts: list[str]) -> list[Labels]:
             width, labels = outputs["labels"]["shape"][1], outputs["labels"]["data"]
             found += [[label for label in labels[row * width : (row + 1) * width] if label] for row in range(len(part))]
     return found
+
+
+def _pace(start: float, share: float, seconds: float) -> None:
+    """Wait until this share of the time is over, so that faults meet tasks at work."""
+    time.sleep(max(0.0, start + share * seconds - time.monotonic()))
 
 
 def _submit(client: httpx.Client, text: str, *, key: str) -> str:
