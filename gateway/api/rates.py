@@ -25,7 +25,7 @@ class Rates:
             key_prefix="rate",
             socket_timeout=API_SECONDS,
             socket_connect_timeout=API_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type] - passed on to the client as it is
+            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # passed on to the client
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 

@@ -394,7 +394,7 @@ def test_on_sigterm_requests_that_wait_end_and_both_processes_end_with_0(tmp_pat
         start = time.monotonic()
 
         assert api.stop() == 0
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 25, "before the request would have ended by itself"
         assert waiting.result().status_code == 202
         assert worker.stop() == 0
     assert SECRET.decode() not in api.log.read_text()

@@ -153,7 +153,7 @@ def test_workers_and_redis_killed_at_random_and_hints_dropped_lose_no_task(
         client = stack.enter_context(httpx.Client(base_url=api.address, timeout=40))
         tasks = {}
         for at in range(200):
-            tasks[submit_patiently(client, f"{labels[at % 3]} {at}", key=str(at))] = [labels[at % 3]]
+            tasks[submit(client, f"{labels[at % 3]} {at}")] = [labels[at % 3]]
         for at in range(4):
             with running("worker", settings, tmp_path / f"worker-{at}.log"):
                 time.sleep(chosen.uniform(0.1, 0.6))
@@ -165,15 +165,3 @@ def test_workers_and_redis_killed_at_random_and_hints_dropped_lose_no_task(
         assert len(tasks) == 200
         for task_id, expected in tasks.items():
             assert answer(client, task_id, seconds=120)["predictions"] == expected
-
-
-def submit_patiently(client: httpx.Client, text: str, *, key: str) -> str:
-    """Submit the text, again and again with the same key while the gateway answers 503."""
-    deadline = time.monotonic() + 60
-    while True:
-        response = client.post("/api/predict/", json={"article": text}, headers={"Idempotency-Key": key})
-        if response.status_code == 202:
-            return str(response.json()["task_id"])
-        assert response.status_code == 503, response.text
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
