@@ -43,7 +43,9 @@ check: $(READY) ## linters, types, layers, unit and contract tests: no network, 
 	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract tests/chart
 
 test: check ## check, plus the system tests on this machine: train, publish, serve, send requests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system
+	# The server's tests measure times, so nothing else runs beside them.
+	$(BIN)/pytest --quiet tests/system/test_serving*.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system --ignore-glob='*/test_serving*.py'
 
 images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=, GATEWAY_IMAGE=; base image: PYTHON_IMAGE=)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }

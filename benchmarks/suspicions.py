@@ -27,7 +27,7 @@ from model.gate import GateRecord, GateRule, suspicions
 from model.scores import ScoreName
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
-from trainer.evaluation.gate_record import ServedScores
+from trainer.evaluation.gate_measurement import ServedScores
 from trainer.evaluation.served import score_served
 from trainer.pipeline import run
 from trainer.preparation import prepare

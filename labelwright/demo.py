@@ -50,7 +50,7 @@ def demo(folder: Path, port: int) -> None:
     say("1/3  Reading docstrings of installed libraries, each labelled with its library and area")
     from labelwright.demo_dataset import write_dataset
 
-    say(f"     {write_dataset(dataset):,} texts in {shown(dataset)}")
+    say(f"     {write_dataset(dataset):,} texts in {relative(dataset)}")
     say("2/3  Training")
     uri = train(dataset, folder / "models")
     say("3/3  Serving the version with KServe, and sending it three texts")
@@ -123,7 +123,7 @@ def send_texts(server: str) -> None:
 
 def suggest(uri: str, server: str, *, keeps_running: bool) -> None:
     """Print commands and files to continue with."""
-    version = shown(Path(uri.removeprefix("file://")))
+    version = relative(Path(uri.removeprefix("file://")))
     body = '{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["Fit a random forest."]}]}'
     say("\nNext:")
     if not keeps_running:
@@ -148,7 +148,7 @@ def free_port(wanted: int) -> int:
     raise click.ClickException("no port is free")
 
 
-def shown(path: Path) -> str:
+def relative(path: Path) -> str:
     """Return the path, relative to the working directory if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 

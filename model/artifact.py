@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from model.manifest import MAX_SHOWN_CHARACTERS, RESERVED_FILE_NAME, SCHEMA_VERSION, FileEntry, Manifest, shown
+from model.manifest import MAX_SHOWN_CHARACTERS, RESERVED_FILE_NAME, SCHEMA_VERSION, FileEntry, Manifest, quoted
 from model.storage import (
     ObjectExists,
     ObjectMissing,
@@ -225,7 +225,7 @@ def _problems(error: ValidationError) -> str:
     version = next((each["input"] for each in problems if each["loc"] == ("schema_version",)), None)
     if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
         reads = f"this release reads {SCHEMA_VERSION}: use a newer Labelwright"
-        return f": schema_version is {shown(version)}, {reads}"
+        return f": schema_version is {quoted(version)}, {reads}"
     # Many values of a field may have the same error: the first is shown, the others are counted.
     same: dict[tuple[object, str], list[str]] = {}
     for each in problems:
@@ -241,7 +241,7 @@ def _problems(error: ValidationError) -> str:
 
 def _shown_field(part: int | str) -> str:
     is_plain = isinstance(part, str) and part.isprintable() and len(part) <= MAX_SHOWN_CHARACTERS
-    return str(part) if is_plain else shown(part)
+    return str(part) if is_plain else quoted(part)
 
 
 def verify(folder: Path, *, manifest_sha256: str | None = None) -> Manifest:

@@ -17,14 +17,14 @@ from model.fields import Name, Share, Strict
 from model.manifest import Task
 from model.scores import ScoreName, Scores
 
-ROUNDING_ERROR = 1e-9  # larger differences of two scores count
-CHANCE_STANDARD_ERRORS = 3.0  # a drop by more standard errors is not chance
-BETTER_STANDARD_ERRORS = 2.0  # by which a version must beat a constant prediction
-LABEL_FALSE_ALARM_PROBABILITY = 0.001  # probability that some label appears to drop in an unchanged dataset
-MAX_LABEL_FALL = 0.2  # largest drop of a label's recall, beyond chance
-MIN_TEXTS_SHARE = 2 / 3  # smallest number of texts with a label, as a share of the served version's
-MAX_LEFT_OUT_SHARE = 0.1  # largest share of unused rows, above that of the served version's dataset
-MAX_LOST_SHARE = 0.05  # largest share of the served version's labels, counted by text, that the dataset lacks
+ROUNDING_ERROR = 1e-9  # smaller differences between two scores are ignored
+CHANCE_STANDARD_ERRORS = 3.0  # a drop of more standard errors than this is not taken for chance
+BETTER_STANDARD_ERRORS = 2.0  # number of standard errors by which a version must beat a constant prediction
+LABEL_FALSE_ALARM_PROBABILITY = 0.001  # accepted probability that at least one label seems to drop in an unchanged dataset
+MAX_LABEL_FALL = 0.2  # largest accepted drop of a label's recall, after allowing for chance
+MIN_TEXTS_SHARE = 2 / 3  # the dataset must have at least this share of the served version's number of labelled texts
+MAX_LEFT_OUT_SHARE = 0.1  # how much larger the share of unused rows may be than in the served version's dataset
+MAX_LOST_SHARE = 0.05  # labels that the dataset lacks may be at most this share of the labels in the served version's test part
 MAX_SHOWN_NAMES = 3
 MAX_NAME_CHARACTERS = 40  # longer names of labels are truncated in a result
 
@@ -47,10 +47,10 @@ class DataChange(Strict):
     score: Share = Field(description="micro-F1 of the served version on this test part, for the labels that it knows")
     texts: int = Field(ge=0, description="texts of this test part that have a label it knows")
     fallen: tuple[LabelFall, ...] = Field(default=(), description="labels whose recall dropped beyond chance; only the first few")
-    fallen_count: int = Field(default=0, ge=0, description="number of all such labels")
+    fallen_count: int = Field(default=0, ge=0, description="number of labels in `fallen` before it was cut")
     lost: tuple[str, ...] = Field(default=(), description="labels of the served version that the dataset lacks; a few")
-    lost_count: int = Field(default=0, ge=0, description="number of all such labels")
-    lost_share: Share = Field(default=0, description="their share of the labels of the served version's test part")
+    lost_count: int = Field(default=0, ge=0, description="number of labels in `lost` before it was cut")
+    lost_share: Share = Field(default=0, description="the lost labels' share of the labels of the served version's test part")
     labelled_before: int | None = Field(default=None, ge=0, description="distinct texts of the served version; none: unknown")
     labelled: int | None = Field(default=None, ge=0, description="distinct texts that are used; none: the dataset is a sample")
     rows_before: int = Field(default=0, ge=0, description="rows of the served version's dataset")
@@ -70,16 +70,15 @@ class GateRule(Strict):
     tolerance: float = Field(default=0.005, ge=0, le=1, description="how far the score may be below the served version's")
     served_may_fall: bool = Field(
         default=False,
-        description="whether the dataset may differ so much from the served version's that the served version scores far lower "
-        "on it",
+        description="true: a dataset that differs from the served version's is no reason to hold the version",
     )
 
 
 class GateRecord(Strict):
     """Scores of a version on its test part, which any rule can judge without another training.
 
-    scores, baseline_scores, served_scores: by name, of the version, the linear model and the served version, all on the same
-    texts. A record of an earlier release holds only the score of its rule, and micro-F1 and macro-F1 of the version.
+    scores, baseline_scores, served_scores: scores by name: of the version, of the linear model, of the served version. All are
+    on the same texts. A record of an earlier release holds only the score of its rule, and micro-F1 and macro-F1 of the version.
     """
 
     scores: dict[ScoreName, Share]
@@ -153,9 +152,9 @@ def judge(
 ) -> Verdict:
     """Return the verdict of `rule` on the version.
 
-    A score that the record lacks is replaced by the one of the record's own rule, and the message says so. version: its name; ""
-    outside Kubernetes, where versions cannot be approved. approve: name of the approved version, for which only the rule's
-    minimum applies. served: the version with which it should have been compared.
+    If the record lacks the score that `rule` names, the score of the record's own rule is compared, and the message says so.
+    version: its name; "" outside Kubernetes, where versions cannot be approved. approve: name of the approved version, for which
+    only the rule's minimum applies. served: the version it was to be compared with, for the message if that failed.
     """
     score = rule.score if record.has_score(rule.score) else record.rule.score
     ours, theirs = record.scores[score], record.served_scores.get(score)
@@ -323,7 +322,7 @@ def _lost_rows(data: DataChange, labelled: int, before: int, served: str) -> lis
     if labelled < MIN_TEXTS_SHARE * before:
         return [f"{labelled:,} distinct texts have a label; the dataset of {served} had {before:,}"]
     if left_out > left_out_before + MAX_LEFT_OUT_SHARE:
-        # at least: the number of rows used then is not recorded, only that of distinct texts
+        # "at least", because only the number of distinct texts was recorded then, not that of used rows
         before_that = f"in the dataset of {served} at least {1 - left_out_before:.0%}"
         return [f"{data.used:,} of {data.rows:,} rows have a text and a label, {1 - left_out:.0%}; {before_that}"]
     return []

@@ -6,6 +6,7 @@ no storage: `model.artifact` reads and writes manifests.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from enum import StrEnum
@@ -28,7 +29,7 @@ MAX_FILES = 64
 MAX_SHOWN_CHARACTERS = 200
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return an untrusted value for a message: quoted, control characters escaped, cut if it is long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
@@ -90,15 +91,59 @@ class TestSet(Strict):
     rows: int = Field(ge=0, description="rows read, before any was left out")
 
 
+class LearntCorrections(Strict):
+    """Corrections from which a version was trained, beside the dataset. A text counts once, by its latest correction."""
+
+    uri: str
+    sha256: Sha256 = Field(description="of the content of every file read, in the order of their names")
+    dataset_sha256: Sha256 = Field(description="of the dataset's own files")
+    files: int = Field(ge=0)
+    rows: int = Field(ge=0, description="rows read")
+    withdrawn: int = Field(ge=0, description="corrections that were withdrawn")
+    texts: int = Field(ge=0, description="texts with a correction: the sum of corrected, added and left_out")
+    corrected: int = Field(ge=0, description="texts of the dataset, with the corrected labels in place of their own")
+    tested: int = Field(ge=0, description="of these, texts of the test part, which the model is not trained on")
+    added: int = Field(ge=0, description="texts that the dataset lacks, added to the training or validation part")
+    left_out: int = Field(ge=0, description="texts that are not used; the dataset's notes say why")
+
+    @property
+    def covering_sha256(self) -> str:
+        """SHA-256 of the dataset and its corrections together: the dataset's own, if there is no file of corrections."""
+        both = f"{self.dataset_sha256}{self.sha256}"
+        return hashlib.sha256(both.encode()).hexdigest() if self.files else self.dataset_sha256
+
+    @model_validator(mode="after")
+    def _every_text_is_counted_once(self) -> Self:
+        if self.texts != self.corrected + self.added + self.left_out or self.tested > self.corrected:
+            raise ValueError("texts is not the sum of corrected, added and left_out, or tested is more than corrected")
+        return self
+
+
 class Dataset(Strict):
     """Labelled texts from which a version was trained."""
 
     uri: str
-    sha256: Sha256 = Field(description="of the content of every file read, in the order of their names")
+    sha256: Sha256 = Field(
+        description="of the content of every file read, in the order of their names; with corrections, of the two hashes "
+        "corrections.dataset_sha256 and corrections.sha256 in hexadecimal, one after the other"
+    )
     rows: int = Field(ge=0, description="rows read, before any was left out")
     columns: tuple[str, ...]
     test: TestSet | None = Field(default=None, description="none: the test part is a part of the dataset")
     notes: tuple[str, ...] = Field(default=(), description="sentences on rows that were left out and on other findings")
+    corrections: LearntCorrections | None = Field(
+        default=None, exclude_if=is_none, description="absent: the training was given no corrections"
+    )
+
+    @property
+    def own_sha256(self) -> str:
+        """SHA-256 of the dataset's own files, whatever corrections were learnt beside them."""
+        return self.corrections.dataset_sha256 if self.corrections else self.sha256
+
+    @property
+    def rows_with_added(self) -> int:
+        """Number of rows read, and of texts that corrections added to them."""
+        return self.rows + (self.corrections.added if self.corrections else 0)
 
 
 class Candidate(Strict):
@@ -212,7 +257,7 @@ class Manifest(Strict):
             for each in (name, entry.stored_as or name):
                 if not FILE_NAME.fullmatch(each) or each.lower() == RESERVED_FILE_NAME:
                     expected = "expected at most 128 letters, digits, '.', '-' and '_', and not manifest.json itself"
-                    raise ValueError(f"files names {shown(each)}, which is not a plain file name: {expected}")
+                    raise ValueError(f"files names {quoted(each)}, which is not a plain file name: {expected}")
         return self
 
     @model_validator(mode="after")

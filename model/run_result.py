@@ -28,7 +28,7 @@ class RunResult(Strict):
     version: Name | None = None
     artifact_uri: str | None = None
     manifest_sha256: Sha256 | None = Field(default=None, description="of the bytes of the version's manifest.json, as published")
-    dataset_sha256: Sha256 | None = None
+    dataset_sha256: Sha256 | None = Field(default=None, description="of the dataset's own files, without corrections")
     test_sha256: Sha256 | None = Field(default=None, description="of the test set, if one was given")
     best_checkpoint: str | None = Field(default=None, description="such as step-1200; none for an architecture without steps")
     mlflow_run_id: str | None = None

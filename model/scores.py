@@ -1,4 +1,7 @@
-"""Scores of a version: their names, and their values on one part of the data."""
+"""Scores of a version: their names, and the fields for their values on one part of the data.
+
+The values are computed in trainer/evaluation/scoring.py.
+"""
 
 from __future__ import annotations
 

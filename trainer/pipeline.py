@@ -40,11 +40,12 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
     _identify(config, attempt)
     with tracked(config.tracking) as tracker:
         data = prepare(config, attempt, scratch)
-        test = data.facts.test
+        test, corrections = data.facts.test, data.facts.corrections
         this_run = begin(
             config,
-            dataset_sha256=data.facts.sha256,
+            dataset_sha256=data.facts.own_sha256,
             test_sha256=test.sha256 if test else None,
+            corrections_sha256=corrections.sha256 if corrections else None,
             seen_sha256=data.served.sha256,
             now=now,
         )
@@ -63,7 +64,7 @@ def run(config: Config, attempt: Attempt, *, scratch: Path, now: datetime) -> Pu
 
 
 def train_as_worker(config: Config, attempt: Attempt, *, scratch: Path) -> None:
-    """Train together with rank 0 on every other rank, and wait until rank 0 has published."""
+    """On every rank but 0: train together with rank 0, and wait until it has published."""
     distributed = [each for each in registry.architectures_to_fit(config) if each.distributed]
     if find_published(config):
         log.info("the version is published already: this process has nothing to do")

@@ -18,7 +18,7 @@ from trainer.architectures.registry import BASELINE
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import Answers, answer, evaluate, reference
-from trainer.evaluation.gate_record import Comparison, NotCompared, comparison, measure
+from trainer.evaluation.gate_measurement import Comparison, NotCompared, comparison, measure
 from trainer.evaluation.served import read_comparison, score_served
 from trainer.preparation import PreparedData
 from trainer.report.page import Part, write_report

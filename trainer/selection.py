@@ -1,4 +1,8 @@
-"""Select which of the fitted models is published: with `auto`, the fastest within tolerance of the best."""
+"""Select which of the fitted models is published.
+
+With `auto`, it is the fastest (fewest milliseconds per text) of the candidates whose micro-F1 is at most `tolerance` below the
+best.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,7 @@ def score_candidate(exported: Exported, validation: Examples) -> ScoredCandidate
 
 
 def select(candidates: Sequence[ScoredCandidate], settings: TrainingConfig) -> ScoredCandidate:
-    """Return the candidate of the configured architecture; with `auto`, the fastest within tolerance."""
+    """Return the candidate of the configured architecture; with `auto`, the fastest within the tolerance."""
     if settings.architecture == "auto":
         return fastest_within_tolerance(candidates, settings.selection_tolerance)
     return next(each for each in candidates if each.architecture == settings.architecture)

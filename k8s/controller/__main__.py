@@ -85,7 +85,11 @@ class Resources(click.ParamType[ResourcesSpec]):
     "--job-resources", type=Resources(), help="Requests and limits of the Jobs that check datasets or delete versions, as JSON."
 )
 @click.option(
-    "--metrics-port", type=int, default=CONTROLLER_METRICS_PORT, show_default=True, help="Port of /metrics and /healthz."
+    "--metrics-port",
+    type=int,
+    default=CONTROLLER_METRICS_PORT,
+    show_default=True,
+    help="Port of /metrics, /healthz and /targets, which Prometheus asks for the Pods to scrape.",
 )
 @click.option(
     "--leader-election-namespace",
@@ -119,11 +123,11 @@ def main(
     images = Images(options["trainer_image"], options["predictor_image"], options["pull_policy"], **given)
     policy = Policy(options["allowed_secrets"], options["allowed_service_accounts"], options["placement"])
     try:
-        cluster = from_environment(threads=options["threads"] + 1)
+        cluster = from_environment(threads=options["threads"] + 2)  # and one each for events and /targets
         url, gateway = options["prometheus_url"], options["prometheus_gateway_job"]
         measurements = Prometheus(url, gateway=gateway) if url else None
         controller = Controller(cluster, images, policy, measurements=measurements, threads=options["threads"])
-        with controller.telling(options["metrics_port"]):
+        with controller.telling(options["metrics_port"], namespaces):
             if leader_election_namespace is None:
                 return controller.work(namespaces, stop)
             # Connections of its own with a short time limit: one call that hangs must not use up the lease's deadline.

@@ -19,9 +19,11 @@ from k8s.controller.decisions.tenancy import Policy
 from k8s.controller.reconcile.apply_cache import ApplyCache
 from k8s.controller.reconcile.observe import Observer
 from k8s.controller.reconcile.reconciler import Reconciler
-from k8s.controller.runtime.metrics import ControllerMetrics, serve
+from k8s.controller.runtime.endpoint import serve
+from k8s.controller.runtime.metrics import ControllerMetrics
 from k8s.controller.runtime.queue import WorkQueue
 from k8s.controller.runtime.recorder import Recorder
+from k8s.controller.runtime.scrape_targets import scrape_targets
 from k8s.controller.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -51,9 +53,17 @@ class Controller:
         self._workers = Workers(self._queue, reconciler.reconcile, metrics, threads=threads)
 
     @contextmanager
-    def telling(self, port: int) -> Iterator[None]:
-        """Serve /metrics and /healthz, as the leader or not. Raises OSError if the port is in use."""
-        endpoint = serve(port, self._registry, healthy=self._workers.are_well)
+    def telling(self, port: int, namespaces: tuple[str, ...]) -> Iterator[None]:
+        """Serve /metrics, /healthz and /targets, as the leader or not. Raises OSError if the port is in use.
+
+        namespaces: whose Pods /targets lists; all if there are none.
+        """
+        endpoint = serve(
+            port,
+            self._registry,
+            healthy=self._workers.are_well,
+            targets=lambda component: scrape_targets(self._cluster, namespaces, component),
+        )
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ SOURCE = "labelwright_controller_queue_keys"
 RELEASE = 'namespace=~"$home", release=~"$release"'
 COMPONENTS = f'job=~"labelwright-.+", {RELEASE}'
 CLASSIFIERS = Link("Classifiers", "labelwright-classifiers")
+ADDRESS = "{{job}} {{instance}}"  # legend
 SERVING = Link("Serving", "labelwright-serving")
 TRAINING = Link("Training", "labelwright-training")
 
@@ -27,17 +28,17 @@ def quantile(share: float) -> str:
 PANELS = (
     Panel(
         "Components that answer",
-        "1 for each Pod of the release that Prometheus can scrape, else 0.",
+        "1 for each address of the release that Prometheus can scrape, else 0.",
         "short",
-        (Query(f"min by (job, pod) (up{{{COMPONENTS}}})", "{{job}} {{pod}}"),),
+        (Query(f"min by (job, instance) (up{{{COMPONENTS}}})", ADDRESS),),
         CLASSIFIERS,
         maximum=1,
     ),
     Panel(
         "Restarts",
-        "Restarts of containers in the selected time. A Pod that replaces another begins at 0.",
+        "Restarts of the processes in the selected time, by their address.",
         "short",
-        (Query(f"max by (job, pod) (changes(process_start_time_seconds{{{COMPONENTS}}}[$__range]))", "{{job}} {{pod}}"),),
+        (Query(f"max by (job, instance) (changes(process_start_time_seconds{{{COMPONENTS}}}[$__range]))", ADDRESS),),
         CLASSIFIERS,
         kind="numbers",
     ),
@@ -99,7 +100,7 @@ PANELS = (
         "Memory",
         "Resident memory of the components.",
         "bytes",
-        (Query(f"max by (job, pod) (process_resident_memory_bytes{{{COMPONENTS}}})", "{{job}} {{pod}}"),),
+        (Query(f"max by (job, instance) (process_resident_memory_bytes{{{COMPONENTS}}})", ADDRESS),),
         CLASSIFIERS,
         width=12,
     ),
@@ -107,7 +108,12 @@ PANELS = (
         "CPU",
         "Cores that the components use.",
         "short",
-        (Query(f"sum by (job, pod) (rate(process_cpu_seconds_total{{{COMPONENTS}}}[$__rate_interval]))", "{{job}} {{pod}}"),),
+        (
+            Query(
+                f"sum by (job, instance) (rate(process_cpu_seconds_total{{{COMPONENTS}}}[$__rate_interval]))",
+                ADDRESS,
+            ),
+        ),
         CLASSIFIERS,
         width=12,
     ),

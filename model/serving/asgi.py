@@ -13,9 +13,9 @@ from model.serving.errors import BodyTooLarge, TooManyBytesInFlight
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[0-9]+")
-UNWATCHED_SECONDS = 0.05  # of work before the connection is watched: watching costs time, and most work ends sooner
-UNCOUNTED_BYTES = 64 * 1024  # of each body, so that large bodies cannot exclude small ones; `connections` counts them
-LINGER_SECONDS = 5  # for a refused client to finish sending, since most clients read the response only then
+UNWATCHED_SECONDS = 0.05  # seconds of work before the connection is watched: watching costs time, and most work ends sooner
+UNCOUNTED_BYTES = 64 * 1024  # first bytes of each body, which are not counted here: `connections` counts them
+LINGER_SECONDS = 5  # seconds in which a refused client may finish sending: most clients read the response only then
 
 
 class ClientGone(Exception):

@@ -2,7 +2,7 @@
 
 A free thread takes whatever waits; no text waits for others to arrive. So a lone request is classified at once, and batches form
 only while all threads are busy. On CPUs, the cost of a batch depends on its tokens, padding included. So a batch has texts of
-similar length, and no more of them than take TARGET_BATCH_SECONDS.
+similar length, at most as many as can be classified in TARGET_BATCH_SECONDS.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from model.serving.metrics import Metrics
 
 T = TypeVar("T")
 TARGET_BATCH_SECONDS = 0.02  # longer batches raise latency, but not throughput
-MAX_BATCH_CHARACTERS = 1 << 16  # bounds a batch even if its texts take ten times as long as estimated
-# Texts of similar length: the factor is at most MAX_LENGTH_RATIO, or padding costs less than PADDING_SECONDS.
+MAX_BATCH_CHARACTERS = 1 << 16  # limit of a batch, for when the estimate of its time is too low, even tenfold
+# Lengths are similar if they differ from the first text's by at most the factor MAX_LENGTH_RATIO, plus as many characters as
+# take PADDING_SECONDS.
 MAX_LENGTH_RATIO, PADDING_SECONDS = 1.5, 0.0005
 TEXT_OVERHEAD_CHARACTERS = 64  # fixed cost of a text, in characters
-LARGE_REQUEST_CHARACTERS = 1 << 16  # total length of its texts above which a request counts as large
-LONG_TEXT_CHARACTERS = 256  # length above which a lone text counts as long
-EXPLORE_EVERY_TEXTS = 16  # of this many lone texts, one is run the slower way, to measure it again
+LARGE_REQUEST_CHARACTERS = 1 << 16  # a request whose texts have more characters together is large
+LONG_TEXT_CHARACTERS = 256  # a lone text with more characters is long
+EXPLORE_EVERY_TEXTS = 16  # one lone text in this many is classified the slower way, to measure that way again
 LOOK_AHEAD_REQUESTS = 256  # requests that are searched for texts of similar length
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class _PendingRequest(Generic[T]):
 
     @property
     def is_done(self) -> bool:
-        """Whether no text is left to classify: all are in a batch or done, or the client has gone, or a text has failed."""
+        """Whether none of its texts is to be taken any more: all were taken, the client has gone, or a text has failed."""
         return not self.waiting or self.future.done()
 
     def shortest(self) -> int:
@@ -74,7 +75,10 @@ _Text = tuple[_PendingRequest[Any], int]  # a text's request, and its position i
 
 
 class _Batch(NamedTuple):
-    """Texts to classify together. alone: whether it is a single text while all other threads are idle and the queue is empty."""
+    """Texts to classify together.
+
+    alone: whether it has one text, and when it was taken no other text waited and all other threads were idle.
+    """
 
     texts: list[_Text]
     alone: bool
@@ -88,7 +92,8 @@ class _LoneTextStrategy:
     """
 
     def __init__(self) -> None:
-        self._seconds_per_character: dict[tuple[bool, bool], float] = {}  # by whether the text is long, and on all cores
+        # Keys: (is the text long, were all cores used).
+        self._seconds_per_character: dict[tuple[bool, bool], float] = {}
         self._choices = 0
 
     def choose(self, characters: int) -> bool:
@@ -106,10 +111,10 @@ class _LoneTextStrategy:
 
 
 class Batcher:
-    """Micro-batcher with `threads` threads. At most `capacity` texts wait, unless one request alone has more.
+    """Micro-batcher with `threads` threads. At most `capacity` texts wait; if none waits, a request of any size is accepted.
 
-    Large and small requests are counted separately, so that large ones cannot exclude small ones. Each kind may have
-    `characters` characters in flight, unless one request alone has more.
+    Large and small requests are counted separately, so that large ones cannot exclude small ones. The requests of a kind in
+    flight have at most `characters` characters together; if none is in flight, one of any size is accepted.
     """
 
     def __init__(
@@ -127,7 +132,7 @@ class Batcher:
         self._clock = clock
         self._capacity = capacity
         self._max_characters = characters
-        self._characters = {True: 0, False: 0}  # of requests in flight, by whether they are large
+        self._characters = {True: 0, False: 0}  # of the requests in flight; keys: is the request large
         self._changed = Condition()
         self._requests: deque[_PendingRequest[Any]] = deque()
         self._waiting = 0  # texts
@@ -145,9 +150,9 @@ class Batcher:
     async def classify(self, texts: Sequence[str], finish: Finish[T]) -> T:
         """Classify the texts and return the result of `finish`.
 
-        finish: takes predictions, as `PredictionRule.predictions` returns them, and probabilities; is called on a batcher
-        thread, or at once if there are no texts. If the caller is cancelled, its waiting texts are not classified. Raises
-        QueueFull, errors of `finish`, and errors of the classifier for these texts.
+        finish: takes predictions, as `PredictionRule.predictions` returns them, and probabilities. It is called on a batcher
+        thread; if there are no texts, by the caller itself. If the caller is cancelled, its waiting texts are not classified.
+        Raises QueueFull, errors of `finish`, and errors of the classifier for these texts.
         """
         if not texts:
             return finish([], np.zeros((0, self._classifier.onnx_model.label_count), np.float32))
@@ -202,7 +207,8 @@ class Batcher:
         tokens = self._classifier.tokenizer.encode([request.texts[at] for request, at in batch.texts])
         logits = self._classifier.onnx_model.logits(tokens, alone=all_cores)
         probabilities = to_probabilities(logits, self._classifier.rule.task)
-        predictions = self._classifier.rule.predictions(probabilities)  # one call for the batch takes no longer than for a text
+        # A call for the whole batch takes no longer than a call for one text.
+        predictions = self._classifier.rule.predictions(probabilities)
         seconds = self._clock() - started
         self._metrics.computed(tokens, probabilities, seconds)
         if batch.alone:
@@ -257,13 +263,13 @@ class Batcher:
     def _take_similar(self) -> list[_Text]:
         """Take texts of similar length from the queue: from the first request, then from later ones.
 
-        Return an empty list if the first request was done already; it is then removed.
+        If the first request is already done, remove it and return an empty list.
         """
         first = self._requests[0]
         if first.is_done:
             self._requests.popleft()
             self._waiting -= len(first.waiting)
-            first.waiting.clear()  # else `classify` would subtract these texts again when it is cancelled
+            first.waiting.clear()  # else a cancelled `classify` would subtract these texts from `_waiting` a second time
             return []
         length = first.shortest()
         slack = PADDING_SECONDS / self._seconds_per_character

@@ -25,7 +25,7 @@ from kserve.errors import InvalidInput
 from kserve.protocol.infer_type import RequestedOutput
 
 from model.classifier import Floats
-from model.serving.errors import JSON_ERRORS, json_error_sentence, missing, not_a_string, shown
+from model.serving.errors import JSON_ERRORS, json_error_sentence, missing, not_a_string, short_json
 from model.serving.requests import (
     COUNTED_CHUNK_BYTES,
     LABELS,
@@ -86,7 +86,7 @@ class _V2Body(_StrictStruct):
     id: str | None = None
     parameters: dict[str, Scalar] | None = None
     outputs: list[_Output] | None = None
-    # KServe's client sends these. They are ignored, because the path has them.
+    # KServe's client sends these. They are ignored, because the path has the same values.
     model_name: str | None = None
     model_version: str | None = None
 
@@ -209,7 +209,7 @@ def _check_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
         quotes += int(np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH)))
     limits.check_parts(quotes // 2 - names)
     characters = count_characters(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches the empty string too
-    escapes = body.count(b"\\")  # an escape has two bytes, or six with a u
+    escapes = body.count(b"\\")  # an escape has two bytes; six if its second character is u
     limits.check_size(characters - escapes - 4 * body.count(b"\\u"))
 
 
@@ -236,7 +236,7 @@ def _flat(tensor: _Tensor) -> list[str]:
         elif tensor.shape.columns == 1:
             flat.append(each[0])
         else:
-            raise InvalidInput(not_a_string(at, shown(list(each))))
+            raise InvalidInput(not_a_string(at, short_json(list(each))))
     return flat
 
 
@@ -271,7 +271,7 @@ def _cut(body: bytes, json_length: str | None) -> tuple[bytes, bytes]:
         return body, b""
     if not re.fullmatch(r"[0-9]{1,12}", json_length) or int(json_length) > len(body):
         expected = f"a number of bytes up to the body's {len(body)}"
-        raise InvalidInput(f"header Inference-Header-Content-Length is {shown(json_length)}: expected {expected}")
+        raise InvalidInput(f"header Inference-Header-Content-Length is {short_json(json_length)}: expected {expected}")
     return body[: int(json_length)], body[int(json_length) :]
 
 
@@ -318,5 +318,5 @@ def _raw_inputs(inputs: list[_Tensor], tail: bytes) -> list[bytes] | None:
     require_bytes_datatype(inputs[0].name, inputs[0].datatype)
     if type(sizes[0]) is not int or sizes[0] != len(tail) or inputs[0].data is not None:
         expected = f"the {len(tail)} bytes after the JSON and no data"
-        raise InvalidInput(f"inputs[0].parameters.binary_data_size is {shown(sizes[0])}: expected {expected}")
+        raise InvalidInput(f"inputs[0].parameters.binary_data_size is {short_json(sizes[0])}: expected {expected}")
     return [tail]

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from model.serving.asgi import UNCOUNTED_BYTES
 
-MAX_UNREAD_SECONDS = 5  # a response that is unread for longer may be dropped to make room
+MAX_UNREAD_SECONDS = 5  # a connection whose response is unread for longer may be closed to make room
 
 
 class LimitedConnection(Protocol):
@@ -28,14 +28,14 @@ class LimitedConnection(Protocol):
         """Close the connection, to make room for others."""
 
     def turn_away(self) -> None:
-        """Close the connection, which is new, because there is no room for it."""
+        """Close the new connection, because there is no room for it."""
 
 
 class ConnectionLimiter:
     """Limit of the connections, and of the bytes of their unfinished requests and unread responses.
 
-    A connection that waits for its response is never closed. One that is idle between requests may be, after as long as any
-    other stalled one: HTTP clients connect again.
+    A connection that waits for its response is never closed. One that is idle between requests counts as stalled and may be
+    closed: HTTP clients connect again.
     """
 
     def __init__(self, *, connections: int, stalled_bytes: int, clock: Callable[[], float]) -> None:
@@ -112,10 +112,10 @@ class ConnectionLimiter:
         return True
 
 
-MAX_HEAD_BYTES = 64 * 1024  # of a request's line and headers
-MAX_HEAD_SECONDS = 60  # for the head to arrive
-MAX_BODY_SECONDS = 60  # for the whole body to arrive
-CLOSING_SECONDS = 5  # for a client to read the error before the connection is closed
+MAX_HEAD_BYTES = 64 * 1024  # bytes of a request's line and headers
+MAX_HEAD_SECONDS = 60  # seconds in which the head must arrive
+MAX_BODY_SECONDS = 60  # seconds in which the whole body must arrive
+CLOSING_SECONDS = 5  # seconds in which a client may read the error before the connection is closed
 
 
 def _frame(kind: int, payload: bytes) -> bytes:

@@ -65,7 +65,7 @@ class VersionNotFound(ModelNotFound):  # type: ignore[misc]
 
     def __init__(self, name: str, version: str, served: str) -> None:
         super().__init__(name)
-        self.reason = f"Model {name} has no version {shown(version)}: version {served} is served."
+        self.reason = f"Model {name} has no version {short_json(version)}: version {served} is served."
 
 
 class ServiceNotFound(ModelNotFound):  # type: ignore[misc]
@@ -73,7 +73,7 @@ class ServiceNotFound(ModelNotFound):  # type: ignore[misc]
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(name)
-        self.reason = f'Service {shown(name)} is not known: expected "", {" or ".join(shown(each) for each in known)}.'
+        self.reason = f'Service {short_json(name)} is not known: expected "", {" or ".join(short_json(each) for each in known)}.'
 
 
 class ServerStopping(ServerNotReady):  # type: ignore[misc]
@@ -126,13 +126,13 @@ def error_response(error: Exception) -> ErrorResponse:
     return ErrorResponse(*statuses, str(error), retry_after)
 
 
-MAX_VALUE_CHARACTERS = 40  # of a wrong value in an error message
+MAX_VALUE_CHARACTERS = 40  # characters of a wrong value in an error message
 
 
-def shown(value: object) -> str:
+def short_json(value: object) -> str:
     """Return a wrong value as JSON, cut if it is long."""
     if isinstance(value, str):
-        value = value[:MAX_VALUE_CHARACTERS]  # it gets longer again by quoting
+        value = value[:MAX_VALUE_CHARACTERS]  # quoting makes it longer again
     try:
         written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
     except RecursionError:  # the nesting is almost as deep as the parser allows
@@ -181,7 +181,7 @@ TYPE_NAMES = {
     "str | array": "a string",
     "str | object": "a string",
 }
-UNREAD = object()  # stands for a value that was not parsed
+UNREAD = object()  # marks a value that was not parsed
 
 
 def json_error_sentence(error: Exception, body: object) -> str:
@@ -218,10 +218,10 @@ def _type_error_sentence(message: str, path: str, whole: object) -> str:
         return f"{field_path} is not a field of this request: expected another name; {hint}"
     if message.startswith("Expected `array` of at "):  # only `shape` has a bounded length; msgspec may leave out the path
         _, value = _locate("inputs[0].shape", whole)
-        return wrong_shape("of another length" if value is UNREAD else shown(value))
+        return wrong_shape("of another length" if value is UNREAD else short_json(value))
     path, value = _locate(path, whole)
     if wrong := re.fullmatch(r"Expected `(.*?)(?: \| null)?`(?:, got `(.*)`| of length 1.*)", message):
-        actual = TYPE_NAMES.get(wrong[2], wrong[2] or "a list") if value is UNREAD else shown(value)
+        actual = TYPE_NAMES.get(wrong[2], wrong[2] or "a list") if value is UNREAD else short_json(value)
         if element := re.fullmatch(r"inputs\[0\]\.data\[(\d+)\](?:\[0\])?", path):
             return not_a_string(int(element[1]), actual)
         return f"{path or 'the body'} is {actual}: expected {TYPE_NAMES.get(wrong[1], wrong[1])}"

@@ -33,18 +33,18 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
 from model.serving.asgi import MAX_BODIES_IN_FLIGHT, InFlightBytes
-from model.serving.errors import ServiceNotFound, TextsTooLarge, TooManyBytesInFlight, TooManyWatchers, error_response, shown
+from model.serving.errors import ServiceNotFound, TextsTooLarge, TooManyBytesInFlight, TooManyWatchers, error_response, short_json
 from model.serving.grpc_messages import part_counts, to_infer_request
 from model.serving.metrics import Metrics
 from model.serving.predictor import DataPlane
 from model.serving.requests import INPUT_NAME, LARGE_REQUEST_BYTES, Limits, count_characters, require_bytes_datatype, text_count
 
 INFER = "ModelInfer"  # the only method whose requests may be large
-MAX_STREAMS_PER_CONNECTION = 1024  # at a time; the client queues further ones
-MAX_IDLE_MILLISECONDS = 600_000  # without a call, after which a connection is closed
-MAX_MESSAGE_BYTES = 8 * 2**20  # of a message, which is the only bound on messages that are still arriving
+MAX_STREAMS_PER_CONNECTION = 1024  # open at the same time; the client queues further ones
+MAX_IDLE_MILLISECONDS = 600_000  # a connection is closed after this time without a call
+MAX_MESSAGE_BYTES = 8 * 2**20  # largest message; the only limit on messages that are still arriving
 KEEPALIVE_MILLISECONDS = 60_000
-MAX_WATCHERS = 1024  # streams at a time; a client may keep one open as long as it likes
+MAX_WATCHERS = 1024  # streams open at the same time; a client may keep one open without limit
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -139,9 +139,9 @@ def _require_texts(tensor: Any, *, raw: bool) -> None:
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     for name in filled:
         if name != "bytes_contents":
-            raise InvalidInput(f"input {shown(INPUT_NAME)} has {name}: expected bytes_contents and no other contents")
+            raise InvalidInput(f"input {short_json(INPUT_NAME)} has {name}: expected bytes_contents and no other contents")
     if not (filled or raw) and text_count(tensor.shape) > 0:
-        raise InvalidInput(f"input {shown(INPUT_NAME)} has no contents: expected bytes_contents or raw_input_contents")
+        raise InvalidInput(f"input {short_json(INPUT_NAME)} has no contents: expected bytes_contents or raw_input_contents")
 
 
 class _MethodHandler:
@@ -199,7 +199,7 @@ class _MethodHandler:
 
     async def _answer_one(self, request: _ReceivedRequest, context: Any) -> Any:
         started = perf_counter()
-        status = StatusCode.CANCELLED  # if the client leaves
+        status = StatusCode.CANCELLED  # the status if the client leaves
         sentence = ""
         try:
             answer = await self._answer(_message_of(request), context)

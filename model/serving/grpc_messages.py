@@ -19,7 +19,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from kserve import InferRequest
 from kserve.errors import InvalidInput
 
-from model.serving.errors import shown
+from model.serving.errors import short_json
 from model.serving.requests import (
     INPUT_PARAMETERS,
     OUTPUT_PARAMETERS,
@@ -151,5 +151,5 @@ def _require_no_more(where: str, message: Any) -> None:
     """Raise InvalidInput if the message has an unknown field, as for JSON."""
     unknown = UnknownFieldSet(message)
     if len(unknown):
-        expected = f"expected those of {shown(message.DESCRIPTOR.full_name)} only"
+        expected = f"expected those of {short_json(message.DESCRIPTOR.full_name)} only"
         raise InvalidInput(f"{where} has a field of number {unknown[0].field_number}: {expected}")

@@ -43,7 +43,7 @@ from model.serving.errors import (
     ServerStopping,
     TooManyBytesInFlight,
     error_response,
-    shown,
+    short_json,
 )
 from model.serving.metrics import Metrics
 from model.serving.predictor import DataPlane, Predictor
@@ -231,7 +231,7 @@ async def _infer(predictor: Predictor, request: V2Request) -> ResponseBody:
 def _require_uncompressed(encoding: str | None) -> None:
     """Raise InvalidInput for a compressed body."""
     if encoding not in (None, "identity"):
-        raise InvalidInput(f"header Content-Encoding is {shown(encoding)}: expected no compression")
+        raise InvalidInput(f"header Content-Encoding is {short_json(encoding)}: expected no compression")
 
 
 def _headers(body: ResponseBody) -> dict[bytes, bytes]:

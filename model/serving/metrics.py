@@ -85,7 +85,7 @@ class Metrics:
         series.seconds.observe(seconds)
 
     def watch(self, waiting: Callable[[], int], *, capacity: int, threads: int) -> None:
-        """Show these of the batcher from now on. waiting: how many texts wait in its queue."""
+        """Set the values of the batcher that are exported. waiting: returns the number of texts in its queue."""
         self._queue_texts.set_function(lambda: float(waiting()))
         self._capacity.set(capacity)
         self._threads.set(threads)
@@ -117,7 +117,7 @@ class _TextCollector(Collector):
     """Series that are computed when they are scraped: counts of the texts since the start, and drift of the recent ones."""
 
     def __init__(self, manifest: Manifest, totals: TrafficStatistics) -> None:
-        texts = manifest.scores.test.texts  # on which the reference was measured
+        texts = manifest.scores.test.texts  # number of texts on which the reference was measured
         self._names = printable_names(manifest.labels)
         # If texts may have no label, "no label" is an additional category.
         self._without = [] if manifest.label_required else [manifest.reference.without_label or 0.0]

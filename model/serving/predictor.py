@@ -15,7 +15,7 @@ from model.classifier import Floats, Prediction, PredictionRule
 from model.manifest import Manifest
 from model.serving.batching import Batcher
 from model.serving.codec import check_v1_body, decode_v1
-from model.serving.errors import RequestTimedOut, VersionNotFound, shown
+from model.serving.errors import RequestTimedOut, VersionNotFound, short_json
 from model.serving.requests import (
     INPUT_NAME,
     LABELS,
@@ -107,7 +107,7 @@ class DataPlane(dataplane.DataPlane):  # type: ignore[misc]
     def find(self, name: str, version: str | None) -> Predictor:
         """Return the predictor. Raises ModelNotFound if its name, or its version, is another. version: None for any."""
         if name != self._predictor.name:
-            raise ModelNotFound(shown(name))
+            raise ModelNotFound(short_json(name))
         served = self._predictor.manifest.version
         if version and version != served:
             raise VersionNotFound(name, version, served)

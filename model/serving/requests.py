@@ -23,7 +23,7 @@ from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 from numpy.typing import NDArray
 
 from model.classifier import Floats, Prediction, Selection
-from model.serving.errors import SELECTION_NAMES, TextsTooLarge, not_a_string, shown, wrong_shape
+from model.serving.errors import SELECTION_NAMES, TextsTooLarge, not_a_string, short_json, wrong_shape
 
 INPUT_NAME = "text"
 LABELS, SCORES, PROBABILITIES = "labels", "scores", "probabilities"
@@ -38,7 +38,7 @@ MAX_ID_CHARACTERS = 1024  # of a request's id, which is sent back
 LARGE_REQUEST_BYTES = 64 * 1024  # the parts of larger requests are counted before they are parsed
 MAX_MARKUP_CHARACTERS = 2**20  # of a request besides its texts: more than any valid one has
 MAX_OTHER_PARTS = 256  # strings, fields and numbers of a request besides its texts: more than any valid one has
-COUNTED_CHUNK_BYTES = 1 << 18  # counted at once, which takes twice as many bytes of memory
+COUNTED_CHUNK_BYTES = 1 << 18  # bytes that are counted at once; counting takes twice as many bytes of memory
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 
@@ -60,7 +60,7 @@ class Limits:
     def check_count(self, count: int) -> None:
         """Raise InvalidInput if there are too many texts."""
         if count > self.texts:
-            raise InvalidInput(f"the request has {shown(count)} texts: expected at most {self.texts}")
+            raise InvalidInput(f"the request has {short_json(count)} texts: expected at most {self.texts}")
 
     def check_size(self, characters: int) -> None:
         """Raise TextsTooLarge if a request that is not parsed yet has too many characters, even without its markup."""
@@ -108,13 +108,13 @@ class InferenceResult:
 def _top_k(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
-    raise InvalidInput(f"parameter top_k is {shown(value)}: expected a positive integer")
+    raise InvalidInput(f"parameter top_k is {short_json(value)}: expected a positive integer")
 
 
 def _threshold(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
-    raise InvalidInput(f"parameter threshold is {shown(value)}: expected a number from 0 to 1")
+    raise InvalidInput(f"parameter threshold is {short_json(value)}: expected a number from 0 to 1")
 
 
 # Parser of each parameter that is a field of `Selection`. Raises InvalidInput for a wrong value.
@@ -131,12 +131,12 @@ def read_parameters(parameters: Mapping[str, object] | None) -> tuple[Selection 
     timeout_seconds = _timeout_seconds(parameters.get("timeout"))
     priority = parameters.get("priority")  # without effect, as in Triton without priority levels
     if priority is not None and not _is_count(priority):
-        raise InvalidInput(f"parameter priority is {shown(priority)}: expected a non-negative integer")
+        raise InvalidInput(f"parameter priority is {short_json(priority)}: expected a non-negative integer")
     _require_content_type("parameter content_type", parameters.get("content_type"))
     for name in SEQUENCE_PARAMETERS:
         if parameters.get(name):  # 0, false and "" mean no sequence
             raise InvalidInput(
-                f"parameter {name} is {shown(parameters[name])}: expected none, since each text is classified on its own"
+                f"parameter {name} is {short_json(parameters[name])}: expected none, since each text is classified on its own"
             )
     chosen = {name: read(parameters[name]) for name, read in SELECTION_READERS.items() if parameters.get(name) is not None}
     return Selection(**chosen) if chosen else None, timeout_seconds
@@ -145,7 +145,7 @@ def read_parameters(parameters: Mapping[str, object] | None) -> tuple[Selection 
 def require_parameter(name: str) -> None:
     """Raise InvalidInput for a name that is no parameter of a request."""
     if name not in PARAMETERS:
-        raise InvalidInput(f"parameter {shown(name)} is not known: expected {' or '.join(SELECTION_NAMES)}")
+        raise InvalidInput(f"parameter {short_json(name)} is not known: expected {' or '.join(SELECTION_NAMES)}")
 
 
 def _timeout_seconds(microseconds: object) -> float | None:
@@ -153,7 +153,7 @@ def _timeout_seconds(microseconds: object) -> float | None:
         return None
     if not _is_count(microseconds):
         expected = "microseconds, a non-negative integer; 0 means no timeout"
-        raise InvalidInput(f"parameter timeout is {shown(microseconds)}: expected {expected}")
+        raise InvalidInput(f"parameter timeout is {short_json(microseconds)}: expected {expected}")
     seconds = min(microseconds, MAX_TIMEOUT_SECONDS * 1e6) / 1e6
     return seconds if 0 < seconds < MAX_TIMEOUT_SECONDS else None
 
@@ -165,7 +165,7 @@ def _is_count(value: object) -> TypeGuard[int]:
 def _require_content_type(what: str, value: object) -> None:
     """Raise InvalidInput unless the content type is one of plain texts."""
     if value is not None and value not in CONTENT_TYPES:
-        raise InvalidInput(f"{what} is {shown(value)}: expected str, since every element is a text")
+        raise InvalidInput(f"{what} is {short_json(value)}: expected str, since every element is a text")
 
 
 # --- inputs and outputs, in any protocol ------------------------------------------------------------------------------
@@ -188,15 +188,15 @@ def require_text_input(names: Sequence[str]) -> None:
     """Raise InvalidInput unless there is one input, named `text`."""
     for name in names:
         if name != INPUT_NAME:
-            raise InvalidInput(f"input {shown(name)} is not known: expected one input, named {shown(INPUT_NAME)}")
+            raise InvalidInput(f"input {short_json(name)} is not known: expected one input, named {short_json(INPUT_NAME)}")
     if len(names) != 1:
-        raise InvalidInput(f"inputs holds {len(names)} tensors: expected one, named {shown(INPUT_NAME)}")
+        raise InvalidInput(f"inputs holds {len(names)} tensors: expected one, named {short_json(INPUT_NAME)}")
 
 
 def require_bytes_datatype(name: str, datatype: str) -> None:
     """Raise InvalidInput unless an input's datatype is BYTES."""
     if datatype != "BYTES":
-        raise InvalidInput(f"input {shown(name)} has datatype {shown(datatype)}: expected BYTES")
+        raise InvalidInput(f"input {short_json(name)} has datatype {short_json(datatype)}: expected BYTES")
 
 
 def require_input_parameters(parameters: Mapping[str, object]) -> None:
@@ -210,7 +210,7 @@ def require_known(where: str, names: Iterable[str], known: Sequence[str]) -> Non
     for name in names:
         if name not in known:
             hint = f"{' and '.join(SELECTION_NAMES)} go in the request's own parameters"
-            raise InvalidInput(f"{where} has {shown(name)}: expected {' or '.join(known)}; {hint}")
+            raise InvalidInput(f"{where} has {short_json(name)}: expected {' or '.join(known)}; {hint}")
 
 
 def requested_outputs(names: Sequence[str]) -> Sequence[str]:
@@ -218,7 +218,7 @@ def requested_outputs(names: Sequence[str]) -> Sequence[str]:
     require_few_outputs(len(names))
     for name in names:
         if name not in OUTPUTS:
-            raise InvalidInput(f"output {shown(name)} is not known: expected labels, scores or probabilities")
+            raise InvalidInput(f"output {short_json(name)} is not known: expected labels, scores or probabilities")
     return tuple(dict.fromkeys(names)) or (LABELS, SCORES)
 
 
@@ -231,14 +231,16 @@ def require_few_outputs(count: int) -> None:
 def text_count(shape: Sequence[int]) -> int:
     """Return the number of texts in a shape: [n], or [n, 1] as batching clients write it. Raises InvalidInput."""
     if len(shape) not in {1, 2} or shape[0] < 0 or shape[1:] not in ((), [], (1,), [1]):
-        raise InvalidInput(wrong_shape(shown(shape)))
+        raise InvalidInput(wrong_shape(short_json(shape)))
     return shape[0]
 
 
 def require_text_count(actual: int, expected: int) -> None:
     """Raise InvalidInput unless there are as many texts as the shape says."""
     if actual != expected:
-        raise InvalidInput(f"input {shown(INPUT_NAME)} has {_texts(actual)}: expected {shown(expected)}, as its shape says")
+        raise InvalidInput(
+            f"input {short_json(INPUT_NAME)} has {_texts(actual)}: expected {short_json(expected)}, as its shape says"
+        )
 
 
 def _texts(count: int) -> str:
@@ -286,7 +288,7 @@ def _parameters(request: InferRequest) -> dict[str, object]:
 def _require_boolean(what: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
-    raise InvalidInput(f"{what} is {shown(value)}: expected true or false")
+    raise InvalidInput(f"{what} is {short_json(value)}: expected true or false")
 
 
 def _decoded_texts(tensor: InferInput, limits: Limits) -> list[str]:
@@ -311,7 +313,7 @@ def _unpacked(raw: bytes, count: int) -> list[bytes]:
         elements.append(raw[begin:at])
     if len(elements) != count or at != len(raw):
         expected = f"{_texts(count)}, each preceded by its length in four bytes, little-endian"
-        raise InvalidInput(f"input {shown(INPUT_NAME)} has binary contents of another length: expected {expected}")
+        raise InvalidInput(f"input {short_json(INPUT_NAME)} has binary contents of another length: expected {expected}")
     return elements
 
 
@@ -319,11 +321,11 @@ def _to_text(at: int, element: object) -> str:
     if isinstance(element, str):
         return element
     if not isinstance(element, bytes):
-        raise InvalidInput(not_a_string(at, shown(element)))
+        raise InvalidInput(not_a_string(at, short_json(element)))
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"input {shown(INPUT_NAME)} has invalid bytes at position {at}: expected UTF-8") from error
+        raise InvalidInput(f"input {short_json(INPUT_NAME)} has invalid bytes at position {at}: expected UTF-8") from error
 
 
 def infer_response(
@@ -375,6 +377,6 @@ def _output_encodings(sent: InferRequest, request: InferenceRequest) -> list[Req
     encodings = []
     for name in request.outputs:
         binary = own.get(name, {}).get("binary_data", sent.use_binary_outputs)
-        binary = _require_boolean(f"output {shown(name)}: parameter binary_data", binary)
+        binary = _require_boolean(f"output {short_json(name)}: parameter binary_data", binary)
         encodings.append(RequestedOutput(name, {"binary_data": binary}))
     return encodings

@@ -30,8 +30,8 @@ from model.serving.requests import Limits
 from model.serving.signals import STOP_SIGNALS
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep idle connections, so that they close them, not the server
-DRAIN_SECONDS = 3.0  # for connected clients to send one more request, whose response closes the connection
-REFUSE_SECONDS = 0.75  # at the end of the grace period, for error responses to the requests that are left
+DRAIN_SECONDS = 3.0  # seconds in which connected clients may send one more request; its response closes the connection
+REFUSE_SECONDS = 0.75  # seconds at the end of the grace period for error responses to the requests that are left
 POLL_SECONDS = 0.05
 MAX_STALLED_BYTES = 32 * 2**20  # of unfinished requests and of unread responses
 RESERVED_FILES = 128  # open files besides the clients' connections
@@ -151,7 +151,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _open_files() -> int:
-    """Return how many files the process may have open, having raised that as far as it may be raised."""
+    """Raise the limit of open files as far as the system allows, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -41,11 +41,11 @@ def start(options: Mapping[str, str | float | None]) -> None:
         logging.getLogger(name).setLevel(level)
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # used by the SDK
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batcher's threads use all cores
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would also write to standard error what it raises
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would also write its exceptions to standard error
     classifier, manifest = _load(config)
     classifier.warm_up()
     gc.collect()
-    gc.freeze()  # what is loaded stays: the collector need not search it while serving
+    gc.freeze()  # loaded objects stay for good: the garbage collector need not search them while serving
     from model.serving.server import CannotListen, serve  # slow to import, so after the version was accepted
 
     try:

@@ -1,6 +1,6 @@
 """Statistics of the classified texts: of all since the start, and of the most recent ones. Knows no Prometheus.
 
-Adding a batch is cheap, since most have one text: it is only stored, and counted later together with others.
+A batch is only stored when it is added, because most have one text. Later, many are counted together.
 """
 
 from __future__ import annotations

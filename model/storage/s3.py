@@ -201,7 +201,7 @@ def _from_response(address: str, error: BaseException) -> StorageError:
         exists = ObjectExists(f"{address} exists already")
         exists.perhaps_ours = response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
         return exists
-    if code == "ConditionalRequestConflict":
+    if code == "ConditionalRequestConflict":  # status 409
         return WriteConflict(f"{address}: another write of it is in progress")
     if status == 404 and code != "NoSuchBucket":
         return ObjectMissing(f"{address} does not exist")

@@ -13,8 +13,6 @@ import yaml
 from k8s.controller.__main__ import main as controller
 from k8s.controller.builders.training_job import Images
 from k8s.controller.objects.kinds import CONFIG_MAP, CRD, KINDS, LEASE, SECRET, SERVICE_ACCOUNT
-from tests.chart.test_values import LEAVES, OF_THE_CONTROLLER
-from tests.chart.test_values import SEEN as SEEN_ELSEWHERE
 from tests.support import chart
 from tests.support.chart import CHART, HOME, Document
 
@@ -22,7 +20,7 @@ NAME = "lw-labelwright-controller"
 
 
 def rendered(**values: Any) -> list[Document]:
-    """By values such as controller__replicas=2."""
+    """Objects of a release with values such as controller__replicas=2."""
     return list(chart.rendered(**values).documents)
 
 
@@ -46,15 +44,8 @@ def container(documents: list[Document]) -> Document:
 
 
 def options(documents: list[Document]) -> Document:
-    """What the controller itself reads of its arguments."""
+    """Options that the controller itself reads from its arguments."""
     return controller.make_context("controller", list(container(documents)["args"])).params
-
-
-def prometheus(documents: list[Document]) -> Document:
-    """Where the controller has the address of Prometheus from."""
-    (variable,) = container(documents)["env"]
-    assert variable["name"] == "LABELWRIGHT_CONTROLLER_PROMETHEUS_URL"  # as click reads --prometheus-url
-    return dict(variable["valueFrom"]["secretKeyRef"])
 
 
 def test_the_linter_finds_nothing() -> None:
@@ -70,7 +61,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert f'\nversion = "{chart["appVersion"]}"\n' in project
 
 
-# One value, and where it is seen in what is rendered.
+# One value, and where it is seen in what is rendered. tests/chart/test_values.py has the values of other components.
 SEEN: dict[str, tuple[Any, Any]] = {
     "nameOverride": ("other", lambda them: one(them, "Deployment", "lw-other-controller")),
     "fullnameOverride": ("other", lambda them: one(them, "Deployment", "other-controller")),
@@ -85,15 +76,6 @@ SEEN: dict[str, tuple[Any, Any]] = {
         lambda them: container(them)["imagePullPolicy"] == options(them)["pull_policy"] == "Never",
     ),
     "images.pullSecrets": ([{"name": "s"}], lambda them: pod(them)["spec"]["imagePullSecrets"] == [{"name": "s"}]),
-    "prometheus.url": (
-        "http://me:secret@p:9090",
-        lambda them: (
-            one(them, "Secret", f"{NAME}-prometheus")["stringData"] == {"url": "http://me:secret@p:9090"}
-            and prometheus(them) == {"name": f"{NAME}-prometheus", "key": "url"}
-        ),
-    ),
-    "prometheus.secretName": ("theirs", lambda them: prometheus(them) == {"name": "theirs", "key": "url"}),
-    "prometheus.secretKey": (None, None),  # not without the Secret: below
     "prometheus.gatewayJob": ("monitoring/gateway", lambda them: options(them)["prometheus_gateway_job"] == "monitoring/gateway"),
     "tenancy.secretNames": (["s", "team-*"], lambda them: options(them)["allowed_secrets"] == ("s", "team-*")),
     "tenancy.serviceAccountNames": ([], lambda them: options(them)["allowed_service_accounts"] == ()),
@@ -134,29 +116,11 @@ SEEN: dict[str, tuple[Any, Any]] = {
 }
 
 
-def test_every_value_is_tried() -> None:
-    mine = [each for each in LEAVES if each.startswith(OF_THE_CONTROLLER) and each not in SEEN_ELSEWHERE]
-    assert sorted(SEEN) == sorted(mine)
-
-
 @pytest.mark.parametrize("path", [path for path, (_, seen) in SEEN.items() if seen])
 def test_a_value_is_seen_in_what_is_rendered(path: str) -> None:
     value, seen = SEEN[path]
 
     assert seen(rendered(**{path: value}))
-
-
-def test_the_password_of_prometheus_stands_in_a_secret_alone() -> None:
-    documents = rendered(**{"prometheus.url": "http://me:hunter2@p:9090"})
-
-    assert [each["kind"] for each in documents if "hunter2" in json.dumps(each)] == ["Secret"]
-
-
-def test_a_secret_of_somebody_else_holds_the_address_of_prometheus() -> None:
-    documents = rendered(**{"prometheus.url": "http://p", "prometheus.secretName": "theirs", "prometheus.secretKey": "where"})
-
-    assert prometheus(documents) == {"name": "theirs", "key": "where"}
-    assert all(each["kind"] != "Secret" for each in documents)
 
 
 def test_unless_told_otherwise_any_secret_and_node_may_be_used() -> None:
@@ -278,4 +242,4 @@ def test_every_label_of_the_selector_is_on_the_pod() -> None:
 def test_every_argument_is_an_option_of_the_controller() -> None:
     known = {name for option in controller.params if isinstance(option, click.Option) for name in option.opts}
 
-    assert {each.partition("=")[0] for each in container(rendered(**{"prometheus.url": "http://p"}))["args"]} <= known
+    assert {each.partition("=")[0] for each in container(rendered())["args"]} <= known

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client import start_http_server
 
-from k8s.controller.runtime.metrics import serve
+from k8s.controller.runtime.endpoint import serve
 from tests.conftest import _free_port
 from tests.support import declared
 from tests.support.chart import CHART, rendered
@@ -80,7 +80,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
             declared.use_predictor(counting)
 
     with ExitStack() as stack:
-        endpoint = serve(0, controller, healthy=lambda: True)
+        endpoint = serve(0, controller, healthy=lambda: True, targets=lambda _: [])
         stack.callback(endpoint.close)
         server, thread = start_http_server(0, "127.0.0.1", predictor)
         for each in (thread.join, server.server_close, server.shutdown):

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from k8s.controller.runtime.scrape_targets import SCRAPED
 from tests.support.chart import Document, Rendered, rendered, template
-from tests.support.prometheus import configuration, knows_kubernetes, promtool
+from tests.support.prometheus import configuration, promtool
 
-NAME = "lw-labelwright-prometheus"
+NAME, CONTROLLER = "lw-labelwright-prometheus", "lw-labelwright-controller"
 EXTERNAL = {"prometheus.kind": "external"}
 OPERATOR = {"prometheus.kind": "operator", "grafana.kind": "none"}
 DIGEST = f"sha256:{'a' * 64}"
@@ -31,7 +32,7 @@ def pod(them: Rendered) -> Document:
 
 
 def address(them: Rendered) -> Document | None:
-    """Where the controller has the address of Prometheus from."""
+    """Source of the address of Prometheus in the controller's variable, or None."""
     found = [each for each in them.container("controller").get("env", ()) if each["name"].endswith("PROMETHEUS_URL")]
     return {name: value for name, value in found[0].items() if name != "name"} if found else None
 
@@ -94,7 +95,7 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "prometheus.persistence.enabled": (
         False,
         {},
-        lambda it: volume(it) == {"emptyDir": {"sizeLimit": "8Gi"}} and not it.all("PersistentVolumeClaim"),
+        lambda it: volume(it) == {"emptyDir": {"sizeLimit": "8Gi"}} and not _claims(it),
     ),
     "prometheus.persistence.size": (
         "1Gi",
@@ -136,8 +137,6 @@ def test_a_value_is_seen_in_what_is_rendered(path: str) -> None:
 
 
 def test_the_configuration_is_valid(tmp_path: Path) -> None:
-    if not knows_kubernetes():
-        pytest.skip("this promtool was built without the discovery of Pods")
     for name, text in configuration(rendered(**{"prometheus.alertmanagers": ["a:9093"]})).items():
         (tmp_path / name).write_text(text)
 
@@ -178,48 +177,63 @@ def test_values_that_contradict_each_other_are_refused_by_their_names(values: Do
 
 
 def test_each_component_is_a_job_with_the_name_that_alerts_expect() -> None:
-    jobs = scraped(rendered(**{"controller.watch.namespaces": ["a", "b"]}))
+    jobs = scraped(rendered())
 
-    assert {"labelwright-controller", "labelwright-predictor", "labelwright-trainer", "labelwright-gateway"} <= set(jobs)
+    assert set(jobs) == {
+        f"labelwright-{each}" for each in ("controller", "grafana", "predictor", "prometheus", "storage", "trainer")
+    }
     for name, job in jobs.items():
-        made = name in ("labelwright-predictor", "labelwright-trainer")
-        (discovery,) = job["kubernetes_sd_configs"]
-        assert discovery["namespaces"]["names"] == (["a", "b"] if made else ["home"])
         # Only the release's own Pods may say of which namespace a series is.
-        assert job["honor_labels"] is not made
+        assert job["honor_labels"] is (name not in ("labelwright-predictor", "labelwright-trainer"))
 
 
-def test_for_all_namespaces_pods_are_looked_for_everywhere_with_a_cluster_role() -> None:
+def test_the_controller_tells_it_the_pods_of_classifiers() -> None:
+    them = rendered(**{"controller.metricsPort": 9000})
+    service = them.one("Service", CONTROLLER)
+
+    for component in SCRAPED:
+        (discovery,) = scraped(them)[f"labelwright-{component}"]["http_sd_configs"]
+        assert discovery["url"] == f"http://{CONTROLLER}.home:9000/targets/{component}"
+    assert service["spec"]["ports"] == [{"name": "metrics", "port": 9000, "targetPort": "metrics"}]
+    labels = them.one("Deployment", CONTROLLER)["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_every_replica_of_the_controller_is_scraped() -> None:
+    them = rendered(**{"controller.metricsPort": 9000})
+
+    (discovery,) = scraped(them)["labelwright-controller"]["dns_sd_configs"]
+    assert (discovery["names"], discovery["type"], discovery["port"]) == ([f"{CONTROLLER}.home.svc"], "A", 9000)
+    assert them.one("Service", CONTROLLER)["spec"]["clusterIP"] == "None"
+
+
+def test_series_of_the_release_say_which_release_it_is() -> None:
+    for name, job in scraped(rendered()).items():
+        added = {each["target_label"]: each["replacement"] for each in job.get("relabel_configs", ())}
+        assert added == (
+            {} if name in ("labelwright-predictor", "labelwright-trainer") else {"namespace": "home", "release": "lw"}
+        )
+
+
+def test_it_has_no_access_to_the_api_server() -> None:
     them = rendered(**{"controller.watch.allNamespaces": True})
 
-    (discovery,) = scraped(them)["labelwright-predictor"]["kubernetes_sd_configs"]
-    assert "namespaces" not in discovery
-    role = them.one("ClusterRole", f"{NAME}-home")
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
-
-
-def test_it_may_list_pods_in_the_namespaces_that_it_scrapes_and_nothing_else() -> None:
-    them = rendered(**{"controller.watch.namespaces": ["a", "b"]})
-    own = [each for each in them.all("Role", "ClusterRole") if each["metadata"]["name"].startswith(NAME)]
-
-    assert [each["metadata"]["namespace"] for each in own] == ["home", "a", "b"]
-    assert [each["rules"] for each in own] == [[{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]] * 3
+    assert pod(them)["automountServiceAccountToken"] is False
+    subjects = [subject["name"] for each in them.all("RoleBinding", "ClusterRoleBinding") for subject in each["subjects"]]
+    assert NAME not in subjects
 
 
 @pytest.mark.parametrize("component", ["predictor", "trainer"])
 def test_the_pods_of_classifiers_are_found_by_labels_and_ports_that_they_have(component: str) -> None:
     labels, ports = made_by_the_controller(component)
 
-    (discovery,) = scraped(rendered())[f"labelwright-{component}"]["kubernetes_sd_configs"]
-    wanted = dict(each.split("=") for each in discovery["selectors"][0]["label"].split(","))
-    assert wanted.items() <= labels.items()
     (monitor,) = (each for each in monitors(rendered(**OPERATOR)) if each["metadata"]["name"].endswith(component))
-    assert monitor["spec"]["selector"]["matchLabels"] == wanted
-    assert monitor["spec"]["podMetricsEndpoints"][0]["port"] in ports
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert ports[monitor["spec"]["podMetricsEndpoints"][0]["port"]] == SCRAPED[component]
 
 
-def made_by_the_controller(component: str) -> tuple[dict[str, str], set[str]]:
-    """The labels of the Pods, and the names of their ports."""
+def made_by_the_controller(component: str) -> tuple[dict[str, str], dict[str, int]]:
+    """The labels of the Pods, and their ports by name."""
     from k8s.controller.api.v1alpha1 import TextClassifierSpec, TrainingRunSpec
     from k8s.controller.builders.serving import inference_service, serving_runtime
     from k8s.controller.builders.training_job import Images, training_job
@@ -237,7 +251,7 @@ def made_by_the_controller(component: str) -> tuple[dict[str, str], set[str]]:
         containers = serving_runtime(about, images)["spec"]["containers"]
         # KServe hands them to the Pods.
         labels = inference_service(about, spec, images, uri="s3://models/docs/docs-1/")["metadata"]["labels"]
-    return labels, {port["name"] for each in containers for port in each["ports"]}
+    return labels, {port["name"]: port["containerPort"] for each in containers for port in each["ports"]}
 
 
 def test_an_operator_gets_the_targets_of_the_managed_prometheus() -> None:
@@ -249,11 +263,10 @@ def test_an_operator_gets_the_targets_of_the_managed_prometheus() -> None:
     for each in monitors(them):
         (endpoint,) = each["spec"]["podMetricsEndpoints"]
         name = next(it["replacement"] for it in endpoint["relabelings"] if it["targetLabel"] == "job")
-        found[name] = (endpoint["path"], endpoint["honorLabels"], each["spec"]["namespaceSelector"]["matchNames"])
+        assert each["spec"]["namespaceSelector"]["matchNames"] == (["home"] if endpoint["honorLabels"] else ["a"])
+        found[name] = (endpoint["path"], endpoint["honorLabels"])
     assert found == {
-        name: (job["metrics_path"], job["honor_labels"], job["kubernetes_sd_configs"][0]["namespaces"]["names"])
-        for name, job in jobs.items()
-        if name != "labelwright-prometheus"
+        name: (job["metrics_path"], job["honor_labels"]) for name, job in jobs.items() if name != "labelwright-prometheus"
     }
 
 

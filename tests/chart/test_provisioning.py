@@ -1,4 +1,4 @@
-"""What the managed Grafana is given is loaded by the stand-in, which refuses what Grafana would not load."""
+"""Files of the managed Grafana, loaded by the stand-in, which refuses what Grafana would not load."""
 
 from __future__ import annotations
 

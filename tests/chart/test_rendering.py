@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.chart import CASES, case, rendered, template
+from tests.support.prometheus import promtool, rules
 
 pytestmark = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.removesuffix("-values"))
 LONGEST_NAMES = {"Job": 63, "Service": 63, "StatefulSet": 52, "Pod": 63, "Deployment": 63}
@@ -88,9 +90,17 @@ def test_every_image_has_a_tag_and_those_of_others_a_digest(path: Path) -> None:
         assert any(each in container["image"] for each in unpinned) or "@sha256:" in container["image"], name
 
 
-def test_a_password_of_the_values_is_in_a_secret_alone(path: Path) -> None:
-    holders = [each["kind"] for each in case(path).documents if "user:password@" in json.dumps(each)]
-    assert set(holders) <= {"Secret"}
+def test_a_value_of_a_secret_is_in_no_other_object(path: Path) -> None:
+    values = {value for each in case(path).all("Secret") for value in each["stringData"].values()} | {"user:password@"}
+    others = [json.dumps(each) for each in case(path).documents if each["kind"] != "Secret"]
+    assert [each for each in others if any(value in each for value in values)] == []
+
+
+def test_no_argument_is_made_of_a_variable(path: Path) -> None:
+    """Kubernetes would put a Secret's value into an argument that names its variable, as $(NAME)."""
+    for name, container in case(path).containers():
+        words = [*container.get("command", ()), *container.get("args", ())]
+        assert not [each for each in words if re.search(r"(?<!\$)(\$\$)*\$\(", each)], name
 
 
 def test_only_the_address_of_prometheus_is_a_secret_of_the_rendering(path: Path) -> None:
@@ -103,6 +113,20 @@ def test_every_variable_of_a_secret_is_read_from_the_secret(path: Path) -> None:
         for variable in container.get("env", ()):
             if re.search("PASSWORD|SECRET|TOKEN|KEY|ROOT_USER", variable["name"]):
                 assert "secretKeyRef" in variable.get("valueFrom", {}), f"{name}: {variable['name']}"
+
+
+def test_no_pod_has_variables_of_services(path: Path) -> None:
+    assert [name for name, pod in case(path).pods() if pod["spec"]["enableServiceLinks"]] == []
+
+
+def test_no_entry_of_a_list_is_there_twice(path: Path) -> None:
+    """Helm 4 applies on the server's side, which refuses two entries with the same key."""
+    keys = {"env": ("name",), "volumeMounts": ("mountPath",), "volumes": ("name",), "ports": ("containerPort", "protocol")}
+    for name, pod in case(path).pods():
+        for holder in (pod["spec"], *pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
+            for field, key in keys.items():
+                found = [tuple(each.get(part) for part in key) for each in holder.get(field, ())]
+                assert len(found) == len(set(found)), f"{name}: {field}"
 
 
 def test_selectors_are_on_their_pods(path: Path) -> None:
@@ -141,6 +165,17 @@ def test_every_object_says_its_namespace(path: Path) -> None:
     of_the_cluster = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
     for each in case(path).documents:
         assert ("namespace" in each["metadata"]) != (each["kind"] in of_the_cluster), each["metadata"]["name"]
+
+
+def test_its_alerts_are_valid_where_a_prometheus_or_an_operator_is_to_read_them(path: Path, tmp_path: Path) -> None:
+    kind = yaml.safe_load(path.read_text()).get("prometheus", {}).get("kind", "managed")
+    found = bool(case(path).all("PrometheusRule")) or "alerts.yml" in case(path).text
+    assert found == (kind in ("managed", "operator"))
+    if not found:
+        return
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules(case(path))}]}))
+    done = promtool("check", "rules", tmp_path / "alerts.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_file_is_valid_for_a_parent_chart(path: Path) -> None:

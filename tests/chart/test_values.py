@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from charts.documentation import Undescribed, described, files, schema
+from tests.chart import test_controller, test_grafana, test_prometheus
 from tests.support.chart import CHART, Rendered, rendered, template
+from tests.support.prometheus import rules
 
 VALUES = described((CHART / "values.yaml").read_text())
 LEAVES = [each.name for each in VALUES if not each.is_group]
@@ -161,7 +163,7 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "images.trainer.digest": (DIGEST, DEMO, image("dataset", f"labelwright/trainer:0.1.0@{DIGEST}")),
     "images.predictor.registry": ("r.example", {}, image("provisioning", "r.example/labelwright/predictor:0.1.0")),
     "images.predictor.digest": (DIGEST, {}, image("provisioning", f"labelwright/predictor:0.1.0@{DIGEST}")),
-    "storage.kind": ("external", {}, lambda them: not them.all("StatefulSet", "PersistentVolumeClaim", "Job")),
+    "storage.kind": ("external", {}, lambda them: not them.all("StatefulSet", "Job") and STORAGE not in them.text),
     "storage.minio.image.registry": ("r.example", {}, image("storage", f"r.example/{SILO}{SILO_DIGEST}")),
     "storage.minio.image.repository": ("a/b", {}, image("storage", f"docker.io/a/b:{SILO.partition(':')[2]}{SILO_DIGEST}")),
     "storage.minio.image.tag": ("1", {}, image("storage", f"docker.io/pgsty/silo:1{SILO_DIGEST}")),
@@ -197,7 +199,7 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "storage.persistence.existingClaim": (
         "mine",
         {},
-        lambda them: not them.all("PersistentVolumeClaim")
+        lambda them: STORAGE not in {each["metadata"]["name"] for each in them.all("PersistentVolumeClaim")}
         and storage_pod(them)["spec"]["volumes"][0]["persistentVolumeClaim"] == {"claimName": "mine"},
     ),
     "storage.resources.requests": (
@@ -276,6 +278,11 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "tests.text": (
         "a $(B)", {"tests.classifier": "papers"},
         lambda them: "--text=a $$(B)" in them.one("Pod", "lw-labelwright-question")["spec"]["containers"][0]["args"]),
+    "monitoring.excludeRules": (
+        ["LabelwrightDrift"], {}, lambda them: "LabelwrightDrift" not in {each["alert"] for each in rules(them)}),
+    "monitoring.runbookUrl": (
+        "https://r.example/", {},
+        lambda them: all(each["annotations"]["runbook_url"] == f"https://r.example/{each['alert']}.md" for each in rules(them))),
     "networkPolicy.enabled": (False, {}, lambda them: not them.all("NetworkPolicy")),
     "networkPolicy.apiServer.cidrs": (["10.0.0.1/32"], {}, lambda them: '"10.0.0.1/32"' in policy(them, "controller")),
     "networkPolicy.apiServer.ports": ([7443], {}, lambda them: "7443" in policy(them, "credentials")),
@@ -290,9 +297,8 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "networkPolicy.trainerEgress": ([{"ports": [{"port": 5000}]}], {}, lambda them: "5000" in policy(them, "trainer")),
     "networkPolicy.predictorEgress": ([{"ports": [{"port": 5000}]}], {}, lambda them: "5000" in policy(them, "predictor")),
 }  # fmt: skip
-# Seen only where a cluster is asked: tests/chart/test_checks.py.
+# Seen only where a cluster is asked: tests/cluster/test_chart.py.
 ASKED = {"kserve.required"}
-OF_THE_CONTROLLER = ("nameOverride", "fullnameOverride", "prometheus.", "tenancy.", "resources.", "controller.", "images.")
 
 
 @pytest.mark.parametrize("name", SEEN)
@@ -302,6 +308,7 @@ def test_a_value_is_seen_in_what_is_rendered(name: str) -> None:
     assert seen(rendered(**{**others, name: value}))
 
 
-def test_every_value_of_these_components_is_tried() -> None:
-    missing = [each for each in LEAVES if each not in SEEN and each not in ASKED and not each.startswith(OF_THE_CONTROLLER)]
-    assert missing == []
+def test_every_value_is_tried_and_every_tried_value_is_declared() -> None:
+    tried = [*SEEN, *ASKED, *test_controller.SEEN, *test_grafana.SEEN, *test_prometheus.SEEN]
+
+    assert sorted(tried) == sorted(LEAVES)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,14 +18,16 @@ import yaml
 
 from model.artifact import GRAPH, publish, read_manifest
 from model.storage import ObjectStore, open_store
+from tests.support.chart import CHART
 from tests.support.cluster.controlled import MANIFESTS as CONTROLLED
 from tests.support.cluster.controlled import ControllerRelease
+from tests.support.cluster.load_pod import start_load
 from tests.support.cluster.namespace import Namespace
 from tests.support.cluster.served import MAX_START_SECONDS, Served, documents
+from tests.support.cluster.whole_chart import RELEASE, VALUES, helm
 from tests.support.versions import make_version
 
 HERE = Path(__file__).parent
-LOAD = HERE.parent / "support/cluster/load.py"
 KEY, SECRET, REGION = "labelwright", "labelwright-secret", "us-east-1"
 ENFORCE = {"pod-security.kubernetes.io/enforce": "restricted"}
 
@@ -131,21 +136,7 @@ def serve(prepared: Namespace) -> Iterator[Callable[[str, str], Served]]:
 @pytest.fixture(scope="module")
 def load(prepared: Namespace, image: str) -> Iterator[Callable[[Served], None]]:
     """Start asking that classifier in every way, from a Pod."""
-
-    def start(served: Served) -> None:
-        (pod,) = yaml.safe_load_all((HERE / "load.yaml").read_text())
-        container = pod["spec"]["containers"][0]
-        container["image"] = image
-        container["command"] += [f"{served.name}-predictor", served.name]
-        script = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "load"},
-            "data": {"load.py": LOAD.read_text()},
-        }
-        prepared.apply([script, pod])
-
-    yield start
+    yield lambda served: start_load(prepared, served.name, image=image)
     prepared.kubectl("delete", "pod", "load", "--ignore-not-found", "--wait=false")
 
 
@@ -159,7 +150,7 @@ def crds(namespace: Namespace) -> None:
 
 
 @pytest.fixture(scope="session")
-def release(crds: None, controller_image: str, trainer_image: str, image: str) -> dict[str, object]:
+def release(crds: None, images: dict[str, object]) -> dict[str, object]:
     """Values of the chart for a release beside others, with the images that are tested."""
     if not shutil.which("helm"):
         pytest.fail("helm is not on the PATH: these tests need it.", pytrace=False)
@@ -172,10 +163,33 @@ def release(crds: None, controller_image: str, trainer_image: str, image: str) -
         "prometheus.kind": "none",
         "grafana.kind": "none",
     }
-    for name, each in {"controller": controller_image, "trainer": trainer_image, "predictor": image}.items():
-        repository, _, tag = each.rpartition(":")
-        values[f"images.{name}"] = {"repository": repository, "tag": tag}
-    return values
+    return values | images
+
+
+@pytest.fixture(scope="session")
+def images(controller_image: str, trainer_image: str, image: str) -> dict[str, object]:
+    """Values of the chart with the images that are tested."""
+    references = {"controller": controller_image, "trainer": trainer_image, "predictor": image}
+    parts = {name: each.rpartition(":") for name, each in references.items()}
+    return {f"images.{name}": {"repository": repository, "tag": tag} for name, (repository, _, tag) in parts.items()}
+
+
+@pytest.fixture(scope="session")
+def platform_options(images: dict[str, object]) -> list[str]:
+    """Options of helm for the whole platform."""
+    return [f"--set-json={name}={json.dumps(value)}" for name, value in {**VALUES, **images}.items()]
+
+
+@pytest.fixture(scope="session")
+def platform(crds: None, platform_options: list[str]) -> Iterator[Namespace]:
+    """The whole platform, installed in an empty namespace. The tests of test_platform.py upgrade and uninstall it."""
+    found = Namespace(f"labelwright-{uuid.uuid4().hex[:8]}")
+    found.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found.name, "labels": ENFORCE}}])
+    start = time.monotonic()
+    said = helm(found, "install", RELEASE, str(CHART), "--wait", "--wait-for-jobs", "--timeout=15m", *platform_options)
+    logging.getLogger(__name__).warning("installed, trained and served in %.0f s\n%s", time.monotonic() - start, said)
+    yield found
+    found.kubectl("delete", "namespace", found.name, "--wait=false")
 
 
 @pytest.fixture(scope="session")

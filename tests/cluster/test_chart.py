@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chart import CASES, CHART, RELEASE, case
+from tests.support.chart import CASES, CHART, RELEASE, Document, case
 from tests.support.cluster.namespace import Namespace
 
 NAME = "lw-labelwright-controller"
@@ -30,19 +30,27 @@ def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> subprocess
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
+# Kinds that no API server knows without a CRD: ours are installed by other tests, the operator's are not.
+UNKNOWN = ("CustomResourceDefinition", "PodMonitor", "PrometheusRule")
+
+
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.removesuffix("-values"))
 def test_the_api_server_accepts_what_is_rendered_without_a_warning(path: Path, namespace: Namespace) -> None:
     """With `enforce: restricted` on the namespace, the API server warns of each Pod that it would not admit."""
-    documents = [
-        {**each, "metadata": {**each["metadata"], **({"namespace": namespace.name} if "namespace" in each["metadata"] else {})}}
-        for each in case(path).documents
-        if each["kind"] != "CustomResourceDefinition"
-    ]
+    documents = [in_namespace(each, namespace.name) for each in case(path).documents if each["kind"] not in UNKNOWN]
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
     command = ["kubectl", f"--namespace={namespace.name}", "apply", "--dry-run=server", "--validate=strict", "-f", "-"]
     done = subprocess.run(command, input=listed, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def in_namespace(document: Document, name: str) -> Document:
+    """Return the object for that namespace. A Pod gets its default ServiceAccount, since a dry run does not create the Pod's."""
+    if "namespace" not in document["metadata"]:
+        return document
+    found = {**document, "metadata": {**document["metadata"], "namespace": name}}
+    return found if found["kind"] != "Pod" else {**found, "spec": {**found["spec"], "serviceAccountName": "default"}}
 
 
 @pytest.mark.parametrize(
@@ -55,19 +63,31 @@ def test_the_api_server_accepts_what_is_rendered_without_a_warning(path: Path, n
 def test_without_a_kserve_that_can_serve_the_installation_fails_with_the_commands(
     here: str, instead: str, said: str, namespace: Namespace, tmp_path: Path
 ) -> None:
-    """As the check would find another cluster: it looks here for what this cluster lacks."""
+    """Let the check look for something that this cluster lacks, as if the cluster were another one."""
     chart = shutil.copytree(CHART, tmp_path / "labelwright")
     checks = chart / "templates" / "checks.yaml"
     checks.write_text(checks.read_text().replace(here, instead))
     command = ("install", "kserve-check", str(chart), f"--namespace={namespace.name}", "--dry-run=server")
 
-    failed, allowed = helm(*command), helm(*command, values={"kserve.required": False})
+    # Without a replica, so that it is no second controller of the namespace.
+    values: dict[str, Any] = {"controller.replicas": 0}
+    failed, allowed = helm(*command, values=values), helm(*command, values={**values, "kserve.required": False})
 
     assert failed.returncode != 0
     assert said in failed.stderr
     assert "helm install kserve-crd oci://" in failed.stderr
     assert allowed.returncode == 0, allowed.stderr
-    assert helm("install", "kserve-check", str(CHART), f"--namespace={namespace.name}", "--dry-run=server").returncode == 0
+    command = ("install", "kserve-check", str(CHART), f"--namespace={namespace.name}", "--dry-run=server")
+    assert helm(*command, values=values).returncode == 0
+
+
+def test_a_second_release_for_the_same_namespace_is_refused(installed: Namespace) -> None:
+    command = ("install", "second", str(CHART), f"--namespace={installed.name}", "--dry-run=server")
+
+    done = helm(*command, values={"crds.enabled": False})
+
+    assert done.returncode != 0
+    assert f"The release {RELEASE} in the namespace {installed.name} already uses the namespace {installed.name}" in done.stderr
 
 
 @pytest.mark.parametrize("path", sorted((CHART / "templates" / "crds").iterdir()), ids=lambda path: path.stem)
@@ -153,7 +173,8 @@ def _renamed(text: str, short: str, group: str) -> str:
 def test_crds_come_with_a_release_change_with_it_and_stay_when_it_goes(alone: Namespace, tmp_path: Path) -> None:
     group, place = f"{alone.name}.example", f"--namespace={alone.name}"
     chart = shutil.copytree(CHART, tmp_path / "labelwright")
-    crds = {path: path.read_text() for path in (chart / "templates" / "crds").iterdir()}
+    checks = chart / "templates" / "checks.yaml"
+    crds = {path: path.read_text() for path in (*(chart / "templates" / "crds").iterdir(), checks)}
     try:
         for command, short in (("install", "before"), ("upgrade", "after")):
             for path, text in crds.items():

@@ -18,7 +18,6 @@ from tests.support.cluster.controlled import (
     RUN,
     STORAGE,
     TIMEOUT_SECONDS,
-    Asking,
     ControllerRelease,
     ManagedClassifier,
     is_answered,
@@ -26,6 +25,7 @@ from tests.support.cluster.controlled import (
     put_texts,
     spec,
 )
+from tests.support.cluster.load_pod import Asking
 from tests.support.cluster.namespace import Namespace, wait_until
 from tests.support.cluster.served import Served
 from tests.support.versions import make_version

@@ -6,144 +6,190 @@ Needs the image of storage.minio.image, under its reference without the digest.
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
-import time
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.support.chart import CHART
+from tests.support.cluster.load_pod import Asking, start_load
 from tests.support.cluster.namespace import Document, Namespace, wait_until
+from tests.support.cluster.whole_chart import CLASSIFIER, FULL, RELEASE, helm
 
 pytestmark = pytest.mark.cluster
 
-RELEASE, FULL, NAME = "lw", "lw-labelwright", "docstrings"
-SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader")}
+SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader", "mlflow")}
+STORAGE_POD = f"{FULL}-storage-0"
 CONNECT = """
-import socket, sys
-for place in sys.argv[1:]:
+import concurrent.futures, socket, sys
+
+def connect(place):
     host, port = place.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
-        print(place, "reached")
     except OSError:
-        print(place, "refused")
+        return "refused"
+    return "reached"
+
+with concurrent.futures.ThreadPoolExecutor() as pool:
+    for place, end in zip(sys.argv[1:], pool.map(connect, sys.argv[1:])):
+        print(place, end)
 """
 
 
-def helm(place: Namespace, *arguments: str) -> str:
-    done = subprocess.run(
-        ["helm", *arguments, f"--namespace={place.name}"], capture_output=True, text=True, check=False, timeout=1200
-    )
-    assert done.returncode == 0, f"{done.stderr}\n{place.kubectl('get', 'pods,jobs,textclassifiers', '--output=wide')}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def values(release: dict[str, Any]) -> list[str]:
-    """Options of helm: the images that are tested, and a training that a small node has room for."""
-    given = {name: value for name, value in release.items() if name.startswith("images.")} | {
-        "crds.enabled": False,
-        "demo.enabled": True,
-        "storage.minio.image.digest": "",
-        "storage.persistence.size": "1Gi",
-        "demo.training.resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "3Gi"}},
-    }
-    return [f"--set-json={name}={json.dumps(value)}" for name, value in given.items()]
-
-
-@pytest.fixture(scope="module")
-def platform(values: list[str]) -> Iterator[Namespace]:
-    found = Namespace(f"labelwright-{uuid.uuid4().hex[:8]}")
-    metadata = {"name": found.name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
-    found.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
-    start = time.monotonic()
-    said = helm(found, "install", RELEASE, str(CHART), "--wait", "--wait-for-jobs", "--timeout=15m", *values)
-    logging.getLogger(__name__).warning("installed, trained and served in %.0f s\n%s", time.monotonic() - start, said)
-    yield found
-    found.kubectl("delete", "namespace", found.name, "--wait=false")
-
-
 def test_it_ends_with_a_served_classifier(platform: Namespace) -> None:
-    status = (platform.get("textclassifier", NAME) or {})["status"]
+    status = (platform.get("textclassifier", CLASSIFIER) or {})["status"]
 
     assert (status["state"], status["score"] > 0.5) == ("Ready", True)
+
+
+def test_its_training_is_tracked_and_its_version_registered(platform: Namespace) -> None:
+    with platform.forwarded(f"service/{FULL}-mlflow", 5000) as (address,):
+        client = MlflowClient(f"http://{address}")
+        (experiment,) = client.search_experiments(filter_string=f"name = '{CLASSIFIER}'")
+        (run,) = client.search_runs([experiment.experiment_id])
+        (version,) = client.search_model_versions(f"name = '{CLASSIFIER}'")
+
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/micro_f1"] > 0.5
+    assert version.run_id == run.info.run_id
 
 
 def test_helm_test_asks_it(platform: Namespace) -> None:
     said = helm(platform, "test", RELEASE, "--logs")
 
-    assert f"{NAME} answers with version {NAME}-1-" in said
+    assert f"{CLASSIFIER} answers with version {CLASSIFIER}-1-" in said
     assert "matplotlib" in said
 
 
-def test_an_upgrade_keeps_passwords_and_versions(platform: Namespace, values: list[str]) -> None:
-    before = {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
+@pytest.fixture(scope="module")
+def clients(platform: Namespace, image: str) -> Asking:
+    """Clients that send requests during the next tests."""
+    start_load(platform, CLASSIFIER, image=image)
+    found = Asking(platform)
+    found.wait()
+    return found
 
-    helm(
-        platform,
-        "upgrade",
-        RELEASE,
-        str(CHART),
-        "--wait",
-        "--timeout=10m",
-        *values,
-        "--set=storage.resources.limits.memory=1500Mi",
+
+def test_an_upgrade_keeps_passwords_and_restarts_only_what_it_changes(
+    platform: Namespace, platform_options: list[str], clients: Asking
+) -> None:
+    passwords, server, storage = passwords_of(platform), server_of(platform), uid_of(platform, STORAGE_POD)
+
+    upgrade(platform, *platform_options, "--set=storage.resources.limits.memory=1500Mi")
+
+    assert passwords_of(platform) == passwords
+    assert server_of(platform) == server
+    assert uid_of(platform, STORAGE_POD) != storage
+
+
+def test_an_upgrade_to_another_image_of_the_server_rolls_it_out(
+    platform: Namespace, platform_options: list[str], clients: Asking
+) -> None:
+    server = server_of(platform)
+
+    # The same image under another reference.
+    upgrade(
+        platform, *platform_options, "--set=storage.resources.limits.memory=1500Mi", "--set=images.predictor.registry=docker.io"
     )
 
-    after = {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
-    key = "AWS_SECRET_ACCESS_KEY"
-    assert {name: data[key] for name, data in after.items()} == {name: data[key] for name, data in before.items()}
+    wait_until(lambda: server not in servers_of(platform), "the server before is gone", seconds=300)
+    assert server_of(platform) != server
 
 
-def test_the_storage_comes_back_with_what_it_had(platform: Namespace) -> None:
-    pod = f"{FULL}-storage-0"
-    before = (platform.get("pod", pod) or {})["metadata"]["uid"]
-    platform.kubectl("delete", "pod", pod)
+def test_a_training_outlives_the_loss_of_the_storages_pod(platform: Namespace, clients: Asking) -> None:
+    """The clients are answered meanwhile, too."""
+    first = {each["metadata"]["name"] for each in runs_of(platform)}
+    platform.kubectl("patch", "textclassifier", CLASSIFIER, "--type=merge", "--patch", '{"spec": {"training": {"seed": 1}}}')
 
-    wait_until(lambda: (platform.get("pod", pod) or {"metadata": {"uid": before}})["metadata"]["uid"] != before,
-               "another Pod", seconds=60)  # fmt: skip
-    platform.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=120s")
+    def state() -> str:
+        second = next((each for each in runs_of(platform) if each["metadata"]["name"] not in first), {})
+        return str(second.get("status", {}).get("state"))
+
+    wait_until(lambda: state() == "Running", "the training runs", seconds=120, instead=state)
+    before = uid_of(platform, STORAGE_POD)
+    platform.kubectl("delete", "pod", STORAGE_POD)
+    wait_until(lambda: uid_of(platform, STORAGE_POD) not in (None, before), "another Pod", seconds=60)
+    platform.kubectl("wait", "--for=condition=Ready", f"pod/{STORAGE_POD}", "--timeout=120s")
+
+    wait_until(lambda: state() in ("Published", "Rejected", "Failed"), "the training ends", seconds=400, instead=state)
+    assert state() in ("Published", "Rejected")  # as the gate judges it
     assert "answers with version" in helm(platform, "test", RELEASE, "--logs")
 
 
-# Components whose Pods ask, and what they reach: every other arrow is refused.
+def test_no_request_failed_meanwhile(platform: Namespace, clients: Asking) -> None:
+    clients.stop()
+
+    failures, answers = clients.failures(), clients.answers()
+    platform.kubectl("delete", "pod/load", "configmap/load")
+    assert failures == []
+    assert all(sum(versions.values()) > 10 for versions in answers.values())
+
+
+def upgrade(platform: Namespace, *options: str) -> None:
+    helm(platform, "upgrade", RELEASE, str(CHART), "--wait", "--timeout=10m", *options)
+
+
+def passwords_of(platform: Namespace) -> dict[str, str]:
+    return {name: (platform.get("secret", name) or {})["data"]["AWS_SECRET_ACCESS_KEY"] for name in SECRETS}
+
+
+def servers_of(platform: Namespace) -> set[str]:
+    selector = f"serving.kserve.io/inferenceservice={CLASSIFIER}"
+    return {each["metadata"]["name"] for each in platform.pods(selector)}
+
+
+def server_of(platform: Namespace) -> str:
+    (found,) = servers_of(platform)
+    return found
+
+
+def runs_of(platform: Namespace) -> list[Document]:
+    found: list[Document] = json.loads(platform.kubectl("get", "trainingruns", "--output=json"))["items"]
+    return found
+
+
+def uid_of(platform: Namespace, pod: str) -> str | None:
+    found = platform.get("pod", pod)
+    return str(found["metadata"]["uid"]) if found else None
+
+
+# Components, and what their Pods reach: every other connection is refused.
 OURS = {"app.kubernetes.io/name": "labelwright", "app.kubernetes.io/instance": RELEASE}
 MADE = {"app.kubernetes.io/name": "labelwright", "app.kubernetes.io/managed-by": "labelwright"}
 REACHED = {
-    "controller": {"predictor", "api-server"},
+    "controller": {"predictor", "api-server", "prometheus"},
     "storage": set[str](),
     "provisioning": {"storage"},
     "credentials": {"api-server"},
     "demo": {"storage", "api-server"},
     "question": {"predictor"},
-    "prometheus": {"storage", "controller", "predictor", "api-server"},
-    "grafana": set[str](),
+    "prometheus": {"storage", "controller", "predictor", "grafana", "trainer"},
+    "grafana": {"prometheus"},
     "mlflow": {"storage"},
     "trainer": {"storage"},
     "prune": {"storage"},
     "predictor": {"storage"},
 }
+BY_THE_CONTROLLER = {"trainer", "prune", "predictor"}
 
 
 @pytest.fixture(scope="module")
-def asking(platform: Namespace, image: str) -> dict[str, str]:
-    """The name of a Pod with the labels of each component, which serves nothing."""
-    made = {"trainer", "prune", "predictor"}
-    pods = {each: f"asks-as-{each}" for each in REACHED}
-    platform.apply([_pod(name, image, {**(MADE if each in made else OURS), "app.kubernetes.io/component": each})
-                    for each, name in pods.items()])  # fmt: skip
-    platform.kubectl("wait", "--for=condition=Ready", "--timeout=120s", *(f"pod/{name}" for name in pods.values()))
-    return pods
+def pods(platform: Namespace, image: str) -> dict[str, str]:
+    """Names of Pods with the labels of each component, by component. Each listens at port 8080."""
+    found = {each: f"labelled-as-{each}" for each in REACHED}
+    made = [
+        _pod(name, image, {**(MADE if each in BY_THE_CONTROLLER else OURS), "app.kubernetes.io/component": each})
+        for each, name in found.items()
+    ]
+    platform.apply(made)
+    platform.kubectl("wait", "--for=condition=Ready", "--timeout=120s", *(f"pod/{name}" for name in found.values()))
+    return found
 
 
 def _pod(name: str, image: str, labels: dict[str, str]) -> Document:
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
-    container = {"name": "asks", "image": image, "command": ["sleep", "3600"], "securityContext": security}
+    command = ["python", "-m", "http.server", "8080"]
+    container = {"name": "listens", "image": image, "command": command, "securityContext": security}
     spec = {
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "automountServiceAccountToken": False,
@@ -154,31 +200,35 @@ def _pod(name: str, image: str, labels: dict[str, str]) -> Document:
 
 
 @pytest.fixture(scope="module")
-def places(platform: Namespace) -> dict[str, str]:
-    """Address and port of what may be asked."""
+def places(platform: Namespace, pods: dict[str, str]) -> dict[str, str]:
+    """Address and port of each server."""
 
     def address(selector: str) -> str:
-        return str(next(each for each in platform.pods(selector) if "podIP" in each["status"] and not
-                        each["metadata"]["name"].startswith("asks-"))["status"]["podIP"])  # fmt: skip
+        found = (each for each in platform.pods(selector) if each["metadata"]["name"] not in pods.values())
+        return str(next(each["status"]["podIP"] for each in found if "podIP" in each["status"]))
 
     server = json.loads(platform.kubectl("get", "endpoints", "kubernetes", "--namespace=default", "--output=json"))
     component = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component="
     return {
         "storage": f"{address(component + 'storage')}:9000",
         "controller": f"{address(component + 'controller')}:8080",
-        "predictor": f"{address(f'serving.kserve.io/inferenceservice={NAME}')}:8080",
+        "prometheus": f"{address(component + 'prometheus')}:9090",
+        "grafana": f"{address(component + 'grafana')}:3000",
+        "predictor": f"{address(f'serving.kserve.io/inferenceservice={CLASSIFIER}')}:8080",
+        "trainer": f"{(platform.get('pod', pods['trainer']) or {})['status']['podIP']}:8080",
         "api-server": f"{server['subsets'][0]['addresses'][0]['ip']}:{server['subsets'][0]['ports'][0]['port']}",
     }
 
 
 @pytest.mark.parametrize("component", REACHED)
 def test_a_component_reaches_what_it_needs_and_nothing_else(
-    component: str, asking: dict[str, str], places: dict[str, str], platform: Namespace
+    component: str, pods: dict[str, str], places: dict[str, str], platform: Namespace
 ) -> None:
-    said = platform.kubectl("exec", asking[component], "--", "python", "-c", CONNECT, *places.values())
+    said = platform.kubectl("exec", pods[component], "--", "python", "-c", CONNECT, *places.values())
 
     reached = {name for name, place in places.items() if f"{place} reached" in said}
-    assert reached == REACHED[component]
+    itself = {"trainer"} if component == "trainer" else set()  # that place is this Pod
+    assert reached == REACHED[component] | itself
 
 
 def test_it_leaves_what_its_notes_say(platform: Namespace) -> None:
@@ -194,11 +244,17 @@ def test_it_leaves_what_its_notes_say(platform: Namespace) -> None:
         names = platform.kubectl("get", f"{kinds},serviceaccounts,networkpolicies", "--output=name").split()
         return {each.partition("/")[2] for each in names} - {"kube-root-ca.crt", "default"}
 
-    wait_until(lambda: left() == SECRETS | {f"{FULL}-storage"}, "only the Secrets and the volume are left", seconds=120,
-               instead=lambda: str(sorted(left())))  # fmt: skip
+    volumes = {f"{FULL}-{each}" for each in ("storage", "prometheus", "mlflow")}
+    said = "only the Secrets and the volumes are left"
+    wait_until(lambda: left() == SECRETS | volumes, said, seconds=120, instead=lambda: str(sorted(left())))
 
 
-def test_a_release_of_the_same_name_finds_its_data_again(platform: Namespace, values: list[str], tmp_path: Path) -> None:
-    helm(platform, "install", RELEASE, str(CHART), "--wait", "--timeout=15m", *values)
+def test_a_release_of_the_same_name_finds_its_data_again(platform: Namespace, platform_options: list[str]) -> None:
+    helm(platform, "install", RELEASE, str(CHART), *platform_options)
 
-    assert "exists" in platform.kubectl("logs", "--selector=app.kubernetes.io/component=demo", "--container=dataset")
+    def uploaded() -> str:
+        pods = platform.pods("app.kubernetes.io/component=demo")
+        return "".join(platform.log(each["metadata"]["name"], "dataset") for each in pods)
+
+    wait_until(lambda: "exists" in uploaded(), "the dataset is found", seconds=180, instead=uploaded)
+    assert passwords_of(platform).keys() == SECRETS

@@ -97,7 +97,7 @@ def test_single_label_thresholds_are_zeros_and_every_text_gets_one_label(publish
         assert min(counts) >= 1
 
 
-def test_auto_tries_both_architectures_and_publishes_the_cheaper_of_equals(tmp_path: Path) -> None:
+def test_auto_tries_both_architectures_and_publishes_the_faster_of_equals(tmp_path: Path) -> None:
     file, scratch, base = tmp_path / "texts.parquet", tmp_path / "scratch", tmp_path / "base"
     write_texts(file, several=True)
     scratch.mkdir()

@@ -31,10 +31,10 @@ def helm() -> str:
     return found
 
 
-def template(*arguments: str, release: str = RELEASE, **values: Any) -> subprocess.CompletedProcess[str]:
+def template(*arguments: str, release: str = RELEASE, chart: Path = CHART, **values: Any) -> subprocess.CompletedProcess[str]:
     """Render with values such as controller__replicas=2; whatever comes of it."""
     given = [f"--set-json={path.replace('__', '.')}={json.dumps(value)}" for path, value in values.items()]
-    command = [helm(), "template", release, str(CHART), f"--namespace={HOME}", f"--kube-version={OLDEST_KUBERNETES}"]
+    command = [helm(), "template", release, str(chart), f"--namespace={HOME}", f"--kube-version={OLDEST_KUBERNETES}"]
     return subprocess.run([*command, *arguments, *given], capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -78,11 +78,11 @@ def _is_named(document: Document, name: str) -> bool:
     return found == name or (document["kind"] == "Job" and found.rpartition("-")[0] == name)
 
 
-def rendered(*arguments: str, release: str = RELEASE, **values: Any) -> Rendered:
+def rendered(*arguments: str, release: str = RELEASE, chart: Path = CHART, **values: Any) -> Rendered:
     """Render with these values, which have to be valid."""
-    done = template(*arguments, release=release, **values)
+    done = template(*arguments, release=release, chart=chart, **values)
     assert done.returncode == 0, done.stderr
-    return Rendered(done.stdout, tuple(each for each in yaml.safe_load_all(done.stdout) if each))
+    return Rendered(done.stdout, tuple(each for each in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if each))
 
 
 @functools.cache

@@ -42,7 +42,7 @@ def use_predictor(metrics: Metrics) -> None:
 
 
 def controller() -> tuple[CollectorRegistry, ControllerMetrics]:
-    """Of a classifier that has every fact, and every problem."""
+    """Return the registry of a controller with one classifier, which has every fact and every problem."""
     registry = CollectorRegistry()
     metrics = ControllerMetrics(registry, waiting=lambda: 2)
     metrics.passed("TextClassifier", 0.01)
@@ -73,7 +73,7 @@ def see(metrics: ControllerMetrics, *, served_score: float) -> None:
 
 
 def trainer() -> TrainingMetrics:
-    """Of a training that fits a model, and has saved its last checkpoint an hour ago."""
+    """Return the metrics of a training that fits a model, and has saved its last checkpoint an hour ago."""
     times = itertools.chain([0.0], itertools.repeat(3600.0))
     metrics = TrainingMetrics(CollectorRegistry(), clock=lambda: next(times))
     metrics.identify(CLASSIFIER, VERSION)

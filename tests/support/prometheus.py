@@ -18,7 +18,7 @@ OLDEST = 2  # major version
 
 
 def program(name: str) -> str:
-    """Where promtool or prometheus is. Skips the test where it is missing."""
+    """The path of promtool or prometheus. Skips the test where it is missing."""
     found = shutil.which(name, path=f"{PROGRAMS}:{os.environ.get('PATH', '')}")
     if not found:
         pytest.skip(f"needs the program {name}")
@@ -27,16 +27,6 @@ def program(name: str) -> str:
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120)
-
-
-def knows_kubernetes() -> bool:
-    """Whether it was built with the discovery of Pods: Debian's was not."""
-    text = "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod}]}]\n"
-    done = subprocess.run(
-        [program("promtool"), "check", "config", "--syntax-only", "/dev/stdin"],
-        input=text, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    return done.returncode == 0
 
 
 def configuration(them: Rendered) -> dict[str, str]:
@@ -52,7 +42,7 @@ def rules(them: Rendered) -> list[dict[str, Any]]:
 
 
 def statically(text: str, targets: dict[str, tuple[str, dict[str, str]]]) -> str:
-    """A configuration of Prometheus in which every job scrapes one address instead of looking for Pods.
+    """A configuration of Prometheus in which every job scrapes one address instead of those that its discovery finds.
 
     targets: address and labels that the discovery would give, by the job's name. Jobs that are not named go.
     """

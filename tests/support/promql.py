@@ -1,4 +1,4 @@
-"""Which series and labels an expression of the query language names. It reads what is written here, not the whole language."""
+"""Series and labels that an expression of the query language names. It reads what is written here, not the whole language."""
 
 from __future__ import annotations
 

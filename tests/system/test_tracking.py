@@ -25,7 +25,7 @@ from model.manifest import Dataset, Manifest
 from tests.support.versions import make_manifest
 from trainer.config.settings import Config, GateConfig, TrackingConfig
 from trainer.errors import ConfigRejected, Terminated
-from trainer.evaluation.gate_record import measure
+from trainer.evaluation.gate_measurement import measure
 from trainer.tracking.tracker import MlflowTracker, Status, Tracker, open_tracker, tracked
 
 PATIENCE = 180.0  # seconds; the server imports for long on a busy machine

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from model.manifest import Dataset
+from trainer.analysis.balance_outcomes import Outcome, outcomes
 from trainer.analysis.co_occurrence import CoOccurrence, co_occurrence
 from trainer.analysis.disagreements import Disagreement, Disagreements, disagreements
 from trainer.analysis.duplicates import Conflict, Group, Repetition, conflicts, largest_groups, repetition
 from trainer.analysis.excerpts import Lengths, measure
 from trainer.analysis.held_out import ENOUGH_TEXTS, FOLDS, LEARNT_FROM, Scope, held_out_probabilities, scope
-from trainer.analysis.strategies import Outcome, outcomes
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.data.reading import read_examples
@@ -87,7 +87,7 @@ class Findings:
 def analyse(config: Config, *, scratch: Path) -> Findings:
     """Read the dataset and analyse it. Raises DatasetRejected, ConfigRejected, StorageError.
 
-    trainer.analysis.held_out and trainer.analysis.strategies bound time and memory for large datasets.
+    trainer.analysis.held_out and trainer.analysis.balance_outcomes bound time and memory for large datasets.
     """
     log.info("reading %s", config.dataset.uri)
     # Rare labels, which training leaves out, are shown here.

@@ -25,7 +25,7 @@ from trainer.config.settings import Config, SplitConfig
 from trainer.data.examples import Examples
 from trainer.data.labels.names import same_names
 from trainer.data.tables import counted
-from trainer.messages import escaped_names, shown
+from trainer.shown_values import escaped_names, shown
 
 FEW_EXAMPLES = 10  # one text in a test part of a tenth
 NEGLIGIBLE = 0.02  # share of all given labels
@@ -213,17 +213,17 @@ def balance(found: Imbalance, config: Config) -> Iterator[Suggestion]:
         f"The largest label has {found.largest:,} texts, the median one {found.median:,.0f}, the smallest {found.smallest:,}; "
         f"MeanIR is {found.mean_ratio:.1f}."
     )
-    sampling = "undersample" if found.median >= PLENTY else "oversample"
+    strategy = "undersample" if found.median >= PLENTY else "oversample"
     if found.mean_ratio < VERY_UNEVEN:
-        yield Suggestion(f"If macro-F1 matters most, compare balance.sampling: {sampling} with none.", reason)
+        yield Suggestion(f"If macro-F1 matters most, compare balance.sampling: {strategy} with none.", reason)
         return
     reason += (
         " There are enough texts to leave some out."
-        if sampling == "undersample"
+        if strategy == "undersample"
         else " There are too few texts to leave any out."
     )
     yield Suggestion("Balance, and compare with none: macro-F1 may rise and micro-F1 fall.", reason,
-                     {"balance.sampling": sampling})  # fmt: skip
+                     {"balance.sampling": strategy})  # fmt: skip
 
 
 def division(rows: int, near: Repetition, split: SplitConfig) -> Iterator[Suggestion]:

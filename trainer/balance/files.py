@@ -22,7 +22,7 @@ from trainer.data.rows import read_rows
 from trainer.data.tables import Table
 from trainer.data.writing import copy_rows, refuse_same, target_at
 from trainer.errors import DatasetRejected
-from trainer.messages import shown_names
+from trainer.shown_values import shown_names
 
 log = logging.getLogger(__name__)
 

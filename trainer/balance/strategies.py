@@ -1,4 +1,4 @@
-"""Balance the training part with the configured strategy.
+"""Balance the training part with the configured balancing strategy, which the setting balance.sampling names.
 
 Each strategy is a module of this package: undersampling, oversampling, mltl. For losses that weight rare labels, see
 `trainer.architectures.transformer.losses`.
@@ -19,7 +19,7 @@ from trainer.data.examples import Examples
 
 @dataclass(frozen=True, eq=False)
 class Balanced:
-    """The balanced part. notes: the effect, in sentences. description: the strategy, for the manifest."""
+    """The balanced part. notes: the effect, in sentences. description: balancing strategy and loss, for the manifest."""
 
     examples: Examples
     notes: tuple[str, ...]
@@ -62,18 +62,18 @@ def positions(examples: Examples, config: BalanceConfig, *, seed: int) -> NDArra
 
 
 def describe(config: BalanceConfig, *, threshold: int) -> str:
-    """Return a short description of the strategy, such as "undersample to 1568, weighted loss", or "none".
+    """Return a short description of the balancing strategy and the loss, such as "undersample to 1568, weighted loss", or "none".
 
     threshold: target of undersampling, `config.threshold` or the median.
     """
-    sampling = {
+    strategy = {
         "undersample": f"undersample to {threshold}",
         "undersample-any": f"undersample-any to {threshold}",
         "mltl": "mltl",
         "oversample": f"oversample by {config.oversample_share:g} at most",
     }
     loss = {"weighted": "weighted loss", "focal": f"focal loss of gamma {config.focal_gamma:g}"}
-    return ", ".join(each for each in (sampling.get(config.sampling), loss.get(config.loss)) if each) or "none"
+    return ", ".join(each for each in (strategy.get(config.sampling), loss.get(config.loss)) if each) or "none"
 
 
 def in_words(before: Imbalance, after: Imbalance) -> str:

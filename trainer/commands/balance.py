@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from trainer.balance.imbalance import Imbalance
 
 log = logging.getLogger(__name__)
-RULES = {"joint": "undersample", "any": "undersample-any"}
+# Balancing strategy of each choice of --rule.
+STRATEGIES = {"joint": "undersample", "any": "undersample-any"}
 SEED = option("--seed", setting="training.seed", type=int, help="Same seed, same rows.  [default: 0]")
 SHARE = option(
     "--share",
@@ -44,7 +45,7 @@ def _in_and_out(command: Command) -> Command:
 )
 @click.option(
     "--rule",
-    type=click.Choice(list(RULES)),
+    type=click.Choice(list(STRATEGIES)),
     default="joint",
     show_default=True,
     help="joint: bring each label's count near the threshold; any: keep a row if a random draw for any of its labels keeps it.",
@@ -58,7 +59,7 @@ def undersample(source: str, target: str, rule: str, overrides: tuple[str, ...],
     a text may have no label, rows without a label are thinned out like those of a label. OUT's URI is the only line on
     standard output.
     """
-    _run("undersample", source, target, overrides, file, {**options, "balance__sampling": RULES[rule]})
+    _run("undersample", source, target, overrides, file, {**options, "balance__sampling": STRATEGIES[rule]})
 
 
 @click.command(cls=CodedCommand, short_help="Repeat rows of rare labels.")

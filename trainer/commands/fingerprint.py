@@ -24,7 +24,8 @@ from trainer.run import logs
 def fingerprint(overrides: tuple[str, ...], file: Path | None, **options: Any) -> None:
     """Print the SHA-256 of a dataset's content and its address; on a second line, those of its test set.
 
-    A version's manifest holds the same hash. If it has not changed, the dataset has not.
+    A version's manifest holds the same hash, beside that of corrections if there are any. If it has not changed, the dataset
+    has not.
     """
     with ResultFile(environment()) as result, failures(), tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
         config = configure(file, overrides, options)

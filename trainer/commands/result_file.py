@@ -52,7 +52,7 @@ class ResultFile:
             version=manifest.version,
             artifact_uri=published.uri,
             manifest_sha256=published.manifest_sha256,
-            dataset_sha256=manifest.dataset.sha256,
+            dataset_sha256=manifest.dataset.own_sha256,
             test_sha256=test.sha256 if test else None,
             best_checkpoint=published.best_checkpoint,
             mlflow_run_id=published.mlflow_run_id,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from trainer.config.settings import MLFLOW, PREFIX, SECTIONS, Config
 from trainer.errors import ConfigRejected
-from trainer.messages import MOST_CHARACTERS, escaped, shown
+from trainer.shown_values import MOST_CHARACTERS, escaped, shown
 
 
 def environment() -> Mapping[str, str]:

@@ -39,6 +39,10 @@ class DatasetConfig(Settings):
         description="file://, s3://, hf://owner/name or kaggle://owner/name; a file, a folder or a glob of Parquet, CSV, TSV or JSON Lines, compressed or not",
     )
     test_uri: str | None = Field(default=None, description="a test set, used unchanged; none: a random part of the dataset")
+    corrections: str | None = Field(
+        default=None,
+        description="train: corrections by people, which are learnt beside the dataset; the folder of their files, file:// or s3://, such as s3://feedback/feedback/papers/; none: no corrections",
+    )
     text_columns: tuple[str, ...] = Field(
         default=("title", "abstract"), min_length=1, description="columns that make up the text, joined by line breaks"
     )
@@ -155,7 +159,7 @@ class TrainingConfig(Settings):
         description="auto: linear, and transformer if there is a base model; the fastest within selection_tolerance of the best is published",
     )
     selection_tolerance: float = Field(
-        default=0.005, ge=0, description="with auto: how far a cheaper model's validation micro-F1 may be below the best"
+        default=0.005, ge=0, description="with auto: how far a faster model's validation micro-F1 may be below the best"
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of all random choices; same seed and machine: same model")
     from_scratch: bool = Field(default=False, description="ignore checkpoints of an interrupted run")
@@ -211,7 +215,7 @@ class BalanceConfig(Settings):
 
     sampling: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
         default="none",
-        description="undersample: drop texts of frequent labels, with the joint probability of their labels; undersample-any: the same, but keep a text if a random draw for any of its labels keeps it; mltl: drop texts of frequent labels that are in a multi-label Tomek link; oversample: repeat texts of rare labels (ML-ROS)",
+        description="balancing strategy. undersample: drop texts of frequent labels, with the joint probability of their labels; undersample-any: the same, but keep a text if a random draw for any of its labels keeps it; mltl: drop texts of frequent labels that are in a multi-label Tomek link; oversample: repeat texts of rare labels (ML-ROS)",
     )
     threshold: int | None = Field(
         default=None,

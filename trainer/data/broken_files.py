@@ -11,7 +11,7 @@ from trainer.data.compression import NOT_COMPRESSED, open_text
 from trainer.data.download import SourceFile
 from trainer.data.encodings import UTF8, not_encoded, utf8_blocks
 from trainer.data.formats import SLICE_ROWS, Format, blocks
-from trainer.messages import MOST_CHARACTERS, escaped, shown
+from trainer.shown_values import MOST_CHARACTERS, escaped, shown
 
 
 def explain(files: Iterable[SourceFile], kind: Format, *, encoding: str, columns: tuple[str, ...] = ()) -> str | None:

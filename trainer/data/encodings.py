@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from trainer.errors import DatasetRejected
-from trainer.messages import shown
+from trainer.shown_values import shown
 
 BLOCK_BYTES = 4 << 20
 UTF8 = "utf-8"

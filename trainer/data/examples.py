@@ -30,6 +30,7 @@ class Examples:
     labels: the names of the columns of `targets`, sorted.
     targets: 1 where an example has a label, uint8 [examples, labels].
     label_required: whether every text has a label; if not, an example without a label is known to have none.
+    more_files: further files with a column `text`, whose rows are numbered on.
     """
 
     file: Path
@@ -38,6 +39,7 @@ class Examples:
     targets: csr_matrix
     task: Task
     label_required: bool = True
+    more_files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,7 +50,7 @@ class Examples:
 
     def texts(self) -> list[str]:
         """Return all texts, in order."""
-        return _texts(self.file, self.rows).to_list()
+        return _texts(self._scan(), self.rows).to_list()
 
     def batches(self, size: int = BATCH_ROWS) -> Iterator[list[str]]:
         """Yield the texts, in order, at most `size` at a time.
@@ -61,7 +63,7 @@ class Examples:
     def text_series(self, size: int = BATCH_ROWS) -> Iterator[pl.Series]:
         """Yield the texts as `batches` does, as series of strings."""
         for start in range(0, len(self), size):
-            yield _texts(self.file, self.rows[start : start + size])
+            yield _texts(self._scan(), self.rows[start : start + size])
 
     def label_counts(self) -> NDArray[np.int64]:
         """Return the number of examples with each label [labels]."""
@@ -70,6 +72,10 @@ class Examples:
     def without_label(self) -> NDArray[np.bool_]:
         """Return which examples have no label [examples]."""
         return np.asarray(self.targets.getnnz(axis=1) == 0)
+
+    def rows_in_files(self) -> int:
+        """Return the number of rows of all files together, whether or not they are examples."""
+        return int(self._scan().select(pl.len()).collect().item())
 
     @property
     def can_be_told_apart(self) -> bool:
@@ -87,21 +93,23 @@ class Examples:
         without = csr_matrix(self.without_label().astype(self.targets.dtype)[:, None])
         return csr_matrix(hstack([self.targets, without]))
 
+    def _scan(self) -> pl.LazyFrame:
+        return pl.scan_parquet([self.file, *self.more_files], missing_columns="insert").select("text")
 
-def _texts(file: Path, rows: NDArray[np.int64]) -> pl.Series:
-    """Return the texts of these rows, in that order. Each window of the file is read at most once."""
+
+def _texts(scan: pl.LazyFrame, rows: NDArray[np.int64]) -> pl.Series:
+    """Return the texts of these rows, in that order. Each window of the files is read at most once."""
     if len(rows) == 0:
         return pl.Series("text", [], dtype=pl.String)
     ascending, places = np.unique(rows, return_inverse=True)
-    texts = pl.concat(_windows(file, ascending))
+    texts = pl.concat(_windows(scan, ascending))
     if len(ascending) == len(rows) and bool((ascending == rows).all()):
         return texts
     return texts.gather(pl.Series(places.ravel(), dtype=pl.UInt32))
 
 
-def _windows(file: Path, ascending: NDArray[np.int64]) -> Iterator[pl.Series]:
+def _windows(scan: pl.LazyFrame, ascending: NDArray[np.int64]) -> Iterator[pl.Series]:
     """Yield the texts of ascending rows, window by window, so that only these texts are kept in memory."""
-    scan = pl.scan_parquet(file).select("text")
     windows, starts = np.unique(ascending // WINDOW_ROWS, return_index=True)
     for window, wanted in zip(windows, np.split(ascending, starts[1:]), strict=True):
         first = int(wanted[0])

@@ -20,8 +20,8 @@ from trainer.data.delimited.files import Delimited, open_delimited
 from trainer.data.download import SourceFile
 from trainer.data.encodings import UTF8, Transcoded
 from trainer.errors import DatasetRejected
-from trainer.messages import shown_names
 from trainer.parallel.threads import thread_map
+from trainer.shown_values import shown_names
 
 # Small enough that a few blocks fit into the processor's cache, large enough that the cost per call is negligible.
 BLOCK_BYTES = 4 << 20

@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 
 from model.storage import StorageUnavailable
 from trainer.errors import ConfigRejected, DatasetRejected
-from trainer.messages import escaped_names
+from trainer.shown_values import escaped_names
 
 BATCH_ROWS = 10_000
 

@@ -1,4 +1,4 @@
-"""Read a dataset into examples. The steps are in `download` (addresses), `tables` (columns) and `labels.columns`."""
+"""Read a dataset into examples. The steps are in `download` (addresses), `tables` (columns) and `labels.columns` (labels)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from trainer.data.rows import LabelledRows, read_rows
 from trainer.data.summary import ReadingSummary
 from trainer.data.tables import Table, counted
 from trainer.errors import DatasetRejected
-from trainer.messages import escaped, escaped_names, shortened_list, shown, shown_names
+from trainer.shown_values import escaped, escaped_names, shortened_list, shown, shown_names
 
 __all__ = ["DatasetRejected", "Loaded", "read_aligned", "read_examples", "read_test_examples"]
 
-# Ends of notes on rows that are known to have no label.
+# Last parts of notes about rows that are known to have no label.
 ALLOWED = ": a text may have none; set dataset.label_required to true to set such rows aside"
 SET_ASIDE = ": set aside, since dataset.label_required is true"
 REQUIRED = ": set aside, since the classifier gives every text a label"
@@ -33,12 +33,17 @@ REQUIRED = ": set aside, since the classifier gives every text a label"
 
 @dataclass(frozen=True)
 class Loaded:
-    """Examples of a dataset. facts: its origin. notes: on rows and labels that were set aside or detected."""
+    """Examples of a dataset.
+
+    facts: address, hash, rows and columns. notes: sentences on rows and labels that were set aside, and on what was detected.
+    detected: the notes on how labels are written.
+    """
 
     examples: Examples
     facts: Dataset
     notes: tuple[str, ...]
     reading: ReadingSummary
+    detected: tuple[str, ...] = ()
 
 
 def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
@@ -47,6 +52,11 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     A row is usable if it has a text and a label that is not too rare. Raises DatasetRejected if there is nothing to learn,
     ConfigRejected and StorageError as `download.fetch` does.
     """
+    return without_rare_labels(read_every_label(config, scratch=scratch, seed=seed), config)
+
+
+def read_every_label(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
+    """Return the dataset's rows as `read_examples` does, with the rare labels."""
     read, facts = _read(config, config.uri, scratch=scratch, known=frozenset(), setting="dataset.uri")
     table, labelled = read.table, read.labelled
     if config.label_required is False:
@@ -55,20 +65,24 @@ def read_examples(config: DatasetConfig, *, scratch: Path, seed: int) -> Loaded:
     usable, notes = _usable(table, labelled, required=required, why=SET_ASIDE if config.label_required is True else REQUIRED)
     notes += _unused(config, labelled) + _zero_and_one(labelled, config)
     if not len(usable):
-        raise DatasetRejected(f"dataset.uri {config.uri!r}: no row has a text and a label; found {_columns(table)}")
+        raise DatasetRejected(f"dataset.uri {config.uri!r}: no row has a text and a label; found {_columns(table.columns)}")
     rows = _sample(usable, config.sample_count, seed)
     task = Task.MULTI_LABEL if labelled.several else Task.SINGLE_LABEL
     examples = Examples(table.file, rows, labelled.names, labelled.targets[rows], task, required)
-    notes += doubtful_names(examples.labels, examples.label_counts())
+    return Loaded(examples, facts, notes, read.reading, labelled.notes)
+
+
+def without_rare_labels(loaded: Loaded, config: DatasetConfig) -> Loaded:
+    """Leave out rare labels; note them, and doubtful names. Raises DatasetRejected if there is nothing to tell apart."""
+    examples, rows = loaded.examples, len(loaded.examples)
+    notes = loaded.notes + doubtful_names(examples.labels, examples.label_counts())
     examples, more = _without_rare(examples, config.minimum_examples)
     if not examples.can_be_told_apart:
         found = shown_names(examples.labels) or "none"
-        drawn = f" in the {len(rows):,} rows that dataset.sample_count lets in" if len(rows) < len(usable) else ""
-        facts_found = (f"labels with at least {config.minimum_examples} examples{drawn}: {found}", _columns(table))
-        raise DatasetRejected(
-            f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts_found + labelled.notes)}"
-        )
-    return Loaded(examples, facts, notes + more, read.reading)
+        drawn = f" in the sample of {rows:,} rows (dataset.sample_count)" if rows == config.sample_count else ""
+        facts = (f"labels with at least {config.minimum_examples} examples{drawn}: {found}", _columns(loaded.facts.columns))
+        raise DatasetRejected(f"dataset.uri {config.uri!r}: there is nothing to tell apart: {'; '.join(facts + loaded.detected)}")
+    return replace(loaded, examples=examples, notes=notes + more)
 
 
 def read_test_examples(config: DatasetConfig, *, like: Examples, scratch: Path) -> Loaded:
@@ -100,10 +114,10 @@ def read_aligned(
 ) -> Loaded:
     """Return all rows of `uri` that have a text and a label, with targets in the order of `labels`.
 
-    label_required: of the classifier; if false, rows known to have no label are kept too, unless `config` requires one.
-    setting: of which `uri` is the value, for messages.
+    label_required: whether the classifier gives every text a label. If not, rows known to have no label are kept, unless
+    config.label_required is true. setting: name of the setting that `uri` comes from, for messages.
     Labels that are not in `labels` are named in the notes; their rows are kept with their other labels. Raises
-    DatasetRejected if no row has a label of `labels`, or if a row has several and the task allows one.
+    DatasetRejected if no row has a label of `labels`, or if a row has several labels and the task is single-label.
     """
     read, facts = _read(config, uri, scratch=scratch, known=frozenset(labels), setting=setting)
     table, labelled = read.table, read.labelled
@@ -112,7 +126,7 @@ def read_aligned(
     set_aside = label_required or config.label_required is True
     rows, notes = _usable(table, labelled, required=set_aside, why=REQUIRED if label_required else SET_ASIDE)
     if not len(rows):
-        raise DatasetRejected(f"{setting} {uri!r}: no row has a text and a label; found {_columns(table)}")
+        raise DatasetRejected(f"{setting} {uri!r}: no row has a text and a label; found {_columns(table.columns)}")
     targets = labelled.targets[rows]
     if task is Task.SINGLE_LABEL and (targets.getnnz(axis=1) > 1).any():
         raise DatasetRejected(
@@ -123,7 +137,7 @@ def read_aligned(
         raise DatasetRejected(
             f"{setting} {uri!r}: none of its labels ({_names(strange)}) is one of the classifier's, such as {shown(labels[0])}"
         )
-    known = _reordered(targets, labelled.names, labels)
+    known = reordered(targets, labelled.names, labels)
     if strange:
         bare = int(((known.getnnz(axis=1) == 0) & (targets.getnnz(axis=1) > 0)).sum())
         notes += (_left_out(strange, bare=bare, label_required=label_required),)
@@ -139,9 +153,10 @@ def _read(config: DatasetConfig, uri: str, *, scratch: Path, known: frozenset[st
 
 
 def label_is_required(labelled: Labelled, config: DatasetConfig) -> bool:
-    """Return whether every text has a label: the configured value, or for "auto", false if a row is known to have none.
+    """Return whether every text has a label.
 
-    Raises DatasetRejected if the configured value is false but each text has exactly one label.
+    It is the configured value, or for "auto", false if rows may have several labels and one is known to have none. Raises
+    DatasetRejected if the configured value is false but no row can have several labels.
     """
     if config.label_required is False and not labelled.several:
         found = shown_names(labelled.names, most=3) or "none"
@@ -169,7 +184,7 @@ def _are_marks(labelled: Labelled) -> bool:
 
 
 def _zero_and_one(labelled: Labelled, config: DatasetConfig) -> tuple[str, ...]:
-    """Return a note if the labels are 0 and 1, which may mean whether a text has one label."""
+    """Return a note if the labels are 0 and 1, which may be yes/no answers to whether a text has a certain label."""
     if labelled.several or not _are_marks(labelled):
         return ()
     column = config.label_columns[0]
@@ -188,7 +203,7 @@ def _negative(labelled: Labelled) -> NDArray[np.bool_]:
 def _usable(table: Table, labelled: Labelled, *, required: bool, why: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the rows with a text and a label (or known to have none, if none is required), and notes on the others.
 
-    why: end of the note on rows known to have no label, if one is required.
+    why: last part of the note about rows known to have no label; used only if a label is required.
     """
     has_text = table.sizes > 0
     negative = _negative(labelled)
@@ -243,7 +258,7 @@ def _left_out(strange: dict[str, int], *, bare: int, label_required: bool) -> st
     left = f"{counted(len(strange), 'label')} that the training part lacks {_were(len(strange))} left out: {_names(strange)}"
     if not bare:
         return f"{left}; the rows stay, with their other labels"
-    counts = "whatever is predicted counts as wrong" if label_required else "it is right to predict none"
+    counts = "every prediction counts as wrong" if label_required else "predicting no label counts as right"
     return (
         f"{left}; the rows stay, and in the {counted(bare, 'row')} that {'has' if bare == 1 else 'have'} no other label {counts}"
     )
@@ -259,7 +274,7 @@ def _were(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
-def _reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, ...]) -> csr_matrix:
+def reordered(targets: csr_matrix, names: tuple[str, ...], labels: tuple[str, ...]) -> csr_matrix:
     """Return the columns of `names` in the order of `labels`; columns that are not in `labels` are dropped."""
     place = {label: index for index, label in enumerate(labels)}
     known = np.array([(index, place[name]) for index, name in enumerate(names) if name in place], np.int64).reshape(-1, 2).T
@@ -273,5 +288,5 @@ def _names(counts: dict[str, int]) -> str:
     return shortened_list((name, f"{escaped(name)} ({count})") for name, count in ordered)
 
 
-def _columns(table: Table) -> str:
-    return f"columns: {escaped_names(table.columns)}"
+def _columns(names: tuple[str, ...]) -> str:
+    return f"columns: {escaped_names(names)}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.data.labels.columns import Labelled, SampleCell
 from trainer.data.tables import Table, counted
-from trainer.messages import MOST_NAMES, shown, shown_names
+from trainer.shown_values import MOST_NAMES, shown, shown_names
 
 WAYS_SHOWN = 3
 

@@ -25,7 +25,7 @@ from trainer.data.formats import AS_EVER, Format, Scan, format_of, scan
 from trainer.data.labels.list_cells import ONES, ZEROS
 from trainer.data.row_places import RowPlaces
 from trainer.errors import DatasetRejected
-from trainer.messages import MOST_CHARACTERS, escaped, shown, shown_names, shown_type
+from trainer.shown_values import MOST_CHARACTERS, escaped, shown, shown_names, shown_type
 
 # Separator of the labels of a list: ASCII's unit separator, which labels do not contain.
 UNIT = "\x1f"

@@ -14,8 +14,8 @@ from scipy.sparse import csr_matrix
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-PAIRS = 15  # confused pairs that are shown
-BINS = 10  # of probability, for the calibration
+PAIRS = 15  # maximum number of confused pairs that are shown
+BINS = 10  # number of equal ranges of probability, for the calibration
 POINTS = 200  # maximum number in a precision-recall curve
 RESAMPLES = 200
 
@@ -52,7 +52,7 @@ def confused_pairs(decisions: Decisions) -> list[tuple[int, int, int]]:
 def reliability(probabilities: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[Floats, Floats, Counts, float]:
     """Return mean probability, share that is right and count of decisions per bin, all [BINS], and the calibration error.
 
-    The expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) is the distance between the first two,
+    The expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) is the mean absolute difference of the first two,
     weighted by the counts. Empty bins hold zeros.
     """
     bins = np.minimum((probabilities * BINS).astype(np.int8), BINS - 1)

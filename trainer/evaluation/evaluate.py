@@ -36,7 +36,7 @@ class Answers:
 
 
 def answer(classifier: Classifier, examples: Examples, what: str) -> Answers:
-    """Return the predictions for all texts. what: name of the work in the progress."""
+    """Return the predictions for all texts. what: name of this work in the progress display."""
     probabilities = np.empty((len(examples), len(classifier.rule.labels)), np.float32)
     lengths = np.empty(len(examples), np.int64)
     unknown_id = classifier.tokenizer.unknown_id

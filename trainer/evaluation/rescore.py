@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Rescored:
     """Scores of a version on a dataset. result: content of `scores.json`, with the layout of the manifest.
 
-    micro_f1_interval: half of its 95 % interval on the dataset.
+    micro_f1_interval: half of the 95 % interval of its micro-F1 on the dataset.
     """
 
     result: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Scores of predictions. Works on arrays, so that every score has one definition."""
+"""Compute the scores of predictions, from arrays, so that every score has one definition. Their names are in model/scores.py."""
 
 from __future__ import annotations
 

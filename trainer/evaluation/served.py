@@ -19,7 +19,7 @@ from model.scores import LabelScores
 from model.storage import ObjectMissing, ObjectStore
 from trainer.data.examples import Examples
 from trainer.evaluation.evaluate import answer
-from trainer.evaluation.gate_record import Comparison, NotCompared, ServedScores
+from trainer.evaluation.gate_measurement import Comparison, NotCompared, ServedScores
 from trainer.evaluation.scoring import score
 from trainer.split.provenance import TextProvenance
 
@@ -44,8 +44,8 @@ def score_served(
     """Return the served version's scores on these examples, with its own thresholds; or the reason why it cannot be scored.
 
     Labels that it does not know count as missed; labels that the examples do not have are ignored. row_counts: of the
-    examples' dataset; None: not compared. manifest_sha256: expected SHA-256 of its manifest; None: any. Raises
-    StorageRejected, StorageUnavailable.
+    examples' dataset; None: numbers of rows are not compared. manifest_sha256: expected SHA-256 of its manifest; None: any.
+    Raises StorageRejected, StorageUnavailable.
     """
     with tempfile.TemporaryDirectory(prefix="labelwright-served-") as scratch:
         try:
@@ -61,7 +61,7 @@ def score_served(
     scores = score(aligned[0], aligned[1], test.targets, test.labels, label_required=test.label_required)
     change = _change(manifest, test, aligned[1], assigned)
     if row_counts is not None:
-        before = {"labelled_before": texts_before, "rows_before": manifest.dataset.rows}
+        before = {"labelled_before": texts_before, "rows_before": manifest.dataset.rows_with_added}
         now = {"labelled": row_counts.distinct_texts, "rows": row_counts.read, "used": row_counts.used}
         change = change.model_copy(update={**before, **now})
     return ServedScores(version=manifest.version, uri=uri, scores=scores, data=change)
@@ -88,8 +88,9 @@ def _distinct_texts(folder: Path, manifest: Manifest) -> int | None:
 def _change(manifest: Manifest, test: Examples, aligned: NDArray[np.bool_], assigned: NDArray[np.bool_]) -> DataChange:
     """Return how the served version's scores and labels differ from those on its own test part.
 
-    Only texts with a label that it knows count, and, if no label is required, texts without any.
-    aligned: its predictions for the labels of the examples; assigned: for its own labels. Both [texts, labels].
+    Only these texts count: those with a label that it knows and, if no label is required, those without any label.
+    aligned: its predictions, with a column for each label of the examples. assigned: the same, for each of its own labels. Both
+    [texts, labels].
     """
     truth, known_labels = test.targets.toarray().astype(np.bool_), set(manifest.labels)
     shared = np.array([label in known_labels for label in test.labels])

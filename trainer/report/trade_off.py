@@ -58,21 +58,21 @@ def score_against_cost(tried: Sequence[Candidate]) -> str:
 
 
 def reading(tried: Sequence[Candidate]) -> str:
-    """Return sentences on how to read the plot, and on the cost of the best model compared with the cheapest."""
-    how = "Higher is better, further left is cheaper (logarithmic scales); a ring marks the published model."
+    """Return sentences on how to read the plot, and on the costs of the best model compared with the fastest."""
+    how = "Higher is better, further left costs less (logarithmic scales); a ring marks the published model."
     if len(tried) < 2:
         return f"Only one model was fitted, so there is no comparison. {how}"
     best = max(tried, key=lambda each: each.validation_micro_f1)
-    cheapest = min(tried, key=lambda each: each.milliseconds_per_text)
-    if best is cheapest:
-        return f"{_the(best, tried).capitalize()} is the best and the cheapest to serve. {how}"
-    gain = best.validation_micro_f1 - cheapest.validation_micro_f1
-    price = f"takes {_times(best.milliseconds_per_text, cheapest.milliseconds_per_text)} per text"
-    if best.cpu_seconds and cheapest.cpu_seconds:
-        price += f" and {_times(best.cpu_seconds, cheapest.cpu_seconds, of='CPU-seconds')} to train"
+    fastest = min(tried, key=lambda each: each.milliseconds_per_text)
+    if best is fastest:
+        return f"{_the(best, tried).capitalize()} is the best and the fastest. {how}"
+    gain = best.validation_micro_f1 - fastest.validation_micro_f1
+    price = f"takes {_times(best.milliseconds_per_text, fastest.milliseconds_per_text)} per text"
+    if best.cpu_seconds and fastest.cpu_seconds:
+        price += f" and {_times(best.cpu_seconds, fastest.cpu_seconds, of='CPU-seconds')} to train"
     if best.gpu_seconds:
         price += f", and {best.gpu_seconds:,.0f} GPU-seconds"
-    return f"{_the(best, tried).capitalize()} gains {gain:.3f} micro-F1 on {_the(cheapest, tried)}; it {price}. {how}"
+    return f"{_the(best, tried).capitalize()} gains {gain:.3f} micro-F1 on {_the(fastest, tried)}; it {price}. {how}"
 
 
 def _draw(axes: Axes, points: Sequence[Point]) -> None:

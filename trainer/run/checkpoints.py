@@ -20,7 +20,10 @@ from trainer.run.identity import INDEX
 
 log = logging.getLogger(__name__)
 
-KEEP = 2  # checkpoints; if the newest is damaged, the previous one is used
+# Number of a run's newest checkpoints that stay in the storage; if the newest is damaged, the previous one is used. On the
+# trainer's own disk, `save_total_limit` in trainer/architectures/transformer/fine_tuning.py is the limit. Which runs and versions
+# are kept is decided in k8s/controller/decisions/retention.py.
+KEEP = 2
 
 
 class Index(Strict):

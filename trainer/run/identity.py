@@ -28,7 +28,7 @@ INDEX = "index.json"  # of a checkpoint, the last of its objects
 # Settings that choose among fitted models. They do not change a partly trained transformer.
 CHOOSING = {"architecture", "selection_tolerance"}
 # Settings that do not change a run: addresses (the content is compared instead), and whether the run starts from scratch.
-INDIFFERENT = {"dataset.uri", "dataset.test_uri", "training.from_scratch", "training.token_cache"}
+INDIFFERENT = {"dataset.uri", "dataset.test_uri", "dataset.corrections", "training.from_scratch", "training.token_cache"}
 
 
 class Record(Strict):
@@ -37,6 +37,7 @@ class Record(Strict):
     settings: dict[str, Any]
     dataset_sha256: Sha256
     test_sha256: Sha256 | None = None
+    corrections_sha256: Sha256 | None = None
     seen_sha256: Sha256 | None = None  # of the served version's text hashes, on which the split depends
 
 
@@ -76,11 +77,13 @@ def find_published(config: Config) -> PublishedVersion | None:
     manifest = published.manifest
     if manifest.training.settings_sha256 != settings_sha256(config):
         raise ObjectExists(f"{store.uri} is already published, with other settings; a version never changes")
+    dataset = manifest.dataset
     theirs = {
-        "dataset.uri": manifest.dataset.uri,
-        "dataset.test_uri": manifest.dataset.test.uri if manifest.dataset.test else None,
+        "dataset.uri": dataset.uri,
+        "dataset.test_uri": dataset.test.uri if dataset.test else None,
+        "dataset.corrections": dataset.corrections.uri if dataset.corrections else None,
     }
-    if different := differences(theirs, {"dataset.uri": config.dataset.uri, "dataset.test_uri": config.dataset.test_uri}):
+    if different := differences(theirs, _addresses(config)):
         raise ObjectExists(
             f"{store.uri} is already published, from another dataset: {'; '.join(different)}; "
             "a version never changes, name another"
@@ -89,7 +92,13 @@ def find_published(config: Config) -> PublishedVersion | None:
 
 
 def begin(
-    config: Config, *, dataset_sha256: str, test_sha256: str | None = None, seen_sha256: str | None = None, now: datetime
+    config: Config,
+    *,
+    dataset_sha256: str,
+    test_sha256: str | None = None,
+    corrections_sha256: str | None = None,
+    seen_sha256: str | None = None,
+    now: datetime,
 ) -> Run:
     """Return the interrupted run of this configuration on this content, or begin a new one.
 
@@ -98,7 +107,11 @@ def begin(
     with other settings or data (unless `training.from_scratch`); StorageError.
     """
     record = Record(
-        settings=result_settings(config), dataset_sha256=dataset_sha256, test_sha256=test_sha256, seen_sha256=seen_sha256
+        settings=result_settings(config),
+        dataset_sha256=dataset_sha256,
+        test_sha256=test_sha256,
+        corrections_sha256=corrections_sha256,
+        seen_sha256=seen_sha256,
     )
     if config.version is not None:
         return _begin(config, config.version, record)
@@ -129,6 +142,11 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     return [
         f"{field} was {theirs.get(field)!r}, is {ours.get(field)!r}" for field in fields if theirs.get(field) != ours.get(field)
     ]
+
+
+def _addresses(config: Config) -> dict[str, str | None]:
+    """Return the addresses of a run's data by their settings."""
+    return {f"dataset.{name}": getattr(config.dataset, name) for name in ("uri", "test_uri", "corrections")}
 
 
 def _named(config: Config, sections: set[str]) -> dict[str, Any]:
@@ -173,9 +191,10 @@ def _require_same(theirs: Record, ours: Record, config: Config, version: str, *,
     for setting, was, is_now in (
         ("dataset.uri", theirs.dataset_sha256, ours.dataset_sha256),
         ("dataset.test_uri", theirs.test_sha256, ours.test_sha256),
+        ("dataset.corrections", theirs.corrections_sha256, ours.corrections_sha256),
     ):
         if was != is_now:
-            uri = config.dataset.uri if setting == "dataset.uri" else config.dataset.test_uri
+            uri = _addresses(config)[setting]
             raise DatasetRejected(
                 f"{setting} is {uri!r}: its content has changed since version {version!r} was begun, SHA-256 was "
                 f"{was}, is {is_now}; {instead}"
@@ -193,6 +212,8 @@ def _interrupted(config: Config, record: Record) -> Run | None:
         different = differences(theirs.settings, record.settings)
         if (theirs.dataset_sha256, theirs.test_sha256) != (record.dataset_sha256, record.test_sha256):
             different.append(f"the dataset's SHA-256 was {theirs.dataset_sha256[:12]}…, is {record.dataset_sha256[:12]}…")
+        if theirs.corrections_sha256 != record.corrections_sha256:
+            different.append("the corrections have changed")
         if theirs.seen_sha256 != record.seen_sha256:
             different.append("the list of texts that the served version has seen has changed")
         if not different:

@@ -68,6 +68,11 @@ def _word_hashes(examples: Examples) -> NDArray[np.uint64]:
     return hashes
 
 
+def first_words_hashes(examples: Examples) -> NDArray[np.uint64]:
+    """Return a hash of the first words of each text [examples], at a tenth of the work of `text_hashes`."""
+    return _hashed(examples, FIRST_WORDS) if len(examples) else np.zeros(0, np.uint64)
+
+
 def text_hashes(examples: Examples) -> NDArray[np.uint64]:
     """Return a hash of all words of each text [examples]: equal for texts that differ only in case, spaces or punctuation."""
     return _hashed(examples, ALL_WORDS) if len(examples) else np.zeros(0, np.uint64)

@@ -42,7 +42,10 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class DatasetSplit:
-    """The parts, the hashes of their texts for the next version to read, and the texts that the served version has seen."""
+    """The parts, the hashes of their texts for the next version to read, and the texts that the served version has seen.
+
+    notes: on the served version; the parts have their own.
+    """
 
     parts: Parts
     seen: TextProvenance
@@ -64,7 +67,7 @@ def split_dataset(examples: Examples, config: Config, *, given: Examples | None)
     notes = [served.note] if served.note else []
     if earlier_use is not None:
         notes += _comparison_notes(served.version, parts, known=bool((earlier_use != EarlierUse.NEW).any()))
-    return DatasetSplit(parts, _provenance(examples, parts, hashes, given), served, (*notes, *parts.notes))
+    return DatasetSplit(parts, _provenance(examples, parts, hashes, given), served, tuple(notes))
 
 
 def split(
@@ -87,7 +90,7 @@ def split(
     shares = [1 - config.validation_share, config.validation_share]
     if with_test:
         shares = [1 - config.validation_share - config.test_share, config.validation_share, config.test_share]
-    units, sizes = _units(examples.strata(), groups)
+    units, sizes = units_of(examples.strata(), groups)
     assigned, notes = _assign(units, sizes, np.array(shares), earlier_use if with_test else None, seed=seed)
     _refuse_empty(np.bincount(assigned[groups], minlength=len(shares)), groups=len(sizes), given=not with_test)
     chosen = [examples.select(np.flatnonzero(assigned[groups] == part)) for part in range(len(shares))]
@@ -157,7 +160,7 @@ def _refuse_empty(sizes: NDArray[np.int64], *, groups: int, given: bool) -> None
         )
 
 
-def _units(targets: csr_matrix, groups: NDArray[np.int64]) -> tuple[csr_matrix, NDArray[np.int64]]:
+def units_of(targets: csr_matrix, groups: NDArray[np.int64]) -> tuple[csr_matrix, NDArray[np.int64]]:
     """Return the examples of each group with each label [groups, labels], and the examples of each group [groups]."""
     count = int(groups.max(initial=-1)) + 1
     members = csr_matrix(

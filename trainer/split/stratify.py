@@ -69,7 +69,7 @@ def stratify_around(
     if len(trained):
         parts[trained] = stratify(counts[trained], sizes[trained], shares[:TEST] / shares[:TEST].sum(), seed=seed)
     if len(new):
-        held = _totals(counts, sizes, parts, earlier_use != EarlierUse.NEW, len(shares))
+        held = totals(counts, sizes, parts, earlier_use != EarlierUse.NEW, len(shares))
         most = max(1, MAX_NEW_TO_TEST * sizes[new].sum())
         parts[new] = stratify(counts[new], sizes[new], shares, seed=seed, held=held)
         if sizes[new][parts[new] == TEST].sum() > most:
@@ -77,7 +77,7 @@ def stratify_around(
     return parts
 
 
-def _totals(counts: csr_matrix, sizes: Numbers, parts: Numbers, known: NDArray[np.bool_], count: int) -> PartTotals:
+def totals(counts: csr_matrix, sizes: Numbers, parts: Numbers, known: NDArray[np.bool_], count: int) -> PartTotals:
     """Return what each part has of the known units."""
     members = [known & (parts == part) for part in range(count)]
     of_labels = [np.asarray(counts[each].sum(axis=0), np.int64).ravel() for each in members]

@@ -176,8 +176,8 @@ class MlflowServer:
         where = self._client.get_run(run_id).info.artifact_uri or ""
         if not may_write_to(where, server=self._uri, own=self._own_artifacts):
             raise Refused(
-                f"its artifact address is {shown(where)}: expected mlflow-artifacts:/, or an address below tracking.artifacts"
-                f" ({shown(self._own_artifacts) if self._own_artifacts else 'not set'})"
+                f"its artifact address is {safe_line(where)}: expected mlflow-artifacts:/, or an address below tracking.artifacts"
+                f" ({safe_line(self._own_artifacts) if self._own_artifacts else 'not set'})"
             )
         return get_artifact_repository(where, tracking_uri=self._uri)
 
@@ -242,10 +242,10 @@ def withhold_credentials(uri: str) -> None:
     if not given or _origin(named) == _origin(uri):
         return
     remove_from_environment(given)
-    said = f"is {shown(named)}" if named else "is not set"
+    said = f"is {safe_line(named)}" if named else "is not set"
     log.warning(
         "no credentials are sent to MLflow at %s: %s belong to the server of MLFLOW_TRACKING_URI, which %s; set it beside them",
-        shown(uri), ", ".join(given), said,
+        safe_line(uri), ", ".join(given), said,
     )  # fmt: skip
 
 
@@ -258,7 +258,7 @@ def _origin(uri: str) -> tuple[str, str | None, int | None]:
         return "", uri, None
 
 
-def shown(text: str) -> str:
+def safe_line(text: str) -> str:
     """Return an address or a server's message without credentials, on one line, with at most 200 characters."""
     safe = without_credentials(text)[:200]
     return safe if safe.isprintable() else safe.encode("unicode_escape").decode()
@@ -326,4 +326,4 @@ def _reason(error: Exception) -> str:
 
 def _first_line(error: Any) -> str:
     lines = without_credentials(str(error)).strip().splitlines()
-    return shown(lines[0]) if lines else type(error).__name__
+    return safe_line(lines[0]) if lines else type(error).__name__

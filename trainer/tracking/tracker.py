@@ -232,6 +232,8 @@ def parameters(config: Config, dataset: Dataset) -> dict[str, str]:
     named |= {"dataset.sha256": dataset.sha256, "dataset.rows": dataset.rows}
     if dataset.test:
         named |= {"dataset.test_sha256": dataset.test.sha256, "dataset.test_rows": dataset.test.rows}
+    if learnt := dataset.corrections:
+        named |= {f"dataset.corrections_{name}": getattr(learnt, name) for name in ("sha256", "corrected", "added", "left_out")}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in named.items()}
     return {name: without_credentials(text) for name, text in texts.items()}
 

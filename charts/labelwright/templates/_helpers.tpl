@@ -111,3 +111,20 @@ and deletes the previous one. Given: the root, the component, and the spec.
 {{- define "labelwright.job.name" -}}
 {{ include "labelwright.fullname" .root }}-{{ .component }}-{{ .spec | sha256sum | trunc 8 }}
 {{- end }}
+
+{{/* The names of the PersistentVolumeClaims that the release creates, and that stay when it is uninstalled, as JSON. */}}
+{{- define "labelwright.claims" -}}
+{{- $claims := list }}
+{{- if and (include "labelwright.storage.managed" .) (not .Values.storage.persistence.existingClaim) }}
+{{- $claims = append $claims (include "labelwright.storage.name" .) }}
+{{- end }}
+{{- if and (include "labelwright.mlflow.managed" .) (not .Values.mlflow.persistence.existingClaim) }}
+{{- $claims = append $claims (include "labelwright.mlflow.name" .) }}
+{{- end }}
+{{- with .Values.prometheus }}
+{{- if and (eq .kind "managed") .persistence.enabled (not .persistence.existingClaim) }}
+{{- $claims = append $claims (include "labelwright.prometheus.name" $) }}
+{{- end }}
+{{- end }}
+{{- $claims | toJson }}
+{{- end }}

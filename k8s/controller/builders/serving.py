@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from k8s.controller.api.v1alpha1 import ServingSpec, StorageSpec, TextClassifierSpec
-from k8s.controller.builders.pods import NOT_ROOT, RESTRICTED, arguments, key_env, keys_from, place, requested
+from k8s.controller.builders.job_pods import NOT_ROOT, RESTRICTED, arguments, key_env, keys_from, place, requested
 from k8s.controller.builders.training_job import Images
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner

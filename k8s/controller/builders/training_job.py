@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8s.controller.api.v1alpha1 import GateSpec, ResourcesSpec, TrainingRunSpec, TrainingSpec, parse_duration
-from k8s.controller.builders import pods
+from k8s.controller.builders import job_pods
 from k8s.controller.builders.pod_retries import TRAINING_RETRIES_PER_NODE, pod_failure_policy_rules
 from k8s.controller.objects import names
 from k8s.controller.objects.documents import owner
@@ -42,19 +42,19 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
     name, training = run["metadata"]["name"], spec.training or TrainingSpec()
     assert spec.storage is not None  # noqa: S101 - complete
     labels = names.labels("trainer", classifier=spec.classifier)
-    container = pods.container(
+    container = job_pods.container(
         "trainer",
         images.trainer,
         args=["train"],
-        env=[*pods.variables(_settings(name, spec)), *(_peers(name, training) if training.nodes > 1 else [])],
+        env=[*job_pods.variables(_settings(name, spec)), *(_peers(name, training) if training.nodes > 1 else [])],
         storage=spec.storage,
         imagePullPolicy=images.pull_policy,
         ports=[{"name": "metrics", "containerPort": TRAINER_METRICS_PORT}],
-        resources=pods.requested(training.resources) or pods.requested(images.training_resources),
+        resources=job_pods.requested(training.resources) or job_pods.requested(images.training_resources),
     )
     scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(TRAINER_METRICS_PORT), "prometheus.io/path": "/metrics"}
     place: Document = {
-        **pods.place(training.node_selector, training.tolerations),
+        **job_pods.place(training.node_selector, training.tolerations),
         # Time to upload a last checkpoint.
         "terminationGracePeriodSeconds": 180,
     }
@@ -72,7 +72,7 @@ def training_job(run: Document, spec: TrainingRunSpec, images: Images) -> Docume
             "podFailurePolicy": {"rules": pod_failure_policy_rules()},
             "template": {
                 "metadata": {"labels": labels, "annotations": scrape},
-                "spec": pods.pod(container, storage=spec.storage, scratch="20Gi", **place),
+                "spec": job_pods.pod(container, storage=spec.storage, scratch="20Gi", **place),
             },
         },
     }
@@ -149,6 +149,7 @@ def trainer_settings(name: str, spec: TrainingRunSpec) -> dict[str, Any]:
         "output_dir": storage.uri,
         "progress.metrics_port": TRAINER_METRICS_PORT,
         **dataset_settings(spec),
+        "dataset.corrections": dataset.corrections,
         "dataset.label_columns": columns,
         "dataset.label_separator": dataset.label_separator,
         "dataset.label_required": dataset.label_required,
@@ -192,7 +193,7 @@ def _peers(name: str, training: TrainingSpec) -> list[Document]:
     gpus = str(training.resources.limits.get(GPU, 1))
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     return [
-        *pods.variables({"PET_NNODES": str(training.nodes), "PET_NPROC_PER_NODE": gpus}),
+        *job_pods.variables({"PET_NNODES": str(training.nodes), "PET_NPROC_PER_NODE": gpus}),
         {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": index}}},
-        *pods.variables({"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(RENDEZVOUS_PORT)}),
+        *job_pods.variables({"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(RENDEZVOUS_PORT)}),
     ]

@@ -170,7 +170,7 @@ def _next_schedule(observed: ObservedClassifier, facts: ConditionFacts) -> str |
 
 
 def _requeue_after(observed: ObservedClassifier, rollout: Rollout, checked: DatasetCheck, kept: HistoryDecision) -> float:
-    """Return seconds until time alone may change the decision."""
+    """Return the seconds after which the decision may change without an event."""
     delays = [RESYNC_SECONDS]
     delays += [each for each in (rollout.requeue_after, checked.requeue_after, kept.requeue_after) if each is not None]
     if observed.image_update_pending:

@@ -11,7 +11,7 @@ from k8s.controller.observed.classifier import ObservedClassifier, answered_inst
 from k8s.controller.observed.run import TrainingRunSummary
 
 YES, NO = True, False
-NOT_SERVABLE = {"NotServable", "NameTaken"}  # problems with which no InferenceService can be applied
+NOT_SERVABLE = {"NotServable", "NameTaken"}  # reasons of problems that prevent an InferenceService
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,11 @@ def check_dataset(observed: ObservedClassifier, images: Images) -> DatasetCheck:
 def _without_image(
     observed: ObservedClassifier, running: list[MaintenanceJob], images: Images, note: Document
 ) -> DatasetCheck | None:
-    """Handle checks whose image cannot be pulled: a new image starts them again, else the next check comes when due."""
+    """Delete the Jobs of checks whose image cannot be pulled; return None if there is none to delete.
+
+    If the trainer has another image now, they are deleted at once, and a check starts again with that image. Otherwise they are
+    deleted after MAX_PULL_SECONDS, and the next check starts when it is due.
+    """
     waits = [(each, unpulled(each.pods, now=observed.now)) for each in running]
     old = [each for each, waited in waits if waited is not None and image_of(each.job) not in (None, images.trainer)]
     late = [each for each, waited in waits if waited is not None and waited >= MAX_PULL_SECONDS and each not in old]
@@ -119,7 +123,10 @@ def _next(observed: ObservedClassifier, images: Images, note: Document, steps: t
 
 
 def _check_result(maintenance: MaintenanceJob, spec: TextClassifierSpec) -> Document:
-    """Return status.dataset after a check. checkedAt is the start of the check, which may have read the dataset then."""
+    """Return status.dataset after a check.
+
+    checkedAt is the time at which its Job was created, because the Job may have read the dataset right then.
+    """
     at = maintenance.job["metadata"]["creationTimestamp"]
     result = next(iter(results(maintenance.pods)), None)
     if ended(maintenance.job) == "Complete" and result is not None and result.dataset_sha256:

@@ -55,7 +55,7 @@ def _prune(observed: ObservedClassifier, images: Images) -> Plan | None:
 
 
 def _deleting(observed: ObservedClassifier, problem: str | None) -> Document | None:
-    """Return the status while the versions are deleted. The error of an attempt stays until the next one succeeds."""
+    """Return the status while the versions are deleted; None: leave it. The error of an attempt stays until the next one ends."""
     was = [condition(observed.classifier, each).get("reason") for each in ("Progressing", "Degraded")]
     if problem is None and was == ["Deleting", "VersionsNotDeleted"]:
         return None

@@ -13,7 +13,7 @@ from model.gate import GateRecord, judge
 
 
 def served_to_compare(served: Document | None, storage: str) -> Document | None:
-    """Return version, uri and digest of the served version, if it lies in the run's storage.
+    """Return version, uri and digest of the served version, if it is in the run's storage.
 
     A run may have no credentials for another storage.
     """

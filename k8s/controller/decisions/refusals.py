@@ -10,8 +10,8 @@ from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document
 from k8s.controller.observed.run import FINAL_STATES
 from k8s.controller.observed.wording import in_the_users_terms, of_serving
 
-FOR_GOOD = {"SpecRejected", "NotAllowed"}  # until the spec changes
-SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # start of a refused request
+FOR_GOOD = {"SpecRejected", "NotAllowed"}  # reasons that last until the spec changes
+SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # start of the message about a refused request
 
 
 def rejected(document: Document, message: str, now: datetime) -> Document:

@@ -1,4 +1,8 @@
-"""Retention: TrainingRuns and versions that are kept, and the deletion of the others."""
+"""Retention: TrainingRuns and versions that are kept, and the deletion of the others.
+
+The trainer decides itself which checkpoints of a running training are kept: KEEP in trainer/run/checkpoints.py for the storage,
+`save_total_limit` in trainer/architectures/transformer/fine_tuning.py for its own disk.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifie
 from k8s.controller.observed.run import TrainingRunSummary
 from k8s.controller.observed.wording import of_maintenance_jobs
 
-CHECKPOINT_RETRIES_FACTOR = 3  # times history.runs: runs that are kept because their checkpoints could not be deleted
+CHECKPOINT_RETRIES_FACTOR = 3  # this many times history.runs runs, at most, are kept until their checkpoints are deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that does not exist (spec.storage.serviceAccountName), "
 RESOURCES = "resources.jobs of the controller's chart"
 POD_POLL_SECONDS = 15.0  # between two checks of a running Job, since its Pods' events are not watched
@@ -92,7 +96,7 @@ def _has_to_be_pruned(observed: ObservedClassifier, run: TrainingRunSummary) -> 
 
 
 def _is_for_drift(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
-    """Return whether this run is the one that the served version's drift started: without it, drift would start another."""
+    """Return whether the drift of the served version started this run. If the run were deleted, drift would start another."""
     return (run.trigger.get("reason"), run.trigger.get("token")) == ("Drift", observed.served.get("version"))
 
 
@@ -113,7 +117,7 @@ def _old_versions(observed: ObservedClassifier, in_use: set[str]) -> tuple[str, 
 
 
 def _is_here(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
-    """Return whether the run's files are at the address that a version of it would have now, and not in another folder."""
+    """Return whether the run's files are at the address that its version would have in the present storage of the classifier."""
     left: str = run.status.get("artifactUri") or names.version_uri(
         run.document["spec"]["storage"]["uri"], observed.name, run.name
     )
@@ -122,7 +126,7 @@ def _is_here(observed: ObservedClassifier, run: TrainingRunSummary) -> bool:
 
 def _files_are_gone(observed: ObservedClassifier, version: str) -> Step:
     run = observed.run_of(version)
-    assert run is not None  # noqa: S101 - surplus versions are runs'
+    assert run is not None  # noqa: S101 - each surplus version is that of a run
     return Merge(TRAINING_RUN, run.document, {"metadata": {"annotations": {names.FILES: "deleted"}}})
 
 

@@ -157,7 +157,9 @@ def _plan_rollout(observed: ObservedClassifier, target: Version, failed: tuple[D
 
 
 def _in_progress(observed: ObservedClassifier, target: Version) -> Document:
-    """Return status.rollout. startedAt is now for another version or digest, for a changed spec, and for as long as the
+    """Return status.rollout.
+
+    startedAt is set to the present time if the version, the digest or the spec has changed. It is renewed while the
     InferenceService does not name the version.
     """
     recorded = _recorded_rollout(observed)
@@ -226,9 +228,14 @@ def _choices(observed: ObservedClassifier) -> Iterator[Version]:
 
 
 def _is_older_than_served(observed: ObservedClassifier, version: str) -> bool:
-    """Return whether a version is older than the served one, whose run was deleted by hand."""
+    """Return whether a version is older than the served one, whose run was deleted by hand.
+
+    A version that is served because it was pinned may have no run either, and makes way for the newest one once it is unpinned.
+    """
     run = observed.run_of(version)
     if not observed.served or run is None or observed.run_of(observed.served["version"]) is not None:
+        return False
+    if observed.served.get("pinned"):
         return False
     return run.created <= parse_time(observed.served["since"])
 
@@ -300,8 +307,10 @@ def _served(observed: ObservedClassifier, target: Version) -> Document:
     digest_field = {"manifestSha256": verified} if verified else {}
     if _is_served(observed, target.name, target.uri):
         return {**_served_with_current_score(observed), **digest_field}
-    since = {"version": target.name, "uri": target.uri, "since": format_time(observed.now), **digest_field}
-    return since if target.score is None else {**since, "score": target.score}
+    served: Document = {"version": target.name, "uri": target.uri, "since": format_time(observed.now), **digest_field}
+    if observed.spec.serving.version == target.name:
+        served["pinned"] = True
+    return served if target.score is None else {**served, "score": target.score}
 
 
 def _served_with_current_score(observed: ObservedClassifier) -> Document:

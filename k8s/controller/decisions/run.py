@@ -56,7 +56,8 @@ from model.run_result import RunResult
 
 STORAGE_UNAVAILABLE = 75  # exit code of the trainer: a storage, or a hub, did not answer
 INDEX = "batch.kubernetes.io/job-completion-index"
-MAX_OOM_ATTEMPTS = 2  # attempts of a training without checkpoints that ran out of memory: every attempt needs the same
+# A training without checkpoints is given up after this many attempts ran out of memory: every attempt needs the same.
+MAX_OOM_ATTEMPTS = 2
 RESOURCES = "spec.training.resources, or resources.trainings of the controller's chart"
 POD_POLL_SECONDS = 15.0  # between two checks of a Pod that has not started: its events are not watched
 
@@ -103,7 +104,7 @@ def _without_image(observed: ObservedRun, images: Images) -> Plan | None:
 
 
 def _adopt(observed: ObservedRun) -> Plan:
-    """Copy the fields that a run made by hand lacks from its classifier, once."""
+    """Copy from the classifier, once, the fields that a run made by hand lacks."""
     if observed.classifier is None:
         message = (
             f"spec.classifier is {observed.spec.classifier!r}: there is no TextClassifier of this name in the namespace; "
@@ -194,7 +195,7 @@ def _running(observed: ObservedRun) -> Plan:
             "given up, since without checkpoints every attempt needs the same memory",
         )
     if is_true(observed.job, "FailureTarget") or any(each.exit_code in NO_RETRY_EXIT_CODES for each in results(observed.pods)):
-        state = observed.status.get("state", "Pending")  # until the Job's condition Failed
+        state = observed.status.get("state", "Pending")  # until the Job has the condition Failed
         return _status(observed, state=state, message=f"ends: {last_error or 'its Job fails'}", startedAt=started)
     bad = last_error if failed > 1 else None  # one failed Pod is no problem; several are, until one succeeds
     attempt = f", attempt {failed + 1} of {_attempts(observed.job)}" if failed else ""
@@ -289,7 +290,7 @@ def _times(job: Document) -> Document:
 
 
 def _result(observed: ObservedRun, result: RunResult) -> Document:
-    """Return the fields of the status that a published version fills."""
+    """Return the fields of the status that are known once a version is published."""
     assert result.gate is not None  # noqa: S101 - the caller has checked
     return {
         "datasetSha256": result.dataset_sha256,
@@ -312,7 +313,7 @@ def _status(observed: ObservedRun, *, steps: tuple[Step, ...] = (), requeue_afte
 
 
 def _storage_errors(observed: ObservedRun) -> int:
-    """Return the number of attempts that found no storage, 0 while another is running."""
+    """Return the number of attempts that ended because a storage did not answer; 0 while another attempt runs."""
     if any(pod.get("status", {}).get("phase") == "Running" for pod in observed.pods):
         return 0
     return sum(each.exit_code == STORAGE_UNAVAILABLE for each in results(observed.pods))

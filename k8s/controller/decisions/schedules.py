@@ -54,7 +54,7 @@ class Schedule:
         raise ScheduleRejected(f"the schedule '{self._fields}' does not come after {after:%Y-%m-%d}")
 
     def last(self, after: datetime, until: datetime) -> datetime | None:
-        """Return the latest time after `after` and up to `until`; takes milliseconds if they are years apart."""
+        """Return the latest time after `after` and up to `until`, None if there is none; takes milliseconds even for years."""
         last, late = self.next(after), until
         if last > until:
             return None

@@ -1,4 +1,4 @@
-"""Limits on what resources may use of their namespace, set by the operator of the controller."""
+"""Limits, set by the controller's operator, on what a TextClassifier or a TrainingRun may use of its namespace."""
 
 from __future__ import annotations
 

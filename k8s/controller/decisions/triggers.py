@@ -52,7 +52,8 @@ def _is_scheduled(observed: ObservedClassifier, latest: TrainingRunSummary) -> D
         return None
     time = schedule.last(after=max(latest.created, schedule_start(observed)), until=observed.now)
     token = format_time(time) if time else ""
-    # If the API server's clock is behind, the run's creation time may be before its scheduled time.
+    # If the API server's clock is behind, the run's creation time may be before its scheduled time; without this check, that
+    # time would start a second run.
     if not token or (latest.trigger.get("reason"), latest.trigger.get("token")) == ("Schedule", token):
         return None
     return _trigger("Schedule", token, f"scheduled for {token}")
@@ -64,7 +65,7 @@ def _dataset_has_changed(observed: ObservedClassifier, latest: TrainingRunSummar
     if not observed.spec.triggers.dataset_change or current is None or current == known:
         return None
     if checked_at and parse_time(checked_at) <= latest.created:
-        return None  # the run was created after this check, so it reads a later state
+        return None  # the run was created after this check, so it read the dataset later than the check did
     return _trigger("DatasetChange", current, _what_changed(current, known))
 
 
@@ -83,7 +84,7 @@ def _has_enough_corrections(observed: ObservedClassifier, latest: TrainingRunSum
 
 
 def _has_drifted(observed: ObservedClassifier, latest: TrainingRunSummary) -> Document | None:
-    """Return the trigger of drift, once for each version: if one training did not help, another would not either."""
+    """Return the drift trigger, at most once for each version: if one training did not help, another would not either."""
     drift, index, version = observed.spec.triggers.drift, observed.measured.drift, observed.served.get("version")
     if drift is None or index is None or index < drift.index or not version:
         return None

@@ -90,6 +90,7 @@ def _field_of_address(message: str, spec: TextClassifierSpec | TrainingRunSpec) 
     addresses = {
         "spec.dataset.uri": spec.dataset.uri if spec.dataset else None,
         "spec.dataset.testUri": spec.dataset.test_uri if spec.dataset else None,
+        "spec.dataset.corrections": spec.dataset.corrections if spec.dataset else None,
         "spec.training.baseModel": spec.training.base_model if spec.training else None,
         "spec.storage.uri": spec.storage.uri if spec.storage else None,
     }

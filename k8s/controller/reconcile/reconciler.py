@@ -1,6 +1,6 @@
 """Reconciliation of one object: observe, decide, apply, write the status once, record events.
 
-Everything is read again each time. A reconciliation may be repeated, and may end after any of its writes.
+Everything is read again each time. A reconciliation may be repeated, and the process may die after any of its writes.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Reconciler:
         return plan.requeue_after
 
     def _do_all(self, steps: tuple[Step, ...]) -> RequestRefused | Unavailable | None:
-        """Do all steps, even if one fails: serving must not block training. Return the first failure."""
+        """Do all steps, even if one fails: a failure to serve must not prevent a training. Return the first failure."""
         failure: RequestRefused | Unavailable | None = None
         for step in steps:
             try:
@@ -99,11 +99,10 @@ class Reconciler:
         uses_storage = not is_deleting or observed.spec.storage.deletion_policy == "Delete"
         if uses_storage and (why := self.policy.refuses(observed.spec)):
             return Plan(status=not_allowed(document, why, self.now()))
-        return (
-            finalize(observed, self.images)
-            if is_deleting
-            else decide(replace(observed, image_update_pending=self._waits_for_slot(observed)), self.images)
-        )
+        if is_deleting:
+            return finalize(observed, self.images)
+        may_update = self._take_or_release_slot(observed)
+        return decide(replace(observed, image_update_pending=not may_update), self.images)
 
     def _plan_run(self, observed: ObservedRun) -> Plan:
         """Return the plan of a run. A run that has started continues, even if the policy no longer allows it."""
@@ -112,17 +111,17 @@ class Reconciler:
             return Plan(status=not_allowed(observed.run, why, self.now()))
         return decide_run(observed, self.images)
 
-    def _waits_for_slot(self, observed: ObservedClassifier) -> bool:
-        """Return whether the classifier must wait for a slot to update its predictor image.
+    def _take_or_release_slot(self, observed: ObservedClassifier) -> bool:
+        """Take a slot if the classifier has another predictor image than the controller's, and release it after the update.
 
-        Takes a slot when the update starts, and releases it after the update.
+        Return whether its image may be updated now: false while no slot is free.
         """
         key, image = (observed.classifier["metadata"]["namespace"], observed.name), predictor_image(observed.deployment)
         if image is not None and image != self.images.predictor:
-            return not self.image_updates.acquire(key)
+            return self.image_updates.acquire(key)
         if image is None or served_uri(observed.deployment) is not None:
             self.image_updates.release(key)
-        return False
+        return True
 
     def _do(self, step: Step) -> None:
         match step:

@@ -1,34 +1,24 @@
-"""Prometheus series of the controller, and the endpoint with /metrics and /healthz."""
+"""Prometheus series of the controller."""
 
 from __future__ import annotations
 
-import logging
-import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from socketserver import TCPServer, ThreadingMixIn
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, Literal, get_args
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from threading import Lock
+from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from k8s.controller.api.v1alpha1.training_run import TriggerReason
 from k8s.controller.observed.run import FINAL_STATES
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
 RECONCILE_SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 DAY = 86_400.0
 RUN_SECONDS_BUCKETS = (10.0, 30.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 3 * 3_600.0, 6 * 3_600.0, DAY / 2, DAY, 2 * DAY, 3 * DAY)
 Reason = Literal["conflict", "refused", "unavailable", "fault"]
-IDLE_SECONDS = 10.0  # until an idle connection is closed
 CLASSIFIER_LABELS = ("namespace", "classifier")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -187,74 +177,3 @@ class _ClassifierSeries(Collector):
                 if word is not None:
                     family.add_metric([*labels, word], 1)
             yield family
-
-
-class MetricsEndpoint:
-    """HTTP endpoint with /metrics and /healthz. `serve` opens it."""
-
-    def __init__(self, server: _MetricsServer) -> None:
-        self.port: int = server.server_port
-        self._server = server
-        self._thread = Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop the server."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def serve(port: int, registry: CollectorRegistry, *, healthy: Callable[[], bool]) -> MetricsEndpoint:
-    """Serve on this port (0: a free one) of every address, in threads. Raises OSError if the port is taken.
-
-    /metrics: the registry's series; /healthz: 200, or 503 if `healthy` returns False; anything else: 404.
-    """
-    metrics = make_wsgi_app(registry)
-
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        match environ["PATH_INFO"]:
-            case "/metrics":
-                found: Iterable[bytes] = metrics(environ, start_response)
-                return found
-            case "/healthz":
-                return _respond(start_response, *(("200 OK", "well") if healthy() else ("503 Service Unavailable", "not well")))
-        return _respond(start_response, "404 Not Found", "expected /metrics or /healthz")
-
-    server = _MetricsServer(port)
-    server.set_app(answer)
-    return MetricsEndpoint(server)
-
-
-def _respond(start_response: StartResponse, status: str, text: str) -> list[bytes]:
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{text}\n".encode()]
-
-
-class _MetricsServer(ThreadingMixIn, WSGIServer):
-    """Server on IPv4 and, if available, IPv6. It does not look up its host name, which may be slow."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int) -> None:
-        both = socket.has_dualstack_ipv6()
-        self.address_family = socket.AF_INET6 if both else socket.AF_INET
-        super().__init__(("::" if both else "", port), _MetricsHandler)
-
-    def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "localhost", self.server_address[1]
-        self.setup_environ()
-
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """Log a client that disconnects or stays idle, which is no error."""
-        logger.debug("%s was not answered", client_address, exc_info=True)
-
-
-class _MetricsHandler(WSGIRequestHandler):
-    timeout = IDLE_SECONDS
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Log nothing: probes and scrapes are frequent."""

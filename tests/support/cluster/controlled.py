@@ -222,33 +222,6 @@ def _given(values: Mapping[str, Any]) -> list[str]:
     return [f"--set-json={path}={json.dumps(value)}" for path, value in values.items()]
 
 
-@dataclass(frozen=True)
-class Asking:
-    """Pod of load.yaml, which sends requests."""
-
-    namespace: Namespace
-
-    def wait(self) -> None:
-        """Wait until requests over every protocol are answered."""
-        wait_until(lambda: self.answers() and all(self.answers().values()), "every way is answered", seconds=TIMEOUT_SECONDS)
-
-    def answers(self) -> dict[str, dict[str, int]]:
-        """Return the number of responses by protocol and version."""
-        return dict(self._said().get("answers", {}))
-
-    def failures(self) -> list[str]:
-        """Return the first failures since its start."""
-        return list(self._said().get("failures", []))
-
-    def stop(self) -> None:
-        self.namespace.kubectl("exec", "load", "--", "touch", "/tmp/stop")
-        self.namespace.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/load", "--timeout=60s")
-
-    def _said(self) -> Document:
-        lines = self.namespace.log("load", "load").splitlines()
-        return dict(json.loads(lines[-1])) if lines else {}
-
-
 def is_answered(classifier: ManagedClassifier, text: str) -> list[str]:
     """Return the labels of a text; an empty list while there is no response."""
     try:

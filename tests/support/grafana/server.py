@@ -113,7 +113,7 @@ def dashboard(file: Path) -> dict[str, Any]:
 
 
 def check_settings() -> None:
-    """As started by the chart: nobody has a default password, and only the data folder is written to."""
+    """Refuse a default password, an anonymous user who may change something, and a data folder that cannot be written to."""
     anonymous = os.environ.get("GF_AUTH_ANONYMOUS_ENABLED") == "true"
     no_admin = os.environ.get("GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION") == "true"
     password = os.environ.get("GF_SECURITY_ADMIN_PASSWORD", "admin")
@@ -159,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Of data sources that were read once."""
+    """A server with the data sources that were read when it started."""
 
     sources: list[dict[str, Any]]
 

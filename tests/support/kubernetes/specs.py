@@ -16,6 +16,7 @@ API = "labelwright.dev/v1alpha1"
 DATASET: Document = {
     "uri": "s3://datasets/papers/",
     "testUri": "hf://owner/papers",
+    "corrections": "s3://feedback/feedback/papers/",
     "textColumns": ["title", "abstract"],
     "labelColumn": "categories",
     "labelSeparator": " ",
@@ -89,6 +90,7 @@ _DATASET_WRONG: Document = {
     "": "s3://datasets/papers/",
     ".uri": "ftp://datasets/papers",
     ".testUri": "papers.csv",
+    ".corrections": "hf://owner/papers",
     ".textColumns": [],
     ".textColumns[0]": "",
     ".labelColumn": "title",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from model.artifact import ArtifactRejected, parse_manifest, to_json
-from model.manifest import Manifest
+from model.manifest import LearntCorrections, Manifest
 from tests.support.versions import make_manifest
 
 
@@ -42,6 +43,39 @@ def test_a_version_that_requires_a_label_is_one_that_older_releases_read(tmp_pat
     assert "label_required" not in written
     assert "without_label" not in written["reference"]
     assert written["scores"]["test"].keys().isdisjoint({"without_label", "predicted_without_label"})
+
+
+LEARNT = {
+    "uri": "s3://feedback/", "sha256": "7e" * 32, "dataset_sha256": "5e" * 32, "files": 1, "rows": 9, "withdrawn": 1,
+    "texts": 7, "corrected": 4, "tested": 1, "added": 2, "left_out": 1,
+}  # fmt: skip
+
+
+def test_a_version_without_corrections_is_one_that_older_releases_read(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path)
+
+    assert "corrections" not in fields(tmp_path)["dataset"]
+    assert manifest.dataset.own_sha256 == manifest.dataset.sha256
+    assert manifest.dataset.rows_with_added == manifest.dataset.rows
+
+
+def test_a_version_with_corrections_is_read_as_it_was_written_and_knows_both_hashes(tmp_path: Path) -> None:
+    made = make_manifest(tmp_path)
+    learnt = LearntCorrections.model_validate(LEARNT)
+    dataset = made.dataset.model_copy(update={"corrections": learnt, "sha256": learnt.covering_sha256})
+    manifest = made.model_copy(update={"dataset": dataset})
+
+    assert parse_manifest(to_json(manifest), where="here") == manifest
+    assert dataset.own_sha256 == "5e" * 32 != dataset.sha256
+    assert dataset.sha256 == hashlib.sha256(("5e" * 32 + "7e" * 32).encode()).hexdigest()
+    assert dataset.rows_with_added == made.dataset.rows + 2
+    assert LearntCorrections.model_validate(LEARNT | {"files": 0}).covering_sha256 == "5e" * 32
+
+
+@pytest.mark.parametrize("changed", [{"added": 3}, {"tested": 5}, {"left_out": 0}])
+def test_every_text_with_a_correction_is_counted_once(changed: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="texts is not the sum of corrected, added and left_out, or tested is more"):
+        LearntCorrections.model_validate(LEARNT | changed)
 
 
 def test_the_same_manifest_is_the_same_bytes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from trainer.config.settings import DatasetConfig
 from trainer.data.delimited.records import Fields, Quoting
 from trainer.data.encodings import UTF8
 from trainer.errors import DatasetRejected
-from trainer.messages import shown, shown_names
+from trainer.shown_values import shown, shown_names
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "a blank"}

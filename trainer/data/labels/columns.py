@@ -38,8 +38,8 @@ class Labelled:
     names: all labels, sorted. targets: 1 where a row has a label, uint8 [rows, names].
     given: whether the row's labels are given [rows]: false if they are missing (null, NaN, ""); true without labels if the
     row is known to have none, by zeros in all label columns or an empty list.
-    several: whether rows may have more than one label. unused_aliases: those whose old name does not occur.
-    written: notation of labels in the file, for people. samples: a few cells and their labels.
+    several: whether rows may have more than one label. unused_aliases: old names that do not occur.
+    written: notation of labels in the file, in words. samples: a few cells and their labels.
     """
 
     names: tuple[str, ...]
@@ -88,7 +88,7 @@ def read_labels(
     if not marked:
         refuse_vectors(cells.pairs, distinct, rows, where_string)
     unused = frozenset(aliases).difference(cells.pairs["label"].unique())
-    names, by_string = _marks(cells.pairs, len(distinct), _resolved(aliases))
+    names, by_string = _marks(cells.pairs, len(distinct), resolved_aliases(aliases))
     # The last row of `by_string` is for null.
     given = (by_string.getnnz(axis=1) > 0) | np.append(cells.empty, False)
     several = cells.listed or bool((by_string.getnnz(axis=1) > 1).any())
@@ -140,7 +140,7 @@ def _samples(
     return tuple(samples)
 
 
-def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
+def resolved_aliases(aliases: Mapping[str, str]) -> dict[str, str]:
     """Return the final name of every alias. `DatasetConfig` has refused circles."""
     final = {}
     for alias in aliases:

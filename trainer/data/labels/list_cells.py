@@ -42,8 +42,8 @@ class NoMark(Exception):
 class Cell:
     """Content of a cell.
 
-    labels: the names, in order. given: false if the cell has only missing values. written: its notation, for people.
-    certain: whether it cannot be the name of a label.
+    labels: the names, in order. given: false if the cell has only missing values. written: its notation, in words.
+    certain: whether the text cannot be the name of a label.
     """
 
     labels: tuple[str, ...]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.data.labels.list_cells import CLOSING, Cell, NoMark, Unreadable, read_cell
 from trainer.errors import DatasetRejected
-from trainer.messages import shown
+from trainer.shown_values import shown
 
 # Shares of the rows with a cell: at most FEW_BROKEN may be broken; if NEARLY_ALL are in brackets, the column holds lists.
 FEW_BROKEN = 0.05
@@ -27,7 +27,7 @@ class Cells:
     """Labels in the distinct strings of a label column.
 
     pairs: all labels of all strings, the index `string` and the `label`. empty: strings that are known to have no label.
-    written: notation of labels, for people. listed: whether the notation allows several labels in a cell.
+    written: notation of labels, in words. listed: whether the notation allows several labels in a cell.
     """
 
     pairs: pl.DataFrame
@@ -81,7 +81,11 @@ class _Kinds:
         return counted / max(1, int(self._filled))
 
     def are_lists(self) -> bool:
-        """Return whether some cells are certainly lists, nearly all are in brackets, or most have quotes within brackets."""
+        """Return whether the column holds lists.
+
+        It does if a cell is certainly a list, if at least half of the rows have quotes in a cell that cannot be parsed, or if
+        nearly all cells are in brackets and more of them can be parsed than not.
+        """
         if any(isinstance(cell, Cell) and cell.certain for cell in self._read):
             return True
         readable = self._share(lambda cell: isinstance(cell, Cell))
@@ -96,7 +100,7 @@ class _Kinds:
         return counted / max(1, int(self._filled))
 
     def settled(self) -> list[Cell | str | None]:
-        """Return each string's cell, given that the column holds lists: None for "", a reason for a broken one."""
+        """Return a cell for each string of a column of lists: None for "", the reason for one that cannot be parsed."""
         mostly = self._share(lambda cell: cell is not None) >= HALF
         return [self._settle(text, cell, mostly=mostly) for text, cell in zip(self._strings, self._read, strict=True)]
 

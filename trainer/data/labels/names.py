@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.messages import MOST_OF_A_VALUE, escaped, shortened_list, shown
+from trainer.shown_values import MOST_OF_A_VALUE, escaped, shortened_list, shown
 
 # Punctuation that distinguishes names, besides letters, digits and symbols: C and C# are two languages.
 DISTINGUISHING = "#*%!?@"

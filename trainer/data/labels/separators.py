@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainer.messages import shown
+from trainer.shown_values import shown
 
 # Tried in this order. The first two rarely occur within a label's name.
 SEPARATORS = (";", "|", ",", " ")

@@ -1,5 +1,7 @@
-"""Refuse label vectors: lists of 0 and 1 that say which labels apply, but not what they are called. Read as names, every
-text would have the labels 0 and 1, and every score would be perfect."""
+"""Refuse label vectors: lists of 0 and 1 that say which labels apply, but not what they are called.
+
+If 0 and 1 were read as names, every text would have both labels, and every score would be perfect.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from trainer.data.tables import UNIT
 from trainer.errors import DatasetRejected
-from trainer.messages import shown
+from trainer.shown_values import shown
 
 MARK = r"^(?:[01](?:\.0*)?|true|false)$"
 SCORE = r"^(?:0?\.\d+|\d(?:\.\d+)?e-\d+)$"
@@ -24,7 +26,7 @@ def refuse_vectors(pairs: pl.DataFrame, distinct: pl.Series, rows: NDArray[np.in
     """Raise DatasetRejected if at least half of the rows with labels have vectors of 0 and 1, or of scores.
 
     pairs: all labels of all strings. rows: number of rows with each string. where: returns the place of a string's first row.
-    A set of labels that are called 0 and 1 does not repeat a name, and rarely has both in every row.
+    Lists of labels that are called 0 and 1 are not refused: they do not repeat a name, and rarely have both in every row.
     """
     items = pairs.filter(pl.col("label") != "")
     whole = distinct.str.contains(JOINED)

@@ -86,6 +86,20 @@ podSelector:
 {{- end }}
 {{- end }}
 
+{{/* Egress to Prometheus: the release's own, or any address on the port of the one that exists. */}}
+{{- define "labelwright.networkPolicy.toPrometheus" -}}
+{{- if eq .Values.prometheus.kind "managed" }}
+- to:
+    - {{- include "labelwright.networkPolicy.component" (dict "root" . "component" "prometheus") | nindent 6 }}
+  ports: [{port: {{ include "labelwright.networkPolicy.prometheusPort" . }}, protocol: TCP}]
+{{- else if .Values.prometheus.secretName }}
+# The address is in the Secret.
+- ports: [{port: 80, protocol: TCP}, {port: 443, protocol: TCP}, {port: 9090, protocol: TCP}]
+{{- else if .Values.prometheus.url }}
+- ports: [{port: {{ include "labelwright.networkPolicy.externalPort" .Values.prometheus.url }}, protocol: TCP}]
+{{- end }}
+{{- end }}
+
 {{/* The port of Prometheus, as its Pods have it. */}}
 {{- define "labelwright.networkPolicy.prometheusPort" -}}
 9090

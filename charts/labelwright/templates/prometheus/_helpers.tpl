@@ -36,24 +36,28 @@ contain a password, so it comes from a Secret.
 {{- end }}
 
 {{/*
-The components that are scraped, as JSON: {list: [{component, port, path, watched}]}. port: name of a container's port. watched: the
-Pods are in the watched namespaces, and were made by the controller; otherwise they are the release's own. The label `job` of a
-component's series is labelwright-<component>.
+The components that are scraped, as JSON: {list: [{component, port, path, watched, host, servicePort, replicas}]}. port: name of a
+container's port. watched: the Pods are in the watched namespaces, and were made by the controller; otherwise they are the release's
+own, behind the Service `host`. replicas: there may be several, and the Service is headless. The label `job` of a component's series
+is labelwright-<component>.
 */}}
 {{- define "labelwright.prometheus.targets" -}}
-{{- $targets := list
-  (dict "component" "controller" "port" "metrics" "path" "/metrics" "watched" false)
-  (dict "component" "gateway" "port" "metrics" "path" "/metrics" "watched" false)
-  (dict "component" "predictor" "port" "http1" "path" "/metrics" "watched" true)
-  (dict "component" "trainer" "port" "metrics" "path" "/metrics" "watched" true) }}
-{{- if and .Values.storage (eq .Values.storage.kind "minio") }}
-{{- $targets = append $targets (dict "component" "storage" "port" "s3" "path" "/minio/v2/metrics/cluster" "watched" false) }}
+{{- $controller := dict "component" "controller" "port" "metrics" "path" "/metrics" "watched" false "replicas" true
+  "host" (include "labelwright.controller.name" .) "servicePort" .Values.controller.metricsPort }}
+{{- $predictor := dict "component" "predictor" "port" "http1" "path" "/metrics" "watched" true }}
+{{- $trainer := dict "component" "trainer" "port" "metrics" "path" "/metrics" "watched" true }}
+{{- $targets := list $controller $predictor $trainer }}
+{{- if eq .Values.storage.kind "minio" }}
+{{- $targets = append $targets (dict "component" "storage" "port" "s3" "path" "/minio/v2/metrics/cluster" "watched" false
+  "host" (include "labelwright.storage.name" .) "servicePort" (include "labelwright.storage.port" .)) }}
 {{- end }}
 {{- if eq .Values.grafana.kind "managed" }}
-{{- $targets = append $targets (dict "component" "grafana" "port" "http" "path" "/metrics" "watched" false) }}
+{{- $targets = append $targets (dict "component" "grafana" "port" "http" "path" "/metrics" "watched" false
+  "host" (include "labelwright.grafana.name" .) "servicePort" 80) }}
 {{- end }}
 {{- if eq .Values.prometheus.kind "managed" }}
-{{- $targets = append $targets (dict "component" "prometheus" "port" "http" "path" "/metrics" "watched" false) }}
+{{- $targets = append $targets (dict "component" "prometheus" "port" "http" "path" "/metrics" "watched" false
+  "host" "localhost" "servicePort" 9090) }}
 {{- end }}
 {{- dict "list" $targets | toJson }}
 {{- end }}

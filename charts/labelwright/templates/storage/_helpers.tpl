@@ -51,6 +51,7 @@ labelwright-probe
 {{- with .Values.storage.buckets -}}
 trainer:
   - {bucket: {{ .datasets }}, verbs: [read]}
+  - {bucket: {{ .feedback }}, verbs: [read]}
   - {bucket: {{ .models }}, verbs: [read, write]}
 predictor:
   - {bucket: {{ .models }}, verbs: [read]}

@@ -1,13 +1,23 @@
 """Types of Labelwright's resources: their specs, their statuses, and the reading of both from documents."""
 
 from k8s.controller.api.durations import parse_duration
-from k8s.controller.api.v1alpha1.conditions import Condition
+from k8s.controller.api.v1alpha1.condition_schema import Condition
 from k8s.controller.api.v1alpha1.reading import (
     SpecRejected,
     read_text_classifier,
     read_text_classifier_status,
     read_training_run,
     read_training_run_status,
+)
+from k8s.controller.api.v1alpha1.shared_sections import (
+    BalanceSpec,
+    DatasetSpec,
+    GateSpec,
+    ResourcesSpec,
+    StorageSpec,
+    TolerationSpec,
+    TrackingSpec,
+    TrainingSpec,
 )
 from k8s.controller.api.v1alpha1.text_classifier import (
     DatasetStatus,
@@ -23,16 +33,6 @@ from k8s.controller.api.v1alpha1.text_classifier import (
     TextClassifierSpec,
     TextClassifierStatus,
     TriggersSpec,
-)
-from k8s.controller.api.v1alpha1.training import (
-    BalanceSpec,
-    DatasetSpec,
-    GateSpec,
-    ResourcesSpec,
-    StorageSpec,
-    TolerationSpec,
-    TrackingSpec,
-    TrainingSpec,
 )
 from k8s.controller.api.v1alpha1.training_run import (
     RunState,

@@ -113,6 +113,7 @@ def _to_the_second(time: datetime) -> str:
 
 # Addresses become arguments and variables of containers, in which the node expands $: no address may contain it.
 Uri = Annotated[str, Field(pattern=r"^(s3|hf|kaggle)://[^$\n]+$", max_length=2048)]
+Folder = Annotated[str, Field(pattern=r"^s3://[^$\n]+$", max_length=2048)]
 WebAddress = Annotated[str, Field(pattern=r"^https?://[^$\n]+$", max_length=2048)]
 Address = Annotated[str, Field(pattern=r"^[^$]+$", max_length=1024)]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from k8s.controller.api.durations import parse_duration
-from k8s.controller.api.v1alpha1.conditions import Conditions
+from k8s.controller.api.v1alpha1.condition_schema import Conditions
 from k8s.controller.api.v1alpha1.fields import (
     Duration,
     LabelValue,
@@ -20,7 +20,14 @@ from k8s.controller.api.v1alpha1.fields import (
     Time,
     VersionName,
 )
-from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, ResourcesSpec, StorageSpec, TolerationSpec, TrainingSpec
+from k8s.controller.api.v1alpha1.shared_sections import (
+    DatasetSpec,
+    GateSpec,
+    ResourcesSpec,
+    StorageSpec,
+    TolerationSpec,
+    TrainingSpec,
+)
 from model.fields import Sha256
 
 
@@ -197,6 +204,7 @@ class ServedStatus(StatusModel):
     )
     score: float | None = Field(default=None, description="Score on the test part, as spec.gate.score defines it.")
     since: Time | None = Field(default=None, description="Time from which all Pods have served this version.")
+    pinned: bool = Field(default=False, description="Whether spec.serving.version named this version when it was first served.")
 
 
 class DatasetStatus(StatusModel):

@@ -6,9 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from k8s.controller.api.v1alpha1.conditions import Conditions
+from k8s.controller.api.v1alpha1.condition_schema import Conditions
 from k8s.controller.api.v1alpha1.fields import Address, Message, Rule, Schema, SpecModel, StatusModel, Text, Time, VersionName
-from k8s.controller.api.v1alpha1.training import DatasetSpec, GateSpec, StorageSpec, TrainingSpec
+from k8s.controller.api.v1alpha1.shared_sections import DatasetSpec, GateSpec, StorageSpec, TrainingSpec
 from model.fields import Sha256
 
 TriggerReason = Literal["NewSpec", "Schedule", "DatasetChange", "Feedback", "Drift", "Manual"]
@@ -109,7 +109,7 @@ class TrainingRunStatus(StatusModel):
     started_at: Time | None = Field(default=None, description="Time at which the Job started.")
     finished_at: Time | None = Field(default=None, description="Time at which the Job ended.")
     seconds: float | None = Field(default=None, ge=0, description="How long the last attempt took.")
-    dataset_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the dataset's content.")
+    dataset_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the dataset's content, without corrections.")
     test_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the test set's content, if there is a test set.")
     dataset_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")] | None = Field(
         default=None, description="First twelve characters of datasetSha256."

@@ -92,6 +92,7 @@ def test_everything_that_a_spec_can_say_reaches_the_trainer() -> None:
     dataset, training, balance = specs.DATASET, specs.TRAINING, specs.TRAINING["balance"]
     expected = {
         "output_dir": specs.STORAGE["uri"], "dataset.uri": dataset["uri"], "dataset.test_uri": dataset["testUri"],
+        "dataset.corrections": dataset["corrections"],
         "dataset.text_columns": dataset["textColumns"], "dataset.label_columns": [dataset["labelColumn"]],
         "dataset.label_separator": " ", "dataset.label_required": False,
         "dataset.aliases": dataset["aliases"], "dataset.sample_count": 1000,

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from k8s.controller.api.v1alpha1 import SpecRejected, read_text_classifier, read_training_run
+from k8s.controller.builders.job_pods import arguments, variables
 from k8s.controller.builders.maintenance_jobs import dataset_check, prune
-from k8s.controller.builders.pods import arguments, variables
 from k8s.controller.builders.serving import inference_service, serving_runtime
 from k8s.controller.builders.training_job import headless_service, training_job
 from k8s.controller.objects.kinds import Document
@@ -142,6 +142,7 @@ def test_a_resource_that_is_none_is_refused(side: str, name: str) -> None:
 ADDRESSES = [
     ("TextClassifier", "spec.dataset.uri"),
     ("TextClassifier", "spec.dataset.testUri"),
+    ("TextClassifier", "spec.dataset.corrections"),
     ("TextClassifier", "spec.storage.uri"),
     ("TextClassifier", "spec.training.tracking.uri"),
     ("TextClassifier", "spec.training.baseModel"),

@@ -221,8 +221,8 @@ def test_a_path_follows_from_the_kind(kind: Kind, namespace: str, name: str, pat
 
 
 def test_a_document_of_an_unused_kind_is_our_mistake() -> None:
-    with pytest.raises(LookupError, match="ConfigMap of v1"):
-        kind_of({"apiVersion": "v1", "kind": "ConfigMap"})
+    with pytest.raises(LookupError, match="PersistentVolume of v1"):
+        kind_of({"apiVersion": "v1", "kind": "PersistentVolume"})
 
 
 def test_without_a_cluster_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

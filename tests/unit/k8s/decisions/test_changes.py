@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from k8s.controller.api import crds
@@ -27,6 +27,7 @@ MORE = int(os.environ.get("SIMULATIONS", "0"))
 VALUES: dict[str, list[Any]] = {
     "dataset.uri": ["s3://datasets/other/", "hf://owner/papers"],
     "dataset.testUri": ["s3://datasets/test/"],
+    "dataset.corrections": ["s3://feedback/feedback/papers/"],
     "dataset.textColumns": [["text"]],
     "dataset.labelColumn": ["topic"],
     "dataset.labelColumns": [["a", "b"]],
@@ -148,6 +149,9 @@ def test_every_field_is_drawn() -> None:
 
 @settings(max_examples=MORE or 25, derandomize=not MORE, database=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(CHANGES, min_size=1, max_size=3), CHANGES)
+@example(
+    [{"training.seed": 0}, {"serving.version": 0}], {"gate.minimum": 0}
+)  # pinned to a version without a run, then not any more
 def test_what_there_is_follows_from_the_spec_and_not_from_its_past(before: list[dict[str, int]], last: dict[str, int]) -> None:
     past, now = [spec(each) for each in before], spec(last, suspended=False)
     assume(all(map(is_valid, [*past, now])))

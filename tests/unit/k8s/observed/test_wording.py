@@ -44,6 +44,7 @@ def test_what_names_its_field_is_left_as_it_is() -> None:
     [
         pytest.param("s3://texts/pets: Could not connect", "spec.dataset.uri", id="dataset"),
         pytest.param("s3://texts/pets/test/: Could not connect", "spec.dataset.testUri", id="the-longer-address"),
+        pytest.param("s3://corrections/pets/: Could not connect", "spec.dataset.corrections", id="corrections"),
         pytest.param("s3://versions/pets/pets-1/manifest.json: there is no such bucket", "spec.storage.uri", id="storage"),
         pytest.param("s3://texts/pets/a.csv has no column 'body'; found 'a'", "spec.dataset.textColumns", id="text-column"),
         pytest.param("a.csv has no column 'kind'; found 'a'", "spec.dataset.labelColumn", id="label-column"),
@@ -55,7 +56,12 @@ def test_what_names_its_field_is_left_as_it_is() -> None:
 def test_a_message_names_the_field_of_its_address(said: str, field: str) -> None:
     spec = TextClassifierSpec.model_validate(
         {
-            "dataset": {"uri": "s3://texts/pets/", "testUri": "s3://texts/pets/test/", "textColumns": ["title", "body"]},
+            "dataset": {
+                "uri": "s3://texts/pets/",
+                "testUri": "s3://texts/pets/test/",
+                "corrections": "s3://corrections/pets/",
+                "textColumns": ["title", "body"],
+            },
             "storage": {"uri": "s3://versions", "secretName": "s3"},
         }
     )

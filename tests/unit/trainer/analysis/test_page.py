@@ -192,7 +192,7 @@ def test_what_each_strategy_would_leave_is_in_the_table(tmp_path: Path) -> None:
     texts, labels = several_labels()
     found, _, html = analysed(tmp_path, texts, labels)
 
-    assert [each.sampling for each in found.outcomes] == ["undersample", "undersample-any", "mltl", "oversample"]
+    assert [each.strategy for each in found.outcomes] == ["undersample", "undersample-any", "mltl", "oversample"]
     undersampled, oversampled = found.outcomes[0], found.outcomes[3]
     assert undersampled.after.texts < len(found.trained) < oversampled.after.texts
     assert undersampled.after.largest < undersampled.before.largest

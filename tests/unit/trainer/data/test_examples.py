@@ -40,3 +40,18 @@ def test_labels_are_counted(all_of_them: Examples) -> None:
 
 def test_all_texts_are_read_in_order(all_of_them: Examples) -> None:
     assert [text for batch in all_of_them.batches() for text in batch] == [f"text {row}" for row in range(ROWS)]
+
+
+@given(rows=st.lists(st.integers(0, 19), max_size=30))
+def test_rows_of_further_files_are_numbered_on(tmp_path_factory: pytest.TempPathFactory, rows: list[int]) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    files = [folder / f"{at}.parquet" for at in range(3)]
+    texts = [f"text {row}" for row in range(20)]
+    pl.DataFrame({"text": texts[:9], "size": range(9)}).write_parquet(files[0])
+    pl.DataFrame({"text": texts[9:10]}).write_parquet(files[1])
+    pl.DataFrame({"text": texts[10:], "size": range(10)}).write_parquet(files[2])
+    targets = csr_matrix((len(rows), 1), dtype=np.uint8)
+    examples = Examples(files[0], np.array(rows, np.int64), ("any",), targets, Task.MULTI_LABEL, more_files=(files[1], files[2]))
+
+    assert examples.texts() == [texts[row] for row in rows]
+    assert examples.rows_in_files() == 20

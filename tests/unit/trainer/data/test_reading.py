@@ -308,7 +308,7 @@ def test_test_examples_keep_the_labels_and_order_of_the_training_part(tmp_path: 
     assert "1 row without text was set aside" in loaded.notes
     assert loaded.notes[-1] == (
         "1 label that the training part lacks was left out: birds (2); the rows stay, and in the 1 row that has no other label "
-        "whatever is predicted counts as wrong"
+        "every prediction counts as wrong"
     )
 
 

@@ -125,7 +125,7 @@ def test_a_sample_too_small_for_its_labels_is_blamed_on_the_setting(tmp_path: Pa
     path = tmp_path / "d.csv"
     path.write_text(HEADER + GOOD)
 
-    with pytest.raises(DatasetRejected, match=r"at least 3 examples in the 3 rows that dataset\.sample_count lets in"):
+    with pytest.raises(DatasetRejected, match=r"at least 3 examples in the sample of 3 rows \(dataset\.sample_count\)"):
         read(path, sample_count=3)
 
 

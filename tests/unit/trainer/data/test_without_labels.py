@@ -208,10 +208,10 @@ def test_a_test_set_keeps_its_rows_without_a_label_if_the_classifier_allows_them
         found[name] = read_test_examples(config, like=read_tags(path).examples, scratch=tmp_path)
 
     assert labels_of(found["allowed"]) == [{"a"}, set(), set()]
-    assert found["allowed"].notes[-1].endswith("in the 1 row that has no other label it is right to predict none")
+    assert found["allowed"].notes[-1].endswith("in the 1 row that has no other label predicting no label counts as right")
     assert labels_of(found["required"]) == [{"a"}, set()]
     assert "1 row of 3 carries no label: set aside, since the classifier gives every text a label" in found["required"].notes
-    assert found["required"].notes[-1].endswith("in the 1 row that has no other label whatever is predicted counts as wrong")
+    assert found["required"].notes[-1].endswith("in the 1 row that has no other label every prediction counts as wrong")
 
 
 def test_a_test_set_of_nothing_but_rows_without_a_label_is_one(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from model.storage import StorageRejected, open_store
 from tests.support.versions import make_version
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
-from trainer.evaluation.gate_record import NotCompared, ServedScores
+from trainer.evaluation.gate_measurement import NotCompared, ServedScores
 from trainer.evaluation.served import RowCounts, read_comparison, score_served
 from trainer.split import near_duplicates
 from trainer.split.provenance import TextProvenance, read_served_history

@@ -21,6 +21,7 @@ from model.manifest import (
     BaselineScores,
     Candidate,
     Dataset,
+    LearntCorrections,
     Manifest,
     Precision,
     Reference,
@@ -415,3 +416,20 @@ def test_more_points_than_anyone_hovers_over_become_one_image() -> None:
 def test_a_large_test_part_gives_a_page_that_still_travels(tmp_path: Path) -> None:
     test = part(149, 15_000)
     assert len(written(tmp_path, manifest_of(test), test).encode()) < 500_000
+
+
+def test_the_page_says_what_came_from_corrections(tmp_path: Path) -> None:
+    manifest, test = multi_label()
+    learnt = LearntCorrections(
+        uri="s3://feedback/tickets/", sha256="7e" * 32, dataset_sha256="ab" * 32, files=3, rows=2_000, withdrawn=1,
+        texts=1_700, corrected=1_000, tested=90, added=600, left_out=100,
+    )  # fmt: skip
+    dataset = manifest.dataset.model_copy(update={"corrections": learnt, "sha256": "cd" * 32})
+
+    page = Page(written(tmp_path, manifest.model_copy(update={"dataset": dataset}), test)).text
+
+    assert (
+        "Corrections s3://feedback/tickets/: 1,700 texts, of which 1,000 of the dataset corrected (90 in the test part), "
+        f"600 added, 100 left out SHA-256 of their content {'7e' * 32} SHA-256 of both {'cd' * 32}"
+    ) in page
+    assert f"SHA-256 of its content {'ab' * 32}" in page

@@ -55,7 +55,7 @@ def texts(svg: str) -> list[str]:
         ),
         pytest.param(
             [LINEAR, TRANSFORMER.model_copy(update={"validation_micro_f1": 0.5})],
-            "The linear model is the best and the cheapest to serve.",
+            "The linear model is the best and the fastest.",
             id="nothing-gained",
         ),
         pytest.param(

@@ -93,6 +93,24 @@ def test_a_test_set_that_changed_between_attempts_is_refused(tmp_path: Path) -> 
         begin(config, dataset_sha256=SHA, test_sha256=OTHER_SHA, now=NOW)
 
 
+def test_corrections_that_changed_between_attempts_are_refused(tmp_path: Path) -> None:
+    config = config_in(tmp_path, version="v1", dataset={"corrections": "s3://feedback/papers/"})
+    begin(config, dataset_sha256=SHA, corrections_sha256=SHA, now=EARLIER)
+    begin(config, dataset_sha256=SHA, corrections_sha256=SHA, now=NOW)
+    for changed in (OTHER_SHA, None):
+        with pytest.raises(DatasetRejected, match=r"dataset.corrections is 's3://feedback/papers/': its content has changed"):
+            begin(config, dataset_sha256=SHA, corrections_sha256=changed, now=NOW)
+
+
+def test_an_interrupted_run_with_other_corrections_is_not_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    config = config_in(tmp_path, dataset={"corrections": "s3://feedback/papers/"})
+    leave_checkpoint(begin(config, dataset_sha256=SHA, corrections_sha256=SHA, now=EARLIER), tmp_path / "local")
+    assert begin(config, dataset_sha256=SHA, corrections_sha256=SHA, now=NOW).version == "20260101-000000"
+    assert begin(config, dataset_sha256=SHA, corrections_sha256=OTHER_SHA, now=NOW).version == "20260102-000000"
+    assert "is not resumed: the corrections have changed" in caplog.text
+
+
 def test_a_served_version_that_is_gone_between_attempts_is_refused_where_its_word_was_trained_on(tmp_path: Path) -> None:
     config = config_in(tmp_path, version="v1", gate={"served_uri": "s3://m/papers/v0/"})
     first = begin(config, dataset_sha256=SHA, seen_sha256=SHA, now=EARLIER)
@@ -207,6 +225,9 @@ def test_what_an_earlier_attempt_has_published_is_found(tmp_path: Path) -> None:
         pytest.param({"training": {"seed": 7}}, "is already published, with other settings", id="a-setting"),
         pytest.param({"dataset": {"uri": NEW}}, f"dataset.uri was {OLD!r}, is {NEW!r}", id="another-dataset"),
         pytest.param({"dataset": {"uri": OLD, "test_uri": NEW}}, f"dataset.test_uri was None, is {NEW!r}", id="another-test-set"),
+        pytest.param(
+            {"dataset": {"uri": OLD, "corrections": NEW}}, f"dataset.corrections was None, is {NEW!r}", id="other-corrections"
+        ),
     ],
 )
 def test_a_version_of_other_settings_is_not_reported_as_this_one(

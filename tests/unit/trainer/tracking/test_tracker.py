@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import model.manifest
-from model.manifest import Dataset
+from model.manifest import Dataset, LearntCorrections
 from tests.support.versions import make_manifest
 from trainer.config.settings import Config, GateConfig, TrackingConfig
-from trainer.evaluation.gate_record import measure
+from trainer.evaluation.gate_measurement import measure
 from trainer.tracking.mlflow_server import without_credentials
 from trainer.tracking.tracker import Status, final_scores, open_tracker, parameters, tracked, version_tags
 
@@ -39,6 +39,18 @@ def test_a_separate_test_set_is_reported_as_well() -> None:
     found = parameters(Config(), DATASET.model_copy(update={"test": test}))
 
     assert (found["dataset.test_sha256"], found["dataset.test_rows"]) == ("7e" * 32, "99")
+
+
+def test_corrections_are_reported_with_their_numbers() -> None:
+    learnt = LearntCorrections(
+        uri="s3://feedback/", sha256="7e" * 32, dataset_sha256="5e" * 32, files=1, rows=9, withdrawn=1, texts=7,
+        corrected=4, tested=1, added=2, left_out=1,
+    )  # fmt: skip
+
+    found = parameters(Config(), DATASET.model_copy(update={"corrections": learnt}))
+
+    names = ("sha256", "corrected", "added", "left_out")
+    assert [found[f"dataset.corrections_{name}"] for name in names] == ["7e" * 32, "4", "2", "1"]
 
 
 def test_no_parameter_holds_credentials() -> None:

@@ -11,6 +11,7 @@ from k8s.controller.api.v1alpha1.fields import (
     Address,
     Column,
     Duration,
+    Folder,
     LabelValue,
     ObjectName,
     Quantity,
@@ -35,6 +36,11 @@ class DatasetSpec(SpecModel):
     )
     test_uri: Uri | None = Field(
         default=None, description="Address of a test set. Defaults to a random part of the dataset, held out from training."
+    )
+    corrections: Folder | None = Field(
+        default=None,
+        description="Folder of corrections by people, such as s3://feedback/feedback/papers/, which each training learns beside "
+        "the dataset. Defaults to no corrections.",
     )
     text_columns: tuple[Column, ...] = Field(
         default=("title", "abstract"),
@@ -103,7 +109,7 @@ class BalanceSpec(SpecModel):
 
     strategy: Literal["none", "undersample", "undersample-any", "mltl", "oversample"] = Field(
         default="none",
-        description="Resampling of the training part. undersample: drop texts whose labels are all frequent, "
+        description="Balancing strategy for the training part. undersample: drop texts whose labels are all frequent, "
         "with a probability that depends on all of them. undersample-any: draw for each label, and keep the text if any draw "
         "keeps it. mltl: drop texts that have only frequent labels and whose mutual nearest neighbour has clearly different "
         "labels. oversample: repeat texts of rare labels.",
@@ -179,7 +185,7 @@ class TrainingSpec(SpecModel):
     architecture: ArchitectureChoice = Field(
         default="auto",
         description="Architecture of the model. auto: train linear, and transformer if baseModel is set, then publish the"
-        " cheapest one whose score is close to the best.",
+        " fastest one whose score is close to the best.",
     )
     base_model: Address | None = Field(
         default=None,

@@ -14,16 +14,19 @@ from trainer.data.examples import Examples
 
 log = logging.getLogger(__name__)
 
-SAMPLINGS = ("undersample", "undersample-any", "mltl", "oversample")
-# Maximum number of texts for strategies that compare texts with each other.
+STRATEGIES = ("undersample", "undersample-any", "mltl", "oversample")
+# Maximum number of texts for balancing strategies that compare texts with each other.
 MOST_TEXTS = {"mltl": 20_000}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Imbalance before and after a strategy. sampled: whether it was tried on a random sample. notes: of the strategy."""
+    """Imbalance before and after a balancing strategy.
 
-    sampling: str
+    strategy: value of balance.sampling. sampled: whether it was tried on a random sample. notes: the strategy's effect.
+    """
+
+    strategy: str
     before: Imbalance
     after: Imbalance
     sampled: bool
@@ -31,14 +34,17 @@ class Outcome:
 
 
 def outcomes(examples: Examples, config: BalanceConfig, *, seed: int) -> tuple[Outcome, ...]:
-    """Return the outcome of every strategy, with the other settings of `config`. The same seed gives the same outcomes."""
+    """Return the outcome of every balancing strategy, with the other settings of `config`.
+
+    The same seed gives the same outcomes.
+    """
     results = []
-    for sampling in SAMPLINGS:
-        log.info("trying balance.sampling: %s", sampling)
-        some = _sample(examples, MOST_TEXTS.get(sampling, len(examples)), seed=seed)
-        left = balance(some, config.model_copy(update={"sampling": sampling}), seed=seed)
+    for strategy in STRATEGIES:
+        log.info("trying balance.sampling: %s", strategy)
+        some = _sample(examples, MOST_TEXTS.get(strategy, len(examples)), seed=seed)
+        left = balance(some, config.model_copy(update={"sampling": strategy}), seed=seed)
         before, after = measure(some.targets), measure(left.examples.targets)
-        results.append(Outcome(sampling, before, after, sampled=len(some) < len(examples), notes=left.notes))
+        results.append(Outcome(strategy, before, after, sampled=len(some) < len(examples), notes=left.notes))
     return tuple(results)
 
 

@@ -8,7 +8,7 @@ from model.manifest import AllScores, Task
 from model.scores import ScoreName
 from tests.support.versions import make_manifest
 from trainer.config.settings import GateConfig
-from trainer.evaluation.gate_record import NotCompared, ServedScores, measure
+from trainer.evaluation.gate_measurement import NotCompared, ServedScores, measure
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Pod of all Jobs: no rights, a scratch disk as the only writable one, and the credentials of the storage."""
+"""Pod of every Job: no rights, a scratch disk as the only writable one, and the credentials of the storage.
+
+The Pods that serve use some of its parts (`k8s.controller.builders.serving`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data in messages: quoted, escaped and short, so that no message repeats a dataset."""
+"""Values of a dataset as messages show them: quoted, escaped and short, so that no message repeats a dataset."""
 
 from __future__ import annotations
 

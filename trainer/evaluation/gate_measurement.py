@@ -1,4 +1,7 @@
-"""Measure what the gate judges by: the scores of a version, the baseline and the served version on the same texts."""
+"""Measure what the gate judges by: the scores of a version, the baseline and the served version on the same texts.
+
+The measurement is a GateRecord, which is defined in model/gate.py, together with the rule that judges it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from model.gate import DataChange, GateRecord, GateRule, best_constant
 from model.manifest import AllScores, Task
 from model.scores import Scores
 from trainer.config.settings import GateConfig
-from trainer.messages import cut
+from trainer.shown_values import cut
 
 MAX_REASON_CHARACTERS = 600  # of the reason why nothing was compared, in a run's result
 

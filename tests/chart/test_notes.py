@@ -1,0 +1,84 @@
+"""The notes that `helm install` prints: they use the release's own names, and say what to do next."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chart import CASES, CHART, HOME, Rendered, rendered
+
+# Helm prints the notes only when it installs. A ConfigMap with the same text can be rendered.
+AS_OBJECT = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: notes}
+data:
+  notes: {{ include "notes" . | toJson }}
+{{- define "notes" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = shutil.copytree(CHART, tmp_path_factory.mktemp("chart") / "labelwright")
+    notes = (found / "templates" / "NOTES.txt").read_text()
+    (found / "templates" / "notes.yaml").write_text(f"{AS_OBJECT}{notes}{{{{- end }}}}\n")
+    return found
+
+
+def notes(chart: Path, *arguments: str, **values: Any) -> tuple[str, Rendered]:
+    """The notes, and what they are about."""
+    them = rendered(*arguments, chart=chart, **values)
+    return str(them.one("ConfigMap", "notes")["data"]["notes"]), them
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.removesuffix("-values"))
+def test_they_name_every_image_and_what_stays_when_the_release_goes(path: Path, chart: Path) -> None:
+    text, them = notes(chart, f"--values={path}")
+
+    assert {each["image"] for _, each in them.containers()} <= set(re.findall(r"^  (\S+)$", text, re.MULTILINE))
+    kept = {each["metadata"]["name"] for each in them.all("PersistentVolumeClaim")}
+    commands = re.findall(rf"kubectl --namespace {HOME} delete pvc (.+)", text)
+    assert kept == {name for each in commands for name in each.split()}
+
+
+def test_every_object_that_they_name_exists(chart: Path) -> None:
+    text, them = notes(chart, **{"demo.enabled": True, "mlflow.kind": "managed"})
+    services = {each["metadata"]["name"] for each in them.all("Service")} | {"docstrings-predictor"}
+
+    assert set(re.findall(r"service/(\S+)", text)) <= services
+    (plan,) = (each for each in them.container("credentials")["args"] if each.startswith("--plan="))
+    secrets = {each["name"] for each in json.loads(plan.removeprefix("--plan="))["secrets"]}
+    (command,) = re.findall("delete secrets (.+)", text)
+    assert set(command.split()) == secrets
+
+
+def test_with_the_demo_they_end_with_a_request_to_its_classifier(chart: Path) -> None:
+    text, _ = notes(chart, **{"demo.enabled": True, "demo.name": "docs", "tests.text": 'a "text" of it\'s'})
+
+    forward, request = text.strip().splitlines()[-2:]
+    assert forward.strip() == f"kubectl --namespace {HOME} port-forward service/docs-predictor 8080:80 >/dev/null & sleep 3"
+    (body,) = re.findall("-d '(.+)'$", request)
+    assert json.loads(body.replace("'\\''", "'"))["inputs"][0]["data"] == ['a "text" of it\'s']
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param({"prometheus.kind": "none", "grafana.kind": "none"}, "No Prometheus is configured", id="no-prometheus"),
+        pytest.param({"crds.enabled": False}, "This release does not install the CRDs", id="no-crds"),
+        pytest.param({"storage.kind": "external"}, "create secret generic object-storage", id="external-storage"),
+        pytest.param({"controller.watch.allNamespaces": True}, "of every namespace", id="all-namespaces"),
+        pytest.param(
+            {"prometheus.kind": "external", "prometheus.url": "http://p"}, "WARNING: the NetworkPolicies let no", id="no-scraper"
+        ),
+    ],
+)
+def test_they_say_what_is_missing(values: dict[str, Any], said: str, chart: Path) -> None:
+    assert said in notes(chart, **values)[0]
+    assert said not in notes(chart)[0]

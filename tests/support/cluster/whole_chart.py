@@ -1,0 +1,33 @@
+"""A release of the whole chart on the cluster: storage, controller, Prometheus, Grafana, MLflow, and the demo's classifier."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.support.cluster.namespace import Namespace
+
+RELEASE, FULL, CLASSIFIER = "lw", "lw-labelwright", "docstrings"
+# The tests' images have no digest.
+VALUES: dict[str, object] = {
+    "crds.enabled": False,
+    "demo.enabled": True,
+    "mlflow.kind": "managed",
+    "prometheus.scrapeInterval": "2s",
+    "storage.minio.image.digest": "",
+    "prometheus.image.digest": "",
+    "grafana.image.digest": "",
+    "storage.persistence.size": "1Gi",
+    "prometheus.persistence.size": "1Gi",
+    "mlflow.persistence.size": "1Gi",
+    # A small node has room for it.
+    "demo.training.resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "3Gi"}},
+}
+
+
+def helm(place: Namespace, *arguments: str) -> str:
+    """Run helm in that namespace, and return what it prints. Raises AssertionError with the state of the namespace."""
+    done = subprocess.run(
+        ["helm", *arguments, f"--namespace={place.name}"], capture_output=True, text=True, check=False, timeout=1200
+    )
+    assert done.returncode == 0, f"{done.stderr}\n{place.kubectl('get', 'pods,jobs,textclassifiers', '--output=wide')}"
+    return done.stdout
