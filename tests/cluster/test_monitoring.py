@@ -59,7 +59,7 @@ def test_grafana_has_loaded_the_dashboards_without_a_token(platform: Namespace) 
         assert get(address, "/api/health")["database"] == "ok"
         titles = {each["title"] for each in get(address, "/api/search", type="dash-db")}
 
-    assert titles == {f"Labelwright / {each}" for each in ("Classifiers", "Platform", "Serving", "Training")}
+    assert titles == {f"Labelwright / {each}" for each in ("Classifiers", "Gateway", "Platform", "Serving", "Training")}
 
 
 def test_the_samples_are_on_the_volume_after_the_pod_is_gone(platform: Namespace) -> None:
