@@ -63,10 +63,10 @@ chart-docs: $(READY) ## generate the chart's schema and the table in its README 
 dashboards: $(READY) ## generate the Grafana dashboards of the chart from k8s/monitoring
 	$(BIN)/python -m k8s.monitoring.dashboards
 
-test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus, Grafana and Labelwright
+test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Valkey, Prometheus, Grafana, MLflow and Labelwright
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
 	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) \
-	  $(BIN)/pytest --quiet tests/cluster
+	  GATEWAY_IMAGE=$(GATEWAY_IMAGE) $(BIN)/pytest --quiet tests/cluster
 
 bench: $(READY) ## measure the figures in the README (takes minutes; DATA= the folder with arxiv/ and products/)
 	$(BIN)/python benchmarks/linear.py --dataset products
