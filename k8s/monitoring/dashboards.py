@@ -61,7 +61,7 @@ def dashboard(uid: str, title: str, panels: tuple[Panel, ...], variables: list[V
 def texts() -> dict[str, str]:
     """The content of each file, by its name."""
     versions = ("version", "Version", f'label_values({serving.SOURCE}{{{WHOSE}, classifier=~"$classifier"}}, version)', ANY)
-    asked = f'label_values(labelwright_gateway_predictor_up{{namespace=~"$home"}}, classifier)'
+    asked = 'label_values(labelwright_gateway_predictor_up{namespace=~"$home"}, classifier)'
     made = {
         "classifiers": (classifiers, _source(classifiers.SOURCE)),
         "gateway": (gateway, [*_release(gateway.SOURCE), ("classifier", "Classifier", asked, ANY)]),

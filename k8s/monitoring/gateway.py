@@ -51,7 +51,7 @@ TASKS = (
     ),
     Panel(
         "Submissions",
-        "Submissions a second. repeated: the same task again; conflict: another task under the same key; full: too many tasks wait.",
+        "Submissions a second. repeated: a task again; conflict: another task under its key; full: too many tasks wait.",
         "ops",
         (Query(rate("submissions_total", by="outcome"), "{{outcome}}"),),
         PLATFORM,

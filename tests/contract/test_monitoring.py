@@ -150,7 +150,8 @@ def names_series_of_the_code(expression: str, series: dict[str, set[str]], shown
 def test_there_are_the_alerts_that_operators_need() -> None:
     assert [path.stem.removeprefix("Labelwright") for path in ALERTS] == [
         "ClassifierDegraded", "ClassifierNotReady", "ControllerNotReconciling", "Drift", "ErrorRate", "GateFailing",
-        "GatewayQueueAge", "GatewayRefusing", "GatewayTasksFailing", "Latency", "NoCheckpoint", "QueueFull", "RollOutWentBack", "ServedScoreFell", "StorageUnreachable", "TrainingStuck",
+        "GatewayQueueAge", "GatewayRefusing", "GatewayTasksFailing", "Latency", "NoCheckpoint", "QueueFull",
+        "RollOutWentBack", "ServedScoreFell", "StorageUnreachable", "TrainingStuck",
     ]  # fmt: skip
 
 
