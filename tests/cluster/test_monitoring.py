@@ -27,7 +27,8 @@ def test_every_component_is_found_and_scraped(platform: Namespace) -> None:
             return {each["metric"]["job"]: each["value"][1] for each in found}
 
         # The demo's training is over.
-        wanted = {f"labelwright-{each}": "1" for each in ("controller", "grafana", "predictor", "prometheus", "storage")}
+        parts = ("controller", "gateway", "gateway-worker", "grafana", "predictor", "prometheus", "storage")
+        wanted = {f"labelwright-{each}": "1" for each in parts}
         wait_until(lambda: up() == wanted, "every target is up", seconds=60, instead=lambda: str(up()))
         (controller,) = get(address, "/api/v1/query", query="labelwright_controller_queue_keys")["data"]["result"]
         (predictor,) = get(address, "/api/v1/query", query="up{job='labelwright-predictor'}")["data"]["result"]
