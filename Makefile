@@ -4,10 +4,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 # With the hash of every file that may be installed, so that an altered one is refused.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-CODE := labelwright model trainer k8s charts benchmarks tests
+CODE := labelwright model trainer gateway k8s charts benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
 CONTROLLER_IMAGE ?= labelwright/controller:dev
+GATEWAY_IMAGE ?= labelwright/gateway:dev
 
 # The base image by its digest: make images PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:…
 PYTHON_IMAGE ?=
@@ -37,7 +38,7 @@ demo: $(READY) ## train on docstrings, serve, send requests (one minute)
 check: $(READY) ## linters, types, layers, unit and contract tests: no network, no cluster
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
-	$(BIN)/mypy labelwright model trainer k8s charts benchmarks
+	$(BIN)/mypy labelwright model trainer gateway k8s charts benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract tests/chart
 
@@ -46,11 +47,12 @@ test: check ## check, plus the system tests on this machine: train, publish, ser
 	$(BIN)/pytest --quiet tests/system/test_serving*.py
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system --ignore-glob='*/test_serving*.py'
 
-images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=; base image: PYTHON_IMAGE=)
+images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=, GATEWAY_IMAGE=; base image: PYTHON_IMAGE=)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }
 	docker build $(BASE) --target predictor --file Dockerfile.serve --tag $(PREDICTOR_IMAGE) .
 	docker build $(BASE) --file Dockerfile.train --tag $(TRAINER_IMAGE) .
 	docker build $(BASE) --target controller --file Dockerfile.serve --tag $(CONTROLLER_IMAGE) .
+	docker build $(BASE) --target gateway --file Dockerfile.serve --tag $(GATEWAY_IMAGE) .
 
 crds: $(READY) ## generate the CRDs of the chart and of k8s/manifests from the types in k8s/controller/api/v1alpha1
 	$(BIN)/python -m k8s.controller.api.crds
@@ -61,10 +63,10 @@ chart-docs: $(READY) ## generate the chart's schema and the table in its README 
 dashboards: $(READY) ## generate the Grafana dashboards of the chart from k8s/monitoring
 	$(BIN)/python -m k8s.monitoring.dashboards
 
-test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Prometheus, Grafana and Labelwright
+test-cluster: $(READY) ## test on the cluster of KUBECONFIG, which needs KServe and the images of MinIO, Valkey, Prometheus, Grafana, MLflow and Labelwright
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG is not set: it names the cluster to test on"; exit 1; }
 	PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) \
-	  $(BIN)/pytest --quiet tests/cluster
+	  GATEWAY_IMAGE=$(GATEWAY_IMAGE) $(BIN)/pytest --quiet tests/cluster
 
 bench: $(READY) ## measure the figures in the README (takes minutes; DATA= the folder with arxiv/ and products/)
 	$(BIN)/python benchmarks/linear.py --dataset products
@@ -79,7 +81,7 @@ lock: $(READY) ## recompile requirements/ from pyproject.toml
 	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt \
 	  --extra train --extra hf --extra kaggle pyproject.toml -o requirements/train.txt
-	for purpose in serve controller; do \
+	for purpose in serve gateway controller; do \
 	  $(COMPILE) --constraint requirements/dev.txt \
 	    --extra $$purpose pyproject.toml -o requirements/$$purpose.txt; done
 	for each in torch uv; do echo $$each | $(COMPILE) --constraint requirements/dev.txt - -o requirements/$$each.txt; done

@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": ("trainer.commands.evaluate:evaluate", "Score a version on a dataset."),
     "predict": ("model.predict:predict", "Label texts with a version."),
     "serve": ("model.serving.__main__:command", "Serve a version over REST and gRPC (KServe's protocols)."),
+    "gateway": ("gateway.command:gateway", "Label texts asynchronously over HTTP, with predictors behind."),
 }
 
 

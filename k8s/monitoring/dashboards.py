@@ -1,4 +1,4 @@
-"""The four dashboards as classic JSON, which Grafana 11 and later read from files: `python -m k8s.monitoring.dashboards`."""
+"""The five dashboards as classic JSON, which Grafana 11 and later read from files: `python -m k8s.monitoring.dashboards`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grafana_foundation_sdk.builders import dashboard as dashboards
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardLinkType, VariableOption, VariableRefresh, VariableSort
 
-from k8s.monitoring import classifiers, platform, serving, training
+from k8s.monitoring import classifiers, gateway, platform, serving, training
 from k8s.monitoring.panels import DATASOURCE, Panel, built
 
 FOLDER = Path(__file__).parents[2] / "charts" / "labelwright" / "dashboards"
@@ -24,6 +24,13 @@ def _source(series: str) -> list[Variable]:
     return [
         ("namespace", "Namespace", f"label_values({series}, namespace)", ANY),
         ("classifier", "Classifier", f"label_values({series}{{{WHOSE}}}, classifier)", ANY),
+    ]
+
+
+def _release(series: str) -> list[Variable]:
+    return [
+        ("home", "Namespace of the release", f"label_values({series}, namespace)", ANY),
+        ("release", "Release", f'label_values({series}{{namespace=~"$home"}}, release)', ANY_OR_NONE),
     ]
 
 
@@ -54,13 +61,13 @@ def dashboard(uid: str, title: str, panels: tuple[Panel, ...], variables: list[V
 def texts() -> dict[str, str]:
     """The content of each file, by its name."""
     versions = ("version", "Version", f'label_values({serving.SOURCE}{{{WHOSE}, classifier=~"$classifier"}}, version)', ANY)
-    home = ("home", "Namespace of the release", f"label_values({platform.SOURCE}, namespace)", ANY)
-    release = ("release", "Release", f'label_values({platform.SOURCE}{{namespace=~"$home"}}, release)', ANY_OR_NONE)
+    asked = 'label_values(labelwright_gateway_predictor_up{namespace=~"$home"}, classifier)'
     made = {
         "classifiers": (classifiers, _source(classifiers.SOURCE)),
+        "gateway": (gateway, [*_release(gateway.SOURCE), ("classifier", "Classifier", asked, ANY)]),
         "serving": (serving, [*_source(serving.SOURCE), versions]),
         "training": (training, _source(training.SOURCE)),
-        "platform": (platform, [home, release]),
+        "platform": (platform, _release(platform.SOURCE)),
     }
     found = {}
     for name, (module, variables) in made.items():

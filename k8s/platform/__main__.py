@@ -24,7 +24,7 @@ class _Group(PrintableErrors, click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Prepare a release: Secrets of the storage, and the demo."""
+    """Prepare a release: its Secrets, and the demo."""
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Secrets with the credentials of the object storage, made once and kept.
+"""Secrets of a release, made once and kept: of the object storage, of the gateway and of Valkey.
 
     make(cluster, plan, namespace) -> list[str]     one line for each Secret: created, changed or unchanged
 
@@ -9,9 +9,11 @@ that are not secret, such as the address of the storage, follow the plan. Knows 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import secrets
 from collections.abc import Callable
+from string import Template
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -37,11 +39,15 @@ class Access(_Plan):
 
 
 class SecretPlan(_Plan):
-    """A Secret: keys with the given settings, and keys with a generated password."""
+    """A Secret: keys with the given settings, and keys with a generated password.
+
+    derived: keys whose text contains passwords of this Secret, ${key}, or their SHA-256, ${key_sha256}.
+    """
 
     name: str
     settings: dict[str, str]
     passwords: tuple[str, ...]
+    derived: dict[str, str] = Field(default_factory=dict)
 
 
 class Identity(_Plan):
@@ -92,7 +98,7 @@ def _kept(
     """Return what the Secret holds now, and what was done."""
     found = cluster.get(SECRET, namespace, plan.name)
     if found is None:
-        wanted = {**plan.settings, **{key: generate() for key in plan.passwords}}
+        wanted = _completed(plan, {key: generate() for key in plan.passwords})
         document: Document = {
             "apiVersion": SECRET.api_version,
             "kind": SECRET.kind,
@@ -107,7 +113,8 @@ def _kept(
             raise Unavailable(f"Secret {plan.name} appeared and is gone again")
     held = {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
     missing = {key: generate() for key in plan.passwords if not held.get(key)}
-    changed = {key: value for key, value in plan.settings.items() if held.get(key) != value}
+    wanted = _completed(plan, {key: missing.get(key) or held[key] for key in plan.passwords})
+    changed = {key: value for key, value in wanted.items() if key not in plan.passwords and held.get(key) != value}
     if not missing and not changed:
         return held, f"{plan.name}: unchanged"
     cluster.merge(
@@ -115,6 +122,13 @@ def _kept(
         resource_version=found["metadata"]["resourceVersion"],
     )  # fmt: skip
     return {**held, **missing, **changed}, f"{plan.name}: changed {', '.join(sorted({*missing, *changed}))}"
+
+
+def _completed(plan: SecretPlan, passwords: dict[str, str]) -> dict[str, str]:
+    """Return everything that the Secret is to hold."""
+    hashes = {f"{key}_sha256": hashlib.sha256(value.encode()).hexdigest() for key, value in passwords.items()}
+    derived = {key: Template(text).substitute(passwords | hashes) for key, text in plan.derived.items()}
+    return {**plan.settings, **passwords, **derived}
 
 
 def _encoded(texts: dict[str, str]) -> dict[str, str]:

@@ -127,11 +127,12 @@ class DataPlane(dataplane.DataPlane):  # type: ignore[misc]
         return {"name": "labelwright", "version": version_of("labelwright"), "extensions": ["binary_tensor_data"]}
 
     async def model_metadata(self, model_name: str) -> dict[str, Any]:
-        """Return name, versions and tensors; in `parameters`, the labels in order, the task and the maximum length."""
+        """Return name, versions and tensors; in `parameters`, labels in order, their thresholds, task and maximum length."""
         manifest = self.find(model_name, None).manifest
         metadata: dict[str, Any] = await super().model_metadata(model_name)
         parameters: dict[str, Any] = {
             "labels": list(manifest.labels),
+            "thresholds": list(manifest.thresholds),
             "task": manifest.task.value,
             "max_length": manifest.max_length,
         }

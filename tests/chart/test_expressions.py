@@ -13,7 +13,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 
 from k8s.controller.runtime.endpoint import serve
 from tests.conftest import _free_port
@@ -23,8 +23,16 @@ from tests.support.prometheus import configuration, program, statically
 from tests.support.promql import legend_labels
 
 PATIENCE = 180.0  # seconds; nothing waits for them to pass
-DASHBOARDS = ("classifiers", "platform", "serving", "training")
+DASHBOARDS = ("classifiers", "gateway", "platform", "serving", "training")
 ALERTS = sorted(path.stem for path in (CHART / "alerts").iterdir())
+# Components whose series have the labels of the release.
+OURS = ("controller", "gateway", "gateway-worker")
+VALUES: dict[str, Any] = {
+    "prometheus.scrapeInterval": "2s",
+    "controller.watch.namespaces": ["papers"],
+    "gateway.enabled": True,
+    "gateway.classifiers": [{"name": declared.CLASSIFIER, "namespace": "papers"}],
+}
 # What Grafana puts in for All, and for the time between two points.
 VARIABLES = {
     "$__rate_interval": "30s",
@@ -70,21 +78,22 @@ def until(found: Callable[[], Any], what: str) -> Any:
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[str, dict[str, str]]]]:
-    """A controller, a predictor and a trainer whose counters go on, and in which everything is wrong."""
+    """A controller, a predictor, a trainer and a gateway whose counters go on, and in which everything is wrong."""
     predictor, counting = declared.predictor(tmp_path_factory.mktemp("version"))
     controller, seeing = declared.controller()
+    api, worker_registry, worker_metrics = declared.gateway()
     over = Event()
 
     def go_on() -> None:
         while not over.wait(0.5):
             declared.use_predictor(counting)
+            declared.use_gateway(api, worker_metrics)
 
     with ExitStack() as stack:
         endpoint = serve(0, controller, healthy=lambda: True, targets=lambda _: [])
         stack.callback(endpoint.close)
-        server, thread = start_http_server(0, "127.0.0.1", predictor)
-        for each in (thread.join, server.server_close, server.shutdown):
-            stack.callback(each)
+        served = {"predictor": predictor, "gateway": api.registry, "gateway-worker": worker_registry}
+        ports = {name: _served(stack, registry) for name, registry in served.items()}
         trainer = stack.enter_context(declared.trainer().serve(0))
         worker = Thread(target=go_on)
         worker.start()
@@ -93,21 +102,28 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
         fall = Thread(target=lambda: over.wait(8) or declared.see(seeing, served_score=0.6))
         fall.start()
         stack.callback(fall.join)
-        where = {"controller": endpoint.port, "predictor": server.server_port, "trainer": trainer}
+        where = {"controller": endpoint.port, "trainer": trainer, **ports}
         yield {
             f"labelwright-{name}": (
                 f"127.0.0.1:{port}",
-                {"namespace": "home" if name == "controller" else "papers", "pod": f"{name}-0"},
+                {"namespace": "home", "release": "lw"} if name in OURS else {"namespace": "papers", "pod": f"{name}-0"},
             )
             for name, port in where.items()
         }
 
 
+def _served(stack: ExitStack, registry: CollectorRegistry) -> int:
+    """Serve a registry until the stack ends, and return the port."""
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    for each in (thread.join, server.server_close, server.shutdown):
+        stack.callback(each)
+    return server.server_port
+
+
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory, targets: dict[str, tuple[str, dict[str, str]]]) -> Iterator[Prometheus]:
     folder, port = tmp_path_factory.mktemp("prometheus"), _free_port()
-    files = configuration(rendered(**{"prometheus.scrapeInterval": "2s", "controller.watch.namespaces": ["papers"]}))
-    targets["labelwright-controller"][1]["release"] = "lw"
+    files = configuration(rendered(**VALUES))
     (folder / "prometheus.yml").write_text(statically(files["prometheus.yml"], targets))
     (folder / "alerts.yml").write_text(files["alerts.yml"])
     command = [
@@ -152,7 +168,8 @@ def test_every_variable_of_a_dashboard_has_values(prometheus: Prometheus, file: 
 def test_an_alert_is_raised_where_everything_is_wrong(prometheus: Prometheus, name: str) -> None:
     labels = until(lambda: prometheus.alerts().get(name), f"{name} is not raised")
 
-    assert labels["namespace"] == ("home" if name == "LabelwrightControllerNotReconciling" else "papers")
+    of_the_release = name.startswith(("LabelwrightController", "LabelwrightGateway"))
+    assert labels["namespace"] == ("home" if of_the_release else "papers")
 
 
 def test_every_rule_was_evaluated_without_an_error(prometheus: Prometheus) -> None:

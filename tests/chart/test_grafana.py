@@ -12,7 +12,7 @@ import yaml
 from tests.support.chart import CHART, Document, Rendered, rendered
 
 NAME = "lw-labelwright-grafana"
-DASHBOARDS = ("classifiers", "platform", "serving", "training")
+DASHBOARDS = ("classifiers", "gateway", "platform", "serving", "training")
 DIGEST = f"sha256:{'a' * 64}"
 SIDECAR = {"grafana.kind": "sidecar"}
 ADMIN = {"grafana.admin.secretName": "admin"}

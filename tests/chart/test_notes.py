@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_they_name_every_image_and_what_stays_when_the_release_goes(path: Path, 
 
 
 def test_every_object_that_they_name_exists(chart: Path) -> None:
-    text, them = notes(chart, **{"demo.enabled": True, "mlflow.kind": "managed"})
+    text, them = notes(chart, **{"demo.enabled": True, "mlflow.kind": "managed", "gateway.enabled": True})
     services = {each["metadata"]["name"] for each in them.all("Service")} | {"docstrings-predictor"}
 
     assert set(re.findall(r"service/(\S+)", text)) <= services
@@ -56,6 +57,18 @@ def test_every_object_that_they_name_exists(chart: Path) -> None:
     secrets = {each["name"] for each in json.loads(plan.removeprefix("--plan="))["secrets"]}
     (command,) = re.findall("delete secrets (.+)", text)
     assert set(command.split()) == secrets
+    assert set(re.findall(r"get secret (\S+)", text)) <= secrets
+
+
+def test_with_the_gateway_they_have_a_submission_with_its_token(chart: Path) -> None:
+    text, _ = notes(chart, **{"gateway.enabled": True, "gateway.classifiers": [{"name": "papers"}], "tests.text": "it's $(x)"})
+
+    (script,) = re.findall(r"  (TOKEN=.*\n  curl .*)$", text, re.MULTILINE)
+    programs = "kubectl() { echo token-of-the-secret; }; curl() { printf '%s\\n' \"$@\"; }\n"
+    said = subprocess.run(["sh", "-c", programs + script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[1] == "localhost:8000/api/predict/?wait=20"
+    assert "Authorization: Bearer token-of-the-secret" in said
+    assert json.loads(said[-1]) == {"article": "it's $(x)"}
 
 
 def test_with_the_demo_they_end_with_a_request_to_its_classifier(chart: Path) -> None:

@@ -56,7 +56,17 @@ def test_the_objects_of_the_default_values_are_these() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["minimal", "demo", "external-s3", "seaweedfs", "prometheus-operator", "external-grafana", "hardened", "everything"],
+    [
+        "minimal",
+        "demo",
+        "external-s3",
+        "external-valkey",
+        "seaweedfs",
+        "prometheus-operator",
+        "external-grafana",
+        "hardened",
+        "everything",
+    ],
 )
 def test_there_are_values_for_a_typical_installation(name: str) -> None:
     assert CHART / "ci" / f"{name}-values.yaml" in CASES

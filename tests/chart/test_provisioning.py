@@ -84,7 +84,9 @@ def test_the_dashboards_and_the_data_source_are_loaded(start: Start, tmp_path: P
 
     assert grafana.get("/api/health") == (200, {"database": "ok"})
     found = {each["title"]: each["folderTitle"] for each in grafana.get("/api/search")[1]}
-    assert found == {f"Labelwright / {each}": "Labelwright" for each in ("Classifiers", "Platform", "Serving", "Training")}
+    assert found == {
+        f"Labelwright / {each}": "Labelwright" for each in ("Classifiers", "Gateway", "Platform", "Serving", "Training")
+    }
     ((source,),) = (grafana.get("/api/datasources")[1],)
     assert (source["uid"], source["url"]) == ("labelwright-prometheus", "http://lw-labelwright-prometheus.home:9090")
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from charts.documentation import Undescribed, described, files, schema
-from tests.chart import test_controller, test_grafana, test_prometheus
+from tests.chart import test_controller, test_gateway, test_grafana, test_prometheus
 from tests.support.chart import CHART, Rendered, rendered, template
 from tests.support.prometheus import rules
 
@@ -309,6 +309,6 @@ def test_a_value_is_seen_in_what_is_rendered(name: str) -> None:
 
 
 def test_every_value_is_tried_and_every_tried_value_is_declared() -> None:
-    tried = [*SEEN, *ASKED, *test_controller.SEEN, *test_grafana.SEEN, *test_prometheus.SEEN]
+    tried = [*SEEN, *ASKED, *test_controller.SEEN, *test_gateway.SEEN, *test_grafana.SEEN, *test_prometheus.SEEN]
 
     assert sorted(tried) == sorted(LEAVES)

@@ -53,6 +53,12 @@ def controller_image() -> str:
 
 
 @pytest.fixture(scope="session")
+def gateway_image() -> str:
+    """The gateway's image, unless GATEWAY_IMAGE names another."""
+    return os.environ.get("GATEWAY_IMAGE") or "labelwright/gateway:dev"
+
+
+@pytest.fixture(scope="session")
 def namespace() -> Iterator[Namespace]:
     if not os.environ.get("KUBECONFIG"):
         pytest.fail("KUBECONFIG is not set: these tests need a cluster with KServe and the predictor's image.", pytrace=False)
@@ -167,9 +173,10 @@ def release(crds: None, images: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def images(controller_image: str, trainer_image: str, image: str) -> dict[str, object]:
+def images(controller_image: str, trainer_image: str, gateway_image: str, image: str) -> dict[str, object]:
     """Values of the chart with the images that are tested."""
-    references = {"controller": controller_image, "trainer": trainer_image, "predictor": image}
+    ours = {"controller": controller_image, "trainer": trainer_image, "gateway": gateway_image}
+    references = {**ours, "predictor": image}
     parts = {name: each.rpartition(":") for name, each in references.items()}
     return {f"images.{name}": {"repository": repository, "tag": tag} for name, (repository, _, tag) in parts.items()}
 
@@ -182,7 +189,7 @@ def platform_options(images: dict[str, object]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def platform(crds: None, platform_options: list[str]) -> Iterator[Namespace]:
-    """The whole platform, installed in an empty namespace. The tests of test_platform.py upgrade and uninstall it."""
+    """The whole platform, installed in an empty namespace. The tests of test_platform.py upgrade and uninstall it, last."""
     found = Namespace(f"labelwright-{uuid.uuid4().hex[:8]}")
     found.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found.name, "labels": ENFORCE}}])
     start = time.monotonic()

@@ -27,7 +27,8 @@ def test_every_component_is_found_and_scraped(platform: Namespace) -> None:
             return {each["metric"]["job"]: each["value"][1] for each in found}
 
         # The demo's training is over.
-        wanted = {f"labelwright-{each}": "1" for each in ("controller", "grafana", "predictor", "prometheus", "storage")}
+        parts = ("controller", "gateway", "gateway-worker", "grafana", "predictor", "prometheus", "storage")
+        wanted = {f"labelwright-{each}": "1" for each in parts}
         wait_until(lambda: up() == wanted, "every target is up", seconds=60, instead=lambda: str(up()))
         (controller,) = get(address, "/api/v1/query", query="labelwright_controller_queue_keys")["data"]["result"]
         (predictor,) = get(address, "/api/v1/query", query="up{job='labelwright-predictor'}")["data"]["result"]
@@ -59,7 +60,7 @@ def test_grafana_has_loaded_the_dashboards_without_a_token(platform: Namespace) 
         assert get(address, "/api/health")["database"] == "ok"
         titles = {each["title"] for each in get(address, "/api/search", type="dash-db")}
 
-    assert titles == {f"Labelwright / {each}" for each in ("Classifiers", "Platform", "Serving", "Training")}
+    assert titles == {f"Labelwright / {each}" for each in ("Classifiers", "Gateway", "Platform", "Serving", "Training")}
 
 
 def test_the_samples_are_on_the_volume_after_the_pod_is_gone(platform: Namespace) -> None:

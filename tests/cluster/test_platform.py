@@ -17,7 +17,10 @@ from tests.support.cluster.whole_chart import CLASSIFIER, FULL, RELEASE, helm
 
 pytestmark = pytest.mark.cluster
 
-SECRETS = {f"{FULL}-{each}" for each in ("storage-root", "trainer", "predictor", "gateway", "uploader", "mlflow")}
+SECRETS = {
+    f"{FULL}-{each}"
+    for each in ("storage-root", "trainer", "predictor", "gateway", "uploader", "mlflow", "gateway-keys", "valkey")
+}
 STORAGE_POD = f"{FULL}-storage-0"
 CONNECT = """
 import concurrent.futures, socket, sys
@@ -129,8 +132,9 @@ def upgrade(platform: Namespace, *options: str) -> None:
     helm(platform, "upgrade", RELEASE, str(CHART), "--wait", "--timeout=10m", *options)
 
 
-def passwords_of(platform: Namespace) -> dict[str, str]:
-    return {name: (platform.get("secret", name) or {})["data"]["AWS_SECRET_ACCESS_KEY"] for name in SECRETS}
+def passwords_of(platform: Namespace) -> dict[str, Document]:
+    """Passwords, and texts that contain them, of every Secret."""
+    return {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
 
 
 def servers_of(platform: Namespace) -> set[str]:
@@ -163,9 +167,12 @@ REACHED = {
     "credentials": {"api-server"},
     "demo": {"storage", "api-server"},
     "question": {"predictor"},
-    "prometheus": {"storage", "controller", "predictor", "grafana", "trainer"},
+    "prometheus": {"storage", "controller", "predictor", "grafana", "trainer", "gateway", "gateway-worker"},
     "grafana": {"prometheus"},
     "mlflow": {"storage"},
+    "gateway": {"predictor", "valkey"},
+    "gateway-worker": {"predictor", "valkey"},
+    "valkey": set[str](),
     "trainer": {"storage"},
     "prune": {"storage"},
     "predictor": {"storage"},
@@ -214,6 +221,9 @@ def places(platform: Namespace, pods: dict[str, str]) -> dict[str, str]:
         "controller": f"{address(component + 'controller')}:8080",
         "prometheus": f"{address(component + 'prometheus')}:9090",
         "grafana": f"{address(component + 'grafana')}:3000",
+        "gateway": f"{address(component + 'gateway')}:8000",
+        "gateway-worker": f"{address(component + 'gateway-worker')}:9090",
+        "valkey": f"{address(component + 'valkey')}:6379",
         "predictor": f"{address(f'serving.kserve.io/inferenceservice={CLASSIFIER}')}:8080",
         "trainer": f"{(platform.get('pod', pods['trainer']) or {})['status']['podIP']}:8080",
         "api-server": f"{server['subsets'][0]['addresses'][0]['ip']}:{server['subsets'][0]['ports'][0]['port']}",
@@ -244,7 +254,7 @@ def test_it_leaves_what_its_notes_say(platform: Namespace) -> None:
         names = platform.kubectl("get", f"{kinds},serviceaccounts,networkpolicies", "--output=name").split()
         return {each.partition("/")[2] for each in names} - {"kube-root-ca.crt", "default"}
 
-    volumes = {f"{FULL}-{each}" for each in ("storage", "prometheus", "mlflow")}
+    volumes = {f"{FULL}-{each}" for each in ("storage", "prometheus", "mlflow", "valkey")}
     said = "only the Secrets and the volumes are left"
     wait_until(lambda: left() == SECRETS | volumes, said, seconds=120, instead=lambda: str(sorted(left())))
 

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from charts.documentation import CHART, described
+
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOLDERS = "benchmarks|charts|docs|k8s|labelwright|model|requirements|tests|trainer"
+FOLDERS = "benchmarks|charts|docs|gateway|k8s|labelwright|model|requirements|tests|trainer"
+# Values of the chart, which look like modules: `gateway.enabled`.
+VALUES = {each.name for each in described((CHART / "values.yaml").read_text())}
 ROWS = [
     (file, name)
     for _, file, names in re.findall(r"^\| (.*?) \| `([\w./-]+)` \| (`.*`) \|$", ARCHITECTURE, re.MULTILINE)
@@ -37,9 +41,9 @@ def test_a_name_in_the_tables_is_defined_in_its_file(file: str, name: str) -> No
 def test_paths_and_modules_in_documents_exist(page: Path) -> None:
     quoted = re.findall(r"`([^`\n]+)`", page.read_text())
     paths = [each for each in quoted if re.fullmatch(rf"(?:{FOLDERS})/[\w./-]*", each) and not re.search("[A-Z]{4}", each)]
-    modules = [each for each in quoted if re.fullmatch(r"(?:trainer|k8s|model\.serving)(?:\.[a-z_]\w*)+", each)]
+    modules = [each for each in quoted if re.fullmatch(r"(?:trainer|gateway|k8s|model\.serving)(?:\.[a-z_]\w*)+", each)]
     assert [each for each in paths if not (ROOT / each).exists()] == []
-    assert [each for each in modules if not is_module(each)] == []
+    assert [each for each in modules if each not in VALUES and not is_module(each)] == []
 
 
 def definitions(module: ast.Module) -> set[str]:

@@ -24,7 +24,7 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 # Labels that the scrape configuration gives; `release` only to Pods of the release.
 TARGET = {"namespace", "pod", "instance", "job", "release"}
 UNITS = {"short", "percentunit", "s", "bytes", "reqps", "ops", "cps", "sci"}
-FILES = ("classifiers.json", "platform.json", "serving.json", "training.json")
+FILES = ("classifiers.json", "gateway.json", "platform.json", "serving.json", "training.json")
 
 every_dashboard = pytest.mark.parametrize("file", FILES)
 every_alert = pytest.mark.parametrize("path", ALERTS, ids=lambda path: path.stem)
@@ -43,7 +43,9 @@ def rule(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     (predictor, _), (controller, _) = declared.predictor(tmp_path_factory.mktemp("version")), declared.controller()
-    return {**declared.labels_by_series(predictor, controller, declared.trainer().registry), "up": set()}
+    api, worker, _ = declared.gateway()
+    registries = (predictor, controller, declared.trainer().registry, api.registry, worker)
+    return {**declared.labels_by_series(*registries), "up": set()}
 
 
 def test_the_dashboards_of_the_chart_are_those_of_the_code() -> None:
@@ -147,8 +149,9 @@ def names_series_of_the_code(expression: str, series: dict[str, set[str]], shown
 
 def test_there_are_the_alerts_that_operators_need() -> None:
     assert [path.stem.removeprefix("Labelwright") for path in ALERTS] == [
-        "ClassifierDegraded", "ClassifierNotReady", "ControllerNotReconciling", "Drift", "ErrorRate", "GateFailing", "Latency",
-        "NoCheckpoint", "QueueFull", "RollOutWentBack", "ServedScoreFell", "StorageUnreachable", "TrainingStuck",
+        "ClassifierDegraded", "ClassifierNotReady", "ControllerNotReconciling", "Drift", "ErrorRate", "GateFailing",
+        "GatewayQueueAge", "GatewayRefusing", "GatewayTasksFailing", "Latency", "NoCheckpoint", "QueueFull",
+        "RollOutWentBack", "ServedScoreFell", "StorageUnreachable", "TrainingStuck",
     ]  # fmt: skip
 
 

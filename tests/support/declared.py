@@ -1,4 +1,4 @@
-"""Registries of the predictor, the controller and the trainer in which every series has a sample."""
+"""Registries of the predictor, the controller, the trainer and the gateway in which every series has a sample."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from gateway.api.metrics import ApiMetrics
+from gateway.records.intake import Sight
+from gateway.work.breaker import Breaker
+from gateway.work.metrics import WorkerMetrics
 from k8s.controller.runtime.metrics import ClassifierGauges, ControllerMetrics
 from model.classifier import TokenizedText
 from model.serving.metrics import Metrics
@@ -83,6 +87,31 @@ def trainer() -> TrainingMetrics:
     metrics.validated(micro_f1=0.7, macro_f1=0.6)
     metrics.checkpoint_saved()
     return metrics
+
+
+def gateway() -> tuple[ApiMetrics, CollectorRegistry, WorkerMetrics]:
+    """Return the metrics of an API whose oldest task is an hour old, and those of a worker with their registry."""
+    api, registry = ApiMetrics(CollectorRegistry()), CollectorRegistry()
+    api.watch(lambda: Sight(tasks=3, processing=1, bytes=900, oldest_seconds=3600.0), lambda: {CLASSIFIER: "ready"})
+    worker = WorkerMetrics(registry)
+    worker.watch(CLASSIFIER, Breaker())
+    use_gateway(api, worker)
+    return api, registry, worker
+
+
+def use_gateway(api: ApiMetrics, worker: WorkerMetrics) -> None:
+    """Count requests and tasks, some of which failed, and every loss that is repaired."""
+    for code in ("202", "503"):
+        api.requests.labels("/api/predict/", code).inc()
+    api.seconds.labels("/api/predict/").observe(0.01)
+    api.submissions.labels("accepted").inc()
+    for state in ("success", "failed"):
+        worker.finished.labels(CLASSIFIER, state).inc()
+    worker.deferrals.labels(CLASSIFIER, "unavailable").inc()
+    worker.request_seconds.labels(CLASSIFIER).observe(0.1)
+    worker.age_seconds.observe(1.0)
+    for each in (worker.second_answers, worker.expired_leases, worker.hints):
+        each.inc()
 
 
 def labels_by_series(*registries: CollectorRegistry) -> dict[str, set[str]]:

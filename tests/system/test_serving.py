@@ -247,7 +247,7 @@ def test_metadata_names_the_version_the_tensors_and_the_labels_in_order(http: ht
             {"name": "scores", "datatype": "FP32", "shape": [-1, -1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]},
         ],
-        "parameters": {"labels": list(LABELS), "task": "multi-label", "max_length": 16},
+        "parameters": {"labels": list(LABELS), "thresholds": [0.5] * len(LABELS), "task": "multi-label", "max_length": 16},
     }
 
 

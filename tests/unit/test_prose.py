@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PYTHON = ("labelwright", "model", "trainer", "k8s", "charts", "benchmarks", "tests")
+PYTHON = ("labelwright", "model", "trainer", "gateway", "k8s", "charts", "benchmarks", "tests")
 TEXTS = (
     "README.md",
     "docs/*.md",

@@ -121,6 +121,9 @@ and deletes the previous one. Given: the root, the component, and the spec.
 {{- if and (include "labelwright.mlflow.managed" .) (not .Values.mlflow.persistence.existingClaim) }}
 {{- $claims = append $claims (include "labelwright.mlflow.name" .) }}
 {{- end }}
+{{- if and (include "labelwright.valkey.managed" .) (not .Values.valkey.persistence.existingClaim) }}
+{{- $claims = append $claims (include "labelwright.valkey.name" .) }}
+{{- end }}
 {{- with .Values.prometheus }}
 {{- if and (eq .kind "managed") .persistence.enabled (not .persistence.existingClaim) }}
 {{- $claims = append $claims (include "labelwright.prometheus.name" $) }}

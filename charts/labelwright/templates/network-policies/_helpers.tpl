@@ -72,6 +72,17 @@ podSelector:
 {{- end }}
 {{- end }}
 
+{{/* Egress to Valkey: the release's own, or any address on the port of the external one. */}}
+{{- define "labelwright.networkPolicy.toValkey" -}}
+{{- if include "labelwright.valkey.managed" . }}
+- to:
+    - {{- include "labelwright.networkPolicy.pods" (dict "root" . "component" "valkey") | nindent 6 }}
+  ports: [{port: 6379, protocol: TCP}]
+{{- else }}
+- ports: [{port: {{ .Values.valkey.external.port }}, protocol: TCP}]
+{{- end }}
+{{- end }}
+
 {{/* The port of an address; of Amazon S3, if it is empty. */}}
 {{- define "labelwright.networkPolicy.externalPort" -}}
 {{- $host := (urlParse (default "https://s3" .)).host }}

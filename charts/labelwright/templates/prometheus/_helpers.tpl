@@ -47,6 +47,12 @@ is labelwright-<component>.
 {{- $predictor := dict "component" "predictor" "port" "http1" "path" "/metrics" "watched" true }}
 {{- $trainer := dict "component" "trainer" "port" "metrics" "path" "/metrics" "watched" true }}
 {{- $targets := list $controller $predictor $trainer }}
+{{- if .Values.gateway.enabled }}
+{{- $targets = append $targets (dict "component" "gateway" "port" "http" "path" "/metrics" "watched" false "replicas" true
+  "host" (printf "%s-pods" (include "labelwright.gateway.name" .)) "servicePort" 8000) }}
+{{- $targets = append $targets (dict "component" "gateway-worker" "port" "metrics" "path" "/metrics" "watched" false "replicas" true
+  "host" (include "labelwright.gateway.workerName" .) "servicePort" 9090) }}
+{{- end }}
 {{- if eq .Values.storage.kind "minio" }}
 {{- $targets = append $targets (dict "component" "storage" "port" "s3" "path" "/minio/v2/metrics/cluster" "watched" false
   "host" (include "labelwright.storage.name" .) "servicePort" (include "labelwright.storage.port" .)) }}

@@ -67,7 +67,7 @@ mlflow:
 {{- end }}
 {{- end }}
 
-{{/* The Secrets to make, for `python -m k8s.platform credentials`. No value in it is secret. */}}
+{{/* The storage's part of the Secrets to make (labelwright.credentials.plan). */}}
 {{- define "labelwright.storage.credentialsPlan" -}}
 {{- $roles := include "labelwright.storage.roles" . | fromYaml }}
 {{- $settings := dict "AWS_ENDPOINT_URL" (include "labelwright.storage.endpoint" .) "AWS_DEFAULT_REGION" .Values.storage.region }}
@@ -85,7 +85,7 @@ mlflow:
 {{- $secrets = append $secrets (dict "name" $name "settings" $own "passwords" $passwords) }}
 {{- $identities = append $identities (dict "name" $role "secretName" $name "access" $access) }}
 {{- end }}
-{{- $plan := dict "labels" (include "labelwright.component.selectorLabels" (dict "root" . "component" "storage") | fromYaml) "secrets" $secrets }}
+{{- $plan := dict "secrets" $secrets }}
 {{- if eq .Values.storage.kind "seaweedfs" }}
 {{- $everything := list (dict "bucket" "*" "verbs" (list "admin")) }}
 {{- $probe := list (dict "bucket" (include "labelwright.storage.probeBucket" .) "verbs" (list "read")) }}
@@ -94,19 +94,6 @@ mlflow:
 {{- $_ := set $plan "identities" (dict "name" (include "labelwright.storage.usersSecretName" .) "key" "s3.json" "identities" $identities) }}
 {{- end }}
 {{- toJson $plan }}
-{{- end }}
-
-{{/* The names of the Secrets that are made, as JSON: the Role of the Job that makes them names each. */}}
-{{- define "labelwright.storage.secretNames" -}}
-{{- $plan := include "labelwright.storage.credentialsPlan" . | fromJson }}
-{{- $names := list }}
-{{- range $plan.secrets }}
-{{- $names = append $names .name }}
-{{- end }}
-{{- with $plan.identities }}
-{{- $names = append $names .name }}
-{{- end }}
-{{- $names | toJson }}
 {{- end }}
 
 {{/* The buckets that are used, as JSON. */}}

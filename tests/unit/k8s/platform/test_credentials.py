@@ -1,8 +1,9 @@
-"""Secrets of the storage: made once, completed where a key is missing, never changed."""
+"""Secrets of a release: made once, completed where a key is missing, never changed."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from itertools import count
 
@@ -69,6 +70,28 @@ def test_a_key_that_somebody_removed_is_made_again_and_a_key_of_somebody_stays()
     made(cluster, plan())
 
     assert data(cluster) == {"mine": "kept", "AWS_ACCESS_KEY_ID": "trainer", "AWS_SECRET_ACCESS_KEY": "password-1"}
+
+
+def test_texts_that_contain_a_password_or_its_hash_follow_it_and_the_plan() -> None:
+    cluster = FakeCluster()
+    keys: Document = {
+        "name": "lw-keys",
+        "settings": {},
+        "passwords": ["token"],
+        "derived": {"url": "redis://:${token}@here", "tokens.json": '[{"sha256": "${token_sha256}"}]'},
+    }
+    hashed = hashlib.sha256(b"password-1").hexdigest()
+
+    made(cluster, plan(keys))
+    assert data(cluster, "lw-keys") == {
+        "token": "password-1",
+        "url": "redis://:password-1@here",
+        "tokens.json": f'[{{"sha256": "{hashed}"}}]',
+    }
+    assert made(cluster, plan(keys)) == ["lw-keys: unchanged"]
+
+    assert made(cluster, plan({**keys, "derived": {"url": "redis://:${token}@there"}})) == ["lw-keys: changed url"]
+    assert data(cluster, "lw-keys")["url"] == "redis://:password-1@there"
 
 
 def test_the_file_of_seaweedfs_names_each_user_with_its_keys_and_its_buckets() -> None:

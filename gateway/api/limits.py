@@ -1,0 +1,36 @@
+"""Limits of a submission: what one may hold, and when none is accepted."""
+
+from __future__ import annotations
+
+from gateway.api.problems import Problem, retry_later
+from gateway.api.schemas import SubmissionBody
+from gateway.api.state import Shared
+from gateway.config import GatewayConfig
+from gateway.records.record import Submission
+
+
+def require_room(parts: Shared) -> None:
+    """Raise Problem 503 if a task could be lost, or could not be held."""
+    seen = parts.watch.seen
+    if seen.redis_answers and seen.redis:
+        raise retry_later(503, "store-not-durable", " ".join(seen.redis), seconds=30)
+    if seen.memory_full:
+        raise retry_later(503, "memory-full", "The memory for tasks is full. Send the request again later.", seconds=10)
+
+
+def submission_of(body: SubmissionBody, config: GatewayConfig, *, owner: str, request_id: str) -> Submission:
+    """Return the submission. Raises Problem 413 or 422 if it is too large or names an unknown classifier."""
+    classifier = body.classifier or config.default_classifier
+    if classifier not in config.predictors:
+        known = ", ".join(config.predictors)
+        raise Problem(422, "unknown-classifier", f'classifier is "{classifier}": expected one of {known}.')
+    texts = body.all_texts()
+    if len(texts) > config.max_texts:
+        raise Problem(413, "too-many-texts", f"texts has {len(texts)} texts: expected at most {config.max_texts}.")
+    longest, total = max(map(len, texts)), sum(map(len, texts))
+    if longest > config.max_characters:
+        raise Problem(413, "text-too-long", f"A text has {longest} characters: expected at most {config.max_characters}.")
+    if total > config.max_request_characters:
+        expected = f"expected at most {config.max_request_characters} in all."
+        raise Problem(413, "texts-too-long", f"The texts have {total} characters: {expected}")
+    return Submission(classifier, texts, several=body.texts is not None, owner=owner, request_id=request_id)

@@ -1,0 +1,198 @@
+"""Routes of predictions: submit, read, follow, erase."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+
+from gateway.api.access import caller
+from gateway.api.limits import require_room, submission_of
+from gateway.api.problems import Problem, documented, retry_later
+from gateway.api.schemas import AnswerBody, PendingBody, SubmissionBody
+from gateway.api.state import Shared, shared
+from gateway.api.tokens import Token
+from gateway.api.waiting import wish
+from gateway.records.ids import new_id, was_given
+from gateway.records.intake import Accepted, Outcome
+from gateway.records.record import Record, State
+
+ACCEPT_SECONDS = 0.9  # a submission is answered within a second, even if Redis hangs
+EVENTS_SECONDS = 3600.0
+POLL_HEADERS = {"Retry-After": "1"}
+
+router = APIRouter(prefix="/api", tags=["predictions"])
+
+Parts = Annotated[Shared, Depends(shared)]
+Predictor = Annotated[Token, Depends(caller("predict"))]
+Prefer = Annotated[list[str] | None, Header(description="`wait=5`: answer when the task has ended, at the latest after 5 s")]
+WaitSeconds = Annotated[
+    float | None, Query(ge=0, alias="wait", description="same as `Prefer: wait=`, for clients without headers")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="any string, new for each task: a request that is repeated with it makes no second task",
+    ),
+]
+TaskId = Annotated[str, Path(alias="id", max_length=100, description="`task_id` of the submission")]
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": AnswerBody, "description": "The task has its answer."},
+    202: {
+        "model": PendingBody,
+        "description": "The task has no answer yet.",
+        "headers": {
+            "Location": {"description": "address of the task, after a submission", "schema": {"type": "string"}},
+            "Retry-After": {"description": "seconds until to ask", "schema": {"type": "integer"}},
+            "Preference-Applied": {"description": "after `Prefer: wait=`", "schema": {"type": "string"}},
+        },
+    },
+}
+
+
+@router.post("/predict", status_code=202, response_model=None, include_in_schema=False)
+@router.post(
+    "/predict/",
+    status_code=202,
+    response_model=None,
+    responses=ANSWERS | documented(400, 401, 403, 413, 422, 429, 500, 502, 503),
+    summary="Submit texts",
+)
+async def submit(
+    request: Request,
+    body: SubmissionBody,
+    parts: Parts,
+    token: Predictor,
+    prefer: Prefer = None,
+    wait: WaitSeconds = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Write the texts down as a task. The task is kept from now on, whatever fails."""
+    require_room(parts)
+    submission = submission_of(body, parts.config, owner=token.name, request_id=request.state.request_id)
+    task_id = new_id(parts.id_secret, milliseconds=time.time_ns() // 1_000_000)
+    async with asyncio.timeout(ACCEPT_SECONDS):
+        accepted = await parts.intake.accept(task_id, submission, idempotency_key=idempotency_key)
+    parts.metrics.submissions.labels(accepted.outcome.value).inc()
+    _raise_if_not_accepted(accepted)
+    if accepted.outcome is Outcome.ACCEPTED:
+        parts.hints.send_soon()
+    headers = {"Location": f"/api/prediction/{accepted.id}"}
+    waiting = wish(prefer or (), wait, longest=parts.config.max_wait_seconds)
+    if waiting is not None:
+        headers |= waiting.headers()
+        try:
+            record = await _wait(parts, accepted.id, waiting.seconds)
+        except RedisError:  # the task is written down all the same
+            record = None
+        if record is not None:
+            return _response(record, headers)
+    pending = PendingBody.at(accepted.id, accepted.created)
+    return _json(pending, 202, headers | POLL_HEADERS)
+
+
+async def known(task_id: TaskId, parts: Parts, token: Predictor) -> str:
+    """Return the id of a task that exists and belongs to the caller. Raises Problem 404 or 410."""
+    if not was_given(parts.id_secret, task_id):
+        raise Problem(404, "unknown-id", "No task has this id: expected the task_id of a submission.")
+    record = await parts.intake.read(task_id)
+    if record is None:
+        raise _gone()
+    if record.owner != token.name and "admin" not in token.scopes:
+        raise Problem(404, "unknown-id", "No task of this token has this id.")
+    return task_id
+
+
+KnownId = Annotated[str, Depends(known)]
+READING = documented(401, 403, 404, 410, 422, 429, 500, 502, 503)
+
+
+@router.get("/prediction/{id}", response_model=None, responses=ANSWERS | READING, summary="Read the answer")
+async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: WaitSeconds = None) -> Response:
+    """Return the answer, or that there is none yet. A task that failed gives its problem document."""
+    waiting = wish(prefer or (), wait, longest=parts.config.max_wait_seconds)
+    record = await _wait(parts, task_id, waiting.seconds if waiting else 0.0)
+    if record is None:
+        raise _gone()
+    return _response(record, waiting.headers() if waiting else {})
+
+
+@router.delete("/prediction/{id}", status_code=204, response_model=None, responses=READING, summary="Erase texts and answer")
+async def erase(task_id: KnownId, parts: Parts) -> Response:
+    """Erase the task with its texts and its answer. If it has no answer yet, it gets none."""
+    await parts.intake.erase(task_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/prediction/{id}/events",
+    response_class=EventSourceResponse,
+    responses=READING,
+    summary="Follow the task",
+)
+async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEvent]:
+    """Send an event with each state of the task. The last one is `success` or `failed`, with the answer or the problem."""
+    deadline, before = time.monotonic() + EVENTS_SECONDS, None
+    while not parts.stopping.is_set() and time.monotonic() < deadline:
+        record = await parts.intake.read(task_id)
+        if record is None:
+            yield ServerSentEvent(event="gone", data={})
+            return
+        if record.state is State.SUCCESS:
+            yield ServerSentEvent(event="success", data=AnswerBody.of(record))
+            return
+        if record.state is State.FAILED:
+            yield ServerSentEvent(event="failed", data=_failure(record).document())
+            return
+        if record.state is not before:
+            yield ServerSentEvent(event=record.state.value, data=PendingBody.of(record))
+        before = record.state
+        await _wait(parts, task_id, 1.0)
+
+
+async def _wait(parts: Shared, task_id: str, seconds: float) -> Record | None:
+    return await parts.finishes.wait(lambda: parts.intake.read(task_id), task_id, seconds=seconds, stopping=parts.stopping)
+
+
+def _raise_if_not_accepted(accepted: Accepted) -> None:
+    if accepted.outcome is Outcome.CONFLICT:
+        raise Problem(
+            422, "idempotency-key-reused", "The header Idempotency-Key came before with another body: expected a new key."
+        )
+    if accepted.outcome is Outcome.FULL:
+        raise retry_later(503, "queue-full", "Too many tasks are waiting. Send the request again later.", seconds=5)
+
+
+def _response(record: Record, headers: dict[str, str]) -> Response:
+    """Return what a client gets about the task."""
+    if record.state is State.SUCCESS:
+        return _json(AnswerBody.of(record), 200, headers)
+    if record.state is State.FAILED:
+        response = _failure(record).response()
+        response.headers.update(headers)
+        return response
+    return _json(PendingBody.of(record), 202, headers | POLL_HEADERS)
+
+
+def _failure(record: Record) -> Problem:
+    if record.failure is None:
+        raise ValueError("the record has no failure")
+    failure = record.failure
+    return Problem(failure.status, failure.kind, failure.detail, task_id=record.id)
+
+
+def _gone() -> Problem:
+    return Problem(410, "gone", "The task has been erased, or its time is over.")
+
+
+def _json(body: BaseModel, status: int, headers: dict[str, str]) -> Response:
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")

@@ -1,0 +1,153 @@
+"""Command `labelwright gateway`: everything on one machine, or one process of a production."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from gateway.config import SettingRejected, describe, read
+from gateway.logs import configure
+from model.escaping import PrintableErrors
+
+F = TypeVar("F", bound=Callable[..., Any])
+BOTH = ("redis", "log_format", "retention_seconds", "lease_seconds", "request_seconds")
+API = (
+    "host",
+    "port",
+    "id_secret_file",
+    "tokens_file",
+    "max_body_bytes",
+    "max_texts",
+    "max_characters",
+    "max_request_characters",
+    "max_open_tasks",
+    "max_open_bytes",
+    "max_wait_seconds",
+    "grace_seconds",
+)
+WORKER = ("concurrency", "metrics_port", "max_failures", "patience_seconds")
+
+
+def settings(names: Iterable[str]) -> Callable[[F], F]:
+    """Add an option for each setting. The settings' own types check the values."""
+
+    def add(command: F) -> F:
+        for name in reversed(tuple(names)):
+            command = click.option(f"--{name.replace('_', '-')}", name, help=describe(name))(command)
+        return command
+
+    return add
+
+
+predictor = click.option(
+    "--predictor",
+    "predictors",
+    multiple=True,
+    metavar="NAME=ADDRESS",
+    help="Classifier and the address of its predictor; several times for several. The first one is the default.",
+)
+anonymous = click.option("--anonymous/--no-anonymous", default=None, help="Accept requests without a token.")
+
+
+class Group(PrintableErrors, click.Group):
+    """Group of commands whose errors are printable."""
+
+
+@click.group(name="gateway", cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@predictor
+@click.option(
+    "--folder",
+    default="gateway-data",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the gateway's own Redis, if --redis names none.",
+)
+@anonymous
+@settings((*API, *WORKER, *BOTH))
+@click.pass_context
+def gateway(context: click.Context, /, *, predictors: tuple[str, ...], folder: Path, **options: Any) -> None:
+    """Accept texts over HTTP and label them asynchronously; no task is ever lost.
+
+    Without a command, runs the API and one worker on this machine, and a Redis if --redis names none. ADDRESS alone is enough as
+    --predictor then.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from gateway.local import run
+
+    options["log_format"] = options["log_format"] or "text"
+    configure(options["log_format"])
+    alone = predictors[0] if len(predictors) == 1 and "=" not in predictors[0].partition("://")[0] else None
+    with _process():
+        run(options if alone else options | {"predictors": _pairs(predictors)}, alone, folder)
+
+
+@gateway.command(cls=PrintableErrors)
+@predictor
+@anonymous
+@settings((*API, *BOTH))
+def api(*, predictors: tuple[str, ...], **options: Any) -> None:
+    """Run one API process. Each option may also be a variable, such as LABELWRIGHT_GATEWAY__REDIS."""
+    from gateway.api.server import serve
+
+    with _process():
+        config = read(options | {"predictors": _pairs(predictors)}, os.environ)
+        configure(config.log_format)
+        serve(config)
+
+
+@gateway.command(cls=PrintableErrors)
+@predictor
+@settings((*WORKER, *BOTH))
+def worker(*, predictors: tuple[str, ...], **options: Any) -> None:
+    """Run one worker process. Each option may also be a variable, such as LABELWRIGHT_GATEWAY__REDIS."""
+    from gateway.work.start import run_worker
+
+    with _process():
+        config = read(options | {"predictors": _pairs(predictors)}, os.environ)
+        configure(config.log_format)
+        run_worker(config)
+
+
+@gateway.command(cls=PrintableErrors)
+@click.option("--name", required=True, help="Name of the program or person that will use it.")
+@click.option(
+    "--scope", "scopes", multiple=True, default=("predict",), show_default=True, help="predict, feedback, review or admin."
+)
+@click.option("--rate", help="Most requests, such as 50/second. [default: no limit]")
+def token(*, name: str, scopes: tuple[str, ...], rate: str | None) -> None:
+    """Make a token. Prints it, and the line for the tokens' file, which has only its hash."""
+    from pydantic import ValidationError
+
+    from gateway.api.tokens import Token, digest, new_secret
+
+    secret = new_secret()
+    try:
+        line = Token.model_validate({"name": name, "sha256": digest(secret), "scopes": scopes, "rate": rate})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise click.UsageError(f"--{first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
+    click.echo(f"token  {secret}")
+    click.echo(f"line   {line.model_dump_json(exclude_none=True)}")
+
+
+def _pairs(predictors: tuple[str, ...]) -> str | None:
+    return " ".join(predictors) or None
+
+
+@contextmanager
+def _process() -> Iterator[None]:
+    """Let a rejected setting become an error of the command, and a signal end it with 0, after what it started has ended."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        yield
+    except SettingRejected as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,125 @@
+"""Settings of API and workers, from options of the command and from environment variables; the only reader of the environment.
+
+A variable is named LABELWRIGHT_GATEWAY__ and the setting, for example LABELWRIGHT_GATEWAY__REDIS. The two underscores keep it
+apart from the variables that Kubernetes sets for a Service named `labelwright-gateway`. Options override variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+
+from model.escaping import printable
+from model.fields import Name, Strict
+
+PREFIX = "LABELWRIGHT_GATEWAY__"
+DAY = 86_400.0
+
+
+class SettingRejected(Exception):
+    """A setting is wrong; the message names the setting, its value and what was expected."""
+
+
+class GatewayConfig(Strict):
+    """Settings of one process of the gateway. A process ignores those of the other kind."""
+
+    redis: str = Field(pattern=r"^rediss?://", description="address of Redis or Valkey, such as redis://:PASSWORD@redis:6379/0")
+    predictors: dict[Name, str] = Field(
+        min_length=1, description="classifiers and the addresses of their predictors; the first one is the default"
+    )
+    id_secret_file: Path | None = Field(default=None, description="file of at least 16 bytes that sign the ids of predictions")
+    tokens_file: Path | None = Field(default=None, description="JSON file of the tokens that may call; None: none may")
+    anonymous: bool = Field(default=False, description="accept requests without a token")
+    host: str = Field(default="127.0.0.1", description="IP address on which the API listens")
+    port: int = Field(default=8000, ge=0, le=65535, description="port of the API; 0: any free port")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="port of a worker's metrics; 0: none")
+    retention_seconds: float = Field(default=7 * DAY, gt=0, description="time that texts and answers are kept after the answer")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="bytes of a request")
+    max_texts: int = Field(default=1024, ge=1, description="texts of a request; the predictor's limit is the same")
+    max_characters: int = Field(default=1_000_000, ge=1, description="characters of a text; the predictor's limit is the same")
+    max_request_characters: int = Field(default=4_000_000, ge=1, description="characters of a request, all texts together")
+    max_open_tasks: int = Field(default=100_000, ge=1, description="tasks that may wait; further requests get status 503")
+    max_open_bytes: int = Field(default=256 * 2**20, ge=1024, description="bytes of the texts that may wait")
+    max_wait_seconds: float = Field(default=30, ge=0, description="longest time that a request waits for its answer")
+    lease_seconds: float = Field(default=60, gt=0, description="time after which a worker without an answer counts as dead")
+    request_seconds: float = Field(default=45, gt=0, description="time-out of a request to a predictor, below the lease")
+    max_failures: int = Field(default=5, ge=1, description="dead workers, time-outs and internal errors until a task fails")
+    patience_seconds: float = Field(default=DAY, gt=0, description="time that a task waits for a predictor that is away")
+    concurrency: int = Field(default=8, ge=1, le=256, description="requests that a worker sends at the same time")
+    grace_seconds: float = Field(default=20, ge=0, description="time for requests in flight when the API stops")
+    log_format: Literal["text", "json"] = Field(default="json", description="text or json")
+
+    @field_validator("predictors", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        """Read `papers=http://papers products=http://products`, as it stands in an environment variable."""
+        if not isinstance(value, str):
+            return value
+        pairs = [each.partition("=") for each in value.split()]
+        return {name: address for name, _, address in pairs}
+
+    @field_validator("predictors")
+    @classmethod
+    def _are_addresses(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, address in value.items():
+            if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+                raise ValueError(f"{name} has {address!r}: expected an address such as http://{name}-predictor")
+        return {name: address.rstrip("/") for name, address in value.items()}
+
+    @field_validator("request_seconds")
+    @classmethod
+    def _is_below_the_lease(cls, value: float, info: Any) -> float:
+        if "lease_seconds" in info.data and value >= info.data["lease_seconds"]:
+            raise ValueError(f"expected less than lease_seconds, {info.data['lease_seconds']:g}")
+        return value
+
+    @property
+    def default_classifier(self) -> str:
+        return next(iter(self.predictors))
+
+    def id_secret(self) -> bytes:
+        """Return the secret that signs ids. Raises SettingRejected."""
+        if self.id_secret_file is None:
+            raise SettingRejected("--id-secret-file is missing: expected a file of at least 16 bytes, the same for all processes")
+        try:
+            secret = self.id_secret_file.read_bytes().strip()
+        except OSError as error:
+            raise SettingRejected(f"id_secret_file is {str(self.id_secret_file)!r}: {error.strerror}") from error
+        if len(secret) < 16:
+            raise SettingRejected(f"id_secret_file {str(self.id_secret_file)!r} has {len(secret)} bytes: expected at least 16")
+        return secret
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables from which another process reads the same settings."""
+        given = self.model_dump(mode="json", exclude_none=True)
+        given["predictors"] = " ".join(f"{name}={address}" for name, address in self.predictors.items())
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+
+
+def read(options: Mapping[str, Any], environment: Mapping[str, str]) -> GatewayConfig:
+    """Return the settings. options: by field name, None if not given. Raises SettingRejected."""
+    variables = {key.removeprefix(PREFIX).lower(): value for key, value in environment.items() if key.startswith(PREFIX)}
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return GatewayConfig.model_validate(variables | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        where = f"--{name.replace('_', '-')}" if name in given else f"{PREFIX}{name.upper()}"
+        if first["type"] == "missing":
+            raise SettingRejected(f"--{name.replace('_', '-')} is missing, and so is the variable {where}") from error
+        value = "set" if name == "redis" else repr(first["input"])  # the address may hold a password
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingRejected(printable(f"{where} is {value}: {message[:1].lower()}{message[1:]}")) from error
+
+
+def describe(name: str) -> str:
+    """Return the help text of an option for the setting: its description and its default."""
+    field = GatewayConfig.model_fields[name]
+    text = (field.description or "").rstrip(".")
+    default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"
+    return f"{text[:1].upper()}{text[1:]}.{default}"

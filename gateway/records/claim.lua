@@ -1,0 +1,31 @@
+-- Lease the open task that has been due for longest.
+-- KEYS: open, created, processing, open-bytes
+-- ARGV: lease in ms, longest time in ms until which a task may be due
+-- Returns nil, or {id, number of this claim, failures, whether a lease expired, age in ms, field, value, …}
+-- Each round begins with a removal, which Redis allows when its memory is full; after it, the script may write.
+local function next_due()
+  local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
+  if #due > 0 then return due[1] end
+  -- Due later than anything is ever scheduled: the clock of Redis was set back.
+  return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now + ARGV[2], '+inf', 'LIMIT', 0, 1)[1]
+end
+
+for _ = 1, 100 do
+  local id = next_due()
+  if not id then return nil end
+  local record = 'task:' .. id
+  redis.call('ZREM', KEYS[1], id)
+  local state = redis.call('HGET', record, 'state')
+  if state == 'pending' or state == 'processing' then
+    local expired = state == 'processing' and 1 or 0
+    redis.call('ZADD', KEYS[1], now + ARGV[1], id)
+    redis.call('SADD', KEYS[3], id)
+    redis.call('HSET', record, 'state', 'processing')
+    local claim = redis.call('HINCRBY', record, 'claims', 1)
+    local failures = redis.call('HINCRBY', record, 'failures', expired)
+    local age = now - redis.call('HGET', record, 'created')
+    local fields = redis.call('HMGET', record, 'classifier', 'texts', 'request_id')
+    return {id, claim, failures, expired, age, unpack(fields)}
+  end
+end
+return nil

@@ -1,0 +1,25 @@
+"""Keys in Redis. The gateway has a database of its own, so the names are short.
+
+task:ID           hash: one record
+open              sorted set: ids of tasks without an outcome, by the time in milliseconds at which they are due
+created           sorted set: the same ids, by the time of their submission
+processing        set: ids that a worker has leased
+open-bytes        number: bytes of the texts of all open tasks
+idempotency:HASH  string: id and hash of the payload that came with an Idempotency-Key
+sweep             string: time of the last sweep
+hints             list: Celery's queue
+"""
+
+from __future__ import annotations
+
+TASK = "task:"
+OPEN = "open"
+CREATED = "created"
+PROCESSING = "processing"
+OPEN_BYTES = "open-bytes"
+IDEMPOTENCY = "idempotency:"
+SWEEP = "sweep"
+HINTS = "hints"
+FINISHED_CHANNEL = "finished"  # a published message is an id
+
+BOOKS = (OPEN, CREATED, PROCESSING, OPEN_BYTES)  # in the order in which every script takes them

@@ -1,0 +1,131 @@
+"""Predictor as a worker asks it: the open inference protocol (v2) over REST, and what each answer means for the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+import httpx
+
+from gateway.records.record import Answer, Prediction
+from model.escaping import printable
+
+REFUSED = {400, 413, 422}  # the texts are at fault: the same request would get the same answer
+FAILED = {500}  # an internal error, perhaps caused by these texts
+MAX_DETAIL_CHARACTERS = 300
+
+
+class Refused(Exception):
+    """The predictor refuses these texts for good."""
+
+
+class Failed(Exception):
+    """The request failed, and these texts may be the reason: it is repeated a few times."""
+
+
+class TimedOut(Failed):
+    """The predictor did not answer in time: these texts may be the reason, or it hangs."""
+
+
+class Unavailable(Exception):
+    """The predictor is away or busy, whatever the texts. retry_after: seconds that it asks to wait."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PredictorClient:
+    """Client of one classifier's predictor, for threads."""
+
+    def __init__(self, name: str, address: str, *, request_seconds: float, connections: int) -> None:
+        self._model = f"{address}/v2/models/{name}"
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        timeout = httpx.Timeout(request_seconds, connect=min(3.0, request_seconds))
+        self._client = httpx.Client(timeout=timeout, limits=limits, trust_env=False)
+        self._thresholds: dict[str, Mapping[str, float] | None] = {}  # by version, which never changes
+        self._lock = Lock()
+
+    def ask(self, texts: tuple[str, ...], *, request_id: str) -> Answer:
+        """Return the answer to these texts. Raises Refused, Failed, TimedOut, Unavailable."""
+        body = {
+            "id": request_id,
+            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}],
+        }
+        document = self._send("POST", f"{self._model}/infer", request_id, json=body)
+        try:
+            version, rows = _parsed(document, len(texts))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise Failed(f"{self._model}/infer: this is no answer of a classifier") from error
+        thresholds = self._thresholds_of(version, request_id)
+        return Answer(version=version, predictions=tuple(_prediction(row, thresholds) for row in rows))
+
+    def _thresholds_of(self, version: str, request_id: str) -> Mapping[str, float] | None:
+        with self._lock:
+            if version in self._thresholds:
+                return self._thresholds[version]
+        parameters = self._send("GET", f"{self._model}/versions/{version}", request_id).get("parameters", {})
+        labels, values = parameters.get("labels"), parameters.get("thresholds")
+        known = dict(zip(labels, values, strict=True)) if labels and values else None
+        with self._lock:
+            self._thresholds[version] = known
+        return known
+
+    def _send(self, method: str, url: str, request_id: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, url, headers={"X-Request-ID": request_id}, **arguments)
+        except httpx.ReadTimeout as error:
+            raise TimedOut(f"{url}: no answer within {self._client.timeout.read:g} s") from error
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{url}: {error}") from error
+        if response.is_success:
+            return _json(response, url)
+        message = f"{url}: {response.status_code} {_detail(response)}"
+        if response.status_code in REFUSED:
+            raise Refused(_detail(response))
+        if response.status_code in FAILED:
+            raise Failed(message)
+        raise Unavailable(message, retry_after=_seconds(response.headers.get("Retry-After")))
+
+
+def _parsed(document: Mapping[str, Any], texts: int) -> tuple[str, list[list[tuple[str, float]]]]:
+    """Return the version and, for each text, its labels with their scores."""
+    outputs = {each["name"]: each for each in document["outputs"]}
+    rows, width = outputs["labels"]["shape"]
+    if rows != texts:
+        raise ValueError(f"{rows} rows for {texts} texts")
+    pairs = list(zip(outputs["labels"]["data"], map(float, outputs["scores"]["data"]), strict=True))
+    table = [pairs[at * width : (at + 1) * width] for at in range(texts)]
+    return str(document["model_version"]), [[(label, score) for label, score in row if label] for row in table]
+
+
+def _prediction(row: list[tuple[str, float]], thresholds: Mapping[str, float] | None) -> Prediction:
+    labels = tuple(label for label, _ in row)
+    return Prediction(
+        labels=labels,
+        scores=tuple(score for _, score in row),
+        thresholds=None if thresholds is None else tuple(thresholds[label] for label in labels),
+    )
+
+
+def _json(response: httpx.Response, url: str) -> dict[str, Any]:
+    try:
+        document = response.json()
+    except ValueError as error:
+        raise Failed(f"{url}: the answer is not JSON") from error
+    if not isinstance(document, dict):
+        raise Failed(f"{url}: the answer is not a JSON object")
+    return document
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        text = str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        text = response.text
+    return printable(text[:MAX_DETAIL_CHARACTERS])
+
+
+def _seconds(header: str | None) -> float:
+    return float(header) if header and header.isdecimal() else 0.0

@@ -1,0 +1,59 @@
+"""Assembly of a worker: Celery application, sweeper, metrics."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+from celery import Celery
+from celery.platforms import SecurityWarning
+from celery.signals import worker_ready, worker_shutting_down
+from prometheus_client import CollectorRegistry, start_http_server
+from redis.exceptions import RedisError
+
+from gateway.config import GatewayConfig
+from gateway.records.connections import for_worker
+from gateway.records.leases import Leases
+from gateway.work.dispatch import TASK_NAME, WORKER_OPTIONS, make_dispatcher, send_hint
+from gateway.work.metrics import WorkerMetrics
+from gateway.work.sweeper import Sweeper
+from gateway.work.task import Work
+
+logger = logging.getLogger(__name__)
+
+
+def make_worker(config: GatewayConfig) -> Celery:
+    """Return a Celery application whose workers do the gateway's work."""
+    app = make_dispatcher(config.redis, concurrency=config.concurrency)
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    leases = Leases(for_worker(config.redis), config)
+    work = Work(leases, config, metrics)
+    sweeper = Sweeper(leases, lambda: send_hint(app), metrics)
+
+    @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
+    def hint() -> None:
+        try:
+            work.do_one()
+        except RedisError as error:  # the lease ends, or there was none: another hint does the work
+            logger.warning("Redis is away: %s", error)
+
+    @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+    def ready(**_: Any) -> None:
+        if config.metrics_port:
+            start_http_server(config.metrics_port, registry=registry)
+        sweeper.start()
+        logger.info("the worker is ready")
+
+    @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    def stopping(**_: Any) -> None:
+        sweeper.stop()
+
+    return app
+
+
+def run_worker(config: GatewayConfig) -> None:
+    """Work until SIGTERM; then end what is begun."""
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # root is dangerous with pickle; hints are JSON
+    make_worker(config).worker_main(["--quiet", "worker", "--loglevel", "WARNING", *WORKER_OPTIONS])

@@ -1,0 +1,117 @@
+"""One hint: claim a task, ask its predictor, write the outcome or give the task back."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+
+from gateway.config import GatewayConfig
+from gateway.records.leases import LONGEST_DELAY_SECONDS, Leases
+from gateway.records.record import Answer, Claim, Failure
+from gateway.work.breaker import Breaker
+from gateway.work.metrics import WorkerMetrics
+from gateway.work.predictor import Failed, PredictorClient, Refused, TimedOut, Unavailable
+
+FIRST_DELAY_SECONDS = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Task to be claimed again. failed: counts towards `max_failures`."""
+
+    reason: str  # unavailable, failed, breaker
+    seconds: float
+    failed: bool
+
+
+class Work:
+    """Work of one process, for threads."""
+
+    def __init__(self, leases: Leases, config: GatewayConfig, metrics: WorkerMetrics) -> None:
+        self._leases = leases
+        self._config = config
+        self._metrics = metrics
+        self._predictors = {
+            name: PredictorClient(name, address, request_seconds=config.request_seconds, connections=config.concurrency)
+            for name, address in config.predictors.items()
+        }
+        self._breakers = {name: Breaker() for name in config.predictors}
+        for name, breaker in self._breakers.items():
+            metrics.watch(name, breaker)
+
+    def do_one(self) -> None:
+        """Work on the task that has been due for longest, if any is due. Raises redis.exceptions.RedisError."""
+        claim = self._leases.claim()
+        if claim is None:
+            return
+        if claim.lease_expired:
+            self._metrics.expired_leases.inc()
+        if claim.number == 1:
+            self._metrics.age_seconds.observe(claim.age_seconds)
+        outcome = self._give_up(claim) or self._ask(claim)
+        if isinstance(outcome, Deferred):
+            self._metrics.deferrals.labels(claim.classifier, outcome.reason).inc()
+            self._leases.defer(claim, seconds=outcome.seconds, failed=outcome.failed)
+        else:
+            self._finish(claim, outcome)
+
+    def _give_up(self, claim: Claim) -> Failure | None:
+        if claim.failures >= self._config.max_failures:
+            detail = f"The predictor failed {claim.failures} times on these texts."
+            return Failure(status=502, kind="predictor-failed", detail=detail)
+        if claim.age_seconds > self._config.patience_seconds:
+            detail = f"The predictor was not available for {self._config.patience_seconds:g} s."
+            return Failure(status=502, kind="predictor-unavailable", detail=detail)
+        return None
+
+    def _ask(self, claim: Claim) -> Answer | Failure | Deferred:
+        predictor, breaker = self._predictors.get(claim.classifier), self._breakers.get(claim.classifier)
+        if predictor is None or breaker is None:  # this worker has other settings than the API
+            return self._deferred(claim, "unavailable", f"no predictor of {claim.classifier} is configured here")
+        if not breaker.may_ask():
+            return self._deferred(claim, "breaker", "")
+        start = time.perf_counter()
+        try:
+            answer = predictor.ask(claim.texts, request_id=claim.request_id)
+        except Refused as refusal:
+            breaker.answered()
+            return Failure(status=422, kind="texts-refused", detail=f"The predictor refuses the texts: {refusal}")
+        except Failed as error:
+            if isinstance(error, TimedOut):
+                breaker.unavailable()
+            return self._deferred(claim, "failed", str(error))
+        except Unavailable as error:
+            breaker.unavailable()
+            return self._deferred(claim, "unavailable", str(error), at_least=error.retry_after)
+        finally:
+            self._metrics.request_seconds.labels(claim.classifier).observe(time.perf_counter() - start)
+        breaker.answered()
+        return answer
+
+    def _finish(self, claim: Claim, outcome: Answer | Failure) -> None:
+        if not self._leases.finish(claim.id, outcome):
+            self._metrics.second_answers.inc()
+            return
+        state = "success" if isinstance(outcome, Answer) else "failed"
+        self._metrics.finished.labels(claim.classifier, state).inc()
+        if isinstance(outcome, Failure):
+            logger.warning("a task failed: %s", outcome.kind, extra={"fields": _fields(claim)})
+
+    def _deferred(self, claim: Claim, reason: str, message: str, *, at_least: float = 0.0) -> Deferred:
+        if message:
+            logger.warning("a task waits: %s", message, extra={"fields": _fields(claim)})
+        return Deferred(reason, max(at_least, delay_seconds(claim.number)), failed=reason == "failed")
+
+
+def delay_seconds(claims: int) -> float:
+    """Return the time until the next claim: doubled with each claim, and spread, so that tasks do not come back all at once."""
+    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(claims, 10))
+    return longest * random.uniform(0.5, 1.0)
+
+
+def _fields(claim: Claim) -> dict[str, object]:
+    return {"task_id": claim.id, "request_id": claim.request_id, "classifier": claim.classifier, "claim": claim.number}

@@ -1,0 +1,103 @@
+"""Gateway in separate processes, for tests that send it requests."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.config import GatewayConfig
+
+LISTENING = re.compile(r"listens on (http://\S+:\d+)")
+READY = re.compile(r"the worker is ready")
+MAX_START_SECONDS = 90.0
+SECRET = b"0123456789abcdef-for-tests"
+
+
+class GatewayProcess:
+    """API or worker, and what it has logged."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.log = log
+        self.address = ""
+
+    def wait_for(self, pattern: re.Pattern[str]) -> str:
+        """Wait until the log has this, and return its first group, or all of it."""
+        deadline = time.monotonic() + MAX_START_SECONDS
+        while time.monotonic() < deadline:
+            if found := pattern.search(self.log.read_text()):
+                return found[1] if pattern.groups else found[0]
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"the log has no {pattern.pattern!r}: {self.log.read_text()}")
+
+    def stop(self) -> int:
+        """Send SIGTERM, and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(MAX_START_SECONDS)
+
+
+def config(folder: Path, redis: str, predictor: str, **settings: Any) -> GatewayConfig:
+    """Return settings for tests: anonymous, any free port, one classifier `papers`."""
+    secret = folder / "id-secret"
+    secret.write_bytes(SECRET)
+    defaults = {"redis": redis, "predictors": {"papers": predictor}, "id_secret_file": secret, "anonymous": True, "port": 0}
+    return GatewayConfig.model_validate(defaults | settings)
+
+
+@contextmanager
+def running(
+    kind: str, settings: GatewayConfig, log: Path, *, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[GatewayProcess]:
+    """Run `labelwright gateway KIND`, and kill it at the end if it still runs. kind: api or worker."""
+    command = [sys.executable, "-m", "labelwright", "gateway", kind, *options]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            command, stderr=stderr, stdout=stderr, env={**os.environ, **settings.environment(), **(environment or {})}
+        )
+        running_process = GatewayProcess(process, log)
+        try:
+            found = running_process.wait_for(LISTENING if kind == "api" else READY)
+            running_process.address = found if kind == "api" else ""
+            yield running_process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def submit(client: httpx.Client, text: str | list[str], **headers: str) -> str:
+    """Submit a text, or several, as a careful client does, and return the id of the task.
+
+    While the gateway answers 503, it sends the request again with the same key.
+    """
+    body = {"texts": text} if isinstance(text, list) else {"article": text}
+    key, deadline = {"Idempotency-Key": uuid.uuid4().hex}, time.monotonic() + 60
+    while True:
+        response = client.post("/api/predict/", json=body, headers=key | headers)
+        if response.status_code == 202:
+            return str(response.json()["task_id"])
+        assert response.status_code == 503, response.text
+        assert time.monotonic() < deadline, response.text
+        time.sleep(0.2)
+
+
+def answer(client: httpx.Client, task_id: str, *, seconds: float = 30) -> dict[str, Any]:
+    """Wait for the answer of a task, and return it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        response = client.get(f"/api/prediction/{task_id}", params={"wait": 2})
+        if response.status_code not in (202, 503):
+            assert response.status_code == 200, response.text
+            return dict(response.json())
+        assert time.monotonic() < deadline, response.text
