@@ -12,6 +12,7 @@ from tests.support.cluster.namespace import Namespace, wait_until
 from tests.support.cluster.whole_chart import CLASSIFIER, FULL, RELEASE
 
 PROMETHEUS, GRAFANA = f"{FULL}-prometheus", f"{FULL}-grafana"
+TRAINER = "labelwright-trainer"
 
 
 def get(address: str, path: str, **fields: str) -> Any:
@@ -24,9 +25,10 @@ def test_every_component_is_found_and_scraped(platform: Namespace) -> None:
 
         def up() -> dict[str, str]:
             found = get(address, "/api/v1/query", query="up")["data"]["result"]
-            return {each["metric"]["job"]: each["value"][1] for each in found}
+            states = {each["metric"]["job"]: each["value"][1] for each in found}
+            states.pop(TRAINER, None)  # a training that has just ended is down for a moment
+            return states
 
-        # The demo's training is over.
         parts = ("controller", "gateway", "gateway-worker", "grafana", "predictor", "prometheus", "storage")
         wanted = {f"labelwright-{each}": "1" for each in parts}
         wait_until(lambda: up() == wanted, "every target is up", seconds=60, instead=lambda: str(up()))
@@ -41,9 +43,9 @@ def test_every_component_is_found_and_scraped(platform: Namespace) -> None:
 
 def test_the_training_was_scraped_while_it_ran(platform: Namespace) -> None:
     with platform.forwarded(f"service/{PROMETHEUS}", 9090) as (address,):
-        series = get(address, "/api/v1/query", query="max_over_time(up{job='labelwright-trainer'}[1h])")["data"]["result"]
+        series = get(address, "/api/v1/query", query=f"max_over_time(up{{job='{TRAINER}'}}[1h])")["data"]["result"]
 
-    assert [each["value"][1] for each in series] == ["1"]
+    assert "1" in [each["value"][1] for each in series]
 
 
 def test_the_alerts_are_loaded_and_none_is_raised(platform: Namespace) -> None:
