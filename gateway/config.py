@@ -18,6 +18,7 @@ from model.fields import Name, Strict
 
 PREFIX = "LABELWRIGHT_GATEWAY__"
 DAY = 86_400.0
+CLASSIFIER_LABEL = "labelwright.dev/classifier"
 
 
 class SettingRejected(Exception):
@@ -28,8 +29,16 @@ class GatewayConfig(Strict):
     """Settings of one process of the gateway. A process ignores those of the other kind."""
 
     redis: str = Field(pattern=r"^rediss?://", description="address of Redis or Valkey, such as redis://:PASSWORD@redis:6379/0")
-    predictors: dict[Name, str] = Field(
-        min_length=1, description="classifiers and the addresses of their predictors; the first one is the default"
+    predictors: dict[Name, str] = Field(default={}, description="classifiers and the addresses of their predictors")
+    discover_namespace: str | None = Field(
+        default=None,
+        validate_default=True,
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description=f"Kubernetes namespace whose InferenceServices with the label {CLASSIFIER_LABEL} are classifiers, too",
+    )
+    default_classifier: Name | None = Field(
+        default=None,
+        description="classifier of requests that name none; None: the first of the predictors, or the only one found",
     )
     id_secret_file: Path | None = Field(default=None, description="file of at least 16 bytes that sign the ids of predictions")
     tokens_file: Path | None = Field(default=None, description="JSON file of the tokens that may call; None: none may")
@@ -70,16 +79,19 @@ class GatewayConfig(Strict):
                 raise ValueError(f"{name} has {address!r}: expected an address such as http://{name}-predictor")
         return {name: address.rstrip("/") for name, address in value.items()}
 
+    @field_validator("discover_namespace")
+    @classmethod
+    def _knows_some_classifier(cls, value: str | None, info: Any) -> str | None:
+        if value is None and info.data.get("predictors") == {}:
+            raise ValueError("expected a namespace, or --predictor NAME=ADDRESS")
+        return value
+
     @field_validator("request_seconds")
     @classmethod
     def _is_below_the_lease(cls, value: float, info: Any) -> float:
         if "lease_seconds" in info.data and value >= info.data["lease_seconds"]:
             raise ValueError(f"expected less than lease_seconds, {info.data['lease_seconds']:g}")
         return value
-
-    @property
-    def default_classifier(self) -> str:
-        return next(iter(self.predictors))
 
     def id_secret(self) -> bytes:
         """Return the secret that signs ids. Raises SettingRejected."""

@@ -78,7 +78,7 @@ async def submit(
 ) -> Response:
     """Write the texts down as a task. The task is kept from now on, whatever fails."""
     require_room(parts)
-    submission = submission_of(body, parts.config, owner=token.name, request_id=request.state.request_id)
+    submission = submission_of(body, parts, owner=token.name, request_id=request.state.request_id)
     task_id = new_id(parts.id_secret, milliseconds=time.time_ns() // 1_000_000)
     async with asyncio.timeout(ACCEPT_SECONDS):
         accepted = await parts.intake.accept(task_id, submission, idempotency_key=idempotency_key)

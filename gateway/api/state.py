@@ -14,6 +14,7 @@ from gateway.api.metrics import ApiMetrics
 from gateway.api.rates import Rates
 from gateway.api.tokens import Tokens
 from gateway.api.watch import Watch
+from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.records.intake import Intake
 
@@ -23,6 +24,7 @@ class Shared:
     """Parts of the API. stopping: set when the process has received SIGTERM."""
 
     config: GatewayConfig
+    classifiers: Classifiers
     id_secret: bytes
     intake: Intake
     finishes: Finishes

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from gateway.config import GatewayConfig
 from gateway.records.leases import LONGEST_DELAY_SECONDS, Leases
 from gateway.records.record import Answer, Claim, Failure
-from gateway.work.breaker import Breaker
 from gateway.work.metrics import WorkerMetrics
-from gateway.work.predictor import Failed, PredictorClient, Refused, TimedOut, Unavailable
+from gateway.work.predictor import Failed, Refused, TimedOut, Unavailable
+from gateway.work.predictors import Predictors
 
 FIRST_DELAY_SECONDS = 0.5
 
@@ -31,17 +31,11 @@ class Deferred:
 class Work:
     """Work of one process, for threads."""
 
-    def __init__(self, leases: Leases, config: GatewayConfig, metrics: WorkerMetrics) -> None:
+    def __init__(self, leases: Leases, config: GatewayConfig, predictors: Predictors, metrics: WorkerMetrics) -> None:
         self._leases = leases
         self._config = config
+        self._predictors = predictors
         self._metrics = metrics
-        self._predictors = {
-            name: PredictorClient(name, address, request_seconds=config.request_seconds, connections=config.concurrency)
-            for name, address in config.predictors.items()
-        }
-        self._breakers = {name: Breaker() for name in config.predictors}
-        for name, breaker in self._breakers.items():
-            metrics.watch(name, breaker)
 
     def do_one(self) -> None:
         """Work on the task that has been due for longest, if any is due. Raises redis.exceptions.RedisError."""
@@ -69,9 +63,10 @@ class Work:
         return None
 
     def _ask(self, claim: Claim) -> Answer | Failure | Deferred:
-        predictor, breaker = self._predictors.get(claim.classifier), self._breakers.get(claim.classifier)
-        if predictor is None or breaker is None:  # this worker has other settings than the API
-            return self._deferred(claim, "unavailable", f"no predictor of {claim.classifier} is configured here")
+        reached = self._predictors.reach(claim.classifier)
+        if reached is None:  # it was deleted, or this worker has other settings than the API
+            return self._deferred(claim, "unavailable", f"no predictor of {claim.classifier} is known here")
+        predictor, breaker = reached
         if not breaker.may_ask():
             return self._deferred(claim, "breaker", "")
         start = time.perf_counter()

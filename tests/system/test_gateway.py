@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from gateway.api.tokens import digest
-from tests.support.gateway import SECRET, GatewayProcess, answer, config, running, submit
+from tests.support.gateway import SECRET, GatewayProcess, answer, config, problem, running, submit, wait_until
 from tests.support.redis import PROGRAM, RedisProcess, redis_server
 from tests.support.servers import RunningServer, serving
 from tests.support.versions import make_version
@@ -72,13 +72,6 @@ def http(api: GatewayProcess) -> Iterator[httpx.Client]:
 
 def bearer(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {TOKENS[name][1]}"}
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    assert response.headers["Content-Type"] == "application/problem+json", response.text
-    document = response.json()
-    assert document["status"] == response.status_code
-    return response.status_code, document["type"].removeprefix("urn:labelwright:problem:")
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -331,14 +324,6 @@ def test_a_redis_that_hangs_or_is_away_gives_503_within_a_second_and_no_task_is_
 def posted(client: httpx.Client) -> str:
     response = client.post("/api/predict/", json={"article": "cs.LG"})
     return str(response.json()["task_id"]) if response.status_code == 202 else ""
-
-
-def wait_until(holds: Any, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return result
 
 
 def test_a_redis_that_may_lose_tasks_gets_none(tmp_path: Path, predictor: RunningServer) -> None:
