@@ -17,7 +17,7 @@ from gateway.logs import configure
 from model.escaping import PrintableErrors
 
 F = TypeVar("F", bound=Callable[..., Any])
-BOTH = ("redis", "discover_namespace", "log_format", "retention_seconds", "lease_seconds", "request_seconds")
+BOTH = ("redis", "discover_namespace", "webhook_hosts", "log_format", "retention_seconds", "lease_seconds", "request_seconds")
 API = (
     "default_classifier",
     "host",
@@ -33,7 +33,7 @@ API = (
     "max_wait_seconds",
     "grace_seconds",
 )
-WORKER = ("concurrency", "metrics_port", "max_failures", "patience_seconds")
+WORKER = ("concurrency", "metrics_port", "max_failures", "max_delay_seconds", "patience_seconds", "webhook_secret_file")
 
 
 def settings(names: Iterable[str]) -> Callable[[F], F]:

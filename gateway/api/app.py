@@ -25,6 +25,7 @@ from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.records.connections import for_api
 from gateway.records.intake import Intake
+from gateway.webhooks.allow_list import AllowList
 
 ABOUT = "Labels for texts, asynchronously: submit texts, get the address of a task, read its answer there."
 
@@ -36,6 +37,7 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
     parts = Shared(
         config=config,
         classifiers=classifiers,
+        allow_list=AllowList(config.webhook_hosts),
         id_secret=config.id_secret(),
         intake=intake,
         finishes=Finishes(client),

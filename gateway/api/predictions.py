@@ -15,10 +15,11 @@ from redis.exceptions import RedisError
 from gateway.api.access import caller
 from gateway.api.limits import require_room, submission_of
 from gateway.api.problems import Problem, documented, retry_later
-from gateway.api.schemas import AnswerBody, PendingBody, SubmissionBody
+from gateway.api.schemas import PendingBody, SubmissionBody
 from gateway.api.state import Shared, shared
 from gateway.api.tokens import Token
 from gateway.api.waiting import wish
+from gateway.outcomes import AnswerBody
 from gateway.records.ids import new_id, was_given
 from gateway.records.intake import Accepted, Outcome
 from gateway.records.record import Record, State

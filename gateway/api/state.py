@@ -17,6 +17,7 @@ from gateway.api.watch import Watch
 from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.records.intake import Intake
+from gateway.webhooks.allow_list import AllowList
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Shared:
 
     config: GatewayConfig
     classifiers: Classifiers
+    allow_list: AllowList
     id_secret: bytes
     intake: Intake
     finishes: Finishes

@@ -16,6 +16,8 @@ from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.records.connections import for_worker
 from gateway.records.leases import Leases
+from gateway.records.webhooks import Webhooks
+from gateway.work.courier import Courier
 from gateway.work.dispatch import TASK_NAME, WORKER_OPTIONS, make_dispatcher, send_hint
 from gateway.work.metrics import WorkerMetrics
 from gateway.work.predictors import Predictors
@@ -33,6 +35,7 @@ def make_worker(config: GatewayConfig) -> Celery:
     leases = Leases(for_worker(config.redis), config)
     classifiers = Classifiers(config)
     work = Work(leases, config, Predictors(classifiers, config, metrics), metrics)
+    courier = Courier(Webhooks(for_worker(config.redis)), config, metrics)
     sweeper = Sweeper(leases, lambda: send_hint(app), metrics)
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
@@ -48,11 +51,13 @@ def make_worker(config: GatewayConfig) -> Celery:
             start_http_server(config.metrics_port, registry=registry)
         classifiers.start()
         sweeper.start()
+        courier.start()
         logger.info("the worker is ready")
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def stopping(**_: Any) -> None:
         sweeper.stop()
+        courier.stop()
         classifiers.stop()
 
     return app

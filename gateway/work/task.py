@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from dataclasses import dataclass
 
 from gateway.config import GatewayConfig
-from gateway.records.leases import LONGEST_DELAY_SECONDS, Leases
+from gateway.records.leases import Leases
 from gateway.records.record import Answer, Claim, Failure
+from gateway.work.backoff import delay_seconds
 from gateway.work.metrics import WorkerMetrics
 from gateway.work.predictor import Failed, Refused, TimedOut, Unavailable
 from gateway.work.predictors import Predictors
-
-FIRST_DELAY_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -99,13 +97,9 @@ class Work:
     def _deferred(self, claim: Claim, reason: str, message: str, *, at_least: float = 0.0) -> Deferred:
         if message:
             logger.warning("a task waits: %s", message, extra={"fields": _fields(claim)})
-        return Deferred(reason, max(at_least, delay_seconds(claim.number)), failed=reason == "failed")
-
-
-def delay_seconds(claims: int) -> float:
-    """Return the time until the next claim: doubled with each claim, and spread, so that tasks do not come back all at once."""
-    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(claims, 10))
-    return longest * random.uniform(0.5, 1.0)
+        longest = self._config.max_delay_seconds
+        seconds = max(min(at_least, longest), delay_seconds(claim.number, longest=longest))
+        return Deferred(reason, seconds, failed=reason == "failed")
 
 
 def _fields(claim: Claim) -> dict[str, object]:
