@@ -15,12 +15,28 @@ from model.fields import Name
 Text = Annotated[str, Field(min_length=1)]
 
 
+WORDS = {"type": "string", "pattern": r"\S"}
+ABSENT = {"type": "null"}
+# What _has_one_kind_of_text checks, for clients that read the OpenAPI document.
+FORMS = [
+    {"required": ["article"], "properties": {"article": WORDS, "texts": ABSENT, "title": ABSENT, "abstract": ABSENT}},
+    {
+        "required": ["texts"],
+        "properties": {"article": ABSENT, "texts": {"type": "array", "items": WORDS}, "title": ABSENT, "abstract": ABSENT},
+    },
+    {
+        "properties": {"article": ABSENT, "texts": ABSENT},
+        "anyOf": [{"required": [name], "properties": {name: WORDS}} for name in ("title", "abstract")],
+    },
+]
+
+
 class SubmissionBody(BaseModel):
     """Texts to label: `article`, or `title` and `abstract`, or `texts`."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"article": "This is a test article about machine learning."}]},
+        json_schema_extra={"examples": [{"article": "This is a test article about machine learning."}], "oneOf": FORMS},
     )
 
     article: Text | None = Field(default=None, description="one text")
