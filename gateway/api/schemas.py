@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,7 +18,7 @@ Text = Annotated[str, Field(min_length=1)]
 WORDS = {"type": "string", "pattern": r"\S"}
 ABSENT = {"type": "null"}
 # What _has_one_kind_of_text checks, for clients that read the OpenAPI document.
-FORMS = [
+FORMS: list[Any] = [
     {"required": ["article"], "properties": {"article": WORDS, "texts": ABSENT, "title": ABSENT, "abstract": ABSENT}},
     {
         "required": ["texts"],
