@@ -79,7 +79,7 @@ class Work:
             return self._deferred(claim, "failed", str(error))
         except Unavailable as error:
             breaker.unavailable()
-            return self._deferred(claim, "unavailable", str(error), at_least=error.retry_after)
+            return self._deferred(claim, "unavailable", str(error), asked=error.retry_after)
         finally:
             self._metrics.request_seconds.labels(claim.classifier).observe(time.perf_counter() - start)
         breaker.answered()
@@ -94,11 +94,10 @@ class Work:
         if isinstance(outcome, Failure):
             logger.warning("a task failed: %s", outcome.kind, extra={"fields": _fields(claim)})
 
-    def _deferred(self, claim: Claim, reason: str, message: str, *, at_least: float = 0.0) -> Deferred:
+    def _deferred(self, claim: Claim, reason: str, message: str, *, asked: float = 0.0) -> Deferred:
         if message:
             logger.warning("a task waits: %s", message, extra={"fields": _fields(claim)})
-        longest = self._config.max_delay_seconds
-        seconds = max(min(at_least, longest), delay_seconds(claim.number, longest=longest))
+        seconds = delay_seconds(claim.number, longest=self._config.max_delay_seconds, asked=asked)
         return Deferred(reason, seconds, failed=reason == "failed")
 
 

@@ -68,6 +68,11 @@ def test_delays_grow_up_to_a_limit_and_are_spread(claims: int) -> None:
     assert min(delays) >= 0.5 * min(30, 0.5 * 2**claims)
 
 
+def test_a_predictor_may_ask_for_more_time_but_not_for_hours() -> None:
+    assert delay_seconds(1, longest=30, asked=20) == 20
+    assert delay_seconds(1, longest=30, asked=3600) == 30
+
+
 def test_a_durable_redis_has_no_faults() -> None:
     assert faults(DURABLE) == []
 
