@@ -17,8 +17,9 @@ from gateway.logs import configure
 from model.escaping import PrintableErrors
 
 F = TypeVar("F", bound=Callable[..., Any])
-BOTH = ("redis", "log_format", "retention_seconds", "lease_seconds", "request_seconds")
+BOTH = ("redis", "discover_namespace", "webhook_hosts", "log_format", "retention_seconds", "lease_seconds", "request_seconds")
 API = (
+    "default_classifier",
     "host",
     "port",
     "id_secret_file",
@@ -32,7 +33,7 @@ API = (
     "max_wait_seconds",
     "grace_seconds",
 )
-WORKER = ("concurrency", "metrics_port", "max_failures", "patience_seconds")
+WORKER = ("concurrency", "metrics_port", "max_failures", "max_delay_seconds", "patience_seconds", "webhook_secret_file")
 
 
 def settings(names: Iterable[str]) -> Callable[[F], F]:
@@ -51,7 +52,7 @@ predictor = click.option(
     "predictors",
     multiple=True,
     metavar="NAME=ADDRESS",
-    help="Classifier and the address of its predictor; several times for several. The first one is the default.",
+    help="Classifier and the address of its predictor; several times for several.",
 )
 anonymous = click.option("--anonymous/--no-anonymous", default=None, help="Accept requests without a token.")
 

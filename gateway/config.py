@@ -6,6 +6,7 @@ apart from the variables that Kubernetes sets for a Service named `labelwright-g
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from model.fields import Name, Strict
 
 PREFIX = "LABELWRIGHT_GATEWAY__"
 DAY = 86_400.0
+HOST_ENTRY = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?")
+CLASSIFIER_LABEL = "labelwright.dev/classifier"
 
 
 class SettingRejected(Exception):
@@ -28,8 +31,16 @@ class GatewayConfig(Strict):
     """Settings of one process of the gateway. A process ignores those of the other kind."""
 
     redis: str = Field(pattern=r"^rediss?://", description="address of Redis or Valkey, such as redis://:PASSWORD@redis:6379/0")
-    predictors: dict[Name, str] = Field(
-        min_length=1, description="classifiers and the addresses of their predictors; the first one is the default"
+    predictors: dict[Name, str] = Field(default={}, description="classifiers and the addresses of their predictors")
+    discover_namespace: str | None = Field(
+        default=None,
+        validate_default=True,
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description=f"Kubernetes namespace whose InferenceServices with the label {CLASSIFIER_LABEL} are classifiers, too",
+    )
+    default_classifier: Name | None = Field(
+        default=None,
+        description="classifier of requests that name none; None: the first of the predictors, or the only one found",
     )
     id_secret_file: Path | None = Field(default=None, description="file of at least 16 bytes that sign the ids of predictions")
     tokens_file: Path | None = Field(default=None, description="JSON file of the tokens that may call; None: none may")
@@ -48,7 +59,14 @@ class GatewayConfig(Strict):
     lease_seconds: float = Field(default=60, gt=0, description="time after which a worker without an answer counts as dead")
     request_seconds: float = Field(default=45, gt=0, description="time-out of a request to a predictor, below the lease")
     max_failures: int = Field(default=5, ge=1, description="dead workers, time-outs and internal errors until a task fails")
-    patience_seconds: float = Field(default=DAY, gt=0, description="time that a task waits for a predictor that is away")
+    max_delay_seconds: float = Field(default=30, gt=0, description="longest pause before a task is tried again")
+    patience_seconds: float = Field(
+        default=DAY, gt=0, description="time that a task waits for a predictor that is away, and a webhook for its receiver"
+    )
+    webhook_hosts: tuple[str, ...] = Field(
+        default=(), description="hosts to which webhooks may go, such as hooks.example.com, hooks.example.com:8443, *.example.com"
+    )
+    webhook_secret_file: Path | None = Field(default=None, description="file of the secrets that sign webhooks, one in each line")
     concurrency: int = Field(default=8, ge=1, le=256, description="requests that a worker sends at the same time")
     grace_seconds: float = Field(default=20, ge=0, description="time for requests in flight when the API stops")
     log_format: Literal["text", "json"] = Field(default="json", description="text or json")
@@ -70,16 +88,33 @@ class GatewayConfig(Strict):
                 raise ValueError(f"{name} has {address!r}: expected an address such as http://{name}-predictor")
         return {name: address.rstrip("/") for name, address in value.items()}
 
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        """Read hosts with spaces between them, as they stand in an environment variable."""
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not HOST_ENTRY.fullmatch(host):
+                raise ValueError(f"expected a host in small letters, perhaps with a port or *. before it, found {host!r}")
+        return value
+
+    @field_validator("discover_namespace")
+    @classmethod
+    def _knows_some_classifier(cls, value: str | None, info: Any) -> str | None:
+        if value is None and info.data.get("predictors") == {}:
+            raise ValueError("expected a namespace, or --predictor NAME=ADDRESS")
+        return value
+
     @field_validator("request_seconds")
     @classmethod
     def _is_below_the_lease(cls, value: float, info: Any) -> float:
         if "lease_seconds" in info.data and value >= info.data["lease_seconds"]:
             raise ValueError(f"expected less than lease_seconds, {info.data['lease_seconds']:g}")
         return value
-
-    @property
-    def default_classifier(self) -> str:
-        return next(iter(self.predictors))
 
     def id_secret(self) -> bytes:
         """Return the secret that signs ids. Raises SettingRejected."""
@@ -97,6 +132,7 @@ class GatewayConfig(Strict):
         """Return the variables from which another process reads the same settings."""
         given = self.model_dump(mode="json", exclude_none=True)
         given["predictors"] = " ".join(f"{name}={address}" for name, address in self.predictors.items())
+        given["webhook_hosts"] = " ".join(self.webhook_hosts)
         return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
 
 

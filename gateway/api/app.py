@@ -21,9 +21,11 @@ from gateway.api.rates import Rates
 from gateway.api.state import Shared
 from gateway.api.tokens import Tokens
 from gateway.api.watch import Watch
+from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.records.connections import for_api
 from gateway.records.intake import Intake
+from gateway.webhooks.allow_list import AllowList
 
 ABOUT = "Labels for texts, asynchronously: submit texts, get the address of a task, read its answer there."
 
@@ -31,16 +33,18 @@ ABOUT = "Labels for texts, asynchronously: submit texts, get the address of a ta
 def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asyncio.Event) -> ASGIApp:
     """Return the application. send_hint: wakes a worker. Raises SettingRejected for wrong files of the settings."""
     client = for_api(config.redis)
-    intake = Intake(client, config)
+    intake, classifiers = Intake(client, config), Classifiers(config)
     parts = Shared(
         config=config,
+        classifiers=classifiers,
+        allow_list=AllowList(config.webhook_hosts),
         id_secret=config.id_secret(),
         intake=intake,
         finishes=Finishes(client),
         hints=HintSender(send_hint),
         tokens=Tokens(config.tokens_file),
         rates=Rates(config.redis),
-        watch=Watch(client, intake, config),
+        watch=Watch(client, intake, classifiers),
         metrics=ApiMetrics(CollectorRegistry()),
         stopping=stopping,
     )
@@ -48,6 +52,7 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        classifiers.start()
         parts.hints.start()
         await parts.watch.look_at_redis()
         background = [asyncio.create_task(each) for each in (parts.watch.run(), parts.finishes.listen())]
@@ -58,6 +63,7 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             parts.hints.stop()
+            classifiers.stop()
             await client.aclose()
 
     app = FastAPI(

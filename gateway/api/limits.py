@@ -5,8 +5,10 @@ from __future__ import annotations
 from gateway.api.problems import Problem, retry_later
 from gateway.api.schemas import SubmissionBody
 from gateway.api.state import Shared
-from gateway.config import GatewayConfig
+from gateway.classifiers.known import Classifiers
 from gateway.records.record import Submission
+
+MOST_NAMED = 20  # classifiers in a sentence
 
 
 def require_room(parts: Shared) -> None:
@@ -18,12 +20,9 @@ def require_room(parts: Shared) -> None:
         raise retry_later(503, "memory-full", "The memory for tasks is full. Send the request again later.", seconds=10)
 
 
-def submission_of(body: SubmissionBody, config: GatewayConfig, *, owner: str, request_id: str) -> Submission:
-    """Return the submission. Raises Problem 413 or 422 if it is too large or names an unknown classifier."""
-    classifier = body.classifier or config.default_classifier
-    if classifier not in config.predictors:
-        known = ", ".join(config.predictors)
-        raise Problem(422, "unknown-classifier", f'classifier is "{classifier}": expected one of {known}.')
+def submission_of(body: SubmissionBody, parts: Shared, *, owner: str, request_id: str) -> Submission:
+    """Return the submission. Raises Problem 413 if it is too large, 422 or, if that may pass, 503 for an unknown classifier."""
+    config, classifier = parts.config, _classifier(body.classifier, parts.classifiers)
     texts = body.all_texts()
     if len(texts) > config.max_texts:
         raise Problem(413, "too-many-texts", f"texts has {len(texts)} texts: expected at most {config.max_texts}.")
@@ -33,4 +32,20 @@ def submission_of(body: SubmissionBody, config: GatewayConfig, *, owner: str, re
     if total > config.max_request_characters:
         expected = f"expected at most {config.max_request_characters} in all."
         raise Problem(413, "texts-too-long", f"The texts have {total} characters: {expected}")
-    return Submission(classifier, texts, several=body.texts is not None, owner=owner, request_id=request_id)
+    if body.webhook is not None and (refusal := parts.allow_list.refusal(body.webhook)):
+        raise Problem(422, "webhook-refused", f"webhook is not allowed: {refusal}.")
+    several = body.texts is not None
+    return Submission(classifier, texts, several=several, owner=owner, request_id=request_id, webhook=body.webhook)
+
+
+def _classifier(named: str | None, known: Classifiers) -> str:
+    chosen = named or known.default
+    if chosen is not None and chosen in known.addresses:
+        return chosen
+    if not known.are_complete:
+        detail = "The classifiers of the namespace cannot be read yet. Send the request again."
+        raise retry_later(503, "classifiers-unknown", detail, seconds=5)
+    found = f'is "{chosen}"' if chosen else "is missing, and there is no default one"
+    names = sorted(known.addresses)
+    expected = f"expected one of {', '.join(names[:MOST_NAMED])}" if names else "there is none yet"
+    raise Problem(422, "unknown-classifier", f"classifier {found}: {expected}.")

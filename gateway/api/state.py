@@ -14,8 +14,10 @@ from gateway.api.metrics import ApiMetrics
 from gateway.api.rates import Rates
 from gateway.api.tokens import Tokens
 from gateway.api.watch import Watch
+from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.records.intake import Intake
+from gateway.webhooks.allow_list import AllowList
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Shared:
     """Parts of the API. stopping: set when the process has received SIGTERM."""
 
     config: GatewayConfig
+    classifiers: Classifiers
+    allow_list: AllowList
     id_secret: bytes
     intake: Intake
     finishes: Finishes

@@ -10,7 +10,7 @@ import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.config import GatewayConfig
+from gateway.classifiers.known import Classifiers
 from gateway.records.durability import examine, faults, is_full
 from gateway.records.intake import Intake, Sight
 
@@ -35,11 +35,11 @@ class Seen:
 class Watch:
     """Loops that look at Redis each second, and at the predictors each five."""
 
-    def __init__(self, client: Redis, intake: Intake, config: GatewayConfig) -> None:
+    def __init__(self, client: Redis, intake: Intake, classifiers: Classifiers) -> None:
         self._client = client
         self._intake = intake
-        self._predictors = config.predictors
-        unknown = dict.fromkeys(config.predictors, "not asked yet")
+        self._classifiers = classifiers
+        unknown = dict.fromkeys(classifiers.addresses, "not asked yet")
         self.seen = Seen(redis_answers=False, redis=[AWAY], memory_full=False, open=None, predictors=unknown)
 
     async def run(self) -> None:
@@ -68,8 +68,9 @@ class Watch:
     async def _watch_predictors(self) -> None:
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
             while True:
-                for name, address in self._predictors.items():
-                    self.seen.predictors[name] = await _readiness(client, f"{address}/v2/models/{name}/ready")
+                known = self._classifiers.addresses.items()
+                states = [await _readiness(client, f"{address}/v2/models/{name}/ready") for name, address in known]
+                self.seen.predictors = {name: state for (name, _), state in zip(known, states, strict=True)}
                 await asyncio.sleep(PREDICTOR_SECONDS)
 
 

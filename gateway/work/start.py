@@ -12,11 +12,15 @@ from celery.signals import worker_ready, worker_shutting_down
 from prometheus_client import CollectorRegistry, start_http_server
 from redis.exceptions import RedisError
 
+from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.records.connections import for_worker
 from gateway.records.leases import Leases
+from gateway.records.webhooks import Webhooks
+from gateway.work.courier import Courier
 from gateway.work.dispatch import TASK_NAME, WORKER_OPTIONS, make_dispatcher, send_hint
 from gateway.work.metrics import WorkerMetrics
+from gateway.work.predictors import Predictors
 from gateway.work.sweeper import Sweeper
 from gateway.work.task import Work
 
@@ -29,7 +33,9 @@ def make_worker(config: GatewayConfig) -> Celery:
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
     leases = Leases(for_worker(config.redis), config)
-    work = Work(leases, config, metrics)
+    classifiers = Classifiers(config)
+    work = Work(leases, config, Predictors(classifiers, config, metrics), metrics)
+    courier = Courier(Webhooks(for_worker(config.redis)), config, metrics)
     sweeper = Sweeper(leases, lambda: send_hint(app), metrics)
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
@@ -43,12 +49,16 @@ def make_worker(config: GatewayConfig) -> Celery:
     def ready(**_: Any) -> None:
         if config.metrics_port:
             start_http_server(config.metrics_port, registry=registry)
+        classifiers.start()
         sweeper.start()
+        courier.start()
         logger.info("the worker is ready")
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def stopping(**_: Any) -> None:
         sweeper.stop()
+        courier.stop()
+        classifiers.stop()
 
     return app
 

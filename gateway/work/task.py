@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from dataclasses import dataclass
 
 from gateway.config import GatewayConfig
-from gateway.records.leases import LONGEST_DELAY_SECONDS, Leases
+from gateway.records.leases import Leases
 from gateway.records.record import Answer, Claim, Failure
-from gateway.work.breaker import Breaker
+from gateway.work.backoff import delay_seconds
 from gateway.work.metrics import WorkerMetrics
-from gateway.work.predictor import Failed, PredictorClient, Refused, TimedOut, Unavailable
-
-FIRST_DELAY_SECONDS = 0.5
+from gateway.work.predictor import Failed, Refused, TimedOut, Unavailable
+from gateway.work.predictors import Predictors
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +29,11 @@ class Deferred:
 class Work:
     """Work of one process, for threads."""
 
-    def __init__(self, leases: Leases, config: GatewayConfig, metrics: WorkerMetrics) -> None:
+    def __init__(self, leases: Leases, config: GatewayConfig, predictors: Predictors, metrics: WorkerMetrics) -> None:
         self._leases = leases
         self._config = config
+        self._predictors = predictors
         self._metrics = metrics
-        self._predictors = {
-            name: PredictorClient(name, address, request_seconds=config.request_seconds, connections=config.concurrency)
-            for name, address in config.predictors.items()
-        }
-        self._breakers = {name: Breaker() for name in config.predictors}
-        for name, breaker in self._breakers.items():
-            metrics.watch(name, breaker)
 
     def do_one(self) -> None:
         """Work on the task that has been due for longest, if any is due. Raises redis.exceptions.RedisError."""
@@ -69,9 +61,10 @@ class Work:
         return None
 
     def _ask(self, claim: Claim) -> Answer | Failure | Deferred:
-        predictor, breaker = self._predictors.get(claim.classifier), self._breakers.get(claim.classifier)
-        if predictor is None or breaker is None:  # this worker has other settings than the API
-            return self._deferred(claim, "unavailable", f"no predictor of {claim.classifier} is configured here")
+        reached = self._predictors.reach(claim.classifier)
+        if reached is None:  # it was deleted, or this worker has other settings than the API
+            return self._deferred(claim, "unavailable", f"no predictor of {claim.classifier} is known here")
+        predictor, breaker = reached
         if not breaker.may_ask():
             return self._deferred(claim, "breaker", "")
         start = time.perf_counter()
@@ -86,7 +79,7 @@ class Work:
             return self._deferred(claim, "failed", str(error))
         except Unavailable as error:
             breaker.unavailable()
-            return self._deferred(claim, "unavailable", str(error), at_least=error.retry_after)
+            return self._deferred(claim, "unavailable", str(error), asked=error.retry_after)
         finally:
             self._metrics.request_seconds.labels(claim.classifier).observe(time.perf_counter() - start)
         breaker.answered()
@@ -101,16 +94,11 @@ class Work:
         if isinstance(outcome, Failure):
             logger.warning("a task failed: %s", outcome.kind, extra={"fields": _fields(claim)})
 
-    def _deferred(self, claim: Claim, reason: str, message: str, *, at_least: float = 0.0) -> Deferred:
+    def _deferred(self, claim: Claim, reason: str, message: str, *, asked: float = 0.0) -> Deferred:
         if message:
             logger.warning("a task waits: %s", message, extra={"fields": _fields(claim)})
-        return Deferred(reason, max(at_least, delay_seconds(claim.number)), failed=reason == "failed")
-
-
-def delay_seconds(claims: int) -> float:
-    """Return the time until the next claim: doubled with each claim, and spread, so that tasks do not come back all at once."""
-    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(claims, 10))
-    return longest * random.uniform(0.5, 1.0)
+        seconds = delay_seconds(claim.number, longest=self._config.max_delay_seconds, asked=asked)
+        return Deferred(reason, seconds, failed=reason == "failed")
 
 
 def _fields(claim: Claim) -> dict[str, object]:

@@ -124,6 +124,20 @@ PARTS = (
         PLATFORM,
     ),
     Panel(
+        "Webhooks",
+        "Attempts a second to send a webhook, by their outcome: repeated ones are tried again.",
+        "ops",
+        (Query(rate("webhooks_total", by="outcome"), "{{outcome}}"),),
+        PLATFORM,
+    ),
+    Panel(
+        "Open webhooks",
+        "Webhooks that wait to be taken by their receivers.",
+        "short",
+        (Query(gauge("open_webhooks", by="namespace, release"), "{{namespace}}/{{release}}"),),
+        PLATFORM,
+    ),
+    Panel(
         "Bytes of open tasks",
         "Size of the texts that wait, which max_open_bytes limits.",
         "bytes",

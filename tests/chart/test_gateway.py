@@ -32,6 +32,8 @@ KEYS = "lw-labelwright-gateway-keys"
 ON: dict[str, Any] = {"gateway.enabled": True, "gateway.classifiers": [{"name": "papers"}]}
 EXTERNAL = {**ON, "valkey.kind": "external", "valkey.external.secretName": "theirs"}
 SCALED = {**ON, "gateway.worker.autoscaling.enabled": True}
+FOUND: dict[str, Any] = {"gateway.enabled": True}
+HOOKS = {**ON, "gateway.webhooks.hosts": ["hooks.example.com", "*.example.org:8443"], "gateway.webhooks.secretName": "signing"}
 TOKENS = {**ON, "gateway.tokens.secretName": "clients"}
 DIGEST = f"sha256:{'a' * 64}"
 EVERYWHERE = [{"operator": "Exists"}]
@@ -59,7 +61,8 @@ def settings(them: Rendered, container: str = "gateway") -> GatewayConfig:
 
 
 def volume(them: Rendered, name: str) -> Document:
-    (found,) = (each for each in pod(them, API if name == "tokens" else VALKEY)["volumes"] if each["name"] == name)
+    of = {"tokens": API, "webhooks": WORKER}.get(name, VALKEY)
+    (found,) = (each for each in pod(them, of)["volumes"] if each["name"] == name)
     return {kind: value for kind, value in found.items() if kind != "name"}
 
 
@@ -115,6 +118,12 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "gateway.tokens.secretKey": (
         "mine.json", TOKENS,
         lambda them: volume(them, "tokens")["secret"]["items"] == [{"key": "mine.json", "path": "tokens.json"}]),
+    "gateway.webhooks.hosts": (
+        ["a.example:8443"], HOOKS,
+        lambda them: settings(them).webhook_hosts == ("a.example:8443",) and '"port": 8443' in egress(them, "gateway-worker")),
+    "gateway.webhooks.secretName": ("mine", HOOKS, lambda them: volume(them, "webhooks")["secret"]["secretName"] == "mine"),
+    "gateway.webhooks.secretKey": (
+        "k", HOOKS, lambda them: volume(them, "webhooks")["secret"]["items"] == [{"key": "k", "path": "secrets"}]),
     "gateway.anonymous": (True, ON, lambda them: settings(them).anonymous),
     "gateway.settings": (
         {"retention_seconds": 3600, "max_open_tasks": 5000000, "request_seconds": 30, "log_format": "text"}, ON,
@@ -183,16 +192,46 @@ def test_the_programs_of_api_and_worker_accept_their_arguments_and_variables() -
     assert api.predictors == {"papers": "http://papers-predictor.home.svc"}
 
 
-def test_the_demos_classifier_is_asked_if_no_other_is_named() -> None:
-    them = rendered(**{"gateway.enabled": True, "demo.enabled": True, "demo.name": "docs"})
+def test_without_names_the_classifiers_of_the_namespace_are_found_by_a_role_that_lists_them() -> None:
+    them = rendered(**FOUND)
 
-    assert settings(them).predictors == {"docs": "http://docs-predictor.home.svc"}
+    for container in ("gateway", "worker"):
+        found = settings(them, container)
+        assert (found.discover_namespace, found.predictors) == (HOME, {})
+    assert them.one("Role", API)["rules"] == [
+        {"apiGroups": ["serving.kserve.io"], "resources": ["inferenceservices"], "verbs": ["list"]}
+    ]
+    assert all("6443" in egress(them, each) for each in ("gateway", "gateway-worker"))
+
+
+def test_with_names_there_is_no_right_no_token_and_no_connection_to_the_api_server() -> None:
+    them = rendered(**ON)
+
+    assert API not in {each["metadata"]["name"] for each in them.all("Role", "RoleBinding")}
+    for name in (API, WORKER):
+        assert "token" not in {each["name"] for each in pod(them, name)["volumes"]}
+        assert pod(them, name)["automountServiceAccountToken"] is False
+    assert not any("6443" in egress(them, each) for each in ("gateway", "gateway-worker"))
+
+
+def test_only_workers_have_the_secrets_that_sign_webhooks() -> None:
+    them = rendered(**HOOKS)
+
+    assert settings(them, "worker").webhook_secret_file == Path("/etc/labelwright/webhooks/secrets")
+    assert '"port": 443' in egress(them, "gateway-worker")
+    assert "signing" not in json.dumps(pod(them, API))
+    assert '"port": 443' not in egress(them, "gateway")
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        pytest.param({"gateway.enabled": True}, "gateway.enabled: set gateway.classifiers", id="no-classifier"),
+        pytest.param(
+            {**FOUND, "controller.watch.namespaces": ["far"]},
+            "the namespace home is not in controller.watch.namespaces: add it, or set gateway.classifiers",
+            id="namespace-not-watched",
+        ),
+        pytest.param({**ON, "gateway.webhooks.hosts": ["a.example"]}, "set gateway.webhooks.secretName", id="no-signing-secret"),
         pytest.param(
             {**ON, "gateway.classifiers": [{"name": "a", "namespace": "far"}]},
             "a is in the namespace far, which is not in controller.watch.namespaces",

@@ -92,7 +92,7 @@ def trainer() -> TrainingMetrics:
 def gateway() -> tuple[ApiMetrics, CollectorRegistry, WorkerMetrics]:
     """Return the metrics of an API whose oldest task is an hour old, and those of a worker with their registry."""
     api, registry = ApiMetrics(CollectorRegistry()), CollectorRegistry()
-    api.watch(lambda: Sight(tasks=3, processing=1, bytes=900, oldest_seconds=3600.0), lambda: {CLASSIFIER: "ready"})
+    api.watch(lambda: Sight(tasks=3, processing=1, bytes=900, oldest_seconds=3600.0, webhooks=2), lambda: {CLASSIFIER: "ready"})
     worker = WorkerMetrics(registry)
     worker.watch(CLASSIFIER, Breaker())
     use_gateway(api, worker)

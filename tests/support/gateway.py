@@ -9,16 +9,22 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from gateway.config import GatewayConfig
 
+T = TypeVar("T")
 LISTENING = re.compile(r"listens on (http://\S+:\d+)")
+COMMANDS = {
+    "api": ("labelwright", "gateway", "api"),
+    "worker": ("labelwright", "gateway", "worker"),
+    "celery": ("celery", "-A", "gateway.worker", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+}
 READY = re.compile(r"the worker is ready")
 MAX_START_SECONDS = 90.0
 SECRET = b"0123456789abcdef-for-tests"
@@ -48,11 +54,12 @@ class GatewayProcess:
         return self.process.wait(MAX_START_SECONDS)
 
 
-def config(folder: Path, redis: str, predictor: str, **settings: Any) -> GatewayConfig:
-    """Return settings for tests: anonymous, any free port, one classifier `papers`."""
+def config(folder: Path, redis: str, predictor: str | None, **settings: Any) -> GatewayConfig:
+    """Return settings for tests: anonymous, any free port, one classifier `papers` unless its predictor is None."""
     secret = folder / "id-secret"
     secret.write_bytes(SECRET)
-    defaults = {"redis": redis, "predictors": {"papers": predictor}, "id_secret_file": secret, "anonymous": True, "port": 0}
+    predictors = {} if predictor is None else {"papers": predictor}
+    defaults = {"redis": redis, "predictors": predictors, "id_secret_file": secret, "anonymous": True, "port": 0}
     return GatewayConfig.model_validate(defaults | settings)
 
 
@@ -60,8 +67,8 @@ def config(folder: Path, redis: str, predictor: str, **settings: Any) -> Gateway
 def running(
     kind: str, settings: GatewayConfig, log: Path, *, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Iterator[GatewayProcess]:
-    """Run `labelwright gateway KIND`, and kill it at the end if it still runs. kind: api or worker."""
-    command = [sys.executable, "-m", "labelwright", "gateway", kind, *options]
+    """Run an API or a worker, and kill it at the end if it still runs. kind: a key of COMMANDS."""
+    command = [sys.executable, "-m", *COMMANDS[kind], *options]
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             command, stderr=stderr, stdout=stderr, env={**os.environ, **settings.environment(), **(environment or {})}
@@ -101,3 +108,20 @@ def answer(client: httpx.Client, task_id: str, *, seconds: float = 30) -> dict[s
             assert response.status_code == 200, response.text
             return dict(response.json())
         assert time.monotonic() < deadline, response.text
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """Return the status and the last part of the type of a problem document."""
+    assert response.headers["Content-Type"] == "application/problem+json", response.text
+    document = response.json()
+    assert document["status"] == response.status_code
+    return response.status_code, document["type"].removeprefix("urn:labelwright:problem:")
+
+
+def wait_until(holds: Callable[[], T], *, seconds: float = 60) -> T:
+    """Wait until this is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (result := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return result

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.classifiers.known import Classifiers
 from gateway.config import SettingRejected, read
 
 GIVEN = {"redis": "redis://127.0.0.1:6379/0", "predictors": "papers=http://papers-predictor"}
@@ -24,7 +25,15 @@ def test_the_first_predictor_is_the_default_one() -> None:
     config = read({**GIVEN, "predictors": "papers=http://papers-predictor/ products=https://products:8080"}, {})
 
     assert config.predictors == {"papers": "http://papers-predictor", "products": "https://products:8080"}
-    assert config.default_classifier == "papers"
+    assert Classifiers(config).default == "papers"
+    assert Classifiers(read({**GIVEN, "default_classifier": "products"}, {})).default == "products"
+
+
+def test_a_gateway_without_any_classifier_is_refused() -> None:
+    with pytest.raises(SettingRejected, match="expected a namespace, or --predictor NAME=ADDRESS"):
+        read({"redis": GIVEN["redis"]}, {})
+
+    assert read({"redis": GIVEN["redis"], "discover_namespace": "papers"}, {}).predictors == {}
 
 
 def test_another_process_reads_the_same_settings_from_the_environment(tmp_path: Path) -> None:
@@ -47,6 +56,7 @@ def test_variables_of_kubernetes_are_not_settings() -> None:
         pytest.param({}, {"PROT": "1"}, "LABELWRIGHT_GATEWAY__PROT is '1': extra inputs", id="misspelt"),
         pytest.param({"redis": None}, {}, "--redis is missing, and so is the variable LABELWRIGHT_GATEWAY__REDIS", id="missing"),
         pytest.param({"redis": "valkey://:secret@x"}, {}, "--redis is set: string should match", id="password-not-shown"),
+        pytest.param({"discover_namespace": "A b"}, {}, "--discover-namespace is 'A b': string should match", id="no-namespace"),
         pytest.param({"predictors": "papers"}, {}, "papers has '': expected an address", id="no-address"),
         pytest.param({"request_seconds": 60}, {}, "expected less than lease_seconds, 60", id="longer-than-its-lease"),
     ],

@@ -21,14 +21,11 @@
 {{- toJson $plan }}
 {{- end }}
 
-{{/* The classifiers that it asks, as JSON: [{name, namespace}]. The first one is the default. */}}
+{{/* The classifiers that are named, as JSON: [{name, namespace}]. If there are none, they are found in the release's namespace. */}}
 {{- define "labelwright.gateway.classifiers" -}}
 {{- $found := list }}
 {{- range .Values.gateway.classifiers }}
 {{- $found = append $found (dict "name" .name "namespace" (default $.Release.Namespace .namespace)) }}
-{{- end }}
-{{- if and (not $found) .Values.demo.enabled }}
-{{- $found = list (dict "name" .Values.demo.name "namespace" .Release.Namespace) }}
 {{- end }}
 {{- $found | toJson }}
 {{- end }}
@@ -42,7 +39,14 @@
 - name: LABELWRIGHT_GATEWAY__REDIS
   valueFrom:
     {{- include "labelwright.valkey.address" . | nindent 4 }}
+{{- if $predictors }}
 - {name: LABELWRIGHT_GATEWAY__PREDICTORS, value: {{ join " " $predictors | quote }}}
+{{- else }}
+- {name: LABELWRIGHT_GATEWAY__DISCOVER_NAMESPACE, value: {{ .Release.Namespace }}}
+{{- end }}
+{{- with .Values.gateway.webhooks.hosts }}
+- {name: LABELWRIGHT_GATEWAY__WEBHOOK_HOSTS, value: {{ join " " . | quote }}}
+{{- end }}
 {{- range $name, $value := merge (dict) .Values.gateway.settings (dict "host" "::") }}
 - {name: LABELWRIGHT_GATEWAY__{{ upper $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
 {{- end }}

@@ -83,6 +83,17 @@ podSelector:
 {{- end }}
 {{- end }}
 
+{{/* Egress of the gateway's API and workers: Valkey, the classifiers and, to find them, the API server. */}}
+{{- define "labelwright.networkPolicy.ofGateway" -}}
+{{ include "labelwright.networkPolicy.toValkey" . | trim }}
+- to:
+    - {{- include "labelwright.networkPolicy.made" (dict "root" . "components" (list "predictor")) | nindent 6 }}
+  ports: [{port: 8080, protocol: TCP}]
+{{- if not .Values.gateway.classifiers }}
+{{ include "labelwright.networkPolicy.apiServer" . }}
+{{- end }}
+{{- end }}
+
 {{/* The port of an address; of Amazon S3, if it is empty. */}}
 {{- define "labelwright.networkPolicy.externalPort" -}}
 {{- $host := (urlParse (default "https://s3" .)).host }}

@@ -1,0 +1,1 @@
+"""Classifiers behind the gateway: those of the settings, and those found in a namespace of Kubernetes."""

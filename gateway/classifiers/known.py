@@ -1,0 +1,76 @@
+"""Known classifiers of one process, and where their predictors are. A thread looks into the namespace again and again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from threading import Event, Thread
+
+from gateway.classifiers.namespace import Namespace, NamespaceUnreadable
+from gateway.config import GatewayConfig
+
+LOOK_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class Classifiers:
+    """Classifiers of the settings and, if a namespace is named, those found there. The settings win."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._given = dict(config.predictors)
+        self._default = config.default_classifier
+        self._namespace = Namespace(config.discover_namespace) if config.discover_namespace else None
+        self._known: dict[str, str] | None = dict(self._given) if self._namespace is None else None
+        self._trouble = ""
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="classifiers", daemon=True)
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether the namespace has been read: before, a classifier that is not known may exist."""
+        return self._known is not None
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Addresses of the predictors by classifier. While the namespace cannot be read, they are as they were."""
+        return self._given if self._known is None else self._known
+
+    @property
+    def default(self) -> str | None:
+        """Classifier of requests that name none; None if there is no such one."""
+        if self._default is not None:
+            return self._default
+        if self._given:
+            return next(iter(self._given))
+        return next(iter(self.addresses)) if len(self.addresses) == 1 else None
+
+    def start(self) -> None:
+        """Look into the namespace at once and then every LOOK_SECONDS, in a thread."""
+        if self._namespace is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def look(self, namespace: Namespace) -> None:
+        """Read the classifiers of the namespace."""
+        try:
+            found = namespace.classifiers() | self._given
+        except NamespaceUnreadable as error:
+            if str(error) != self._trouble:
+                logger.warning("%s", error)
+            self._trouble = str(error)
+            return
+        if found != self._known:
+            logger.info("classifiers: %s", ", ".join(sorted(found)) or "none")
+        self._known, self._trouble = found, ""
+
+    def _run(self) -> None:
+        while self._namespace is not None:
+            try:
+                self.look(self._namespace)
+            except Exception:
+                logger.exception("the classifiers stay as they were")
+            if self._stopped.wait(LOOK_SECONDS):
+                return
