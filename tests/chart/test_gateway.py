@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import re
 import subprocess
@@ -38,6 +39,11 @@ TOKENS = {**ON, "gateway.tokens.secretName": "clients"}
 DIGEST = f"sha256:{'a' * 64}"
 EVERYWHERE = [{"operator": "Exists"}]
 PLACED = {"nodeSelector": {"a": "b"}, "tolerations": EVERYWHERE, "affinity": {"podAffinity": {}}, "priorityClassName": "high"}
+
+
+@functools.cache
+def on() -> Rendered:
+    return rendered(**ON)
 
 
 def pod(them: Rendered, name: str) -> Document:
@@ -185,7 +191,7 @@ def test_without_it_there_is_nothing_of_it() -> None:
 
 
 def test_the_programs_of_api_and_worker_accept_their_arguments_and_variables() -> None:
-    api, worker = settings(rendered(**ON)), settings(rendered(**ON), "worker")
+    api, worker = settings(on()), settings(on(), "worker")
 
     assert (api.host, api.port, api.anonymous) == ("::", 8000, False)
     assert (worker.metrics_port, worker.predictors) == (9090, api.predictors)
@@ -205,7 +211,7 @@ def test_without_names_the_classifiers_of_the_namespace_are_found_by_a_role_that
 
 
 def test_with_names_there_is_no_right_no_token_and_no_connection_to_the_api_server() -> None:
-    them = rendered(**ON)
+    them = on()
 
     assert API not in {each["metadata"]["name"] for each in them.all("Role", "RoleBinding")}
     for name in (API, WORKER):
@@ -250,7 +256,7 @@ def test_values_that_contradict_each_other_are_refused_by_their_names(values: di
 
 
 def test_the_secrets_are_made_by_the_job_whatever_the_storage() -> None:
-    with_storage, without = plan(rendered(**ON)), plan(rendered(**{**ON, "storage.kind": "external"}))
+    with_storage, without = plan(on()), plan(rendered(**{**ON, "storage.kind": "external"}))
 
     assert [each.name for each in without.secrets] == [KEYS, VALKEY]
     assert {each.name for each in with_storage.secrets} > {KEYS, VALKEY}
@@ -272,7 +278,7 @@ def secrets(them: Rendered) -> dict[str, dict[str, str]]:
 
 
 def test_the_generated_token_may_predict_and_is_stored_for_the_api_as_a_hash(tmp_path: Path) -> None:
-    keys = secrets(rendered(**ON))[KEYS]
+    keys = secrets(on())[KEYS]
     (tmp_path / "tokens.json").write_text(keys["tokens.json"])
 
     found = Tokens(tmp_path / "tokens.json").find(keys["token"])
@@ -289,7 +295,7 @@ def valkey(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Run a server with the chart's configuration, but for its folders. The port, and its Secret."""
     if not PROGRAM:
         pytest.skip("needs the program valkey-server or redis-server")
-    them = rendered(**ON)
+    them = on()
     held, port = secrets(them)[VALKEY], free_port()
     (tmp_path / "password.conf").write_text(held["password.conf"])
     text = configuration(them).replace("/etc/labelwright/valkey-password", str(tmp_path)).replace("/data", str(tmp_path))
@@ -331,7 +337,7 @@ def test_valkey_answers_no_client_without_the_password(valkey: tuple[str, dict[s
 
 
 def test_the_memory_of_its_container_is_twice_what_it_may_fill() -> None:
-    them = rendered(**ON)
+    them = on()
 
     assert them.container("valkey")["resources"]["limits"]["memory"] == "1Gi"
     assert "maxmemory 512mb" in configuration(them)
@@ -346,17 +352,17 @@ def test_two_replicas_are_on_two_nodes_and_one_stays_when_a_node_is_drained() ->
         labels = them.one("Deployment", name)["spec"]["template"]["metadata"]["labels"].items()
         assert spread["labelSelector"]["matchLabels"].items() <= labels
         assert budget["selector"]["matchLabels"].items() <= labels
-    assert rendered(**ON).all("PodDisruptionBudget") == []
+    assert on().all("PodDisruptionBudget") == []
     assert [each["metadata"]["name"] for each in rendered(**SCALED, **{"gateway.worker.autoscaling.minReplicas": 2}).all(
         "PodDisruptionBudget")] == [WORKER]  # fmt: skip
 
 
 def test_a_worker_is_not_killed_while_it_waits_for_valkey() -> None:
-    assert not {"livenessProbe", "startupProbe"} & set(rendered(**ON).container("worker"))
+    assert not {"livenessProbe", "startupProbe"} & set(on().container("worker"))
 
 
 def test_prometheus_scrapes_every_replica_of_api_and_workers() -> None:
-    them = rendered(**ON)
+    them = on()
     jobs = {
         each["job_name"]: each
         for each in yaml.safe_load(them.one("ConfigMap", "lw-labelwright-prometheus")["data"]["prometheus.yml"])["scrape_configs"]
