@@ -19,8 +19,7 @@ from gateway.webhooks.dialling import AddressRefused, CheckedNetwork
 from tests.support.gateway import GatewayProcess, answer, config, problem, running, wait_until
 from tests.support.receiver import Received, Receiver, receiving
 from tests.support.redis import PROGRAM, RedisProcess, redis_server
-from tests.support.servers import RunningServer, serving
-from tests.support.versions import make_version
+from tests.support.servers import RunningServer
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
@@ -28,10 +27,8 @@ SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("predictor")
-    with serving(make_version(folder / "v1"), folder / "predictor.log") as server:
-        yield server
+def predictor(papers_predictor: RunningServer) -> RunningServer:
+    return papers_predictor
 
 
 @pytest.fixture
@@ -149,6 +146,12 @@ def test_a_receiver_that_says_gone_or_whose_task_is_erased_gets_no_more(
         wait_until(lambda: len(receiver.received) == 2)
         assert client.delete(f"/api/prediction/{erased}").status_code == 204
         wait_until(lambda: not redis.client.exists(WEBHOOKS))
+
+
+@pytest.mark.parametrize("host", ["does-not-exist.invalid", f"{'x' * 64}.example.org"], ids=["unknown", "too-long"])
+def test_a_name_without_an_address_is_a_lost_connection(host: str) -> None:
+    with pytest.raises(httpcore.ConnectError, match="has no address"):
+        CheckedNetwork(lambda *_: True).connect_tcp(host, 443)
 
 
 def test_a_name_that_leads_into_the_network_is_dialled_only_if_it_is_named(receiver: Receiver) -> None:
