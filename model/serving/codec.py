@@ -244,7 +244,7 @@ def _output(name: str, result: InferenceResult, labels: Sequence[str]) -> str:
     """Return one output tensor as JSON. It is encoded row by row, because encoding holds the interpreter's lock."""
     if name == PROBABILITIES:
         return _tensor(name, "FP32", result.probabilities.shape, _probabilities(result.probabilities), column_names(labels))
-    longest = max((len(each.labels) for each in result.predictions), default=0)
+    longest = max([len(each.labels) for each in result.predictions], default=0)
     shape = (len(result.predictions), longest)
     if name == LABELS:
         return _tensor(name, "BYTES", shape, (_padded(each.labels, longest, "") for each in result.predictions))
