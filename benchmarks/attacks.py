@@ -5,9 +5,10 @@
     python benchmarks/attacks.py VERSION --stalled 7000     then this many connections that stall within a request
     python benchmarks/attacks.py VERSION --memory-mb 512    everything within a control group (version 1) of this size
 
-The server runs with its defaults, and with the environment of the predictor's image for the allocator. Peak memory is VmHWM, which is reset before each body; for many requests also RssAnon, which
-leaves out the pages of files. Another client sends short texts without pause over one connection. Its 99th percentile is shown
-for each body, beside the one without an attack in the same run. Run it on an idle machine.
+The server runs with its defaults, and with the environment by which the predictor's image returns memory to the system. Peak
+memory is VmHWM, which is reset before each body; for many requests also RssAnon, which leaves out the pages of files. Another
+client sends short texts without pause over one connection. Its 99th percentile is shown for each body, beside the one without an
+attack in the same run. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -293,6 +294,8 @@ def many(server: AttackedServer, chosen: dict[str, Send], count: int) -> None:
                 answers[status] += 1
                 spent[name] += time.perf_counter() - begun
 
+    with other_client(server) as quiet:
+        time.sleep(2)
     begun = time.perf_counter()
     with other_client(server) as seen, watching(server, own):
         attackers = [threading.Thread(target=attack) for _ in range(16)]
@@ -301,7 +304,7 @@ def many(server: AttackedServer, chosen: dict[str, Send], count: int) -> None:
         for each in attackers:
             each.join()
     print(f"\n{count} hostile requests in {time.perf_counter() - begun:.0f} s: {dict(answers)}")
-    print(f"of each kind: {min(sent.values())} to {max(sent.values())}")
+    print(f"of each kind: {min(sent.values())} to {max(sent.values())}; p99 of another client before: {p99(quiet):.1f} ms")
     print(f"without files: peak {max(own)} MB, now {server.memory('RssAnon')} MB")
     tell(server, seen)
 

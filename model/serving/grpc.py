@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from typing import Any, NoReturn
@@ -30,12 +29,13 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
-from model.serving.asgi import MAX_BODIES_IN_FLIGHT, InFlightBytes
-from model.serving.errors import TextsTooLarge, TooManyBytesInFlight, error_response, short_json
+from model.serving.asgi import MAX_BODIES_IN_FLIGHT, InFlightBytes, Reservation
+from model.serving.errors import error_response, short_json
 from model.serving.grpc_arrivals import WINDOW_BYTES, ArrivalLimiter
 from model.serving.grpc_messages import part_counts, to_infer_request
 from model.serving.grpc_standard import REFLECTION_SERVICES, HealthServicer, StoppableReflection
 from model.serving.metrics import Metrics
+from model.serving.parsing_turns import ParsingTurns
 from model.serving.predictor import DataPlane
 from model.serving.requests import INPUT_NAME, LARGE_REQUEST_BYTES, Limits, count_characters, require_bytes_datatype, text_count
 
@@ -52,11 +52,19 @@ logger = logging.getLogger(__name__)
 
 
 def make_server(
-    plane: DataPlane, metrics: Metrics, *, model: str, max_message_bytes: int, connections: int, stopping: asyncio.Event
+    plane: DataPlane,
+    metrics: Metrics,
+    *,
+    model: str,
+    max_message_bytes: int,
+    connections: int,
+    turns: ParsingTurns,
+    stopping: asyncio.Event,
 ) -> aio.Server:
     """Return the gRPC server of one predictor, which does not listen yet.
 
-    connections: maximum number of connected clients, if MAX_CONNECTIONS is more. stopping: event that ends the streams of health and reflection.
+    connections: maximum number of connected clients, if it is less than MAX_CONNECTIONS. turns: those of the REST server.
+    stopping: event that ends the streams of health and reflection.
     """
     server = aio.server(
         options=[
@@ -84,7 +92,7 @@ def make_server(
         methods = service.methods_by_name
         arriving = reflection_arrivals if service is reflecting else arrivals
         return {
-            name: _MethodHandler(methods[name], answer, metrics, plane.limits, in_flight, arriving).handler()
+            name: _MethodHandler(methods[name], answer, metrics, plane.limits, in_flight, arriving, turns).handler()
             for name, answer in answers.items()
         }
 
@@ -161,6 +169,7 @@ class _MethodHandler:
         limits: Limits,
         in_flight: InFlightBytes,
         arrivals: ArrivalLimiter,
+        turns: ParsingTurns,
     ) -> None:
         self._method = method
         self._name = method.name
@@ -170,51 +179,27 @@ class _MethodHandler:
         self._limits = limits
         self._in_flight = in_flight
         self._arrivals = arrivals
+        self._turns = turns
 
     def handler(self) -> Any:
         """Return gRPC's handler.
 
         `answer` takes a request and the context; for a response stream, the request; for a request stream, their iterator.
         """
-        how = {"request_deserializer": self._read, "response_serializer": self._answered.SerializeToString}
+        how = {"response_serializer": self._answered.SerializeToString}
         if self._method.server_streaming:
             return stream_stream_rpc_method_handler(self._answer_stream, **how)
         return stream_unary_rpc_method_handler(self._answer_one, **how)
-
-    def _read(self, sent: bytes) -> _ReceivedRequest:
-        """Parse a request. An error is kept for later, because gRPC would replace the message of one raised here."""
-        received = _ReceivedRequest()
-        try:
-            if len(sent) > LARGE_REQUEST_BYTES:
-                self._require_bounded(sent)
-                self._in_flight.acquire(len(sent))
-                received.release = weakref.finalize(received, self._in_flight.release, len(sent))
-            received.message = self._asked.FromString(sent)
-        except (InvalidInput, TextsTooLarge, TooManyBytesInFlight) as refused:
-            received.refused = refused.with_traceback(None)  # a traceback would keep the bytes alive
-        except DecodeError:
-            sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
-            received.refused = InvalidInput(sentence)
-        return received
-
-    def _require_bounded(self, sent: bytes) -> None:
-        """Raise InvalidInput or TextsTooLarge for a large message, unless it is an inference request within its limits."""
-        if self._name != INFER:
-            raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE_REQUEST_BYTES}")
-        self._limits.check_size(count_characters(sent))
-        for count in part_counts(sent, self._asked.DESCRIPTOR):
-            self._limits.check_parts(count)
 
     async def _answer_one(self, _: Any, context: Any) -> Any:
         started = perf_counter()
         status = StatusCode.CANCELLED  # the status if the client leaves
         sentence = ""
-        request = None
         try:
-            request = await self._arrivals.read(context)
-            answer = await self._answer(_message_of(request), context)
+            with self._in_flight.reserve() as reservation:
+                answer = await self._answer(await self._read(context, reservation), context)
             status = StatusCode.OK
-        except aio.AbortError:  # the message arrived too slowly, and the client has been told
+        except aio.AbortError:  # the message arrived too slowly, and `arrivals` has refused it
             status = StatusCode.RESOURCE_EXHAUSTED
             raise
         except Exception as error:
@@ -223,13 +208,11 @@ class _MethodHandler:
             if status is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
         finally:
-            if request:
-                request.release()
             if self._name == INFER:
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         if status is not StatusCode.OK:
-            # gRPC keeps the exception of `abort` until the next garbage collection, so it must not refer to the request.
-            del request
+            # gRPC keeps the exception of `abort`, and with it this frame, until the next garbage collection. So no variable
+            # here holds the request.
             await context.abort(status, sentence)
         return answer
 
@@ -237,10 +220,12 @@ class _MethodHandler:
         """Yield the responses to one request, or to a stream of them."""
         failure = None
         try:
-            streamed = self._method.client_streaming
-            async for answer in self._answer(self._requests(context) if streamed else await self._request(context)):
-                yield answer
-        except aio.AbortError:  # a message arrived too slowly, and the client has been told
+            with self._in_flight.reserve() as reservation:
+                streamed = self._method.client_streaming
+                requests = self._requests(context, reservation) if streamed else await self._read(context, reservation)
+                async for answer in self._answer(requests):
+                    yield answer
+        except aio.AbortError:  # a message arrived too slowly, and `arrivals` has refused it
             raise
         except Exception as error:
             failure = error_response(error)
@@ -249,31 +234,32 @@ class _MethodHandler:
         if failure:
             await context.abort(failure.grpc_code, failure.sentence)
 
-    async def _request(self, context: Any) -> Any:
-        return _message_of(await self._arrivals.read(context))
+    async def _requests(self, context: Any, reservation: Reservation) -> AsyncIterator[Any]:
+        while (sent := await self._arrivals.read(context)) is not aio.EOF:
+            yield await self._parsed(sent, reservation)
 
-    async def _requests(self, context: Any) -> AsyncIterator[Any]:
-        while (received := await self._arrivals.read(context)) is not aio.EOF:
-            yield _message_of(received)
+    async def _read(self, context: Any, reservation: Reservation) -> Any:
+        """Return the message of a request. Raises InvalidInput, TextsTooLarge, TooManyBytesInFlight."""
+        sent = await self._arrivals.read(context)
+        if sent is aio.EOF:
+            raise InvalidInput("the request has no message: expected one")
+        return await self._parsed(sent, reservation)
 
+    async def _parsed(self, sent: bytes, reservation: Reservation) -> Any:
+        try:
+            if len(sent) > LARGE_REQUEST_BYTES:
+                if self._name != INFER:
+                    raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE_REQUEST_BYTES}")
+                reservation.grow_to(len(sent))
+                await self._turns.wait(len(sent))
+                self._require_bounded(sent)
+            return self._asked.FromString(sent)
+        except DecodeError as error:
+            sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
+            raise InvalidInput(sentence) from error
 
-class _ReceivedRequest:
-    """Received request: its message, or the error to answer with.
-
-    `release` subtracts its bytes in flight, once. It is also called when the object is garbage-collected, since a client may
-    leave before its request is handled.
-    """
-
-    def __init__(self) -> None:
-        self.message: Any = None
-        self.refused: Exception | None = None
-        self.release: Callable[[], object] = int
-
-
-def _message_of(received: Any) -> Any:
-    """Return the message of a request. Raises InvalidInput, TextsTooLarge, TooManyBytesInFlight if it is refused."""
-    if received is aio.EOF:
-        raise InvalidInput("the request has no message: expected one")
-    if received.refused is not None:
-        raise received.refused
-    return received.message
+    def _require_bounded(self, sent: bytes) -> None:
+        """Raise InvalidInput or TextsTooLarge for a message with more parts or characters than any valid one."""
+        self._limits.check_size(count_characters(sent))
+        for count in part_counts(sent, self._asked.DESCRIPTOR):
+            self._limits.check_parts(count)

@@ -1,8 +1,8 @@
-"""gRPC messages that are still arriving: only a few at the same time.
+"""Arrival of gRPC messages: only a few are read at the same time.
 
-gRPC holds a message until it is complete, and its library counts no bytes. But of a message that is not asked for
-yet, the client may send only a window of bytes. So a message is asked for only when a reader is free. Clients take turns. While they wait,
-messages that arrive slowly are refused, the sooner the more clients wait: so clients that stall cannot exclude others.
+gRPC holds a message until it is complete, and its library counts no bytes. But a client may send only a small window of a message
+before the server asks for it. So the server asks for a message only when a reader is free. Clients take turns. While they wait, a
+message that arrives slowly is refused, the sooner the more clients wait: so clients that stall cannot exclude others.
 """
 
 from __future__ import annotations

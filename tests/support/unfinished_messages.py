@@ -66,7 +66,7 @@ class UnfinishedMessages:
         self._writer.transport.abort()
 
     def begin(self, streams: int) -> None:
-        """Begin a message on each of so many new streams."""
+        """Begin a message on each of `streams` new streams."""
         for _ in range(streams):
             stream, self._next_stream = self._next_stream, self._next_stream + 2
             self._writer.write(frame(HEADERS, END_HEADERS, stream, self._head))

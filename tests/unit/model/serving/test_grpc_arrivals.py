@@ -1,4 +1,4 @@
-"""Which messages are read, and in which order. The calls are written by hand: gRPC's own arrive when the network likes."""
+"""Order in which messages are read. The calls are written by hand, because messages of real ones arrive at any time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.serving.grpc_arrivals import ArrivalLimiter
 
 
 class Call:
-    """Context of a call whose message arrives when it is told to, or when the call is aborted."""
+    """Context of a call. Its message arrives with `arrive`; `abort` ends the read with an error, as gRPC does."""
 
     def __init__(self, client: str) -> None:
         self.client = client
