@@ -5,9 +5,10 @@
     python benchmarks/attacks.py VERSION --stalled 7000     then this many connections that stall within a request
     python benchmarks/attacks.py VERSION --memory-mb 512    everything within a control group (version 1) of this size
 
-The server runs with its defaults. Peak memory is VmHWM, which is reset before each body; for many requests also RssAnon, which
-leaves out the pages of files. Another client sends short texts without pause over one connection. Its 99th percentile is shown
-for each body, beside the one without an attack in the same run. Run it on an idle machine.
+The server runs with its defaults, and with the environment by which the predictor's image returns memory to the system. Peak
+memory is VmHWM, which is reset before each body; for many requests also RssAnon, which leaves out the pages of files. Another
+client sends short texts without pause over one connection. Its 99th percentile is shown for each body, beside the one without an
+attack in the same run. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import json
 import os
 import re
 import resource
+import select
+import socket
 import struct
 import subprocess
 import sys
@@ -32,9 +35,10 @@ from typing import Any
 
 import grpc
 from attack_bodies import WHOLE, message, rest_bodies, v1
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 TIMEOUT_SECONDS = 120.0
+CHUNK_BYTES = 1 << 20  # of a body, after which the client looks for a response
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 CGROUPS = Path("/sys/fs/cgroup/memory")
 LISTENING = re.compile(r"REST on port (\d+), gRPC on port (\d+)")
 Send = Callable[["AttackedServer"], str]  # gives the status
@@ -69,6 +73,12 @@ def get(port: int, path: str) -> bytes:
         return bytes(answer.read())
 
 
+def image_environment() -> dict[str, str]:
+    """Return the environment by which the predictor's image returns memory to the system."""
+    dockerfile = Path(__file__).parents[1] / "Dockerfile.serve"
+    return dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", dockerfile.read_text()))
+
+
 @contextmanager
 def serving(version: str, options: Sequence[str], *, group: Path | None) -> Iterator[AttackedServer]:
     """Yield a server that listens, and kill it at the end."""
@@ -76,7 +86,7 @@ def serving(version: str, options: Sequence[str], *, group: Path | None) -> Iter
     if group:
         command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
     with tempfile.NamedTemporaryFile() as log:
-        process = subprocess.Popen(command, stderr=log)
+        process = subprocess.Popen(command, stderr=log, env={**os.environ, **image_environment()})
         try:
             while not (ports := LISTENING.search(Path(log.name).read_text())):
                 if process.poll() is not None:
@@ -119,20 +129,41 @@ def over_rest(path: str, body: bytes, **headers: str) -> Send:
     """Return a function that sends a body over REST."""
 
     def send(server: AttackedServer) -> str:
-        return asyncio.run(asked(server.rest, path.replace("NAME", server.name), body, headers))[0]
+        try:
+            with socket.create_connection(("127.0.0.1", server.rest), timeout=TIMEOUT_SECONDS) as connection:
+                return status_of(connection, request(path.replace("NAME", server.name), b"", headers, length=len(body)), body)
+        except TimeoutError:
+            return "no answer"
+        except OSError:
+            return "closed"
 
     return send
 
 
+def status_of(connection: socket.socket, head: bytes, body: bytes) -> str:
+    """Send a request and return the status of its response, which may arrive before the whole body was sent."""
+    answered = select.poll()
+    answered.register(connection, select.POLLIN)
+    connection.sendall(head)
+    rest = memoryview(body)
+    while rest and not answered.poll(0):
+        connection.sendall(rest[:CHUNK_BYTES])
+        rest = rest[CHUNK_BYTES:]
+    return connection.recv(64).split(b" ", 2)[1].decode() if answered.poll(1000 * TIMEOUT_SECONDS) else "no answer"
+
+
 def over_grpc(asked_: Any) -> Send:
-    """Return a function that sends a message over gRPC."""
+    """Return a function that sends a message over gRPC, on a connection of its own."""
+    encoded = b""
 
     def send(server: AttackedServer) -> str:
+        nonlocal encoded
         asked_.model_name = asked_.model_name or server.name
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        encoded = encoded or asked_.SerializeToString()
+        options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(f"127.0.0.1:{server.rpc}", options=options) as channel:
             try:
-                GRPCInferenceServiceStub(channel).ModelInfer(asked_, timeout=TIMEOUT_SECONDS)
+                channel.unary_unary(MODEL_INFER)(encoded, timeout=TIMEOUT_SECONDS)
             except grpc.RpcError as refused:
                 return str(refused.code().name)
         return "OK"
@@ -172,28 +203,6 @@ def request(path: str, body: bytes, headers: dict[str, str], *, length: int | No
     """Return the bytes of a POST."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body) if length is None else length}"]
     return "\r\n".join([*lines, *(f"{key}: {value}" for key, value in headers.items()), "", ""]).encode() + body
-
-
-async def answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Return status and body of the next response."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    length = re.search(r"content-length: *(\d+)", head, re.IGNORECASE)
-    return head.split(" ", 2)[1], await reader.readexactly(int(length[1]) if length else 0)
-
-
-async def asked(port: int, path: str, body: bytes, headers: dict[str, str]) -> tuple[str, bytes]:
-    """Send a request on a new connection, and return status and body."""
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-            writer.write(request(path, body, headers))
-            response = await answer(reader)
-            writer.close()
-            return response
-    except (OSError, asyncio.IncompleteReadError):
-        return "closed", b""
-    except TimeoutError:
-        return "no answer", b""
 
 
 OTHER_CLIENT = """
@@ -263,18 +272,39 @@ def each_body(server: AttackedServer, chosen: dict[str, Send]) -> None:
 
 
 def many(server: AttackedServer, chosen: dict[str, Send], count: int) -> None:
-    """Send `count` hostile requests over 16 connections, of every kind in turn."""
-    sends = list(chosen.values())
+    """Send `count` hostile requests over 16 connections. Every kind gets the same time, and so the cheap ones more requests."""
     server.forget_peak()
     answers: Counter[str] = Counter()
+    sent: Counter[str] = Counter()
+    spent = dict.fromkeys(chosen, 0.0)  # seconds
+    lock = threading.Lock()
     own: list[int] = []
-    from concurrent.futures import ThreadPoolExecutor
 
+    def attack() -> None:
+        while True:
+            with lock:
+                name = min(spent, key=lambda each: spent[each])
+                if sent.total() == count:
+                    return
+                sent[name] += 1
+                spent[name] += 0.01  # so that others do not choose it too
+            begun = time.perf_counter()
+            status = chosen[name](server)
+            with lock:
+                answers[status] += 1
+                spent[name] += time.perf_counter() - begun
+
+    with other_client(server) as quiet:
+        time.sleep(2)
     begun = time.perf_counter()
-    with other_client(server) as seen, ThreadPoolExecutor(16) as pool, watching(server, own):
-        for status in pool.map(lambda at: sends[at % len(sends)](server), range(count)):
-            answers[status] += 1
+    with other_client(server) as seen, watching(server, own):
+        attackers = [threading.Thread(target=attack) for _ in range(16)]
+        for each in attackers:
+            each.start()
+        for each in attackers:
+            each.join()
     print(f"\n{count} hostile requests in {time.perf_counter() - begun:.0f} s: {dict(answers)}")
+    print(f"of each kind: {min(sent.values())} to {max(sent.values())}; p99 of another client before: {p99(quiet):.1f} ms")
     print(f"without files: peak {max(own)} MB, now {server.memory('RssAnon')} MB")
     tell(server, seen)
 

@@ -115,7 +115,10 @@ class _Interruption:
 
 def header(scope: Scope, name: bytes) -> str | None:
     """Return the first value of a header, by its name in lower case."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+    for key, value in scope["headers"]:  # a generator would take three times as long
+        if key == name:
+            return str(value, "latin-1")
+    return None
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int, reservation: Reservation) -> bytes:

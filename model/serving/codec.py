@@ -49,7 +49,7 @@ from model.serving.requests import (
 )
 
 LEADING_BLANKS = re.compile(rb"[ \t\r\n]*")
-QUOTE, BACKSLASH = b'"\\'
+QUOTE, BACKSLASH, LETTER_U = b'"\\u'
 
 Scalar = str | int | float | bool | None
 
@@ -202,15 +202,17 @@ def _check_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
     if len(body) <= LARGE_REQUEST_BYTES:
         return
     array = np.frombuffer(body, np.uint8)
-    quotes = 0
-    for start in range(0, len(array), COUNTED_CHUNK_BYTES):
+    quotes = escapes = long_escapes = 0
+    for start in range(0, len(array), COUNTED_CHUNK_BYTES):  # counting two bytes with `bytes.count` takes much longer
         piece = array[start : start + COUNTED_CHUNK_BYTES]
         before = array[start - 1 : start - 1 + len(piece)] if start else piece[:-1]
-        quotes += int(np.count_nonzero((piece[len(piece) - len(before) :] == QUOTE) & (before != BACKSLASH)))
-    limits.check_parts(quotes // 2 - names)
+        after, follows_backslash = piece[len(piece) - len(before) :], before == BACKSLASH
+        quotes += int(np.count_nonzero((after == QUOTE) & ~follows_backslash))
+        limits.check_parts(quotes // 2 - names)
+        escapes += int(np.count_nonzero(piece == BACKSLASH))
+        long_escapes += int(np.count_nonzero((after == LETTER_U) & follows_backslash))
     characters = count_characters(body) - LEADING_BLANKS.match(body).end()  # type: ignore[union-attr]  # it matches the empty string too
-    escapes = body.count(b"\\")  # an escape has two bytes; six if its second character is u
-    limits.check_size(characters - escapes - 4 * body.count(b"\\u"))
+    limits.check_size(characters - escapes - 4 * long_escapes)  # an escape has two bytes; six if its second character is u
 
 
 def _new_id() -> str:
@@ -244,7 +246,7 @@ def _output(name: str, result: InferenceResult, labels: Sequence[str]) -> str:
     """Return one output tensor as JSON. It is encoded row by row, because encoding holds the interpreter's lock."""
     if name == PROBABILITIES:
         return _tensor(name, "FP32", result.probabilities.shape, _probabilities(result.probabilities), column_names(labels))
-    longest = max((len(each.labels) for each in result.predictions), default=0)
+    longest = max([len(each.labels) for each in result.predictions], default=0)
     shape = (len(result.predictions), longest)
     if name == LABELS:
         return _tensor(name, "BYTES", shape, (_padded(each.labels, longest, "") for each in result.predictions))

@@ -63,10 +63,10 @@ class ConnectionLimiter:
 
     def busy(self, connection: LimitedConnection) -> None:
         """Mark that its request is complete and waits for the response, or that its response was read."""
-        self._idle.pop(connection, None)
-        for stalled in (self._unfinished, self._unread):
-            if connection in stalled:
-                self._bytes -= stalled.pop(connection)[1]
+        if self._idle.pop(connection, None) is None:
+            for stalled in (self._unfinished, self._unread):
+                if connection in stalled:
+                    self._bytes -= stalled.pop(connection)[1]
 
     def idle(self, connection: LimitedConnection) -> None:
         """Mark that its response was sent and that it has no other request."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from typing import Any, NoReturn
 
@@ -21,51 +20,59 @@ from grpc import (
     aio,
     method_handlers_generic_handler,
     stream_stream_rpc_method_handler,
-    unary_stream_rpc_method_handler,
-    unary_unary_rpc_method_handler,
+    stream_unary_rpc_method_handler,
 )
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
 from kserve.errors import InvalidInput
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.utils.utils import to_headers
 
-from model.serving.asgi import MAX_BODIES_IN_FLIGHT, InFlightBytes
-from model.serving.errors import ServiceNotFound, TextsTooLarge, TooManyBytesInFlight, TooManyWatchers, error_response, short_json
+from model.serving.asgi import MAX_BODIES_IN_FLIGHT, InFlightBytes, Reservation
+from model.serving.errors import error_response, short_json
+from model.serving.grpc_arrivals import WINDOW_BYTES, ArrivalLimiter
 from model.serving.grpc_messages import part_counts, to_infer_request
+from model.serving.grpc_standard import REFLECTION_SERVICES, HealthServicer, StoppableReflection
 from model.serving.metrics import Metrics
+from model.serving.parsing_turns import ParsingTurns
 from model.serving.predictor import DataPlane
 from model.serving.requests import INPUT_NAME, LARGE_REQUEST_BYTES, Limits, count_characters, require_bytes_datatype, text_count
 
 INFER = "ModelInfer"  # the only method whose requests may be large
 MAX_STREAMS_PER_CONNECTION = 1024  # open at the same time; the client queues further ones
-MAX_IDLE_MILLISECONDS = 600_000  # a connection is closed after this time without a call
-MAX_MESSAGE_BYTES = 8 * 2**20  # largest message; the only limit on messages that are still arriving
+MAX_IDLE_MILLISECONDS = 60_000  # a connection is closed after this time without a call
+MAX_CONNECTIONS = 2048
+MAX_MESSAGE_BYTES = 8 * 2**20
 KEEPALIVE_MILLISECONDS = 60_000
-MAX_WATCHERS = 1024  # streams open at the same time; a client may keep one open without limit
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-# Both have the same messages. Newer clients try the second one first.
-REFLECTION_SERVICES = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
+MAX_READERS = 8  # messages that arrive at the same time
+MAX_REFLECTION_READERS = 2  # the same for reflection, whose clients may leave their streams open
 
 logger = logging.getLogger(__name__)
 
 
 def make_server(
-    plane: DataPlane, metrics: Metrics, *, model: str, max_message_bytes: int, connections: int, stopping: asyncio.Event
+    plane: DataPlane,
+    metrics: Metrics,
+    *,
+    model: str,
+    max_message_bytes: int,
+    connections: int,
+    turns: ParsingTurns,
+    stopping: asyncio.Event,
 ) -> aio.Server:
     """Return the gRPC server of one predictor, which does not listen yet.
 
-    connections: maximum number of connected clients. stopping: event that ends the streams of health and reflection.
+    connections: maximum number of connected clients, if it is less than MAX_CONNECTIONS. turns: those of the REST server.
+    stopping: event that ends the streams of health and reflection.
     """
     server = aio.server(
         options=[
             ("grpc.max_send_message_length", -1),  # no limit: the request limits its response
             ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+            ("grpc.http2.bdp_probe", 0),  # it would enlarge that window
+            ("grpc.max_allowed_incoming_connections", min(connections, MAX_CONNECTIONS)),
             ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
             ("grpc.max_connection_idle_ms", MAX_IDLE_MILLISECONDS),
             ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),  # detects clients that vanished
@@ -79,10 +86,13 @@ def make_server(
     health = HealthServicer(plane, model, (inference.full_name, checking.full_name), stopping)
     reflection = StoppableReflection((inference.full_name, checking.full_name), stopping)
 
+    arrivals, reflection_arrivals = ArrivalLimiter(readers=MAX_READERS), ArrivalLimiter(readers=MAX_REFLECTION_READERS)
+
     def handlers(service: ServiceDescriptor, **answers: Callable[..., Any]) -> dict[str, Any]:
         methods = service.methods_by_name
+        arriving = reflection_arrivals if service is reflecting else arrivals
         return {
-            name: _MethodHandler(methods[name], answer, metrics, plane.limits, in_flight).handler()
+            name: _MethodHandler(methods[name], answer, metrics, plane.limits, in_flight, arriving, turns).handler()
             for name, answer in answers.items()
         }
 
@@ -147,11 +157,19 @@ def _require_texts(tensor: Any, *, raw: bool) -> None:
 class _MethodHandler:
     """Handler of one method, which turns errors into statuses and counts inference requests by status.
 
-    It replaces the generated handler, whose error for bytes that cannot be parsed is only the name of a class.
+    It replaces the generated handler, whose error for bytes that cannot be parsed is only the name of a class. To gRPC, every
+    request is a stream: the message of any other request would be read before the handler is called.
     """
 
     def __init__(
-        self, method: MethodDescriptor, answer: Callable[..., Any], metrics: Metrics, limits: Limits, in_flight: InFlightBytes
+        self,
+        method: MethodDescriptor,
+        answer: Callable[..., Any],
+        metrics: Metrics,
+        limits: Limits,
+        in_flight: InFlightBytes,
+        arrivals: ArrivalLimiter,
+        turns: ParsingTurns,
     ) -> None:
         self._method = method
         self._name = method.name
@@ -160,72 +178,55 @@ class _MethodHandler:
         self._metrics = metrics
         self._limits = limits
         self._in_flight = in_flight
+        self._arrivals = arrivals
+        self._turns = turns
 
     def handler(self) -> Any:
         """Return gRPC's handler.
 
         `answer` takes a request and the context; for a response stream, the request; for a request stream, their iterator.
         """
-        how = {"request_deserializer": self._read, "response_serializer": self._answered.SerializeToString}
-        if self._method.client_streaming:
-            return stream_stream_rpc_method_handler(self._answer_stream, **how)
+        how = {"response_serializer": self._answered.SerializeToString}
         if self._method.server_streaming:
-            return unary_stream_rpc_method_handler(self._answer_stream, **how)
-        return unary_unary_rpc_method_handler(self._answer_one, **how)
+            return stream_stream_rpc_method_handler(self._answer_stream, **how)
+        return stream_unary_rpc_method_handler(self._answer_one, **how)
 
-    def _read(self, sent: bytes) -> _ReceivedRequest:
-        """Parse a request. An error is kept for later, because gRPC would replace the message of one raised here."""
-        received = _ReceivedRequest()
-        try:
-            if len(sent) > LARGE_REQUEST_BYTES:
-                self._require_bounded(sent)
-                self._in_flight.acquire(len(sent))
-                received.release = weakref.finalize(received, self._in_flight.release, len(sent))
-            received.message = self._asked.FromString(sent)
-        except (InvalidInput, TextsTooLarge, TooManyBytesInFlight) as refused:
-            received.refused = refused.with_traceback(None)  # a traceback would keep the bytes alive
-        except DecodeError:
-            sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
-            received.refused = InvalidInput(sentence)
-        return received
-
-    def _require_bounded(self, sent: bytes) -> None:
-        """Raise InvalidInput or TextsTooLarge for a large message, unless it is an inference request within its limits."""
-        if self._name != INFER:
-            raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE_REQUEST_BYTES}")
-        self._limits.check_size(count_characters(sent))
-        for count in part_counts(sent, self._asked.DESCRIPTOR):
-            self._limits.check_parts(count)
-
-    async def _answer_one(self, request: _ReceivedRequest, context: Any) -> Any:
+    async def _answer_one(self, _: Any, context: Any) -> Any:
         started = perf_counter()
         status = StatusCode.CANCELLED  # the status if the client leaves
         sentence = ""
         try:
-            answer = await self._answer(_message_of(request), context)
+            with self._in_flight.reserve() as reservation:
+                answer = await self._answer(await self._read(context, reservation), context)
             status = StatusCode.OK
+        except aio.AbortError:  # the message arrived too slowly, and `arrivals` has refused it
+            status = StatusCode.RESOURCE_EXHAUSTED
+            raise
         except Exception as error:
             failure = error_response(error)
             status, sentence = failure.grpc_code, failure.sentence
             if status is StatusCode.INTERNAL:
                 logger.exception("%s failed", self._name)
         finally:
-            request.release()
             if self._name == INFER:
                 self._metrics.answered("grpc", status.name, perf_counter() - started)
         if status is not StatusCode.OK:
-            # gRPC keeps the exception of `abort` until the next garbage collection, so it must not refer to the request.
-            del request
+            # gRPC keeps the exception of `abort`, and with it this frame, until the next garbage collection. So no variable
+            # here holds the request.
             await context.abort(status, sentence)
         return answer
 
-    async def _answer_stream(self, sent: Any, context: Any) -> AsyncIterator[Any]:
+    async def _answer_stream(self, _: Any, context: Any) -> AsyncIterator[Any]:
         """Yield the responses to one request, or to a stream of them."""
         failure = None
         try:
-            requests = _messages_of(sent) if self._method.client_streaming else _message_of(sent)
-            async for answer in self._answer(requests):
-                yield answer
+            with self._in_flight.reserve() as reservation:
+                streamed = self._method.client_streaming
+                requests = self._requests(context, reservation) if streamed else await self._read(context, reservation)
+                async for answer in self._answer(requests):
+                    yield answer
+        except aio.AbortError:  # a message arrived too slowly, and `arrivals` has refused it
+            raise
         except Exception as error:
             failure = error_response(error)
             if failure.grpc_code is StatusCode.INTERNAL:
@@ -233,93 +234,32 @@ class _MethodHandler:
         if failure:
             await context.abort(failure.grpc_code, failure.sentence)
 
+    async def _requests(self, context: Any, reservation: Reservation) -> AsyncIterator[Any]:
+        while (sent := await self._arrivals.read(context)) is not aio.EOF:
+            yield await self._parsed(sent, reservation)
 
-class _ReceivedRequest:
-    """Received request: its message, or the error to answer with.
+    async def _read(self, context: Any, reservation: Reservation) -> Any:
+        """Return the message of a request. Raises InvalidInput, TextsTooLarge, TooManyBytesInFlight."""
+        sent = await self._arrivals.read(context)
+        if sent is aio.EOF:
+            raise InvalidInput("the request has no message: expected one")
+        return await self._parsed(sent, reservation)
 
-    `release` subtracts its bytes in flight, once. It is also called when the object is garbage-collected, since a client may
-    leave before its request is handled.
-    """
-
-    def __init__(self) -> None:
-        self.message: Any = None
-        self.refused: Exception | None = None
-        self.release: Callable[[], object] = int
-
-
-def _message_of(received: _ReceivedRequest) -> Any:
-    """Return the message of a request. Raises InvalidInput, TextsTooLarge, TooManyBytesInFlight if it is refused."""
-    if received.refused is not None:
-        raise received.refused
-    return received.message
-
-
-async def _messages_of(requests: AsyncIterator[_ReceivedRequest]) -> AsyncIterator[Any]:
-    async for each in requests:
-        yield _message_of(each)
-
-
-class HealthServicer:
-    """Standard health service of gRPC, for "" (the server), its services and the served model; equal to readiness over REST."""
-
-    def __init__(self, plane: DataPlane, model: str, services: tuple[str, ...], stopping: asyncio.Event) -> None:
-        self._plane = plane
-        self._known = (model, *services)
-        self._stopping = stopping
-        self._watchers = 0
-
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802, the protocol's name
-        """Return the status. Raises ServiceNotFound."""
-        if not self._knows(request.service):
-            raise ServiceNotFound(request.service, self._known)
-        return health_pb2.HealthCheckResponse(status=await self._status())
-
-    async def Watch(self, request: Any) -> AsyncIterator[Any]:  # noqa: N802, the protocol's name
-        """Yield the status, and once more when the server stops, which ends the stream. Raises TooManyWatchers."""
-        if self._watchers >= MAX_WATCHERS:
-            raise TooManyWatchers(MAX_WATCHERS)
-        self._watchers += 1
+    async def _parsed(self, sent: bytes, reservation: Reservation) -> Any:
         try:
-            known = self._knows(request.service)
-            yield health_pb2.HealthCheckResponse(status=await self._status() if known else SERVICE_UNKNOWN)
-            if not self._stopping.is_set():
-                await self._stopping.wait()
-                if known:
-                    yield health_pb2.HealthCheckResponse(status=NOT_SERVING)
-        finally:
-            self._watchers -= 1
+            if len(sent) > LARGE_REQUEST_BYTES:
+                if self._name != INFER:
+                    raise InvalidInput(f"the request has {len(sent)} bytes: expected at most {LARGE_REQUEST_BYTES}")
+                reservation.grow_to(len(sent))
+                await self._turns.wait(len(sent))
+                self._require_bounded(sent)
+            return self._asked.FromString(sent)
+        except DecodeError as error:
+            sentence = f"the request's bytes cannot be read: expected a message {self._asked.DESCRIPTOR.name}"
+            raise InvalidInput(sentence) from error
 
-    def _knows(self, service: str) -> bool:
-        return not service or service in self._known
-
-    async def _status(self) -> Any:
-        return SERVING if await self._plane.ready() else NOT_SERVING
-
-
-class StoppableReflection(ReflectionServicer):  # type: ignore[misc]
-    """Server reflection, for clients without .proto files. Its streams end when the server stops, which waits for streams."""
-
-    def __init__(self, services: Sequence[str], stopping: asyncio.Event) -> None:
-        super().__init__((*services, REFLECTION_SERVICES[0]))
-        self._stopping = stopping
-
-    async def answers(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Yield a response to each request, until the client or the server stops."""
-        async for answer in super().ServerReflectionInfo(self._until_stopping(requests), None):
-            yield answer
-
-    async def _until_stopping(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        waited_for: set[asyncio.Future[Any]] = {stopped}
-        try:
-            while True:
-                coming = asyncio.ensure_future(anext(requests, None))
-                waited_for = {coming, stopped}
-                await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-                request = coming.result() if coming.done() else None
-                if request is None:
-                    return
-                yield request
-        finally:
-            for each in waited_for:
-                each.cancel()
+    def _require_bounded(self, sent: bytes) -> None:
+        """Raise InvalidInput or TextsTooLarge for a message with more parts or characters than any valid one."""
+        self._limits.check_size(count_characters(sent))
+        for count in part_counts(sent, self._asked.DESCRIPTOR):
+            self._limits.check_parts(count)

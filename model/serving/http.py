@@ -46,6 +46,7 @@ from model.serving.errors import (
     short_json,
 )
 from model.serving.metrics import Metrics
+from model.serving.parsing_turns import ParsingTurns
 from model.serving.predictor import DataPlane, Predictor
 from model.serving.requests import InferenceResult
 
@@ -60,7 +61,9 @@ Address = tuple[str, int]  # of a client: host and port
 logger = logging.getLogger(__name__)
 
 
-def make_app(plane: DataPlane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int) -> InferenceMiddleware:
+def make_app(
+    plane: DataPlane, metrics: Metrics, registry: CollectorRegistry, *, max_body_bytes: int, turns: ParsingTurns
+) -> InferenceMiddleware:
     """Return the application with v1, v2 and /metrics of one predictor."""
     # redirect_slashes=False: FastAPI would redirect a path with a trailing slash to an address taken from the Host header.
     app = FastAPI(title="Labelwright", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
@@ -71,7 +74,7 @@ def make_app(plane: DataPlane, metrics: Metrics, registry: CollectorRegistry, *,
     for kind in (*STATUSES, Exception):
         app.add_exception_handler(kind, _respond_to_error)
     app.add_exception_handler(HTTPException, _respond_to_http_error)
-    return InferenceMiddleware(app, plane, metrics, max_body_bytes=max_body_bytes)
+    return InferenceMiddleware(app, plane, metrics, max_body_bytes=max_body_bytes, turns=turns)
 
 
 def _v1(plane: DataPlane) -> APIRouter:
@@ -121,11 +124,12 @@ class InferenceMiddleware:
     Other requests, v1 inference included, go to the SDK's routes.
     """
 
-    def __init__(self, app: ASGIApp, plane: DataPlane, metrics: Metrics, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, plane: DataPlane, metrics: Metrics, *, max_body_bytes: int, turns: ParsingTurns) -> None:
         self._app = app
         self._plane = plane
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._turns = turns
         self._in_flight = InFlightBytes(MAX_BODIES_IN_FLIGHT * max_body_bytes)
         self._admitted_while_stopping: Collection[Address] | None = None
 
@@ -176,6 +180,7 @@ class InferenceMiddleware:
             with self._in_flight.reserve() as reservation:
                 body = await read_body(scope, receive, limit=self._max_body_bytes, reservation=reservation)
                 _require_uncompressed(header(scope, b"content-encoding"))
+                await self._turns.wait(len(body))
                 if match[3]:
                     await while_connected(receive, self._pass_on(scope, replay(body, receive), send))
                     return

@@ -25,6 +25,7 @@ from model.serving.connections import ConnectionLimiter, connection_class
 from model.serving.grpc import MAX_MESSAGE_BYTES, make_server
 from model.serving.http import InferenceMiddleware, make_app
 from model.serving.metrics import Metrics
+from model.serving.parsing_turns import ParsingTurns
 from model.serving.predictor import DataPlane, Predictor
 from model.serving.requests import Limits
 from model.serving.signals import STOP_SIGNALS
@@ -61,7 +62,8 @@ def serve(classifier: Classifier, manifest: Manifest, config: ServingConfig) -> 
 
 async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) -> None:
     plane = DataPlane(predictor)
-    middleware = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes)
+    turns = ParsingTurns()
+    middleware = make_app(plane, metrics, REGISTRY, max_body_bytes=config.max_body_bytes, turns=turns)
     files = _open_files() - RESERVED_FILES
     connections = min(config.max_connections, files * 3 // 4)
     arrivals = ConnectionLimiter(connections=connections, stalled_bytes=MAX_STALLED_BYTES, clock=time.monotonic)
@@ -85,6 +87,7 @@ async def _serve(predictor: Predictor, metrics: Metrics, config: ServingConfig) 
         model=predictor.name,
         max_message_bytes=min(config.max_body_bytes, MAX_MESSAGE_BYTES),
         connections=files // 8,
+        turns=turns,
         stopping=ending,
     )
     with _listening(config.host, config.port) as listener:

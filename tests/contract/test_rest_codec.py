@@ -24,6 +24,7 @@ from model.classifier import Classifier, Floats, OnnxModel, TextTokenizer, Token
 from model.serving.batching import Batcher
 from model.serving.http import make_app
 from model.serving.metrics import Metrics
+from model.serving.parsing_turns import ParsingTurns
 from model.serving.predictor import DataPlane, Predictor
 from model.serving.requests import Limits
 from tests.support.versions import make_version
@@ -76,7 +77,7 @@ class Routes:
         plane = DataPlane(Predictor("papers", manifest, classifier.rule, self._batcher, limits))
         self._theirs = FastAPI()
         register_v2_endpoints(self._theirs, plane, None)
-        self._ours = make_app(plane, metrics, CollectorRegistry(), max_body_bytes=2**20)
+        self._ours = make_app(plane, metrics, CollectorRegistry(), max_body_bytes=2**20, turns=ParsingTurns())
         self._runner = asyncio.Runner()
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from model.serving.grpc import MAX_WATCHERS
+from model.serving.grpc_standard import MAX_WATCHERS
 from tests.support.servers import RunningServer, serving
 from tests.support.versions import make_version
 

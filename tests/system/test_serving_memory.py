@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -10,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from tests.support.raw_http import HOST, port_of, request
 from tests.support.servers import RunningServer, serving
+from tests.support.unfinished_messages import UnfinishedMessages
 from tests.support.versions import make_version
 
 INFER, PREDICT = "/v2/models/papers/infer", "/v1/models/papers:predict"
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 PATIENCE = 120.0
 MEBIBYTE = 2**20
 MOST = 400  # MiB of this small version: below 512, the memory limit, by more than a larger one takes besides
@@ -164,3 +167,25 @@ def test_clients_that_send_the_worst_at_once_do_not_take_the_predictor_over_its_
     assert server.process.poll() is None
     answer: Any = httpx.post(server.rest + INFER, content=v2("stat.ML"), timeout=PATIENCE).json()
     assert answer["outputs"][0]["data"] == ["stat.ML"]
+
+
+def test_messages_that_never_end_hold_little_memory_together_and_exclude_no_other_client_of_grpc(server: RunningServer) -> None:
+    """16 connections begin 128 messages of 8 MiB, a gigabyte. Without a limit on all of them, gRPC would hold what was sent."""
+
+    async def attack() -> tuple[int, set[str]]:
+        answers = set()
+        async with AsyncExitStack() as stack, asyncio.timeout(PATIENCE):
+            attackers = [UnfinishedMessages(port_of(server.grpc), MODEL_INFER, size=MESSAGE) for _ in range(16)]
+            for each in attackers:
+                await stack.enter_async_context(each)
+                each.begin(8)
+            while sum(each.sent for each in attackers) < MOST * MEBIBYTE:
+                answers.add(await asyncio.to_thread(over_grpc(b"stat.ML"), server))
+            return sum(len(each.ended) for each in attackers), answers
+
+    with Memory(server) as memory:
+        ended, answers = asyncio.run(attack())
+
+    assert memory.most < MOST
+    assert ended
+    assert answers == {"OK"}

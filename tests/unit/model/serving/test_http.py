@@ -22,6 +22,7 @@ from model.classifier import Classifier, Floats, OnnxModel, TokenizedText
 from model.serving.batching import Batcher
 from model.serving.http import InferenceMiddleware, make_app
 from model.serving.metrics import Metrics
+from model.serving.parsing_turns import ParsingTurns
 from model.serving.predictor import DataPlane, Predictor
 from model.serving.requests import Limits
 from tests.support.versions import make_version
@@ -76,7 +77,9 @@ class App:
         self.batcher = Batcher(classifier, metrics, threads=1, capacity=4)
         limits = Limits(texts=3, characters=10, request_characters=25)
         self.predictor = Predictor("papers", manifest, classifier.rule, self.batcher, limits)
-        self.door: InferenceMiddleware = make_app(DataPlane(self.predictor), metrics, registry, max_body_bytes=1024)
+        self.door: InferenceMiddleware = make_app(
+            DataPlane(self.predictor), metrics, registry, max_body_bytes=1024, turns=ParsingTurns()
+        )
 
     async def call(self, method: str, path: str, body: object = None) -> httpx.Response:
         transport = httpx.ASGITransport(self.door, raise_app_exceptions=False, client=CLIENT)
