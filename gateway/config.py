@@ -60,6 +60,14 @@ class GatewayConfig(Strict):
     patience_seconds: float = Field(default=DAY, gt=0, description="time that a task waits for a predictor that is away")
     concurrency: int = Field(default=8, ge=1, le=256, description="requests that a worker sends at the same time")
     grace_seconds: float = Field(default=20, ge=0, description="time for requests in flight when the API stops")
+    feedback_uri: str | None = Field(
+        default=None, description="storage of corrections, such as s3://feedback/; None: corrections are not accepted"
+    )
+    allow_new_labels: bool = Field(default=False, description="accept corrections with labels that the classifier lacks")
+    max_held_corrections: int = Field(
+        default=100_000, ge=1, description="corrections of a classifier that may wait to be stored; further ones get status 503"
+    )
+    flush_seconds: float = Field(default=5, ge=0, description="time after which corrections are stored, if there are few")
     log_format: Literal["text", "json"] = Field(default="json", description="text or json")
 
     @field_validator("predictors", mode="before")

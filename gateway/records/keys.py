@@ -8,6 +8,8 @@ open-bytes        number: bytes of the texts of all open tasks
 idempotency:HASH  string: id and hash of the payload that came with an Idempotency-Key
 sweep             string: time of the last sweep
 hints             list: Celery's queue
+
+Those of corrections are in gateway/feedback/keys.py.
 """
 
 from __future__ import annotations
