@@ -187,7 +187,7 @@ def _response(parts: Shared, record: Record, headers: dict[str, str]) -> Respons
 def _answer(parts: Shared, record: Record) -> AnswerBody:
     """Return the answer, with a token to correct it for as long as it is kept."""
     if parts.config.feedback_uri is None or record.finished is None:
-        return AnswerBody.of(record, None)
+        return AnswerBody.of(record)
     expires = int(record.finished / 1000 + parts.config.retention_seconds)
     return AnswerBody.of(record, feedback_token(parts.id_secret, record.id, expires=expires))
 

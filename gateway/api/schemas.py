@@ -88,7 +88,7 @@ class AnswerBody(BaseModel):
     )
 
     @classmethod
-    def of(cls, record: Record, token: str | None) -> Self:
+    def of(cls, record: Record, token: str | None = None) -> Self:
         if record.answer is None or record.finished is None:
             raise ValueError("the record has no answer")
         rows = record.answer.predictions

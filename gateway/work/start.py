@@ -72,7 +72,7 @@ def _flusher(client: Redis, config: GatewayConfig, classifiers: Classifiers, reg
     store = open_feedback(config)
     if store is None:
         return None
-    batches, metrics = Batches(client, config), FeedbackMetrics(registry, config.discover_namespace or "")
+    batches, metrics = Batches(client, config), FeedbackMetrics(registry, config.discover_namespace)
     metrics.watch(batches.waiting)
     return Flusher(batches, store, metrics, lambda: classifiers.addresses)
 
