@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import redis
+import redis as store
 
 REDIS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory", "1gb", "--maxmemory-policy", "noeviction")
 
@@ -56,8 +56,8 @@ class Scene:
     def redis_address(self) -> str:
         return f"redis://127.0.0.1:{self.redis_port}/0"
 
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.redis_address, decode_responses=True)
+    def client(self) -> store.Redis:
+        return store.Redis.from_url(self.redis_address, decode_responses=True)
 
     def start(self) -> None:
         self.redis.start()
@@ -152,7 +152,7 @@ def wait_for(holds: Callable[[], object], seconds: float = 600) -> None:
         try:
             if holds():
                 return
-        except (httpx.HTTPError, redis.ConnectionError, redis.TimeoutError):
+        except (httpx.HTTPError, store.ConnectionError, store.TimeoutError):
             pass
         if time.monotonic() > deadline:
             raise TimeoutError

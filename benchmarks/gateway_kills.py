@@ -24,6 +24,7 @@ from typing import Any
 
 import click
 import httpx
+from celery import Celery
 from gateway_faults import Disturber, Plan, Process, Scene, free_port, scene, wait_for
 
 WORKERS = 2
@@ -110,22 +111,19 @@ def bare_row(folder: Path, version: str, name: str, texts: list[str], plan: Plan
     """Send the texts as tasks of bare Celery while the plan is carried out, without emptying its queue."""
     stage = scene(folder, version)
     url = f"http://127.0.0.1:{stage.predictor_port}/v2/models/{name}/infer"
-    variables = {"PEER_REDIS": stage.redis_address, "PEER_PREDICTOR": url, "PYTHONPATH": str(Path(__file__).parent)}
-    os.environ.update(variables)
-    from peers.celery_bare import app, ask
-
+    variables = {"PEER_REDIS": stage.redis_address, "PEER_PREDICTOR": url, "PYTHONPATH": str(Path(__file__).parent / "peers")}
     options = ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    command = [sys.executable, "-m", "celery", "-A", "peers.celery_bare", "worker", *options]
+    command = [sys.executable, "-m", "celery", "-A", "celery_bare", "worker", *options]
     stage.workers += [
         Process([*command, "--hostname", f"worker{at}@%h"], variables, folder / f"worker-{at}.log") for at in range(WORKERS)
     ]
-    with running(stage), app.connection_for_write():
+    with running(stage), Celery("bare", broker=stage.redis_address) as app:
         expected = direct(stage, name, texts)
         start, disturber = time.monotonic(), Disturber(stage, replace(plan, drops=0), queue="celery")
         disturber.thread.start()
         for at, text in enumerate(texts):
             _pace(start, at / len(texts), plan.seconds)
-            _patiently(partial(ask.delay, at, text))
+            _patiently(partial(app.send_task, "ask", (at, text)))
         disturber.thread.join()
         store = stage.client()
         answers = _collect(len(texts), lambda at: store.lrange(f"answer:{at}", 0, -1) or None)

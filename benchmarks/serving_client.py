@@ -177,7 +177,7 @@ class ClientConnection(asyncio.Protocol):
         self.waiting = False
         self._client.busy -= 1
         tally = self._client.tally
-        if self._parser.get_status_code() == 200:
+        if self._parser.get_status_code() in (200, 202):
             tally.latencies.append(time.perf_counter() - self._asked)
             self._answered += 1
             if self._answered % KEEP_EVERY == 1 and len(tally.answers) < MOST_KEPT:

@@ -17,7 +17,16 @@ from gateway.logs import configure
 from model.escaping import PrintableErrors
 
 F = TypeVar("F", bound=Callable[..., Any])
-BOTH = ("redis", "discover_namespace", "log_format", "retention_seconds", "lease_seconds", "request_seconds", "feedback_uri")
+BOTH = (
+    "redis",
+    "discover_namespace",
+    "webhook_hosts",
+    "log_format",
+    "retention_seconds",
+    "lease_seconds",
+    "request_seconds",
+    "feedback_uri",
+)
 API = (
     "default_classifier",
     "host",
@@ -34,7 +43,15 @@ API = (
     "grace_seconds",
     "max_held_corrections",
 )
-WORKER = ("concurrency", "metrics_port", "max_failures", "patience_seconds", "flush_seconds")
+WORKER = (
+    "concurrency",
+    "metrics_port",
+    "max_failures",
+    "max_delay_seconds",
+    "patience_seconds",
+    "webhook_secret_file",
+    "flush_seconds",
+)
 
 
 def settings(names: Iterable[str]) -> Callable[[F], F]:

@@ -6,6 +6,7 @@ apart from the variables that Kubernetes sets for a Service named `labelwright-g
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from model.fields import Name, Strict
 
 PREFIX = "LABELWRIGHT_GATEWAY__"
 DAY = 86_400.0
+HOST_ENTRY = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?")
 CLASSIFIER_LABEL = "labelwright.dev/classifier"
 
 
@@ -57,7 +59,14 @@ class GatewayConfig(Strict):
     lease_seconds: float = Field(default=60, gt=0, description="time after which a worker without an answer counts as dead")
     request_seconds: float = Field(default=45, gt=0, description="time-out of a request to a predictor, below the lease")
     max_failures: int = Field(default=5, ge=1, description="dead workers, time-outs and internal errors until a task fails")
-    patience_seconds: float = Field(default=DAY, gt=0, description="time that a task waits for a predictor that is away")
+    max_delay_seconds: float = Field(default=30, gt=0, description="longest pause before a task is tried again")
+    patience_seconds: float = Field(
+        default=DAY, gt=0, description="time that a task waits for a predictor that is away, and a webhook for its receiver"
+    )
+    webhook_hosts: tuple[str, ...] = Field(
+        default=(), description="hosts to which webhooks may go, such as hooks.example.com, hooks.example.com:8443, *.example.com"
+    )
+    webhook_secret_file: Path | None = Field(default=None, description="file of the secrets that sign webhooks, one in each line")
     concurrency: int = Field(default=8, ge=1, le=256, description="requests that a worker sends at the same time")
     grace_seconds: float = Field(default=20, ge=0, description="time for requests in flight when the API stops")
     feedback_uri: str | None = Field(
@@ -86,6 +95,20 @@ class GatewayConfig(Strict):
             if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
                 raise ValueError(f"{name} has {address!r}: expected an address such as http://{name}-predictor")
         return {name: address.rstrip("/") for name, address in value.items()}
+
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        """Read hosts with spaces between them, as they stand in an environment variable."""
+        return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not HOST_ENTRY.fullmatch(host):
+                raise ValueError(f"expected a host in small letters, perhaps with a port or *. before it, found {host!r}")
+        return value
 
     @field_validator("discover_namespace")
     @classmethod
@@ -117,6 +140,7 @@ class GatewayConfig(Strict):
         """Return the variables from which another process reads the same settings."""
         given = self.model_dump(mode="json", exclude_none=True)
         given["predictors"] = " ".join(f"{name}={address}" for name, address in self.predictors.items())
+        given["webhook_hosts"] = " ".join(self.webhook_hosts)
         return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
 
 

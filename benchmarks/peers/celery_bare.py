@@ -1,6 +1,6 @@
 """Celery with its best settings against losses, and nothing beside it: the peer of the gateway.
 
-    celery -A peers.celery_bare worker    (in benchmarks/)
+    celery -A celery_bare worker    (in benchmarks/peers/)
 
 PEER_REDIS and PEER_PREDICTOR name Redis and the predictor's inference address. The task asks the predictor, and adds its answer
 to the list `answer:NUMBER`; so a task that runs twice has two.

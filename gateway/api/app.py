@@ -27,6 +27,7 @@ from gateway.config import GatewayConfig
 from gateway.feedback.intake import FeedbackIntake
 from gateway.records.connections import for_api
 from gateway.records.intake import Intake
+from gateway.webhooks.allow_list import AllowList
 
 ABOUT = "Labels for texts, asynchronously: submit texts, get the address of a task, read its answer there."
 
@@ -38,6 +39,7 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
     parts = Shared(
         config=config,
         classifiers=classifiers,
+        allow_list=AllowList(config.webhook_hosts),
         id_secret=config.id_secret(),
         intake=intake,
         feedback=FeedbackIntake(client, config),

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from gateway.api.schemas import Text, moment
+from gateway.api.schemas import Text
 from gateway.feedback.correction import Held, State
+from gateway.outcomes import moment
 from model.fields import Name, Share
 
 MAX_COMMENT_CHARACTERS = 10_000

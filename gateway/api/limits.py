@@ -32,13 +32,16 @@ def submission_of(body: SubmissionBody, parts: Shared, *, owner: str, request_id
     if total > config.max_request_characters:
         expected = f"expected at most {config.max_request_characters} in all."
         raise Problem(413, "texts-too-long", f"The texts have {total} characters: {expected}")
-    return Submission(classifier, texts, several=body.texts is not None, owner=owner, request_id=request_id)
+    if body.webhook is not None and (refusal := parts.allow_list.refusal(body.webhook)):
+        raise Problem(422, "webhook-refused", f"webhook is not allowed: {refusal}.")
+    several = body.texts is not None
+    return Submission(classifier, texts, several=several, owner=owner, request_id=request_id, webhook=body.webhook)
 
 
 def classifier_of(named: str | None, known: Classifiers) -> str:
     """Return the classifier that a request names, or the default one. Raises Problem 422 or, if that may pass, 503."""
     chosen = named or known.default
-    if chosen in known.addresses:
+    if chosen is not None and chosen in known.addresses:
         return chosen
     if not known.are_complete:
         detail = "The classifiers of the namespace cannot be read yet. Send the request again."

@@ -57,6 +57,7 @@ class _OpenCollector(Collector):
         tasks.add_metric(["pending"], max(0, sight.tasks - sight.processing))
         yield tasks
         yield GaugeMetricFamily("labelwright_gateway_open_bytes", "Bytes of the texts of open tasks.", value=sight.bytes)
+        yield GaugeMetricFamily("labelwright_gateway_open_webhooks", "Webhooks that wait to be taken.", value=sight.webhooks)
         yield GaugeMetricFamily(
             "labelwright_gateway_queue_age_seconds", "Age of the oldest task without an outcome.", value=sight.oldest_seconds
         )

@@ -24,13 +24,13 @@ class Readiness(BaseModel):
     )
 
 
-@router.get("/health/live", summary="Liveness", response_model=None)
+@router.get("/health/live", operation_id="live", summary="Liveness", response_model=None)
 async def live() -> dict[str, bool]:
     """Answer as long as the process can."""
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Readiness", responses={503: {"model": Readiness}})
+@router.get("/health/ready", operation_id="ready", summary="Readiness", responses={503: {"model": Readiness}})
 async def ready(parts: Parts, response: Response) -> Readiness:
     """Tell whether tasks are accepted: only Redis decides. A predictor that is away only delays the answers."""
     seen = parts.watch.seen

@@ -15,11 +15,12 @@ from redis.exceptions import RedisError
 from gateway.api.access import caller
 from gateway.api.limits import require_room, submission_of
 from gateway.api.problems import Problem, documented, retry_later
-from gateway.api.schemas import AnswerBody, PendingBody, SubmissionBody
+from gateway.api.schemas import PendingBody, SubmissionBody
 from gateway.api.state import Shared, shared
 from gateway.api.tokens import Token
 from gateway.api.waiting import wish
 from gateway.feedback.tokens import feedback_token
+from gateway.outcomes import AnswerBody
 from gateway.records.ids import new_id, was_given
 from gateway.records.intake import Accepted, Outcome
 from gateway.records.record import Record, State
@@ -46,11 +47,15 @@ IdempotencyKey = Annotated[
 ]
 TaskId = Annotated[str, Path(alias="id", max_length=100, description="`task_id` of the submission")]
 
+LINKS = {  # where a task leads, for clients that read the OpenAPI document
+    name: {"operationId": name, "parameters": {"id": "$response.body#/task_id"}} for name in ("read", "follow", "erase")
+}
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": AnswerBody, "description": "The task has its answer."},
+    200: {"model": AnswerBody, "description": "The task has its answer.", "links": LINKS},
     202: {
         "model": PendingBody,
         "description": "The task has no answer yet.",
+        "links": LINKS,
         "headers": {
             "Location": {"description": "address of the task, after a submission", "schema": {"type": "string"}},
             "Retry-After": {"description": "seconds until to ask", "schema": {"type": "integer"}},
@@ -66,6 +71,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     status_code=202,
     response_model=None,
     responses=ANSWERS | documented(400, 401, 403, 413, 422, 429, 500, 502, 503),
+    operation_id="submit",
     summary="Submit texts",
 )
 async def submit(
@@ -117,7 +123,7 @@ KnownId = Annotated[str, Depends(known)]
 READING = documented(401, 403, 404, 410, 422, 429, 500, 502, 503)
 
 
-@router.get("/prediction/{id}", response_model=None, responses=ANSWERS | READING, summary="Read the answer")
+@router.get("/prediction/{id}", response_model=None, responses=ANSWERS | READING, operation_id="read", summary="Read the answer")
 async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: WaitSeconds = None) -> Response:
     """Return the answer, or that there is none yet. A task that failed gives its problem document."""
     waiting = wish(prefer or (), wait, longest=parts.config.max_wait_seconds)
@@ -127,7 +133,14 @@ async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: Wait
     return _response(parts, record, waiting.headers() if waiting else {})
 
 
-@router.delete("/prediction/{id}", status_code=204, response_model=None, responses=READING, summary="Erase texts and answer")
+@router.delete(
+    "/prediction/{id}",
+    status_code=204,
+    response_model=None,
+    responses=READING,
+    operation_id="erase",
+    summary="Erase texts and answer",
+)
 async def erase(task_id: KnownId, parts: Parts) -> Response:
     """Erase the task with its texts and its answer. If it has no answer yet, it gets none."""
     await parts.intake.erase(task_id)
@@ -138,6 +151,7 @@ async def erase(task_id: KnownId, parts: Parts) -> Response:
     "/prediction/{id}/events",
     response_class=EventSourceResponse,
     responses=READING,
+    operation_id="follow",
     summary="Follow the task",
 )
 async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEvent]:

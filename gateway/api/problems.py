@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import OutOfMemoryError, RedisError
 from starlette.exceptions import HTTPException
 
+from gateway.outcomes import PROBLEM_PREFIX, problem_document
 from model.escaping import printable
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:labelwright:problem:"
 MAX_VALUE_CHARACTERS = 40  # of a wrong value
 HTTP_KINDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "content-too-large"}
 
@@ -30,7 +30,7 @@ class ProblemDocument(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description=f"{TYPE_PREFIX}NAME; the name does not change between releases")
+    type: str = Field(description=f"{PROBLEM_PREFIX}NAME; the name does not change between releases")
     title: str = Field(description="the type in words")
     status: int = Field(description="HTTP status")
     detail: str = Field(description="sentence that names field, value and what was expected")
@@ -50,8 +50,7 @@ class Problem(Exception):
 
     def document(self) -> dict[str, object]:
         """Return the problem document."""
-        title = self.kind.replace("-", " ").capitalize()
-        return {"type": TYPE_PREFIX + self.kind, "title": title, "status": self.status, "detail": str(self), **self.members}
+        return problem_document(self.status, self.kind, str(self), **self.members)
 
     def response(self) -> JSONResponse:
         """Return the problem document as a response."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gateway.outcomes import moment
 from gateway.records.record import Record, State
 from model.fields import Name
 
@@ -14,12 +15,28 @@ from model.fields import Name
 Text = Annotated[str, Field(min_length=1)]
 
 
+WORDS = {"type": "string", "pattern": r"\S"}
+ABSENT = {"type": "null"}
+# What _has_one_kind_of_text checks, for clients that read the OpenAPI document.
+FORMS: list[Any] = [
+    {"required": ["article"], "properties": {"article": WORDS, "texts": ABSENT, "title": ABSENT, "abstract": ABSENT}},
+    {
+        "required": ["texts"],
+        "properties": {"article": ABSENT, "texts": {"type": "array", "items": WORDS}, "title": ABSENT, "abstract": ABSENT},
+    },
+    {
+        "properties": {"article": ABSENT, "texts": ABSENT},
+        "anyOf": [{"required": [name], "properties": {name: WORDS}} for name in ("title", "abstract")],
+    },
+]
+
+
 class SubmissionBody(BaseModel):
     """Texts to label: `article`, or `title` and `abstract`, or `texts`."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"article": "This is a test article about machine learning."}]},
+        json_schema_extra={"examples": [{"article": "This is a test article about machine learning."}], "oneOf": FORMS},
     )
 
     article: Text | None = Field(default=None, description="one text")
@@ -29,6 +46,10 @@ class SubmissionBody(BaseModel):
     abstract: str | None = Field(default=None, description="abstract of one text")
     texts: Annotated[list[Text], Field(min_length=1)] | None = Field(default=None, description="several texts, as one task")
     classifier: Name | None = Field(default=None, description="which classifier is to label them; without it, the default one")
+
+    webhook: str | None = Field(
+        default=None, description="https address to which the outcome is sent; its host has to be allowed by the gateway"
+    )
 
     @model_validator(mode="after")
     def _has_one_kind_of_text(self) -> Self:
@@ -65,49 +86,3 @@ class PendingBody(BaseModel):
     def at(cls, task_id: str, created: int) -> Self:
         """Return the body of a task that was accepted at this time."""
         return cls(task_id=task_id, status="pending", created_at=moment(created))
-
-
-Rows = list[str] | list[list[str]]
-Figures = list[float] | list[list[float]]
-
-
-class AnswerBody(BaseModel):
-    """Answer: of one text a list of labels, the most probable first; of `texts` a list of such lists."""
-
-    task_id: str
-    status: Literal["success"] = "success"
-    predictions: Rows = Field(description="labels")
-    scores: Figures = Field(description="probability of each label")
-    thresholds: Figures | None = Field(description="probability from which the version gives the label; null: not published")
-    classifier: str
-    version: str = Field(description="version of the classifier that answered")
-    created_at: datetime
-    finished_at: datetime
-    feedback_token: str | None = Field(
-        description="lets whoever has it correct this prediction; null: corrections are not accepted"
-    )
-
-    @classmethod
-    def of(cls, record: Record, token: str | None = None) -> Self:
-        if record.answer is None or record.finished is None:
-            raise ValueError("the record has no answer")
-        rows = record.answer.predictions
-        labels, scores = [list(row.labels) for row in rows], [list(row.scores) for row in rows]
-        thresholds = [list(row.thresholds) for row in rows if row.thresholds is not None]
-        known = len(thresholds) == len(rows)
-        return cls(
-            task_id=record.id,
-            predictions=labels if record.several else labels[0],
-            scores=scores if record.several else scores[0],
-            thresholds=(thresholds if record.several else thresholds[0]) if known else None,
-            classifier=record.classifier,
-            version=record.answer.version,
-            created_at=moment(record.created),
-            finished_at=moment(record.finished),
-            feedback_token=token,
-        )
-
-
-def moment(milliseconds: int) -> datetime:
-    """Return the time in UTC. milliseconds: since 1970."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

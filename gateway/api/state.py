@@ -19,6 +19,7 @@ from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
 from gateway.feedback.intake import FeedbackIntake
 from gateway.records.intake import Intake
+from gateway.webhooks.allow_list import AllowList
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Shared:
 
     config: GatewayConfig
     classifiers: Classifiers
+    allow_list: AllowList
     id_secret: bytes
     intake: Intake
     feedback: FeedbackIntake

@@ -30,7 +30,7 @@ class Namespace:
         """Return the addresses of the predictors by classifier, sorted by name. Raises NamespaceUnreadable."""
         try:
             self._api = self._api or CustomObjectsApi(_client())
-            listed: dict[str, Any] = self._api.list_namespaced_custom_object(
+            listed: Any = self._api.list_namespaced_custom_object(
                 "serving.kserve.io",
                 "v1beta1",
                 self._name,

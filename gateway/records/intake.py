@@ -11,7 +11,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from gateway.config import GatewayConfig
-from gateway.records.keys import BOOKS, FINISHED_CHANNEL, IDEMPOTENCY, TASK
+from gateway.records.keys import BOOKS, FINISHED_CHANNEL, IDEMPOTENCY, TASK, WEBHOOKS
 from gateway.records.record import Record, Submission
 from gateway.records.scripts import source
 
@@ -42,6 +42,7 @@ class Sight:
     processing: int
     bytes: int
     oldest_seconds: float
+    webhooks: int
 
 
 class Intake:
@@ -59,7 +60,7 @@ class Intake:
         if idempotency_key is not None:
             scoped = f"{submission.owner}\n{idempotency_key}".encode()
             keys.append(IDEMPOTENCY + hashlib.sha256(scoped).hexdigest())
-        payload = "\n".join(fields[name] for name in ("classifier", "several", "texts"))
+        payload = "\n".join(fields.get(name, "") for name in ("classifier", "several", "webhook", "texts"))
         reply = await self._accept(
             keys=keys,
             args=[
@@ -87,9 +88,9 @@ class Intake:
 
     async def erase(self, task_id: str) -> bool:
         """Remove the record with texts and answer. Return whether there was one."""
-        return bool(await self._erase(keys=[*BOOKS, TASK + task_id], args=[task_id, FINISHED_CHANNEL]))
+        return bool(await self._erase(keys=[*BOOKS, TASK + task_id, WEBHOOKS], args=[task_id, FINISHED_CHANNEL]))
 
     async def sight(self) -> Sight:
         """Return what is open now."""
-        tasks, processing, size, oldest = cast("list[int]", await self._sight(keys=list(BOOKS)))
-        return Sight(tasks, processing, size, oldest / 1000)
+        tasks, processing, size, oldest, webhooks = cast("list[int]", await self._sight(keys=[*BOOKS, WEBHOOKS]))
+        return Sight(tasks, processing, size, oldest / 1000, webhooks)

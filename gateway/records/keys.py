@@ -6,6 +6,7 @@ created           sorted set: the same ids, by the time of their submission
 processing        set: ids that a worker has leased
 open-bytes        number: bytes of the texts of all open tasks
 idempotency:HASH  string: id and hash of the payload that came with an Idempotency-Key
+webhooks          sorted set: ids of tasks whose outcome is to be sent, by the time in milliseconds at which it is due
 sweep             string: time of the last sweep
 hints             list: Celery's queue
 
@@ -20,6 +21,7 @@ CREATED = "created"
 PROCESSING = "processing"
 OPEN_BYTES = "open-bytes"
 IDEMPOTENCY = "idempotency:"
+WEBHOOKS = "webhooks"
 SWEEP = "sweep"
 HINTS = "hints"
 FINISHED_CHANNEL = "finished"  # a published message is an id

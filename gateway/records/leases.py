@@ -10,12 +10,11 @@ from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, T
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from gateway.config import GatewayConfig
-from gateway.records.keys import BOOKS, FINISHED_CHANNEL, HINTS, OPEN, SWEEP, TASK
+from gateway.records.keys import BOOKS, FINISHED_CHANNEL, HINTS, OPEN, SWEEP, TASK, WEBHOOKS
 from gateway.records.record import Answer, Claim, Failure, State
 from gateway.records.scripts import source
 
 AWAY = (BusyLoadingError, ConnectionError, ReadOnlyError, TimeoutError)  # Redis is away, or not ready yet
-LONGEST_DELAY_SECONDS = 30.0
 SWEEP_SECONDS = 1.0
 MOST_HINTS = 1000  # in one sweep
 
@@ -26,7 +25,7 @@ class Leases:
     def __init__(self, client: Redis, config: GatewayConfig) -> None:
         self._lease_ms = int(config.lease_seconds * 1000)
         self._retention_ms = int(config.retention_seconds * 1000)
-        self._latest_due_ms = self._lease_ms + int(2 * LONGEST_DELAY_SECONDS * 1000)
+        self._latest_due_ms = self._lease_ms + int(2 * config.max_delay_seconds * 1000)
         self._claim, self._finish, self._defer, self._sweep = (
             client.register_script(source(name)) for name in ("claim", "finish", "defer", "sweep")
         )
@@ -50,7 +49,7 @@ class Leases:
         """Write the outcome; return whether it was the first one. Repeats the call while Redis is away."""
         state, field = (State.SUCCESS, "answer") if isinstance(outcome, Answer) else (State.FAILED, "failure")
         args = [task_id, state.value, self._retention_ms, FINISHED_CHANNEL, field, outcome.model_dump_json()]
-        return bool(self._patiently(self._finish, keys=[*BOOKS, TASK + task_id], args=args))
+        return bool(self._patiently(self._finish, keys=[*BOOKS, TASK + task_id, WEBHOOKS], args=args))
 
     def defer(self, claim: Claim, *, seconds: float, failed: bool) -> bool:
         """Give the task back, due after this time. failed: the claim counts as a failure. Return whether it was still ours."""

@@ -51,10 +51,11 @@ class Submission:
     several: bool
     owner: str  # name of the token
     request_id: str
+    webhook: str | None = None  # address to which the outcome is sent
 
     def fields(self) -> dict[str, str]:
         """Return the fields of its record."""
-        return {
+        return ({"webhook": self.webhook} if self.webhook else {}) | {
             "classifier": self.classifier,
             "texts": json.dumps(self.texts, ensure_ascii=False),
             "several": str(int(self.several)),

@@ -13,8 +13,9 @@ OPEN_SECONDS = 5.0
 class Breaker:
     """Breaker, for threads. Its user asks whether a request may start, and reports how it ended."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, open_seconds: float = OPEN_SECONDS) -> None:
         self._clock = clock
+        self._open_seconds = open_seconds
         self._lock = Lock()
         self._failures = 0
         self._closed_again = 0.0  # time at which one request may try
@@ -24,13 +25,13 @@ class Breaker:
         return self._failures >= FAILURES_TO_OPEN
 
     def may_ask(self) -> bool:
-        """Return whether to send a request. While the breaker is open, one request in each OPEN_SECONDS may."""
+        """Return whether to send a request. While the breaker is open, one request in each `open_seconds` may."""
         with self._lock:
             if not self.is_open:
                 return True
             if self._clock() < self._closed_again:
                 return False
-            self._closed_again = self._clock() + OPEN_SECONDS
+            self._closed_again = self._clock() + self._open_seconds
             return True
 
     def answered(self) -> None:
@@ -43,4 +44,4 @@ class Breaker:
         with self._lock:
             self._failures += 1
             if self._failures == FAILURES_TO_OPEN:
-                self._closed_again = self._clock() + OPEN_SECONDS
+                self._closed_again = self._clock() + self._open_seconds

@@ -30,6 +30,11 @@ class WorkerMetrics:
             "labelwright_gateway_deferrals", "Tasks given back, to be claimed later.", ["classifier", "reason"], registry=registry
         )
         self.hints = Counter("labelwright_gateway_swept_hints", "Hints that the sweeper sent again.", registry=registry)
+        self.webhooks = Counter(
+            "labelwright_gateway_webhooks", "Attempts to send a webhook, by their outcome.", ["outcome"], registry=registry
+        )
+        for outcome in ("delivered", "repeated", "given-up"):
+            self.webhooks.labels(outcome)
         self.request_seconds = Histogram(
             "labelwright_gateway_predictor_seconds",
             "Seconds of a request to a predictor.",

@@ -6,7 +6,7 @@ from threading import Lock
 
 from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
-from gateway.work.breaker import Breaker
+from gateway.work.breaker import OPEN_SECONDS, Breaker
 from gateway.work.metrics import WorkerMetrics
 from gateway.work.predictor import PredictorClient
 
@@ -35,6 +35,7 @@ class Predictors:
 
     def _make(self, classifier: str, address: str) -> tuple[PredictorClient, Breaker]:
         seconds, connections = self._config.request_seconds, self._config.concurrency
-        client, breaker = PredictorClient(classifier, address, request_seconds=seconds, connections=connections), Breaker()
+        client = PredictorClient(classifier, address, request_seconds=seconds, connections=connections)
+        breaker = Breaker(open_seconds=min(OPEN_SECONDS, self._config.max_delay_seconds))
         self._metrics.watch(classifier, breaker)
         return client, breaker

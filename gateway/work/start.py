@@ -20,6 +20,8 @@ from gateway.feedback.flusher import Flusher, open_feedback
 from gateway.feedback.metrics import FeedbackMetrics
 from gateway.records.connections import for_worker
 from gateway.records.leases import Leases
+from gateway.records.webhooks import Webhooks
+from gateway.work.courier import Courier
 from gateway.work.dispatch import TASK_NAME, WORKER_OPTIONS, make_dispatcher, send_hint
 from gateway.work.metrics import WorkerMetrics
 from gateway.work.predictors import Predictors
@@ -38,6 +40,7 @@ def make_worker(config: GatewayConfig) -> Celery:
     leases = Leases(client, config)
     classifiers = Classifiers(config)
     work = Work(leases, config, Predictors(classifiers, config, metrics), metrics)
+    courier = Courier(Webhooks(for_worker(config.redis)), config, metrics)
     sweeper = Sweeper(leases, lambda: send_hint(app), metrics)
     flusher = _flusher(client, config, classifiers, registry)
 
@@ -54,6 +57,7 @@ def make_worker(config: GatewayConfig) -> Celery:
             start_http_server(config.metrics_port, registry=registry)
         classifiers.start()
         sweeper.start()
+        courier.start()
         if flusher is not None:
             flusher.start()
         logger.info("the worker is ready")
@@ -61,6 +65,7 @@ def make_worker(config: GatewayConfig) -> Celery:
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def stopping(**_: Any) -> None:
         sweeper.stop()
+        courier.stop()
         if flusher is not None:
             flusher.stop()
         classifiers.stop()

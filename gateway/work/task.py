@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from dataclasses import dataclass
 
 from gateway.config import GatewayConfig
-from gateway.records.leases import LONGEST_DELAY_SECONDS, Leases
+from gateway.records.leases import Leases
 from gateway.records.record import Answer, Claim, Failure
+from gateway.work.backoff import delay_seconds
 from gateway.work.metrics import WorkerMetrics
 from gateway.work.predictor import Failed, Refused, TimedOut, Unavailable
 from gateway.work.predictors import Predictors
-
-FIRST_DELAY_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ class Work:
             return self._deferred(claim, "failed", str(error))
         except Unavailable as error:
             breaker.unavailable()
-            return self._deferred(claim, "unavailable", str(error), at_least=error.retry_after)
+            return self._deferred(claim, "unavailable", str(error), asked=error.retry_after)
         finally:
             self._metrics.request_seconds.labels(claim.classifier).observe(time.perf_counter() - start)
         breaker.answered()
@@ -96,16 +94,11 @@ class Work:
         if isinstance(outcome, Failure):
             logger.warning("a task failed: %s", outcome.kind, extra={"fields": _fields(claim)})
 
-    def _deferred(self, claim: Claim, reason: str, message: str, *, at_least: float = 0.0) -> Deferred:
+    def _deferred(self, claim: Claim, reason: str, message: str, *, asked: float = 0.0) -> Deferred:
         if message:
             logger.warning("a task waits: %s", message, extra={"fields": _fields(claim)})
-        return Deferred(reason, max(at_least, delay_seconds(claim.number)), failed=reason == "failed")
-
-
-def delay_seconds(claims: int) -> float:
-    """Return the time until the next claim: doubled with each claim, and spread, so that tasks do not come back all at once."""
-    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(claims, 10))
-    return longest * random.uniform(0.5, 1.0)
+        seconds = delay_seconds(claim.number, longest=self._config.max_delay_seconds, asked=asked)
+        return Deferred(reason, seconds, failed=reason == "failed")
 
 
 def _fields(claim: Claim) -> dict[str, object]:

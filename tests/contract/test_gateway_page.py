@@ -21,7 +21,7 @@ SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "gateway").rglob
 
 def test_every_metric_is_listed_with_its_labels_and_its_type() -> None:
     api, worker = ApiMetrics(CollectorRegistry()), CollectorRegistry()
-    api.watch(lambda: Sight(tasks=1, processing=1, bytes=1, oldest_seconds=1.0), lambda: {"papers": "ready"})
+    api.watch(lambda: Sight(tasks=1, processing=1, bytes=1, oldest_seconds=1.0, webhooks=0), lambda: {"papers": "ready"})
     WorkerMetrics(worker).watch("papers", Breaker())
     exposed = {
         f"{each.name}{'_total' if each.type == 'counter' else ''}": each.type

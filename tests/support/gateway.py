@@ -20,6 +20,11 @@ from gateway.config import GatewayConfig
 
 T = TypeVar("T")
 LISTENING = re.compile(r"listens on (http://\S+:\d+)")
+COMMANDS = {
+    "api": ("labelwright", "gateway", "api"),
+    "worker": ("labelwright", "gateway", "worker"),
+    "celery": ("celery", "-A", "gateway.worker", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+}
 READY = re.compile(r"the worker is ready")
 MAX_START_SECONDS = 90.0
 SECRET = b"0123456789abcdef-for-tests"
@@ -62,8 +67,8 @@ def config(folder: Path, redis: str, predictor: str | None, **settings: Any) -> 
 def running(
     kind: str, settings: GatewayConfig, log: Path, *, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Iterator[GatewayProcess]:
-    """Run `labelwright gateway KIND`, and kill it at the end if it still runs. kind: api or worker."""
-    command = [sys.executable, "-m", "labelwright", "gateway", kind, *options]
+    """Run an API or a worker, and kill it at the end if it still runs. kind: a key of COMMANDS."""
+    command = [sys.executable, "-m", *COMMANDS[kind], *options]
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             command, stderr=stderr, stdout=stderr, env={**os.environ, **settings.environment(), **(environment or {})}

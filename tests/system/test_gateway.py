@@ -17,6 +17,7 @@ import pytest
 
 from gateway.api.tokens import digest
 from tests.support.gateway import SECRET, GatewayProcess, answer, config, problem, running, submit, wait_until
+from tests.support.recording import recording
 from tests.support.redis import PROGRAM, RedisProcess, redis_server
 from tests.support.servers import RunningServer, serving
 from tests.support.versions import make_version
@@ -41,6 +42,14 @@ def predictor(folder: Path) -> Iterator[RunningServer]:
 def redis(folder: Path) -> Iterator[RedisProcess]:
     (folder / "redis").mkdir()
     with redis_server(folder / "redis", maxmemory="500mb") as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """Redis without the module's worker."""
+    (tmp_path / "redis").mkdir()
+    with redis_server(tmp_path / "redis") as server:
         yield server
 
 
@@ -289,6 +298,27 @@ def test_metrics_count_what_was_done(http: httpx.Client) -> None:
     assert "labelwright_gateway_queue_age_seconds" in series
 
 
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def test_celerys_own_command_is_a_worker_too_and_the_request_id_reaches_the_predictor(
+    tmp_path: Path, own_redis: RedisProcess, predictor: RunningServer
+) -> None:
+    with recording(predictor.rest) as recorder:
+        settings = config(tmp_path, own_redis.address, recorder.address)
+        with (
+            running("celery", settings, tmp_path / "celery.log") as worker,
+            running("api", settings, tmp_path / "api.log") as api,
+            httpx.Client(base_url=api.address, timeout=40) as client,
+        ):
+            task_id = submit(client, "cs.LG", **{"X-Request-ID": "trace-18"})
+            assert answer(client, task_id)["predictions"] == ["cs.LG"]
+            assert worker.stop() == 0
+
+    sent = {headers.get("x-request-id") for path, headers in recorder.requests if path.endswith("/infer")}
+    assert sent == {"trace-18"}
+
+
 # --- Redis and predictor away, stopping -------------------------------------------------------------------------------
 
 
@@ -337,21 +367,13 @@ def test_a_redis_that_may_lose_tasks_gets_none(tmp_path: Path, predictor: Runnin
             assert "expected yes" in response.json()["detail"]
 
 
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    """Redis without the module's worker."""
-    (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis") as server:
-        yield server
-
-
 def test_while_the_predictor_is_away_tasks_are_accepted_and_then_answered(tmp_path: Path, own_redis: RedisProcess) -> None:
     version = make_version(tmp_path / "v1")
     with serving(version, tmp_path / "first.log") as first:
         address, port = first.rest, first.rest.rpartition(":")[2]
         first.process.kill()
         first.process.wait()
-        settings = config(tmp_path, own_redis.address, address)
+        settings = config(tmp_path, own_redis.address, address, max_delay_seconds=1)
         with (
             running("worker", settings, tmp_path / "worker.log"),
             running("api", settings, tmp_path / "api.log") as api,
@@ -360,7 +382,7 @@ def test_while_the_predictor_is_away_tasks_are_accepted_and_then_answered(tmp_pa
             ids = [submit(client, "cs.LG") for _ in range(20)]
             wait_until(lambda: "does not answer" in client.get("/health/ready").json()["predictors"]["papers"])
             assert client.get("/health/ready").status_code == 200
-            assert client.get(f"/api/prediction/{ids[0]}?wait=3").status_code == 202
+            assert client.get(f"/api/prediction/{ids[0]}?wait=1").status_code == 202
             with serving(version, tmp_path / "second.log", options=[f"--port={port}"]):
                 assert [answer(client, each, seconds=90)["predictions"] for each in ids] == [["cs.LG"]] * 20
 

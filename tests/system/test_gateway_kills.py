@@ -124,7 +124,7 @@ def test_a_version_changed_in_the_middle_gives_each_task_the_answer_of_one_versi
     with ExitStack() as stack:
         first = stack.enter_context(serving(first_version, tmp_path / "first.log"))
         port = first.rest.rpartition(":")[2]
-        settings = config(tmp_path, redis.address, first.rest)
+        settings = config(tmp_path, redis.address, first.rest, max_delay_seconds=1)
         stack.enter_context(running("worker", settings, tmp_path / "worker.log"))
         api = stack.enter_context(running("api", settings, tmp_path / "api.log"))
         client = stack.enter_context(httpx.Client(base_url=api.address, timeout=40))

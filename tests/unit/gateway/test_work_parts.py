@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.records.durability import faults, is_full
-from gateway.records.leases import LONGEST_DELAY_SECONDS
+from gateway.work.backoff import delay_seconds
 from gateway.work.breaker import FAILURES_TO_OPEN, OPEN_SECONDS, Breaker
-from gateway.work.task import delay_seconds
 
 DURABLE = {
     "aof_enabled": 1,
@@ -62,11 +61,16 @@ def test_an_open_breaker_lets_one_request_try_at_a_time() -> None:
 
 @pytest.mark.parametrize("claims", [1, 2, 5, 10, 1000])
 def test_delays_grow_up_to_a_limit_and_are_spread(claims: int) -> None:
-    delays = {delay_seconds(claims) for _ in range(50)}
+    delays = {delay_seconds(claims, longest=30) for _ in range(50)}
 
     assert len(delays) > 1
-    assert max(delays) <= min(LONGEST_DELAY_SECONDS, 0.5 * 2**claims)
-    assert min(delays) >= 0.5 * min(LONGEST_DELAY_SECONDS, 0.5 * 2**claims)
+    assert max(delays) <= min(30, 0.5 * 2**claims)
+    assert min(delays) >= 0.5 * min(30, 0.5 * 2**claims)
+
+
+def test_a_predictor_may_ask_for_more_time_but_not_for_hours() -> None:
+    assert delay_seconds(1, longest=30, asked=20) == 20
+    assert delay_seconds(1, longest=30, asked=3600) == 30
 
 
 def test_a_durable_redis_has_no_faults() -> None:
