@@ -65,7 +65,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def test_the_controller_counts_what_all_flushers_have_stored_and_nothing_else(stack: ExitStack, tmp_path: Path) -> None:
-    """It does so whether or not Prometheus honours the labels of the series."""
+    """Count so whether or not Prometheus honours the labels of the series."""
     jobs, counters = [], {}
     for honoured in (True, False):
         way = "honoured" if honoured else "renamed"
