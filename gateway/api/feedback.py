@@ -36,10 +36,15 @@ FeedbackToken = Annotated[
     str | None, Header(max_length=200, description="`feedback_token` of the answer, in place of a bearer token")
 ]
 CorrectionId = Annotated[str, Path(alias="id", max_length=100, description="`correction_id`")]
+LINKS = {
+    name: {"operationId": name, "parameters": {"id": "$response.body#/correction_id"}}
+    for name in ("read_correction", "withdraw_correction")
+}
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": FeedbackBody,
         "description": "The correction is kept, and will be stored.",
+        "links": LINKS,
         "headers": {"Location": {"description": "address of the correction", "schema": {"type": "string"}}},
     }
 }
@@ -82,6 +87,7 @@ Sender = Annotated[Author, Depends(author)]
     status_code=202,
     response_model=None,
     responses=ACCEPTED | documented(400, 401, 403, 413, 422, 429, 500, 503),
+    operation_id="correct_text",
     summary="Correct a text",
 )
 async def correct_text(body: TextCorrectionBody, parts: Parts, token: Corrector) -> Response:
@@ -101,6 +107,7 @@ async def correct_text(body: TextCorrectionBody, parts: Parts, token: Corrector)
     status_code=202,
     response_model=None,
     responses=ACCEPTED | documented(400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 503),
+    operation_id="correct_prediction",
     summary="Correct a prediction",
 )
 async def correct_prediction(task_id: TaskId, body: PredictionCorrectionBody, parts: Parts, sender: Sender) -> Response:
@@ -137,13 +144,13 @@ Known = Annotated[Held, Depends(known)]
 READING = documented(401, 403, 404, 410, 422, 429, 500, 503)
 
 
-@router.get("/feedback/{id}", responses=READING, summary="Read the state of a correction")
+@router.get("/feedback/{id}", responses=READING, operation_id="read_correction", summary="Read the state of a correction")
 async def read(held: Known) -> FeedbackBody:
     """Return the correction, and whether it is stored."""
     return FeedbackBody.of(held)
 
 
-@router.delete("/feedback/{id}", responses=READING, summary="Withdraw a correction")
+@router.delete("/feedback/{id}", responses=READING, operation_id="withdraw_correction", summary="Withdraw a correction")
 async def withdraw(held: Known, parts: Parts) -> FeedbackBody:
     """Let no training learn the correction any more. One that is not stored yet never is."""
     await parts.feedback.withdraw(held)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from gateway.api.schemas import Text
 from gateway.feedback.correction import Held, State
 from gateway.outcomes import moment
 from model.fields import Name, Share
 
 MAX_COMMENT_CHARACTERS = 10_000
+MAX_LABELS = 10_000
 LABELS = "all labels that the text should have, not only those that were wrong"
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("expected some characters, found only blanks")
+    return value
+
+
+def _sorted(value: list[str]) -> list[str]:
+    return sorted(set(value))
+
+
+Words = Annotated[str, AfterValidator(_filled), Field(json_schema_extra={"pattern": r"\S"})]
+LabelNames = Annotated[list[Words], Field(max_length=MAX_LABELS), AfterValidator(_sorted)]
 
 
 class CorrectionBody(BaseModel):
@@ -21,16 +35,9 @@ class CorrectionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"labels": ["cs.LG", "stat.ML"]}]})
 
-    labels: list[str] = Field(max_length=10_000, description=LABELS)
+    labels: LabelNames = Field(description=LABELS)
     comment: str | None = Field(default=None, max_length=MAX_COMMENT_CHARACTERS, description="for whoever reads the correction")
     predictions_shown: bool = Field(default=True, description="whether the author saw the predicted labels")
-
-    @field_validator("labels")
-    @classmethod
-    def _are_names(cls, value: list[str]) -> list[str]:
-        if not all(each.strip() for each in value):
-            raise ValueError("expected names of labels, found a blank one")
-        return sorted(set(value))
 
 
 class PredictionCorrectionBody(CorrectionBody):
@@ -44,18 +51,11 @@ class PredictionCorrectionBody(CorrectionBody):
 class TextCorrectionBody(CorrectionBody):
     """Right labels of a text whose prediction the gateway does not keep, since a predictor was asked directly."""
 
-    text: Text = Field(description="the text as it was labelled")
+    text: Words = Field(description="the text as it was labelled")
     classifier: Name | None = Field(default=None, description="which classifier; without it, the default one")
     version: Name | None = Field(default=None, description="version that labelled it; none: none did")
-    predicted: list[str] | None = Field(default=None, max_length=10_000, description="labels that the version gave, if known")
+    predicted: LabelNames | None = Field(default=None, description="labels that the version gave, if known")
     scores: dict[str, Share] = Field(default={}, description="their probabilities, by label")
-
-    @field_validator("text")
-    @classmethod
-    def _is_no_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("expected some words, found blanks")
-        return value
 
 
 class FeedbackBody(BaseModel):

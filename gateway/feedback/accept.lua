@@ -14,7 +14,7 @@ if tonumber(redis.call('HGET', KEYS[2], '#') or 0) >= tonumber(ARGV[6]) then ret
 redis.call('HSET', KEYS[1], 'state', 'held', 'created', now, 'of', KEYS[2], 'author', ARGV[2], 'classifier', ARGV[4], unpack(ARGV, 8))
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[1] .. ' ' .. ARGV[3])
 redis.call('HINCRBY', KEYS[2], '#', 1)
-redis.call('PEXPIRE', KEYS[2], ARGV[7])
+if redis.call('PTTL', KEYS[2]) < 0 then redis.call('PEXPIRE', KEYS[2], ARGV[7]) end
 redis.call('ZADD', KEYS[3], now, ARGV[1])
 redis.call('SADD', KEYS[4], ARGV[4])
 return {'accepted', ARGV[1]}
