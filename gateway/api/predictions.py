@@ -26,6 +26,7 @@ from gateway.records.intake import Accepted, Outcome
 from gateway.records.record import Record, State
 
 ACCEPT_SECONDS = 0.9  # a submission is answered within a second, even if Redis hangs
+ENOUGH_HINTS = 16  # in the queue: whoever takes one of them comes to this task, too
 EVENTS_SECONDS = 3600.0
 POLL_HEADERS = {"Retry-After": "1"}
 
@@ -91,7 +92,7 @@ async def submit(
         accepted = await parts.intake.accept(task_id, submission, idempotency_key=idempotency_key)
     parts.metrics.submissions.labels(accepted.outcome.value).inc()
     _raise_if_not_accepted(accepted)
-    if accepted.outcome is Outcome.ACCEPTED:
+    if accepted.outcome is Outcome.ACCEPTED and accepted.hints < ENOUGH_HINTS:
         parts.hints.send_soon()
     headers = {"Location": f"/api/prediction/{accepted.id}"}
     waiting = wish(prefer or (), wait, longest=parts.config.max_wait_seconds)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from gateway.config import GatewayConfig
-from gateway.records.keys import BOOKS, FINISHED_CHANNEL, IDEMPOTENCY, TASK, WEBHOOKS
+from gateway.records.keys import BOOKS, FINISHED_CHANNEL, HINTS, IDEMPOTENCY, TASK, WEBHOOKS
 from gateway.records.record import Record, Submission
 from gateway.records.scripts import source
 
@@ -27,11 +27,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Accepted:
-    """Outcome of a submission. created: milliseconds since 1970."""
+    """Outcome of a submission. created: milliseconds since 1970; hints: how many waited in the queue."""
 
     outcome: Outcome
     id: str
     created: int
+    hints: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Intake:
     async def accept(self, task_id: str, submission: Submission, *, idempotency_key: str | None = None) -> Accepted:
         """Write the record. It may be sent twice for the same id: the second time changes nothing."""
         fields = submission.fields()
-        keys = [*BOOKS, TASK + task_id]
+        keys = [*BOOKS, TASK + task_id, HINTS]
         if idempotency_key is not None:
             scoped = f"{submission.owner}\n{idempotency_key}".encode()
             keys.append(IDEMPOTENCY + hashlib.sha256(scoped).hexdigest())
@@ -73,8 +74,8 @@ class Intake:
                 *(part for field in fields.items() for part in field),
             ],
         )
-        outcome, known_id, created = cast("list[str]", reply)
-        return Accepted(Outcome(outcome), known_id, int(created))
+        outcome, known_id, created, hints = cast("list[str]", reply)
+        return Accepted(Outcome(outcome), known_id, int(created), int(hints))
 
     async def read(self, task_id: str) -> Record | None:
         """Return the record; None if there is none, or no longer."""

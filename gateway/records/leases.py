@@ -16,7 +16,7 @@ from gateway.records.scripts import source
 
 AWAY = (BusyLoadingError, ConnectionError, ReadOnlyError, TimeoutError)  # Redis is away, or not ready yet
 SWEEP_SECONDS = 1.0
-MOST_HINTS = 1000  # in one sweep
+MOST_HINTS = 200  # in the queue after a sweep; each leads to all tasks that are due
 
 
 class Leases:

@@ -1,7 +1,7 @@
 """Celery as the dispatcher: a hint wakes a thread of a worker, and names no task.
 
-A hint that is lost, doubled or late does no harm: a thread claims whichever task is due, and the sweeper sends missing hints. So
-they need none of Celery's guarantees: no late acknowledgement, no result, no retry, no schedule.
+A hint that is lost, doubled or late does no harm: a thread claims whatever is due, and the sweeper sends missing hints. So they
+need none of Celery's guarantees: no late acknowledgement, no result, no retry, no schedule.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def make_worker(config: GatewayConfig) -> Celery:
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def hint() -> None:
         try:
-            work.do_one()
+            work.do_what_is_due()
         except RedisError as error:  # the lease ends, or there was none: another hint does the work
             logger.warning("Redis is away: %s", error)
 
@@ -64,6 +64,7 @@ def make_worker(config: GatewayConfig) -> Celery:
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def stopping(**_: Any) -> None:
+        work.stop()
         sweeper.stop()
         courier.stop()
         if flusher is not None:

@@ -1,10 +1,11 @@
-"""One hint: claim a task, ask its predictor, write the outcome or give the task back."""
+"""One hint: claim the tasks that are due, ask their predictors, write the outcomes or give the tasks back."""
 
 from __future__ import annotations
 
 import logging
 import time
 from dataclasses import dataclass
+from threading import Event
 
 from gateway.config import GatewayConfig
 from gateway.records.leases import Leases
@@ -34,12 +35,24 @@ class Work:
         self._config = config
         self._predictors = predictors
         self._metrics = metrics
+        self._stopped = Event()
 
-    def do_one(self) -> None:
-        """Work on the task that has been due for longest, if any is due. Raises redis.exceptions.RedisError."""
-        claim = self._leases.claim()
-        if claim is None:
-            return
+    def stop(self) -> None:
+        """Claim no further task."""
+        self._stopped.set()
+
+    def do_what_is_due(self) -> None:
+        """Work until no task is due, or one has to wait. Raises redis.exceptions.RedisError.
+
+        While a predictor is away, each hint leads to one task only, or the threads would do nothing but claim and defer.
+        """
+        while not self._stopped.is_set():
+            claim = self._leases.claim()
+            if claim is None or not self._do(claim):
+                return
+
+    def _do(self, claim: Claim) -> bool:
+        """Return whether the task has its outcome now."""
         if claim.lease_expired:
             self._metrics.expired_leases.inc()
         if claim.number == 1:
@@ -48,8 +61,9 @@ class Work:
         if isinstance(outcome, Deferred):
             self._metrics.deferrals.labels(claim.classifier, outcome.reason).inc()
             self._leases.defer(claim, seconds=outcome.seconds, failed=outcome.failed)
-        else:
-            self._finish(claim, outcome)
+            return False
+        self._finish(claim, outcome)
+        return True
 
     def _give_up(self, claim: Claim) -> Failure | None:
         if claim.failures >= self._config.max_failures:

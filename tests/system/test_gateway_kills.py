@@ -43,6 +43,19 @@ answer = predictor.ask(claim.texts, request_id=claim.request_id)
 FINISHED = """
 assert leases.finish(claim.id, answer)
 """
+HINTED = """
+import os
+from prometheus_client import CollectorRegistry
+from gateway.classifiers.known import Classifiers
+from gateway.config import read
+from gateway.records.connections import for_worker
+from gateway.records.leases import Leases
+from gateway.work.metrics import WorkerMetrics
+from gateway.work.predictors import Predictors
+from gateway.work.task import Work
+config, metrics = read({}, os.environ), WorkerMetrics(CollectorRegistry())
+work = Work(Leases(for_worker(config.redis), config), config, Predictors(Classifiers(config), config, metrics), metrics)
+"""
 KILLED = """
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -98,6 +111,21 @@ def test_a_worker_killed_between_two_steps_loses_no_task(
             assert answer(client, other)["predictions"] == ["stat.ML"]
             assert metric(settings.metrics_port, "labelwright_gateway_expired_leases_total") == expired
             assert metric(settings.metrics_port, "labelwright_gateway_second_answers_total") == 0
+
+
+def test_one_hint_leads_to_all_tasks_that_are_due_unless_the_worker_stops(
+    tmp_path: Path, redis: RedisProcess, predictor: RunningServer
+) -> None:
+    settings = config(tmp_path, redis.address, predictor.rest)
+    environment = {**os.environ, **settings.environment()}
+    with running("api", settings, tmp_path / "api.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
+        texts = ["cs.LG", "stat.ML", "math.CO"]
+        ids = [submit(client, text) for text in texts]
+        subprocess.run([sys.executable, "-c", HINTED + "work.stop()\nwork.do_what_is_due()"], env=environment, check=True)
+        assert {client.get(f"/api/prediction/{each}").json()["status"] for each in ids} == {"pending"}
+
+        subprocess.run([sys.executable, "-c", HINTED + "work.do_what_is_due()"], env=environment, check=True)
+        assert [client.get(f"/api/prediction/{each}").json()["predictions"] for each in ids] == [[text] for text in texts]
 
 
 def test_a_text_that_kills_each_worker_fails_in_the_end(tmp_path: Path, redis: RedisProcess, predictor: RunningServer) -> None:

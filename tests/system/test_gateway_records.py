@@ -18,7 +18,7 @@ from redis.exceptions import OutOfMemoryError
 from gateway.records.connections import for_worker
 from gateway.records.intake import Accepted, Intake, Outcome
 from gateway.records.keys import HINTS, OPEN, TASK
-from gateway.records.leases import Leases
+from gateway.records.leases import MOST_HINTS, Leases
 from gateway.records.record import Answer, Failure, Prediction, Record, State, Submission
 from tests.support.gateway import config
 from tests.support.redis import PROGRAM, RedisProcess, redis_server
@@ -95,7 +95,7 @@ def test_a_repeated_idempotency_key_gives_the_first_task_and_another_payload_a_c
     conflict = books.accept("c", "two", key="k")
     of_another_owner = books.accept("d", "two", key="k", owner="importer")
 
-    assert repeated == Accepted(Outcome.REPEATED, "a", first.created)
+    assert repeated == Accepted(Outcome.REPEATED, "a", first.created, hints=0)
     assert conflict.outcome is Outcome.CONFLICT
     assert of_another_owner.outcome is Outcome.ACCEPTED
     assert books.read("b") is None
@@ -234,6 +234,19 @@ def test_figures_of_open_tasks(books: Books) -> None:
 
 
 # --- sweeping ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_submission_learns_how_many_hints_wait(books: Books, server: RedisProcess) -> None:
+    server.client.lpush(HINTS, "one", "another")
+
+    assert books.accept("a").hints == 2
+
+
+def test_sweepers_fill_the_queue_up_to_a_number(books: Books, server: RedisProcess) -> None:
+    server.client.zadd(OPEN, {str(at): 1 for at in range(5000)})
+    server.client.lpush(HINTS, *["a hint"] * 50)
+
+    assert books.leases.missing_hints() == MOST_HINTS - 50
 
 
 def test_sweepers_together_send_one_hint_for_each_task_that_is_due(books: Books, server: RedisProcess) -> None:
