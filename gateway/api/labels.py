@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ class LabelRule:
 class Labels:
     """Label rules by classifier. They are asked for again after a while, and kept while the predictor is away."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._known: dict[str, tuple[float, LabelRule]] = {}
         self._client = httpx.AsyncClient(timeout=PREDICTOR_SECONDS, trust_env=False)
 
@@ -41,17 +42,18 @@ class Labels:
     async def of(self, classifier: str, address: str) -> LabelRule:
         """Return the classifier's rule. Raises Problem 503 if its predictor has not answered yet."""
         asked, known = self._known.get(classifier, (0.0, None))
-        if known is not None and time.monotonic() < asked + FRESH_SECONDS:
+        if known is not None and self._clock() < asked + FRESH_SECONDS:
             return known
         try:
             response = await self._client.get(f"{address}/v2/models/{classifier}")
             rule = _rule(response.raise_for_status().json()["parameters"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             if known is not None:
+                self._known[classifier] = self._clock(), known  # so that a predictor that hangs delays few requests
                 return known
             detail = f"The predictor of {classifier} does not say which labels there are. Send the request again later."
             raise retry_later(503, "labels-unknown", detail, seconds=5) from error
-        self._known[classifier] = time.monotonic(), rule
+        self._known[classifier] = self._clock(), rule
         return rule
 
 

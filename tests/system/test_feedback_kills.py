@@ -244,14 +244,18 @@ def test_a_correction_withdrawn_at_any_step_is_not_learnt(desk: Desk) -> None:
 
 
 def test_flushers_killed_at_random_in_front_of_a_failing_s3_store_1000_corrections_once(desk: Desk, s3: S3Faults) -> None:
-    """Two flushers at once, while corrections arrive, and S3 answers 409, 412 after its own success, and 503."""
+    """Two flushers at once, between which corrections arrive, Redis is killed, too, and S3 answers 409, 412 and 503."""
     chosen = random.Random(1)
     sent = []
     for at in range(10):
         sent += desk.send(*(f"text-{at}-{number}" for number in range(100)))
         s3.conflicts, s3.busy, s3.lost_answers = chosen.randrange(3), chosen.randrange(4), chosen.randrange(2)
         with desk.flushing(), desk.flushing():
-            time.sleep(chosen.uniform(0, 0.5))
+            time.sleep(chosen.uniform(0, 0.3))
+            if at % 3 == 0:
+                desk.server.kill()
+                desk.server.start()
+            time.sleep(chosen.uniform(0, 0.2))
     desk.flush_all()
 
     found = desk.read()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
-from gateway.api.labels import LabelRule, check
+from gateway.api.labels import FRESH_SECONDS, LabelRule, Labels, check
 from gateway.api.problems import Problem
+from tests.support.answers import ChosenResponse, answering
 
 KNOWN = frozenset({"cs.LG", "stat.ML", "math.CO"})
 SEVERAL = LabelRule(KNOWN, single=False, required=True)
@@ -59,3 +63,44 @@ def test_of_many_labels_those_alike_are_named() -> None:
         check(["machine lerning"], rule, predicted=(), allow_new=False)
     with pytest.raises(Problem, match=r"of which it has 5001\."):
         check(["???"], rule, predicted=(), allow_new=False)
+
+
+def published(*labels: str, task: str = "multi-label", **more: Any) -> dict[str, Any]:
+    return {"name": "papers", "parameters": {"labels": list(labels), "task": task, **more}}
+
+
+async def asked(server: ChosenResponse, *steps: tuple[int, Any, float]) -> list[LabelRule | str]:
+    """Ask for the rule at each step, whose predictor answers with this status and body, at this time."""
+    now = 0.0
+    labels, found = Labels(lambda: now), list[LabelRule | str]()
+    for status, body, at in steps:
+        server.status, server.body, now = status, body, at
+        try:
+            found.append(await labels.of("papers", f"http://127.0.0.1:{server.port}"))
+        except Problem as problem:
+            found.append(f"{problem.status} {problem.kind}")
+    await labels.close()
+    return found
+
+
+def test_a_rule_is_what_the_predictor_publishes() -> None:
+    single = published("a", task="single-label", label_required=False)
+    with answering() as server:
+        assert asyncio.run(asked(server, (200, published("a", "b"), 0), (200, single, FRESH_SECONDS + 1))) == [
+            LabelRule(frozenset({"a", "b"}), single=False, required=True),
+            LabelRule(frozenset({"a"}), single=True, required=False),
+        ]
+    assert set(server.asked) == {"/v2/models/papers"}
+
+
+def test_the_labels_of_a_predictor_that_is_away_stay_as_they_were_and_are_asked_for_now_and_then() -> None:
+    first, second = published("a"), published("a", "b")
+    later, much_later = FRESH_SECONDS + 1, 2 * FRESH_SECONDS + 2
+    with answering() as server:
+        found = asyncio.run(
+            asked(
+                server, (503, {}, 0), (200, {}, 0), (200, first, 0), (200, second, 1), (503, {}, later), (200, second, much_later)
+            )
+        )
+    rules = [each if isinstance(each, str) else sorted(each.labels) for each in found]
+    assert rules == ["503 labels-unknown", "503 labels-unknown", ["a"], ["a"], ["a"], ["a", "b"]]
