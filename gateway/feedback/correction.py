@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Held:
-    """Correction as it stands. correction: None once it is withdrawn. key: of the object that has it; of its withdrawal."""
+    """Correction as it stands. key, withdrawal_key: of the objects that have it and its withdrawal; None: not stored."""
 
     id: str
     state: State

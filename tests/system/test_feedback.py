@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 
 from gateway.api.tokens import digest
+from gateway.feedback.keys import CORRECTION
 from gateway.feedback.tokens import feedback_token
+from gateway.records.keys import TASK
 from model.artifact import verify
 from model.corrections import Correction, Source, in_force, read_corrections_file
 from model.storage import open_store
@@ -233,6 +235,23 @@ def test_a_repeated_request_makes_no_second_correction_and_a_change_of_mind_does
     ids = [each["correction_id"] for each in (first, second, third, of_another)]
     assert len(set(ids)) == 4
     assert ids == sorted(ids)
+
+
+def test_a_task_without_an_answer_cannot_be_corrected(http: httpx.Client, redis: RedisProcess) -> None:
+    task_id = predicted(http, "On cs.LG, not answered")["task_id"]
+    redis.client.hset(TASK + task_id, "state", "pending")
+    response = http.post(f"/api/feedback/{task_id}", json={"labels": ["cs.LG"]}, headers=bearer("desk"))
+    assert problem(response) == (409, "no-answer")
+    assert response.json()["detail"] == "The task is pending: expected one with an answer."
+
+
+def test_a_correction_whose_time_is_over_is_gone(http: httpx.Client, redis: RedisProcess) -> None:
+    found = correct(http, "", text="kept no longer", labels=["cs.LG"])
+    in_state(http, found["correction_id"], "stored")
+    redis.client.delete(CORRECTION + found["correction_id"])
+    address = f"/api/feedback/{found['correction_id']}"
+    assert problem(http.get(address, headers=bearer("desk"))) == (410, "gone")
+    assert problem(http.delete(address, headers=bearer("desk"))) == (410, "gone")
 
 
 # --- withdrawing ------------------------------------------------------------------------------------------------------
