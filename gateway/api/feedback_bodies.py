@@ -55,7 +55,7 @@ class TextCorrectionBody(CorrectionBody):
     classifier: Name | None = Field(default=None, description="which classifier; without it, the default one")
     version: Name | None = Field(default=None, description="version that labelled it; none: none did")
     predicted: LabelNames | None = Field(default=None, description="labels that the version gave, if known")
-    scores: dict[str, Share] = Field(default={}, description="their probabilities, by label")
+    scores: dict[str, Share] = Field(default={}, max_length=MAX_LABELS, description="their probabilities, by label")
 
 
 class FeedbackBody(BaseModel):

@@ -5,13 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
-from gateway.classifiers.namespace import Namespace, NamespaceUnreadable
 from gateway.config import GatewayConfig
+
+if TYPE_CHECKING:
+    from gateway.classifiers.namespace import Namespace
 
 LOOK_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
+
+
+class NamespaceUnreadable(Exception):
+    """The API server does not answer, or refuses; the message says which namespace and why."""
 
 
 class Classifiers:
@@ -20,7 +27,7 @@ class Classifiers:
     def __init__(self, config: GatewayConfig) -> None:
         self._given = dict(config.predictors)
         self._default = config.default_classifier
-        self._namespace = Namespace(config.discover_namespace) if config.discover_namespace else None
+        self._namespace = _namespace(config.discover_namespace) if config.discover_namespace else None
         self._known: dict[str, str] | None = dict(self._given) if self._namespace is None else None
         self._trouble = ""
         self._stopped = Event()
@@ -74,3 +81,9 @@ class Classifiers:
                 logger.exception("the classifiers stay as they were")
             if self._stopped.wait(LOOK_SECONDS):
                 return
+
+
+def _namespace(name: str) -> Namespace:
+    from gateway.classifiers.namespace import Namespace  # the Kubernetes client is large, and has no use elsewhere
+
+    return Namespace(name)

@@ -10,13 +10,10 @@ from kubernetes.client import ApiClient, CustomObjectsApi
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 
+from gateway.classifiers.known import NamespaceUnreadable
 from gateway.config import CLASSIFIER_LABEL
 
 CALL_SECONDS = 5.0
-
-
-class NamespaceUnreadable(Exception):
-    """The API server does not answer, or refuses; the message says which namespace and why."""
 
 
 class Namespace:

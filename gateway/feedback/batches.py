@@ -17,7 +17,7 @@ from model.corrections import Correction
 
 FOLDER = Path(__file__).parent
 MOST_ROWS = 500
-MOST_BYTES = 4 * 2**20  # of the texts of a batch with several
+MOST_BYTES = 4 * 2**20  # of a batch with several rows
 VALUES = 5  # of a row in the reply of the script
 
 

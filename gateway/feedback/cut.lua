@@ -1,6 +1,6 @@
 -- Lease the batch of a classifier. If there is none, make one of the rows that have waited longest, once they are many or old.
 -- KEYS: held, batch, batches
--- ARGV: lease in ms, most rows, most bytes of their texts, age in ms of the oldest row from which a batch is made
+-- ARGV: lease in ms, most rows, most bytes, age in ms of the oldest row from which a batch is made
 -- Returns nil, or {number, row, text, fields, created, withdrawn, row, …}
 -- It begins its writes with a removal, which Redis allows when its memory is full; after it, the script may write.
 local rows = {}
@@ -17,7 +17,8 @@ else
   if redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[2]) and age >= 0 and age < tonumber(ARGV[4]) then return nil end
   local bytes = 0
   for _, row in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)) do
-    bytes = bytes + redis.call('HSTRLEN', 'correction:' .. string.match(row, '^[^/]+'), 'text')
+    local record = 'correction:' .. string.match(row, '^[^/]+')
+    bytes = bytes + redis.call('HSTRLEN', record, 'text') + redis.call('HSTRLEN', record, 'fields')
     if #rows > 0 and bytes > tonumber(ARGV[3]) then break end
     rows[#rows + 1] = row
   end

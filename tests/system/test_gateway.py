@@ -33,9 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(folder: Path) -> Iterator[RunningServer]:
-    with serving(make_version(folder / "v1"), folder / "predictor.log") as server:
-        yield server
+def predictor(papers_predictor: RunningServer) -> RunningServer:
+    return papers_predictor
 
 
 @pytest.fixture(scope="module")

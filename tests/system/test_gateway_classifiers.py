@@ -13,8 +13,7 @@ import pytest
 from tests.support.gateway import answer, config, problem, running, submit, wait_until
 from tests.support.kubernetes_api import NamespaceApi, namespace_api
 from tests.support.redis import PROGRAM, RedisProcess, redis_server
-from tests.support.servers import serving
-from tests.support.versions import make_version
+from tests.support.servers import RunningServer
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
@@ -35,13 +34,12 @@ def namespace(tmp_path: Path) -> Iterator[NamespaceApi]:
 
 
 def test_classifiers_are_found_by_their_label_beside_those_of_the_settings(
-    tmp_path: Path, redis: RedisProcess, namespace: NamespaceApi
+    tmp_path: Path, redis: RedisProcess, namespace: NamespaceApi, papers_predictor: RunningServer
 ) -> None:
     namespace.labelled, namespace.unlabelled = ["papers", "products"], ["other"]
     environment = {"KUBECONFIG": str(namespace.kubeconfig)}
     with ExitStack() as stack:
-        predictor = stack.enter_context(serving(make_version(tmp_path / "v1"), tmp_path / "predictor.log"))
-        settings = config(tmp_path, redis.address, predictor.rest, discover_namespace=NAMESPACE)
+        settings = config(tmp_path, redis.address, papers_predictor.rest, discover_namespace=NAMESPACE)
         worker = stack.enter_context(running("worker", settings, tmp_path / "worker.log", environment=environment))
         api = stack.enter_context(running("api", settings, tmp_path / "api.log", environment=environment))
         client = stack.enter_context(httpx.Client(base_url=api.address, timeout=40))

@@ -16,8 +16,7 @@ import pytest
 
 from tests.support.gateway import LISTENING, READY, GatewayProcess
 from tests.support.redis import PROGRAM
-from tests.support.servers import serving
-from tests.support.versions import make_version
+from tests.support.servers import RunningServer
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
@@ -29,12 +28,12 @@ PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, papers_predictor: RunningServer) -> Iterator[str]:
     """`labelwright gateway` as the page starts it, on another port, with its own Redis; it must end cleanly."""
     folder = tmp_path_factory.mktemp("gateway")
     log = folder / "gateway.log"
-    with serving(make_version(folder / "v1"), folder / "predictor.log") as predictor, log.open("wb") as stderr:
-        command = [sys.executable, "-m", "labelwright", "gateway", "--predictor", predictor.rest, "--port", "0"]
+    with log.open("wb") as stderr:
+        command = [sys.executable, "-m", "labelwright", "gateway", "--predictor", papers_predictor.rest, "--port", "0"]
         process = GatewayProcess(subprocess.Popen(command, stderr=stderr, stdout=stderr, cwd=folder), log)
         try:
             address = process.wait_for(LISTENING)

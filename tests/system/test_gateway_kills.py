@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.records.keys import HINTS, TASK
+from gateway.records.keys import HINTS, OPEN, TASK
 from tests.support.gateway import answer, config, running, submit
 from tests.support.redis import PROGRAM, RedisProcess, free_port, redis_server
 from tests.support.servers import RunningServer, serving
@@ -62,10 +62,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("predictor")
-    with serving(make_version(folder / "v1"), folder / "predictor.log") as server:
-        yield server
+def predictor(papers_predictor: RunningServer) -> RunningServer:
+    return papers_predictor
 
 
 @pytest.fixture
@@ -73,6 +71,11 @@ def redis(tmp_path: Path) -> Iterator[RedisProcess]:
     (tmp_path / "redis").mkdir()
     with redis_server(tmp_path / "redis") as server:
         yield server
+
+
+def end_lease(redis: RedisProcess, task_id: str) -> None:
+    """Let the lease be over, as time would."""
+    redis.client.zadd(OPEN, {task_id: 1}, xx=True)
 
 
 def metric(port: int, name: str) -> float:
@@ -92,7 +95,7 @@ def metric(port: int, name: str) -> float:
 def test_a_worker_killed_between_two_steps_loses_no_task(
     tmp_path: Path, redis: RedisProcess, predictor: RunningServer, steps: str, answered: bool, expired: int
 ) -> None:
-    settings = config(tmp_path, redis.address, predictor.rest, metrics_port=free_port(), **LEASE)
+    settings = config(tmp_path, redis.address, predictor.rest, metrics_port=free_port())
     with running("api", settings, tmp_path / "api.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
         task_id = submit(client, "cs.LG")
         killed = subprocess.run(
@@ -104,6 +107,7 @@ def test_a_worker_killed_between_two_steps_loses_no_task(
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert (redis.client.hget(TASK + task_id, "state") == "success") == answered
+        end_lease(redis, task_id)
 
         with running("worker", settings, tmp_path / "worker.log"):
             assert answer(client, task_id)["predictions"] == ["cs.LG"]
@@ -129,14 +133,14 @@ def test_one_hint_leads_to_all_tasks_that_are_due_unless_the_worker_stops(
 
 
 def test_a_text_that_kills_each_worker_fails_in_the_end(tmp_path: Path, redis: RedisProcess, predictor: RunningServer) -> None:
-    settings = config(tmp_path, redis.address, predictor.rest, max_failures=2, lease_seconds=0.5, request_seconds=0.4)
+    settings = config(tmp_path, redis.address, predictor.rest, max_failures=2)
     with running("api", settings, tmp_path / "api.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
         task_id = submit(client, "cs.LG")
         for _ in range(2):
             command = [sys.executable, "-c", CLAIMED + "assert claim" + KILLED]
             killed = subprocess.run(command, env={**os.environ, **settings.environment()}, check=False)
             assert killed.returncode == -signal.SIGKILL
-            time.sleep(0.6)
+            end_lease(redis, task_id)
         with running("worker", settings, tmp_path / "worker.log"):
             response = client.get(f"/api/prediction/{task_id}?wait=20")
 

@@ -19,8 +19,7 @@ from gateway.webhooks.dialling import AddressRefused, CheckedNetwork
 from tests.support.gateway import GatewayProcess, answer, config, problem, running, wait_until
 from tests.support.receiver import Received, Receiver, receiving
 from tests.support.redis import PROGRAM, RedisProcess, redis_server
-from tests.support.servers import RunningServer, serving
-from tests.support.versions import make_version
+from tests.support.servers import RunningServer
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
@@ -28,10 +27,8 @@ SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("predictor")
-    with serving(make_version(folder / "v1"), folder / "predictor.log") as server:
-        yield server
+def predictor(papers_predictor: RunningServer) -> RunningServer:
+    return papers_predictor
 
 
 @pytest.fixture
