@@ -52,7 +52,7 @@ class CheckedNetwork(httpcore.SyncBackend):
         """Connect to one of the host's addresses. Raises AddressRefused if any is refused."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is too long
             raise httpcore.ConnectError(f"{host} has no address") from error
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         named = self._is_named(host, port)

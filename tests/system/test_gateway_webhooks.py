@@ -148,6 +148,12 @@ def test_a_receiver_that_says_gone_or_whose_task_is_erased_gets_no_more(
         wait_until(lambda: not redis.client.exists(WEBHOOKS))
 
 
+@pytest.mark.parametrize("host", ["does-not-exist.invalid", f"{'x' * 64}.example.org"], ids=["unknown", "too-long"])
+def test_a_name_without_an_address_is_a_lost_connection(host: str) -> None:
+    with pytest.raises(httpcore.ConnectError, match="has no address"):
+        CheckedNetwork(lambda *_: True).connect_tcp(host, 443)
+
+
 def test_a_name_that_leads_into_the_network_is_dialled_only_if_it_is_named(receiver: Receiver) -> None:
     with pytest.raises(AddressRefused):
         CheckedNetwork(lambda *_: False).connect_tcp("localhost", receiver.port)
