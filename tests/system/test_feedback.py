@@ -22,8 +22,7 @@ from model.storage import open_store
 from tests.support.commands import labelwright
 from tests.support.gateway import SECRET, GatewayProcess, answer, config, running, submit
 from tests.support.redis import PROGRAM, RedisProcess, redis_server
-from tests.support.servers import RunningServer, serving
-from tests.support.versions import make_version
+from tests.support.servers import RunningServer
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
@@ -41,12 +40,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(folder: Path) -> Iterator[RunningServer]:
-    with serving(make_version(folder / "v1"), folder / "predictor.log") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def redis(folder: Path) -> Iterator[RedisProcess]:
     (folder / "redis").mkdir()
     with redis_server(folder / "redis") as server:
@@ -54,11 +47,11 @@ def redis(folder: Path) -> Iterator[RedisProcess]:
 
 
 @pytest.fixture(scope="module")
-def api(folder: Path, redis: RedisProcess, predictor: RunningServer) -> Iterator[GatewayProcess]:
+def api(folder: Path, redis: RedisProcess, papers_predictor: RunningServer) -> Iterator[GatewayProcess]:
     tokens = folder / "tokens.json"
     tokens.write_text(json.dumps([{"name": name, "sha256": digest(secret), **rest} for name, (rest, secret) in TOKENS.items()]))
     settings = config(
-        folder, redis.address, predictor.rest,
+        folder, redis.address, papers_predictor.rest,
         tokens_file=tokens, anonymous=False, feedback_uri=str(folder / "storage"), flush_seconds=0.5, max_characters=1000,
     )  # fmt: skip
     with running("worker", settings, folder / "worker.log"), running("api", settings, folder / "api.log") as api:
