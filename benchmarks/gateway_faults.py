@@ -60,6 +60,7 @@ class Scene:
         return store.Redis.from_url(self.redis_address, decode_responses=True)
 
     def start(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that `stop` is reached
         self.redis.start()
         self.predictor.start()
         wait_for(lambda: httpx.get(f"http://127.0.0.1:{self.predictor_port}/v2/health/ready").is_success)
