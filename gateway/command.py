@@ -17,7 +17,16 @@ from gateway.logs import configure
 from model.escaping import PrintableErrors
 
 F = TypeVar("F", bound=Callable[..., Any])
-BOTH = ("redis", "discover_namespace", "webhook_hosts", "log_format", "retention_seconds", "lease_seconds", "request_seconds")
+BOTH = (
+    "redis",
+    "discover_namespace",
+    "webhook_hosts",
+    "log_format",
+    "retention_seconds",
+    "lease_seconds",
+    "request_seconds",
+    "feedback_uri",
+)
 API = (
     "default_classifier",
     "host",
@@ -32,8 +41,17 @@ API = (
     "max_open_bytes",
     "max_wait_seconds",
     "grace_seconds",
+    "max_held_corrections",
 )
-WORKER = ("concurrency", "metrics_port", "max_failures", "max_delay_seconds", "patience_seconds", "webhook_secret_file")
+WORKER = (
+    "concurrency",
+    "metrics_port",
+    "max_failures",
+    "max_delay_seconds",
+    "patience_seconds",
+    "webhook_secret_file",
+    "flush_seconds",
+)
 
 
 def settings(names: Iterable[str]) -> Callable[[F], F]:
@@ -55,6 +73,9 @@ predictor = click.option(
     help="Classifier and the address of its predictor; several times for several.",
 )
 anonymous = click.option("--anonymous/--no-anonymous", default=None, help="Accept requests without a token.")
+new_labels = click.option(
+    "--allow-new-labels/--no-allow-new-labels", default=None, help="Accept corrections with labels that the classifier lacks."
+)
 
 
 class Group(PrintableErrors, click.Group):
@@ -71,6 +92,7 @@ class Group(PrintableErrors, click.Group):
     help="Folder of the gateway's own Redis, if --redis names none.",
 )
 @anonymous
+@new_labels
 @settings((*API, *WORKER, *BOTH))
 @click.pass_context
 def gateway(context: click.Context, /, *, predictors: tuple[str, ...], folder: Path, **options: Any) -> None:
@@ -93,6 +115,7 @@ def gateway(context: click.Context, /, *, predictors: tuple[str, ...], folder: P
 @gateway.command(cls=PrintableErrors)
 @predictor
 @anonymous
+@new_labels
 @settings((*API, *BOTH))
 def api(*, predictors: tuple[str, ...], **options: Any) -> None:
     """Run one API process. Each option may also be a variable, such as LABELWRIGHT_GATEWAY__REDIS."""

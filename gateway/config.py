@@ -48,7 +48,9 @@ class GatewayConfig(Strict):
     host: str = Field(default="127.0.0.1", description="IP address on which the API listens")
     port: int = Field(default=8000, ge=0, le=65535, description="port of the API; 0: any free port")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="port of a worker's metrics; 0: none")
-    retention_seconds: float = Field(default=7 * DAY, gt=0, description="time that texts and answers are kept after the answer")
+    retention_seconds: float = Field(
+        default=7 * DAY, gt=0, description="time for which a task is kept after its answer, and a correction after it is stored"
+    )
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="bytes of a request")
     max_texts: int = Field(default=1024, ge=1, description="texts of a request; the predictor's limit is the same")
     max_characters: int = Field(default=1_000_000, ge=1, description="characters of a text; the predictor's limit is the same")
@@ -69,6 +71,14 @@ class GatewayConfig(Strict):
     webhook_secret_file: Path | None = Field(default=None, description="file of the secrets that sign webhooks, one in each line")
     concurrency: int = Field(default=8, ge=1, le=256, description="requests that a worker sends at the same time")
     grace_seconds: float = Field(default=20, ge=0, description="time for requests in flight when the API stops")
+    feedback_uri: str | None = Field(
+        default=None, description="storage of corrections, such as s3://feedback/; None: corrections are not accepted"
+    )
+    allow_new_labels: bool = Field(default=False, description="accept corrections with labels that the classifier lacks")
+    max_held_corrections: int = Field(
+        default=100_000, ge=1, description="corrections of a classifier that may wait to be stored; further ones get status 503"
+    )
+    flush_seconds: float = Field(default=5, ge=0, description="time after which corrections are stored, if there are few")
     log_format: Literal["text", "json"] = Field(default="json", description="text or json")
 
     @field_validator("predictors", mode="before")

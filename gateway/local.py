@@ -36,6 +36,7 @@ def run(options: Mapping[str, Any], predictor: str | None, folder: Path) -> None
         if given.get("tokens_file") is None and given.get("anonymous") is None:
             given["anonymous"] = _is_loopback(given.get("host") or "127.0.0.1")
         given["id_secret_file"] = given.get("id_secret_file") or _secret_in(folder)
+        given["feedback_uri"] = given.get("feedback_uri") or folder.absolute().as_uri() + "/"
         if given.get("redis") is None:
             given["redis"] = stack.enter_context(redis_in(folder))
         config = read(given, os.environ)

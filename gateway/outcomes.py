@@ -27,9 +27,12 @@ class AnswerBody(BaseModel):
     version: str = Field(description="version of the classifier that answered")
     created_at: datetime
     finished_at: datetime
+    feedback_token: str | None = Field(
+        description="lets whoever has it correct this prediction; null: corrections are not accepted, or this is a webhook"
+    )
 
     @classmethod
-    def of(cls, record: Record) -> Self:
+    def of(cls, record: Record, token: str | None = None) -> Self:
         if record.answer is None or record.finished is None:
             raise ValueError("the record has no answer")
         rows = record.answer.predictions
@@ -45,6 +48,7 @@ class AnswerBody(BaseModel):
             version=record.answer.version,
             created_at=moment(record.created),
             finished_at=moment(record.finished),
+            feedback_token=token,
         )
 
 

@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from gateway.api import documentation, operations, predictions, problems
+from gateway.api import documentation, feedback, operations, predictions, problems
 from gateway.api.body_limit import BodyLimit
 from gateway.api.finishes import Finishes
 from gateway.api.hints import HintSender
+from gateway.api.labels import Labels
 from gateway.api.metrics import ApiMetrics
 from gateway.api.middleware import Surroundings
 from gateway.api.rates import Rates
@@ -23,6 +24,7 @@ from gateway.api.tokens import Tokens
 from gateway.api.watch import Watch
 from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
+from gateway.feedback.intake import FeedbackIntake
 from gateway.records.connections import for_api
 from gateway.records.intake import Intake
 from gateway.webhooks.allow_list import AllowList
@@ -40,6 +42,8 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
         allow_list=AllowList(config.webhook_hosts),
         id_secret=config.id_secret(),
         intake=intake,
+        feedback=FeedbackIntake(client, config),
+        labels=Labels(),
         finishes=Finishes(client),
         hints=HintSender(send_hint),
         tokens=Tokens(config.tokens_file),
@@ -64,6 +68,7 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
             await asyncio.gather(*background, return_exceptions=True)
             parts.hints.stop()
             classifiers.stop()
+            await parts.labels.close()
             await client.aclose()
 
     app = FastAPI(
@@ -78,6 +83,8 @@ def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asy
     app.state.shared = parts
     problems.install(app)
     app.include_router(predictions.router)
+    if config.feedback_uri is not None:
+        app.include_router(feedback.router)
     app.include_router(operations.router)
     documentation.install(app)
     return Surroundings(BodyLimit(app, limit=config.max_body_bytes), parts.metrics)

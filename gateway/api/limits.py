@@ -22,7 +22,7 @@ def require_room(parts: Shared) -> None:
 
 def submission_of(body: SubmissionBody, parts: Shared, *, owner: str, request_id: str) -> Submission:
     """Return the submission. Raises Problem 413 if it is too large, 422 or, if that may pass, 503 for an unknown classifier."""
-    config, classifier = parts.config, _classifier(body.classifier, parts.classifiers)
+    config, classifier = parts.config, classifier_of(body.classifier, parts.classifiers)
     texts = body.all_texts()
     if len(texts) > config.max_texts:
         raise Problem(413, "too-many-texts", f"texts has {len(texts)} texts: expected at most {config.max_texts}.")
@@ -38,7 +38,8 @@ def submission_of(body: SubmissionBody, parts: Shared, *, owner: str, request_id
     return Submission(classifier, texts, several=several, owner=owner, request_id=request_id, webhook=body.webhook)
 
 
-def _classifier(named: str | None, known: Classifiers) -> str:
+def classifier_of(named: str | None, known: Classifiers) -> str:
+    """Return the classifier that a request names, or the default one. Raises Problem 422 or, if that may pass, 503."""
     chosen = named or known.default
     if chosen is not None and chosen in known.addresses:
         return chosen

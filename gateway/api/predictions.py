@@ -19,6 +19,7 @@ from gateway.api.schemas import PendingBody, SubmissionBody
 from gateway.api.state import Shared, shared
 from gateway.api.tokens import Token
 from gateway.api.waiting import wish
+from gateway.feedback.tokens import feedback_token
 from gateway.outcomes import AnswerBody
 from gateway.records.ids import new_id, was_given
 from gateway.records.intake import Accepted, Outcome
@@ -102,7 +103,7 @@ async def submit(
         except RedisError:  # the task is written down all the same
             record = None
         if record is not None:
-            return _response(record, headers)
+            return _response(parts, record, headers)
     pending = PendingBody.at(accepted.id, accepted.created)
     return _json(pending, 202, headers | POLL_HEADERS)
 
@@ -113,7 +114,7 @@ async def known(task_id: TaskId, parts: Parts, token: Predictor) -> str:
         raise Problem(404, "unknown-id", "No task has this id: expected the task_id of a submission.")
     record = await parts.intake.read(task_id)
     if record is None:
-        raise _gone()
+        raise gone()
     if record.owner != token.name and "admin" not in token.scopes:
         raise Problem(404, "unknown-id", "No task of this token has this id.")
     return task_id
@@ -129,8 +130,8 @@ async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: Wait
     waiting = wish(prefer or (), wait, longest=parts.config.max_wait_seconds)
     record = await _wait(parts, task_id, waiting.seconds if waiting else 0.0)
     if record is None:
-        raise _gone()
-    return _response(record, waiting.headers() if waiting else {})
+        raise gone()
+    return _response(parts, record, waiting.headers() if waiting else {})
 
 
 @router.delete(
@@ -163,7 +164,7 @@ async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEven
             yield ServerSentEvent(event="gone", data={})
             return
         if record.state is State.SUCCESS:
-            yield ServerSentEvent(event="success", data=AnswerBody.of(record))
+            yield ServerSentEvent(event="success", data=_answer(parts, record))
             return
         if record.state is State.FAILED:
             yield ServerSentEvent(event="failed", data=_failure(record).document())
@@ -187,15 +188,23 @@ def _raise_if_not_accepted(accepted: Accepted) -> None:
         raise retry_later(503, "queue-full", "Too many tasks are waiting. Send the request again later.", seconds=5)
 
 
-def _response(record: Record, headers: dict[str, str]) -> Response:
+def _response(parts: Shared, record: Record, headers: dict[str, str]) -> Response:
     """Return what a client gets about the task."""
     if record.state is State.SUCCESS:
-        return _json(AnswerBody.of(record), 200, headers)
+        return _json(_answer(parts, record), 200, headers)
     if record.state is State.FAILED:
         response = _failure(record).response()
         response.headers.update(headers)
         return response
     return _json(PendingBody.of(record), 202, headers | POLL_HEADERS)
+
+
+def _answer(parts: Shared, record: Record) -> AnswerBody:
+    """Return the answer, with a token to correct it for as long as it is kept."""
+    if parts.config.feedback_uri is None or record.finished is None:
+        return AnswerBody.of(record)
+    expires = int(record.finished / 1000 + parts.config.retention_seconds)
+    return AnswerBody.of(record, feedback_token(parts.id_secret, record.id, expires=expires))
 
 
 def _failure(record: Record) -> Problem:
@@ -205,7 +214,8 @@ def _failure(record: Record) -> Problem:
     return Problem(failure.status, failure.kind, failure.detail, task_id=record.id)
 
 
-def _gone() -> Problem:
+def gone() -> Problem:
+    """Return the problem of a task that is no longer kept."""
     return Problem(410, "gone", "The task has been erased, or its time is over.")
 
 

@@ -10,12 +10,14 @@ from fastapi import Request
 
 from gateway.api.finishes import Finishes
 from gateway.api.hints import HintSender
+from gateway.api.labels import Labels
 from gateway.api.metrics import ApiMetrics
 from gateway.api.rates import Rates
 from gateway.api.tokens import Tokens
 from gateway.api.watch import Watch
 from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
+from gateway.feedback.intake import FeedbackIntake
 from gateway.records.intake import Intake
 from gateway.webhooks.allow_list import AllowList
 
@@ -29,6 +31,8 @@ class Shared:
     allow_list: AllowList
     id_secret: bytes
     intake: Intake
+    feedback: FeedbackIntake
+    labels: Labels
     finishes: Finishes
     hints: HintSender
     tokens: Tokens

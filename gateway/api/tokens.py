@@ -46,7 +46,7 @@ class Token(Strict):
         return None if self.rate is None else parse(self.rate)
 
 
-NO_TOKEN = Token(name=ANONYMOUS, sha256="0" * 64, scopes=("predict",))
+NO_TOKEN = Token(name=ANONYMOUS, sha256="0" * 64, scopes=("predict", "feedback"))
 FILE = TypeAdapter(tuple[Token, ...])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -80,6 +81,11 @@ class Intake:
         """Return the record; None if there is none, or no longer."""
         values: list[Any] = await self._client.hmget(TASK + task_id, *Record.FIELDS)
         return None if values[0] is None else Record.of(task_id, values)
+
+    async def texts(self, task_id: str) -> tuple[str, ...] | None:
+        """Return the texts of the task; None if there is no record, or no longer."""
+        value: str | None = await cast("Any", self._client.hget(TASK + task_id, "texts"))
+        return None if value is None else tuple(json.loads(value))
 
     async def erase(self, task_id: str) -> bool:
         """Remove the record with texts and answer. Return whether there was one."""

@@ -9,6 +9,8 @@ idempotency:HASH  string: id and hash of the payload that came with an Idempoten
 webhooks          sorted set: ids of tasks whose outcome is to be sent, by the time in milliseconds at which it is due
 sweep             string: time of the last sweep
 hints             list: Celery's queue
+
+Those of corrections are in gateway/feedback/keys.py.
 """
 
 from __future__ import annotations

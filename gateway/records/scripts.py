@@ -1,4 +1,7 @@
-"""Lua scripts of the records. Each script is one transaction: Redis runs nothing else meanwhile, and logs its writes as one."""
+"""Lua scripts of records and corrections.
+
+Each script is one transaction: Redis runs nothing else meanwhile, and logs its writes as one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,6 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 
-def source(name: str) -> str:
+def source(name: str, folder: Path = Path(__file__).parent) -> str:
     """Return the script `name`, such as `claim`, which knows the time as `now`."""
-    return CLOCK + (Path(__file__).parent / f"{name}.lua").read_text()
+    return CLOCK + (folder / f"{name}.lua").read_text()

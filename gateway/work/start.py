@@ -1,4 +1,4 @@
-"""Assembly of a worker: Celery application, sweeper, metrics."""
+"""Assembly of a worker: Celery application, sweeper, flusher, metrics."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
 from prometheus_client import CollectorRegistry, start_http_server
+from redis import Redis
 from redis.exceptions import RedisError
 
 from gateway.classifiers.known import Classifiers
 from gateway.config import GatewayConfig
+from gateway.feedback.batches import Batches
+from gateway.feedback.flusher import Flusher, open_feedback
+from gateway.feedback.metrics import FeedbackMetrics
 from gateway.records.connections import for_worker
 from gateway.records.leases import Leases
 from gateway.records.webhooks import Webhooks
@@ -32,11 +36,13 @@ def make_worker(config: GatewayConfig) -> Celery:
     app = make_dispatcher(config.redis, concurrency=config.concurrency)
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
-    leases = Leases(for_worker(config.redis), config)
+    client = for_worker(config.redis)
+    leases = Leases(client, config)
     classifiers = Classifiers(config)
     work = Work(leases, config, Predictors(classifiers, config, metrics), metrics)
     courier = Courier(Webhooks(for_worker(config.redis)), config, metrics)
     sweeper = Sweeper(leases, lambda: send_hint(app), metrics)
+    flusher = _flusher(client, config, classifiers, registry)
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def hint() -> None:
@@ -52,6 +58,8 @@ def make_worker(config: GatewayConfig) -> Celery:
         classifiers.start()
         sweeper.start()
         courier.start()
+        if flusher is not None:
+            flusher.start()
         logger.info("the worker is ready")
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -59,9 +67,20 @@ def make_worker(config: GatewayConfig) -> Celery:
         work.stop()
         sweeper.stop()
         courier.stop()
+        if flusher is not None:
+            flusher.stop()
         classifiers.stop()
 
     return app
+
+
+def _flusher(client: Redis, config: GatewayConfig, classifiers: Classifiers, registry: CollectorRegistry) -> Flusher | None:
+    store = open_feedback(config)
+    if store is None:
+        return None
+    batches, metrics = Batches(client, config), FeedbackMetrics(registry, config.discover_namespace)
+    metrics.watch(batches.waiting)
+    return Flusher(batches, store, metrics, lambda: classifiers.addresses)
 
 
 def run_worker(config: GatewayConfig) -> None:

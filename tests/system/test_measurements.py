@@ -15,7 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from gateway.feedback.metrics import FeedbackMetrics
 from k8s.controller.clients.probe import HttpProbe
 from k8s.controller.clients.prometheus import MIN_WINDOW_TEXTS, MeasurementsUnavailable, Prometheus
 from tests.support.answers import ChosenResponse, answering
@@ -118,11 +120,13 @@ def exposed(classifier: str, version: str, *, labels: float, lengths: float, tex
 
 
 def correct(gateways: dict[str, ChosenResponse], times: int) -> None:
-    """Count corrections of `team` at each gateway. The gateway within the namespace does not name the namespace."""
-    series = "labelwright_feedback_corrections_total"
-    tell(gateways["honoured"], f'{series}{{namespace="team",classifier="honoured"}} {times}\n')
-    tell(gateways["renamed"], f'{series}{{namespace="team",classifier="renamed"}} {times}\n')
-    tell(gateways["scraped"], f'{series}{{classifier="scraped"}} {times}\n')
+    """Store corrections of `team` in each gateway. The gateway within the namespace does not name the namespace."""
+    for name in GATEWAYS:
+        registry = CollectorRegistry()
+        metrics = FeedbackMetrics(registry, None if name == "scraped" else "team")
+        metrics.know(name)
+        metrics.stored(name, times)
+        tell(gateways[name], generate_latest(registry).decode())
 
 
 def tell(server: ChosenResponse, text: str) -> None:

@@ -135,4 +135,5 @@ def test_a_wrong_file_of_tokens_is_refused_without_showing_it(tmp_path: Path, en
 
 def test_without_a_token_only_predictions_are_allowed() -> None:
     assert NO_TOKEN.may("predict")
-    assert not NO_TOKEN.may("feedback")
+    assert NO_TOKEN.may("feedback")
+    assert not NO_TOKEN.may("review")

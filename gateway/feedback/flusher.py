@@ -1,0 +1,106 @@
+"""Flusher: stores held corrections, each exactly once. Every worker has one; a lease lets one of them store a batch.
+
+A batch never changes, and its object's key and content follow from it. So a flusher may be killed at any step, and two may store
+the same batch: the object is the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from threading import Event, Thread
+
+from redis.exceptions import RedisError
+
+from gateway.config import GatewayConfig, SettingRejected
+from gateway.feedback.batches import Batch, Batches
+from gateway.feedback.metrics import FeedbackMetrics
+from model.corrections import CorrectionsRejected, corrections_file, read_corrections_file
+from model.storage import ObjectExists, ObjectStore, StorageError, StorageRejected, open_store
+
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def open_feedback(config: GatewayConfig) -> ObjectStore | None:
+    """Return the store of corrections; None without `feedback_uri`. Raises SettingRejected."""
+    if config.feedback_uri is None:
+        return None
+    try:
+        return open_store(config.feedback_uri)
+    except StorageRejected as error:
+        raise SettingRejected(f"feedback_uri: {error}") from error
+
+
+def write(store: ObjectStore, batch: Batch) -> str:
+    """Store the batch and return the key of its object. Does nothing if it is stored.
+
+    Raises StorageError, and CorrectionsRejected if the object is there with other rows.
+    """
+    key, content = corrections_file(batch.classifier, batch.rows)
+    try:
+        store.write(key, content, new=True)
+    except ObjectExists:
+        read_corrections_file(key, store.read(key))  # its name vouches for its rows
+    return key
+
+
+class Flusher:
+    """Thread that stores what is held until it is stopped. classifiers: those known now, which have metrics from 0 on."""
+
+    def __init__(
+        self, batches: Batches, store: ObjectStore, metrics: FeedbackMetrics, classifiers: Callable[[], Iterable[str]]
+    ) -> None:
+        self._batches = batches
+        self._store = store
+        self._metrics = metrics
+        self._classifiers = classifiers
+        self._stopped = Event()
+        self._thread = Thread(target=self.run, name="flusher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def flush(self) -> None:
+        """Store what is to be stored now, of all classifiers. Raises redis.exceptions.RedisError."""
+        corrected = self._batches.classifiers()
+        for classifier in {*self._classifiers(), *corrected}:
+            self._metrics.know(classifier)
+        for classifier in corrected:
+            while not self._stopped.is_set() and self._flush_batch(classifier):
+                pass
+
+    def run(self) -> None:
+        """Flush again and again until it is stopped."""
+        while True:
+            try:
+                self.flush()
+            except (RedisError, OSError) as error:
+                logger.warning("the flusher found Redis away: %s", error)
+            except Exception:
+                logger.exception("the flusher failed")
+            if self._stopped.wait(LOOK_SECONDS):
+                return
+
+    def _flush_batch(self, classifier: str) -> bool:
+        """Store one batch, and return whether there may be another."""
+        batch = self._batches.cut(classifier)
+        if batch is None:
+            return False
+        try:
+            key = write(self._store, batch)
+        except (StorageError, CorrectionsRejected) as error:
+            self._metrics.failed(classifier)
+            logger.warning("%d rows of %s are not stored, and wait: %s", len(batch.rows), classifier, error)
+            self._batches.postpone(batch, seconds=RETRY_SECONDS)
+            return False
+        corrections = self._batches.forget(batch, key)
+        if corrections is not None:
+            self._metrics.stored(classifier, corrections)
+            logger.info("%d rows of %s are stored as %s", len(batch.rows), classifier, key)
+        return True
