@@ -35,6 +35,7 @@ EXTERNAL = {**ON, "valkey.kind": "external", "valkey.external.secretName": "thei
 SCALED = {**ON, "gateway.worker.autoscaling.enabled": True}
 FOUND: dict[str, Any] = {"gateway.enabled": True}
 HOOKS = {**ON, "gateway.webhooks.hosts": ["hooks.example.com", "*.example.org:8443"], "gateway.webhooks.secretName": "signing"}
+NO_STORAGE = {**ON, "storage.kind": "external", "storage.external.endpoint": "http://s3.example:8333"}
 TOKENS = {**ON, "gateway.tokens.secretName": "clients"}
 DIGEST = f"sha256:{'a' * 64}"
 EVERYWHERE = [{"operator": "Exists"}]
@@ -130,6 +131,10 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "gateway.webhooks.secretName": ("mine", HOOKS, lambda them: volume(them, "webhooks")["secret"]["secretName"] == "mine"),
     "gateway.webhooks.secretKey": (
         "k", HOOKS, lambda them: volume(them, "webhooks")["secret"]["items"] == [{"key": "k", "path": "secrets"}]),
+    "storage.external.secretNames.gateway": (
+        "writers", NO_STORAGE,
+        lambda them: them.container("worker")["envFrom"] == [{"secretRef": {"name": "writers"}}]
+        and settings(them).feedback_uri == "s3://feedback/" and '"port": 8333' in egress(them, "gateway-worker")),
     "gateway.anonymous": (True, ON, lambda them: settings(them).anonymous),
     "gateway.settings": (
         {"retention_seconds": 3600, "max_open_tasks": 5000000, "request_seconds": 30, "log_format": "text"}, ON,
@@ -229,6 +234,23 @@ def test_only_workers_have_the_secrets_that_sign_webhooks() -> None:
     assert '"port": 443' not in egress(them, "gateway")
 
 
+def test_only_workers_reach_the_storage_of_corrections_with_credentials_of_their_own() -> None:
+    them = on()
+
+    assert them.container("worker")["envFrom"] == [{"secretRef": {"name": API}}]
+    assert settings(them).feedback_uri == settings(them, "worker").feedback_uri == "s3://feedback/"
+    assert '"port": 9000' in egress(them, "gateway-worker")
+    assert '"port": 9000' not in egress(them, "gateway")
+    assert "envFrom" not in them.container("gateway")
+
+
+def test_without_a_secret_for_an_external_storage_no_corrections_are_accepted() -> None:
+    them = rendered(**NO_STORAGE)
+
+    assert settings(them).feedback_uri is None
+    assert "envFrom" not in them.container("worker")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -277,7 +299,7 @@ def secrets(them: Rendered) -> dict[str, dict[str, str]]:
     return {name: {key: base64.b64decode(text).decode() for key, text in data.items()} for name, data in found.items()}
 
 
-def test_the_generated_token_may_predict_and_is_stored_for_the_api_as_a_hash(tmp_path: Path) -> None:
+def test_the_generated_token_may_predict_and_correct_and_is_stored_for_the_api_as_a_hash(tmp_path: Path) -> None:
     keys = secrets(on())[KEYS]
     (tmp_path / "tokens.json").write_text(keys["tokens.json"])
 
@@ -285,6 +307,7 @@ def test_the_generated_token_may_predict_and_is_stored_for_the_api_as_a_hash(tmp
 
     assert found is not None
     assert found.may("predict")
+    assert found.may("feedback")
     assert not found.may("admin")
     assert keys["token"] not in keys["tokens.json"]
     assert len(keys["id_secret"]) >= 16

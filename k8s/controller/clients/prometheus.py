@@ -35,7 +35,7 @@ CORRECTIONS = """sum(
   or
   increase(labelwright_feedback_corrections_total{{job=~{job}, exported_namespace="", namespace={namespace}, {what}}}[{seconds}s])
 )"""
-GATEWAY_JOB = "labelwright-gateway"  # the gateway's job, as a scrape configuration calls it
+GATEWAY_JOB = "labelwright-gateway-worker"  # the job of the gateway's workers, as a scrape configuration calls it
 
 
 class MeasurementsUnavailable(Exception):

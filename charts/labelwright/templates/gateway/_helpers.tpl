@@ -15,7 +15,7 @@
 {{- define "labelwright.gateway.secretPlan" -}}
 {{- $plan := dict "name" (include "labelwright.gateway.keysName" .) "settings" dict "passwords" (list "id_secret") }}
 {{- if not .Values.gateway.tokens.secretName }}
-{{- $token := dict "name" "default" "sha256" "${token_sha256}" "scopes" (list "predict") }}
+{{- $token := dict "name" "default" "sha256" "${token_sha256}" "scopes" (list "predict" "feedback") }}
 {{- $plan = merge (dict "passwords" (list "id_secret" "token") "derived" (dict "tokens.json" (list $token | toJson))) $plan }}
 {{- end }}
 {{- toJson $plan }}
@@ -28,6 +28,15 @@
 {{- $found = append $found (dict "name" .name "namespace" (default $.Release.Namespace .namespace)) }}
 {{- end }}
 {{- $found | toJson }}
+{{- end }}
+
+{{/* The Secret with which workers store corrections; empty if the gateway accepts none. */}}
+{{- define "labelwright.gateway.correctionsSecret" -}}
+{{- if include "labelwright.storage.managed" . -}}
+{{ include "labelwright.storage.secretName" (dict "root" . "role" "gateway") }}
+{{- else -}}
+{{ .Values.storage.external.secretNames.gateway }}
+{{- end }}
 {{- end }}
 
 {{/* The settings of API and workers, as variables. */}}
@@ -43,6 +52,9 @@
 - {name: LABELWRIGHT_GATEWAY__PREDICTORS, value: {{ join " " $predictors | quote }}}
 {{- else }}
 - {name: LABELWRIGHT_GATEWAY__DISCOVER_NAMESPACE, value: {{ .Release.Namespace }}}
+{{- end }}
+{{- if include "labelwright.gateway.correctionsSecret" . }}
+- {name: LABELWRIGHT_GATEWAY__FEEDBACK_URI, value: s3://{{ .Values.storage.buckets.feedback }}/}
 {{- end }}
 {{- with .Values.gateway.webhooks.hosts }}
 - {name: LABELWRIGHT_GATEWAY__WEBHOOK_HOSTS, value: {{ join " " . | quote }}}
