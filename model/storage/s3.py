@@ -15,6 +15,7 @@ from model.storage.objects import (
     ABANDONED_SECONDS,
     CHUNK_BYTES,
     PART_PREFIX,
+    ConcurrentWrite,
     ObjectExists,
     ObjectMissing,
     ObjectTooLarge,
@@ -22,7 +23,6 @@ from model.storage.objects import (
     StorageRejected,
     StorageUnavailable,
     StoredObject,
-    WriteConflict,
     disk_error,
     inside,
     within,
@@ -137,7 +137,7 @@ class S3Store:
             log.warning("unfinished multipart uploads could not be deleted: %s", error)
 
     def _create(self, key: str, body: Callable[[], bytes | BinaryIO]) -> None:
-        """Create an object. Raises ObjectExists; WriteConflict if another write was in progress at each attempt."""
+        """Create an object. Raises ObjectExists; ConcurrentWrite if another write was in progress at each attempt."""
         repeated = False
         for pause in (*CONFLICT_PAUSES_SECONDS, None):
             try:
@@ -146,7 +146,7 @@ class S3Store:
             except ObjectExists as error:
                 error.perhaps_ours = error.perhaps_ours or repeated
                 raise
-            except WriteConflict:
+            except ConcurrentWrite:
                 if pause is None:
                     raise
                 repeated = True  # the write in progress may be our own, whose response was lost
@@ -202,7 +202,7 @@ def _from_response(address: str, error: BaseException) -> StorageError:
         exists.perhaps_ours = response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
         return exists
     if code == "ConditionalRequestConflict":  # status 409
-        return WriteConflict(f"{address}: another write of it is in progress")
+        return ConcurrentWrite(f"{address}: another write of it is in progress")
     if status == 404 and code != "NoSuchBucket":
         return ObjectMissing(f"{address} does not exist")
     if code != "NotImplemented" and (status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout")):
