@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 CONFLICT = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>ConditionalRequestConflict</Code><Message>At least one conflicting operation occurred</Message></Error>"""
+STARTING = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>XMinioServerNotInitialized</Code><Message>Server not initialized yet, please try again.</Message></Error>"""
 DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
 
@@ -20,15 +22,29 @@ DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
 class S3Faults:
     """Faults of the proxy, and the requests so far (`seen`).
 
-    conflicts: number of conditional PUTs that get 409 and are not passed on. lost_answers: number of PUTs that are passed on, but
-    get no response. denied: whether a request (method, path with query) is refused.
+    starting: number of requests that get 503 and are not passed on. conflicts: number of conditional PUTs that get 409 and are
+    not passed on. lost_answers: number of PUTs that are passed on, but get no response. denied: whether a request (method, path
+    with query) is refused.
     """
 
     address: str = ""
+    starting: int = 0
     conflicts: int = 0
     lost_answers: int = 0
     denied: Callable[[str, str], bool] = lambda method, path: False
     seen: list[str] = field(default_factory=list)
+
+    def refusal(self, method: str, path: str, *, new: bool) -> tuple[int, bytes] | None:
+        """Return status and body of the answer to a request that is not passed on. new: whether it may only create an object."""
+        if self.starting:
+            self.starting -= 1
+            return 503, STARTING
+        if self.denied(method, path):
+            return 403, DENIED
+        if method == "PUT" and new and self.conflicts:
+            self.conflicts -= 1
+            return 409, CONFLICT
+        return None
 
 
 @contextmanager
@@ -56,11 +72,9 @@ def _handler(faults: S3Faults, behind: str) -> type[BaseHTTPRequestHandler]:
         def pass_on(self) -> None:
             faults.seen.append(f"{self.command} {self.path}")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if faults.denied(self.command, self.path):
-                return self.answer(403, {"Content-Type": "application/xml"}, DENIED)
-            if self.command == "PUT" and self.headers.get("If-None-Match") and faults.conflicts:
-                faults.conflicts -= 1
-                return self.answer(409, {"Content-Type": "application/xml"}, CONFLICT)
+            if refusal := faults.refusal(self.command, self.path, new="If-None-Match" in self.headers):
+                status, content = refusal
+                return self.answer(status, {"Content-Type": "application/xml"}, content)
             client = http.client.HTTPConnection(behind, timeout=60)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
             client.request(self.command, self.path, body, headers)
