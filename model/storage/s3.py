@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -30,6 +30,8 @@ from model.storage.objects import (
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+    from botocore.loaders import Loader
+    from botocore.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +61,7 @@ class S3Store:
             response_checksum_validation="when_required",
         )
         try:
-            # Its own session: boto3's default one keeps its first credentials and is not thread-safe.
-            return boto3.session.Session().client("s3", config=config)
+            return boto3.session.Session(botocore_session=_session()).client("s3", config=config)
         except ValueError as error:  # the endpoint is not a URL
             raise StorageRejected(f"{self.uri}: {error}; AWS_ENDPOINT_URL must look like http://host:9000") from error
 
@@ -162,6 +163,25 @@ class S3Store:
 
     def _key(self, key: str) -> str:
         return self.prefix + inside(key, self.uri)
+
+
+def _session() -> Session:
+    """Return a session for one store: boto3's default one keeps its first credentials and is not thread-safe.
+
+    All share the loader of botocore's files, which are large: a client takes 15 ms instead of 75 ms.
+    """
+    import botocore.session
+
+    session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
+    return session
+
+
+@cache
+def _loader() -> Loader:
+    import botocore.loaders
+
+    return botocore.loaders.create_loader()
 
 
 @contextmanager
