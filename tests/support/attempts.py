@@ -32,7 +32,7 @@ PRELOADED = ["torch", "transformers.trainer", "optimum.exporters.onnx"]
 
 
 class _Process(Protocol):
-    """What is asked of a process."""
+    """Process of a training, started either way."""
 
     @property
     def pid(self) -> int | None: ...
