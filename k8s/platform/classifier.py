@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from k8s.controller.clients.kubernetes import Cluster, ClusterError, RequestRefused, Unavailable, WriteConflict
+from k8s.controller.objects.documents import is_true
 from k8s.controller.objects.kinds import CONFIG_MAP, TEXT_CLASSIFIER, Document
 
 PAUSE_SECONDS = 2.0
@@ -53,7 +54,7 @@ def wait_until_ready(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Document:
-    """Return the TextClassifier once it is Ready. Prints each other state that it passes through.
+    """Return the TextClassifier once it answers and no rollout is in progress. Prints each other state that it passes through.
 
     Raises ClusterError with the last state if it is not Ready within that time.
     """
@@ -75,8 +76,10 @@ def wait_until_ready(
 
 
 def _is_ready(classifier: Document) -> bool:
+    """Return whether it answers and no rollout is in progress. It may be training again."""
     status = classifier.get("status", {})
-    return bool(status.get("state") == "Ready" and status.get("observedGeneration") == classifier["metadata"]["generation"])
+    is_current = status.get("observedGeneration") == classifier["metadata"]["generation"]
+    return is_current and is_true(classifier, "Ready") and status["state"] != "RollingOut"
 
 
 def _state(classifier: Document | None) -> str:

@@ -78,8 +78,10 @@ def test_a_release_that_is_gone_gets_no_classifier() -> None:
         applied(FakeCluster(), Time())
 
 
-def status(them: FakeCluster, **values: Any) -> Any:
+def status(them: FakeCluster, state: str, message: str, *, ready: bool = False, observed: int = 1) -> Any:
     """Return a function that writes the status."""
+    conditions = [{"type": "Ready", "status": str(ready), "reason": "Answers", "message": message}]
+    values = {"state": state, "message": message, "observedGeneration": observed, "conditions": conditions}
 
     def write() -> None:
         found = them.get(TEXT_CLASSIFIER, HOME, "docstrings")
@@ -89,14 +91,17 @@ def status(them: FakeCluster, **values: Any) -> Any:
     return write
 
 
-def test_it_is_waited_for_until_the_controller_says_that_every_pod_answers(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("state", ["Ready", "Training"])
+def test_it_is_waited_for_until_the_controller_says_that_every_pod_answers(
+    state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     them = cluster()
     time = Time(
         {
             1: lambda: applied(them, Time()),
-            3: status(them, state="Training", message="docstrings-1 trains", observedGeneration=1),
-            5: status(them, state="RollingOut", message="docstrings-1 is not served by every Pod yet", observedGeneration=1),
-            9: status(them, state="Ready", message="answers with docstrings-1", observedGeneration=1),
+            3: status(them, "Training", "docstrings-1 trains"),
+            5: status(them, "RollingOut", "docstrings-1 is not served by every Pod yet", ready=True),
+            9: status(them, state, "answers with docstrings-1", ready=True),
         }
     )
 
@@ -114,7 +119,7 @@ def test_it_is_waited_for_until_the_controller_says_that_every_pod_answers(capsy
 def test_a_status_of_an_earlier_spec_is_not_ready() -> None:
     them, time = cluster(), Time()
     applied(them, Time())
-    status(them, state="Ready", message="answers with docstrings-1", observedGeneration=0)()
+    status(them, "Ready", "answers with docstrings-1", ready=True, observed=0)()
 
     with pytest.raises(ClusterError, match="TextClassifier docstrings is not Ready after 10 s: Ready: answers"):
         wait_until_ready(them, HOME, "docstrings", seconds=10, clock=lambda: time.now, sleep=time.sleep)
