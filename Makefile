@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # With the hash of every file that may be installed, so that an altered one is refused.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+# Tests of the server that measure times.
+TIMED := $(filter-out %_fuzz.py, $(wildcard tests/system/test_serving*.py))
 CODE := labelwright model trainer gateway k8s charts benchmarks tests
 PREDICTOR_IMAGE ?= labelwright/predictor:dev
 TRAINER_IMAGE ?= labelwright/trainer:dev
@@ -43,9 +45,9 @@ check: $(READY) ## linters, types, layers, unit and contract tests: no network, 
 	$(BIN)/pytest --numprocesses 2 --quiet tests/unit tests/contract tests/chart
 
 test: check ## check, plus the system tests on this machine: train, publish, serve, send requests
-	# The server's tests measure times, so nothing else runs beside them.
-	$(BIN)/pytest --quiet tests/system/test_serving*.py
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system --ignore-glob='*/test_serving*.py'
+	# These measure times, so nothing else runs beside them.
+	$(BIN)/pytest --quiet $(TIMED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --quiet tests/system $(TIMED:%=--ignore=%)
 
 images: ## build the images with docker (names: PREDICTOR_IMAGE=, TRAINER_IMAGE=, CONTROLLER_IMAGE=, GATEWAY_IMAGE=; base image: PYTHON_IMAGE=)
 	@command -v docker >/dev/null || { echo "docker is not there: it builds the images from Dockerfile.serve and Dockerfile.train"; exit 1; }

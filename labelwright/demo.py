@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import click
 
-from model.ask import NoAnswer
+from model.ask import QuestionFailed
 from model.ask import ask as send
 from trainer.commands.evaluate import print_scores
 from trainer.commands.exit_codes import failures
@@ -112,7 +112,7 @@ def send_texts(server: str) -> None:
     """Send three texts over the open inference protocol and print the labels that come back."""
     try:
         answer = send(server, NAME, TEXTS)
-    except NoAnswer as error:
+    except QuestionFailed as error:
         raise click.ClickException(str(error)) from error
     say(f"     POST {server}/v2/models/{NAME}/infer  ->  model version {answer.version}")
     for text, labels in zip(TEXTS, answer.labels, strict=True):

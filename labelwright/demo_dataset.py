@@ -24,6 +24,7 @@ import polars as pl
 
 from model.cores import usable_cores
 from model.escaping import PrintableErrors
+from model.provisioning import repeat
 from model.storage import StorageError, open_store
 
 LIBRARIES = (
@@ -58,24 +59,29 @@ class Docstring:
 
 @click.command(cls=PrintableErrors)
 @click.argument("uri")
-def demo_dataset(uri: str) -> None:
+@click.option("--seconds", default=0.0, show_default=True, help="Time to wait for a storage that does not answer yet.")
+def demo_dataset(uri: str, seconds: float) -> None:
     """Write docstrings of installed libraries, each with its labels, to the Parquet file URI (s3:// or file://).
 
     The columns are `text` and `labels`. A file that exists there is kept.
     """
-    folder, _, name = uri.rpartition("/")
     try:
-        store = open_store(folder)
-        if name in {each.key for each in store.list()}:
-            click.echo(f"{uri}: exists")
-            return
-        with tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
-            file = Path(scratch) / name
-            rows = write_dataset(file)
-            store.upload(file, name)
+        repeat(lambda: click.echo(f"{uri}: {_write_if_absent(uri)}"), seconds=seconds, say=click.echo)
     except StorageError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{uri}: {rows:,} texts")
+
+
+def _write_if_absent(uri: str) -> str:
+    """Write the dataset unless there is one. Return what there is now."""
+    folder, _, name = uri.rpartition("/")
+    store = open_store(folder)
+    if name in {each.key for each in store.list()}:
+        return "exists"
+    with tempfile.TemporaryDirectory(prefix="labelwright-") as scratch:
+        file = Path(scratch) / name
+        rows = write_dataset(file)
+        store.upload(file, name)
+    return f"{rows:,} texts"
 
 
 def write_dataset(to: Path) -> int:

@@ -22,7 +22,7 @@ PAUSE_SECONDS = 2.0
 REQUEST_SECONDS = 10
 
 
-class NoAnswer(Exception):
+class QuestionFailed(Exception):
     """The server did not answer, or answered with an error; the message says which."""
 
 
@@ -35,7 +35,7 @@ class Answer:
 
 
 def ask(server: str, name: str, texts: tuple[str, ...]) -> Answer:
-    """Send the texts to the classifier `name` at `server`, such as http://papers-predictor. Raises NoAnswer."""
+    """Send the texts to the classifier `name` at `server`, such as http://papers-predictor. Raises QuestionFailed."""
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}]}
     url = f"{server.rstrip('/')}/v2/models/{name}/infer"
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310 - http
@@ -43,11 +43,11 @@ def ask(server: str, name: str, texts: tuple[str, ...]) -> Answer:
         with urlopen(request, timeout=REQUEST_SECONDS) as response:  # noqa: S310
             return _parsed(json.load(response), len(texts))
     except HTTPError as error:
-        raise NoAnswer(f"{url}: {error.code} {printable(error.read(500).decode(errors='replace'))}") from error
+        raise QuestionFailed(f"{url}: {error.code} {printable(error.read(500).decode(errors='replace'))}") from error
     except (URLError, TimeoutError, ConnectionError) as error:
-        raise NoAnswer(f"{url}: {getattr(error, 'reason', error)}") from error
+        raise QuestionFailed(f"{url}: {getattr(error, 'reason', error)}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise NoAnswer(f"{url}: this is no answer of a classifier") from error
+        raise QuestionFailed(f"{url}: this is no answer of a classifier") from error
 
 
 def _parsed(document: dict[str, Any], texts: int) -> Answer:
@@ -69,7 +69,7 @@ def main(server: str, name: str, text: str, seconds: float) -> None:
     while True:
         try:
             answer = ask(server, name, (text,))
-        except NoAnswer as error:
+        except QuestionFailed as error:
             if time.monotonic() >= deadline:
                 raise click.ClickException(str(error)) from error
             if (reason := str(error)) != before:

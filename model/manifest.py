@@ -57,6 +57,9 @@ class ArchitectureName(StrEnum):
     TRANSFORMER = "transformer"
 
 
+# Architectures that start from a pretrained encoder, which a setting must name.
+FINE_TUNED = (ArchitectureName.TRANSFORMER,)
+
 if TYPE_CHECKING:
     ArchitectureChoice = str
 else:  # a setting that also takes auto; mypy does not know unpacking in a Literal

@@ -40,26 +40,26 @@ OBJECT_ACTIONS = {
 }
 
 
-class _Plan(BaseModel):
+class _ProvisioningModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
-class Access(_Plan):
+class UserAccess(_ProvisioningModel):
     """Access of a user to a bucket."""
 
     bucket: str
     verbs: tuple[str, ...] = Field(description="read or write.")
 
 
-class User(_Plan):
+class User(_ProvisioningModel):
     """A user and its policy; its keys are files of `folder`, as a mounted Secret has them."""
 
     name: str
     folder: Path
-    access: tuple[Access, ...]
+    access: tuple[UserAccess, ...]
 
 
-class Probe(_Plan):
+class ProbeObject(_ProvisioningModel):
     """The object that the readiness probe reads."""
 
     bucket: str
@@ -67,15 +67,15 @@ class Probe(_Plan):
     public: bool = Field(description="Allow reading it without credentials, by a policy of the bucket.")
 
 
-class ProvisioningPlan(_Plan):
+class ProvisioningPlan(_ProvisioningModel):
     """Contents of a new storage."""
 
     buckets: tuple[str, ...]
     users: tuple[User, ...]
-    probe: Probe
+    probe: ProbeObject
 
 
-def policy_document(access: tuple[Access, ...]) -> dict[str, Any]:
+def policy_document(access: tuple[UserAccess, ...]) -> dict[str, Any]:
     """Return the policy, in AWS's language, that allows this access and nothing else."""
     statements = []
     for each in access:
@@ -115,7 +115,7 @@ def _make_bucket(client: BaseClient, bucket: str) -> str:
     return _of_s3(f"s3://{bucket}", make, lambda code: "exists" if code in EXISTING else None)
 
 
-def _publish_probe(client: BaseClient, probe: Probe) -> None:
+def _publish_probe(client: BaseClient, probe: ProbeObject) -> None:
     statement = {
         "Effect": "Allow",
         "Principal": {"AWS": ["*"]},

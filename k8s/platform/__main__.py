@@ -11,7 +11,7 @@ import click
 from pydantic import ValidationError
 
 from k8s.controller.clients.kubernetes import Cluster, ClusterError, Unavailable, WriteConflict, from_environment
-from k8s.platform.classifier import apply_classifier
+from k8s.platform.classifier import apply_classifier, wait_until_ready
 from k8s.platform.credentials import CredentialsPlan, make
 from model.escaping import PrintableErrors
 
@@ -54,6 +54,19 @@ def classifier(file: Path, owner: str, seconds: float) -> None:
     except ClusterError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"TextClassifier {applied['metadata']['name']}: applied")
+
+
+@main.command()
+@click.option("--namespace", required=True, help="Namespace of the TextClassifier.")
+@click.option("--name", required=True, help="Name of the TextClassifier.")
+@click.option("--seconds", default=900.0, show_default=True, help="Time to wait until it is Ready.")
+def ready(namespace: str, name: str, seconds: float) -> None:
+    """Wait until a TextClassifier is Ready: every Pod answers with the version that passed the gate."""
+    try:
+        found = wait_until_ready(from_environment(), namespace, name, seconds=seconds)
+    except ClusterError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"TextClassifier {name}: {found['status']['message']}")
 
 
 def _patiently(step: Callable[[Cluster], list[str]]) -> list[str]:

@@ -1,6 +1,7 @@
-"""The demo's TextClassifier, applied once its CRD is served.
+"""The demo's TextClassifier: applied once its CRD is served, and waited for until it is Ready.
 
-    apply_classifier(cluster, document, …)     server-side apply, repeated until the API server takes it
+    apply_classifier(cluster, document, …)          server-side apply, repeated until the API server takes it
+    wait_until_ready(cluster, namespace, name, …)   returns when the controller has confirmed that the newest spec is served
 
 KServe's webhook is not asked here: the controller creates the InferenceService after the training, and repeats it until the
 webhook answers. The TextClassifier is owned by an object of the release, so that it goes with the release.
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from k8s.controller.clients.kubernetes import Cluster, ClusterError, RequestRefused, Unavailable, WriteConflict
+from k8s.controller.objects.documents import is_true
 from k8s.controller.objects.kinds import CONFIG_MAP, TEXT_CLASSIFIER, Document
 
 PAUSE_SECONDS = 2.0
@@ -41,6 +43,50 @@ def apply_classifier(
             reason = str(error)
         print(f"not yet: {reason}", flush=True)  # noqa: T201 - the log of a Job
         sleep(PAUSE_SECONDS)
+
+
+def wait_until_ready(
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    *,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Document:
+    """Return the TextClassifier once it answers and no rollout is in progress. Prints each other state that it passes through.
+
+    Raises ClusterError with the last state if it is not Ready within that time.
+    """
+    deadline, printed = clock() + seconds, ""
+    while True:
+        try:
+            found = cluster.get(TEXT_CLASSIFIER, namespace, name)
+            if found is not None and _is_ready(found):
+                return found
+            state = _state(found)
+        except (RequestRefused, Unavailable) as error:
+            state = str(error)
+        if clock() >= deadline:
+            raise ClusterError(f"TextClassifier {name} is not Ready after {seconds:g} s: {state}")
+        if state != printed:
+            print(f"not yet: {state}", flush=True)  # noqa: T201 - the log of a Job
+        printed = state
+        sleep(PAUSE_SECONDS)
+
+
+def _is_ready(classifier: Document) -> bool:
+    """Return whether it answers and no rollout is in progress. It may be training again."""
+    status = classifier.get("status", {})
+    is_current = status.get("observedGeneration") == classifier["metadata"]["generation"]
+    return is_current and is_true(classifier, "Ready") and status["state"] != "RollingOut"
+
+
+def _state(classifier: Document | None) -> str:
+    if classifier is None:
+        return "it does not exist"
+    status = classifier.get("status", {})
+    return ": ".join(status[each] for each in ("state", "message") if status.get(each)) or "no controller has seen it"
 
 
 def _owned(cluster: Cluster, document: Document, owner: str) -> Document:

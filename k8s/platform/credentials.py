@@ -27,18 +27,18 @@ SEAWEEDFS_VERBS = {"read": ("Read", "List"), "write": ("Write",), "admin": ("Adm
 Generate = Callable[[], str]
 
 
-class _Plan(BaseModel):
+class _SecretsModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
-class Access(_Plan):
+class IdentityAccess(_SecretsModel):
     """Access of a user to a bucket."""
 
     bucket: str
     verbs: tuple[str, ...] = Field(description="read, write or admin.")
 
 
-class SecretPlan(_Plan):
+class SecretPlan(_SecretsModel):
     """A Secret: keys with the given settings, and keys with a generated password.
 
     derived: keys whose text contains passwords of this Secret, ${key}, or their SHA-256, ${key_sha256}.
@@ -50,15 +50,15 @@ class SecretPlan(_Plan):
     derived: dict[str, str] = Field(default_factory=dict)
 
 
-class Identity(_Plan):
+class Identity(_SecretsModel):
     """A user of SeaweedFS, whose keys are in the Secret of that name; none for requests without a signature."""
 
     name: str
     secret_name: str | None = None
-    access: tuple[Access, ...]
+    access: tuple[IdentityAccess, ...]
 
 
-class IdentitiesPlan(_Plan):
+class IdentitiesPlan(_SecretsModel):
     """A Secret with the file in which SeaweedFS finds its users."""
 
     name: str
@@ -66,7 +66,7 @@ class IdentitiesPlan(_Plan):
     identities: tuple[Identity, ...]
 
 
-class CredentialsPlan(_Plan):
+class CredentialsPlan(_SecretsModel):
     """All Secrets of a release."""
 
     labels: dict[str, str]

@@ -13,6 +13,7 @@ from model.storage.objects import (
     ABANDONED_SECONDS,
     CANNOT_BE_WRITTEN,
     PART_PREFIX,
+    ConcurrentWrite,
     ObjectExists,
     ObjectMissing,
     ObjectStore,
@@ -21,7 +22,6 @@ from model.storage.objects import (
     StorageRejected,
     StorageUnavailable,
     StoredObject,
-    WriteConflict,
     disk_error,
 )
 from model.storage.s3 import S3Store
@@ -30,6 +30,7 @@ __all__ = [
     "ABANDONED_SECONDS",
     "CANNOT_BE_WRITTEN",
     "PART_PREFIX",
+    "ConcurrentWrite",
     "ObjectExists",
     "ObjectMissing",
     "ObjectStore",
@@ -38,7 +39,6 @@ __all__ = [
     "StorageRejected",
     "StorageUnavailable",
     "StoredObject",
-    "WriteConflict",
     "disk_error",
     "local_path",
     "open_store",

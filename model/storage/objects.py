@@ -46,7 +46,7 @@ class ObjectTooLarge(StorageError):
     """The object has more bytes than the caller accepts."""
 
 
-class WriteConflict(StorageUnavailable):
+class ConcurrentWrite(StorageUnavailable):
     """Another write of the same key is in progress, and may still fail."""
 
 

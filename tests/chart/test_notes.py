@@ -7,12 +7,16 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from k8s.controller.api.v1alpha1.shared_sections import StorageSpec
+from k8s.controller.objects.names import FINALIZER
 from tests.support.chart import CASES, CHART, HOME, Rendered, rendered
 
+DOCS = Path(__file__).parents[2] / "docs"
+DELETION_POLICY = "Delete"
 # Helm prints the notes only when it installs. A ConfigMap with the same text can be rendered.
 AS_OBJECT = """
 apiVersion: v1
@@ -78,6 +82,25 @@ def test_with_the_demo_they_end_with_a_request_to_its_classifier(chart: Path) ->
     assert forward.strip() == f"kubectl --namespace {HOME} port-forward service/docs-predictor 8080:80 >/dev/null & sleep 3"
     (body,) = re.findall("-d '(.+)'$", request)
     assert json.loads(body.replace("'\\''", "'"))["inputs"][0]["data"] == ['a "text" of it\'s']
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.removesuffix("-values"))
+def test_they_say_which_classifiers_to_delete_before_the_controller_goes(path: Path, chart: Path) -> None:
+    text, _ = notes(chart, f"--values={path}")
+
+    (warning,) = (each for each in text.split("\n\n") if "Before you run `helm uninstall`" in each)
+    assert DELETION_POLICY in get_args(StorageSpec.model_fields["deletion_policy"].annotation)
+    assert all(word in warning for word in (f"storage.deletionPolicy {DELETION_POLICY}", FINALIZER, "Terminating"))
+    (command,) = re.findall("kubectl get textclassifiers (.+)", warning)
+    assert command in (DOCS / "controller.md").read_text().replace(" -o ", " --output=")
+
+
+def test_the_page_that_they_name_removes_the_finalizer_of_a_classifier_without_a_controller() -> None:
+    (section,) = re.findall(r"### Uninstall\n(.+?)\n## ", (DOCS / "controller.md").read_text(), re.DOTALL)
+
+    assert FINALIZER in section
+    (patch,) = re.findall("--patch '(.+)'", section)
+    assert json.loads(patch) == {"metadata": {"finalizers": None}}
 
 
 @pytest.mark.parametrize(

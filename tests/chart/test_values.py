@@ -97,7 +97,7 @@ def test_a_typo_in_any_group_fails_with_its_name(name: str) -> None:
 
 
 DIGEST = f"sha256:{'a' * 64}"
-STORAGE, JOBS = "lw-labelwright-storage", ("credentials", "provisioning", "dataset", "classifier", "question")
+STORAGE, JOBS = "lw-labelwright-storage", ("credentials", "provisioning", "dataset", "classifier", "ready", "question")
 EXTERNAL = {"storage.kind": "external", "demo.enabled": True, "storage.external.secretNames.trainer": "t"}
 DEMO = {"demo.enabled": True}
 MLFLOW = {"mlflow.kind": "managed"}
@@ -248,22 +248,21 @@ SEEN: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any]]] = {
     "mlflow.affinity": ({"podAffinity": {}}, MLFLOW, lambda them: mlflow_pod(them)["affinity"] == {"podAffinity": {}}),
     "mlflow.priorityClassName": ("high", MLFLOW, lambda them: mlflow_pod(them)["priorityClassName"] == "high"),
     "setup.resources.requests": (
-        {"cpu": "3"}, DEMO, lambda them: {them.container(each)["resources"]["requests"]["cpu"] for each in JOBS[:4]} == {"3"}),
+        {"cpu": "3"}, DEMO, lambda them: {them.container(each)["resources"]["requests"]["cpu"] for each in JOBS[:5]} == {"3"}),
     "setup.resources.limits": (
-        {"cpu": "3"}, DEMO, lambda them: {them.container(each)["resources"]["limits"]["cpu"] for each in JOBS[:4]} == {"3"}),
+        {"cpu": "3"}, DEMO, lambda them: {them.container(each)["resources"]["limits"]["cpu"] for each in JOBS[:5]} == {"3"}),
     "setup.nodeSelector": ({"a": "b"}, DEMO, everywhere("nodeSelector", {"a": "b"})),
     "setup.tolerations": ([{"operator": "Exists"}], DEMO, everywhere("tolerations", [{"operator": "Exists"}])),
     "setup.affinity": ({"podAffinity": {}}, DEMO, everywhere("affinity", {"podAffinity": {}})),
     "setup.priorityClassName": ("high", DEMO, everywhere("priorityClassName", "high")),
-    "demo.enabled": (True, {}, lambda them: them.one("Job", "lw-labelwright-demo-answered")),
+    "demo.enabled": (True, {}, lambda them: them.one("Job", "lw-labelwright-demo-ready")),
     "demo.name": (
         "docs", DEMO,
         lambda them: "--name=docs" in them.one("Pod", "lw-labelwright-question")["spec"]["containers"][0]["args"]),
     "demo.minimum": (0.7, DEMO, lambda them: classifier(them)["gate"] == {"minimum": 0.7}),
     "demo.timeoutSeconds": (
         60, DEMO,
-        lambda them: "--seconds=60" in json.dumps(
-            [each for each in them.all("Job") if each["metadata"]["name"] == "lw-labelwright-demo-answered"])),
+        lambda them: "--seconds=60" in them.container("ready")["args"]),
     "demo.training.resources.requests": (
         {"cpu": "3"}, DEMO, lambda them: classifier(them)["training"]["resources"]["requests"]["cpu"] == "3"),
     "demo.training.resources.limits": (

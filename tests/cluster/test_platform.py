@@ -99,6 +99,22 @@ def test_an_upgrade_to_another_image_of_the_server_rolls_it_out(
     assert server_of(platform) != server
 
 
+def test_a_rollback_undoes_an_upgrade_to_an_image_that_does_not_exist(platform: Namespace, clients: Asking) -> None:
+    """The Pod that cannot start is replaced, and nothing else restarts."""
+    passwords, server, image = passwords_of(platform), server_of(platform), image_of(platform, STORAGE_POD)
+    (current,) = (each["revision"] for each in revisions_of(platform) if each["status"] == "deployed")
+    helm(platform, "upgrade", RELEASE, str(CHART), "--reuse-values", "--set=storage.minio.image.tag=does-not-exist")
+    broken = "the Pod has the image that does not exist"
+    wait_until(lambda: (image_of(platform, STORAGE_POD) or "").endswith(":does-not-exist"), broken, seconds=120)
+
+    helm(platform, "rollback", RELEASE, str(current), "--wait", "--timeout=5m")
+
+    assert image_of(platform, STORAGE_POD) == image
+    assert passwords_of(platform) == passwords
+    assert server_of(platform) == server
+    assert "answers with version" in helm(platform, "test", RELEASE, "--logs")
+
+
 def test_a_training_outlives_the_loss_of_the_storages_pod(platform: Namespace, clients: Asking) -> None:
     """The clients are answered meanwhile, too."""
     first = {each["metadata"]["name"] for each in runs_of(platform)}
@@ -150,6 +166,16 @@ def server_of(platform: Namespace) -> str:
 def runs_of(platform: Namespace) -> list[Document]:
     found: list[Document] = json.loads(platform.kubectl("get", "trainingruns", "--output=json"))["items"]
     return found
+
+
+def revisions_of(platform: Namespace) -> list[Document]:
+    found: list[Document] = json.loads(helm(platform, "history", RELEASE, "--output=json"))
+    return found
+
+
+def image_of(platform: Namespace, pod: str) -> str | None:
+    found = platform.get("pod", pod)
+    return str(found["spec"]["containers"][0]["image"]) if found else None
 
 
 def uid_of(platform: Namespace, pod: str) -> str | None:

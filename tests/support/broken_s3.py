@@ -14,6 +14,8 @@ CONFLICT = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>ConditionalRequestConflict</Code><Message>At least one conflicting operation occurred</Message></Error>"""
 BUSY = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"""
+STARTING = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>XMinioServerNotInitialized</Code><Message>Server not initialized yet, please try again.</Message></Error>"""
 DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
 
@@ -22,11 +24,13 @@ DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
 class S3Faults:
     """Faults of the proxy, and the requests so far (`seen`).
 
-    conflicts: number of conditional PUTs that get 409 and are not passed on. busy: number of PUTs that get 503. lost_answers:
-    number of PUTs that are passed on, but get no response. denied: whether a request (method, path with query) is refused.
+    starting: number of requests that get 503 and are not passed on. conflicts: number of conditional PUTs that get 409 and are
+    not passed on. busy: number of PUTs that get 503. lost_answers: number of PUTs that are passed on, but get no response.
+    denied: whether a request (method, path with query) is refused.
     """
 
     address: str = ""
+    starting: int = 0
     conflicts: int = 0
     lost_answers: int = 0
     busy: int = 0
@@ -48,6 +52,9 @@ class S3Faults:
 
     def refusal(self, method: str, path: str, *, is_conditional: bool) -> tuple[int, bytes] | None:
         """Return status and body of a request that is not passed on."""
+        if self.starting:
+            self.starting -= 1
+            return 503, STARTING
         if self.denied(method, path):
             return 403, DENIED
         if method == "PUT" and is_conditional and self.conflicts:

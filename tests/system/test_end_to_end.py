@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(params=["file", "s3"])
-def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "file":
-        return tmp_path.as_uri() + "/models"
-    return f"{request.getfixturevalue('s3_bucket')}models"
-
-
 def train(dataset: Path, output: str, *more: str) -> str:
     done = labelwright(
         "train", "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
@@ -47,10 +41,22 @@ def train(dataset: Path, output: str, *more: str) -> str:
     return uri
 
 
-def test_labelled_texts_become_answers_over_every_protocol(dataset: Path, output: str, tmp_path: Path) -> None:
-    uri = train(dataset, output)
-    assert uri.startswith(f"{output}/docs/")
-    assert uri.endswith("/")
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a version in a folder."""
+    return train(dataset, tmp_path_factory.mktemp("models").as_uri())
+
+
+@pytest.fixture(params=["file", "s3"])
+def uri(request: pytest.FixtureRequest) -> str:
+    """Address of a version of the whole dataset."""
+    if request.param == "file":
+        return str(request.getfixturevalue("trained"))
+    return train(request.getfixturevalue("dataset"), f"{request.getfixturevalue('s3_bucket')}models")
+
+
+def test_labelled_texts_become_answers_over_every_protocol(uri: str, tmp_path: Path) -> None:
+    assert re.fullmatch(r"(file:///.+|s3://.+/models)/docs/[^/]+/", uri)
     predicted = [json.loads(line) for line in labelwright("predict", uri, "--", *TEXTS).stdout.splitlines()]
     assert predicted[0]["labels"][0] == "networkx"
     assert predicted[1]["labels"][0] == "pydantic"
@@ -67,9 +73,8 @@ def test_labelled_texts_become_answers_over_every_protocol(dataset: Path, output
             assert found == pytest.approx(wanted, abs=1e-5), protocol
 
 
-def test_the_manifest_holds_scores_beside_a_baseline_and_where_they_come_from(dataset: Path, tmp_path: Path) -> None:
-    uri = train(dataset, tmp_path.as_uri())
-    folder = Path(uri.removeprefix("file://"))
+def test_the_manifest_holds_scores_beside_a_baseline_and_where_they_come_from(dataset: Path, trained: str) -> None:
+    folder = Path(trained.removeprefix("file://"))
     raw = json.loads((folder / "manifest.json").read_text())
     manifest = Manifest.model_validate(raw)
     assert {each.name for each in folder.iterdir()} == {
@@ -87,14 +92,13 @@ def test_the_manifest_holds_scores_beside_a_baseline_and_where_they_come_from(da
     assert sum(manifest.training.examples.values()) == manifest.dataset.rows
 
 
-def test_evaluating_on_the_dataset_repeats_what_the_version_predicts(dataset: Path, tmp_path: Path) -> None:
-    uri = train(dataset, tmp_path.as_uri(), "--sample-count", "1500")
+def test_evaluating_on_the_dataset_repeats_what_the_version_predicts(dataset: Path, trained: str, tmp_path: Path) -> None:
     labelwright(
-        "evaluate", "--model-path", uri, "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
+        "evaluate", "--model-path", trained, "--dataset", dataset.as_uri(), "--text-columns", "text", "--label-column", "labels",
         "--output-dir", str(tmp_path / "scores"),
     )  # fmt: skip
     result = json.loads((tmp_path / "scores" / "scores.json").read_text())
-    manifest = json.loads((Path(uri.removeprefix("file://")) / "manifest.json").read_text())
+    manifest = json.loads((Path(trained.removeprefix("file://")) / "manifest.json").read_text())
     assert result["labels"] == manifest["labels"]
     assert result["thresholds"] == manifest["thresholds"]
     assert result["scores"]["test"]["texts"] == len(pl.read_parquet(dataset))
@@ -102,18 +106,14 @@ def test_evaluating_on_the_dataset_repeats_what_the_version_predicts(dataset: Pa
     assert result["scores"]["baseline"]["test"]["micro_f1"] == result["scores"]["test"]["micro_f1"]
 
 
-def test_the_same_seed_publishes_the_same_graph(dataset: Path, tmp_path: Path) -> None:
-    folders = [
-        Path(train(dataset, tmp_path.as_uri(), "--sample-count", "1000", "--set", f"version=v{each}").removeprefix("file://"))
-        for each in range(2)
-    ]
-    first, second = ((folder / "model.onnx").read_bytes() for folder in folders)
+def test_the_same_seed_publishes_the_same_graph_and_a_published_version_is_never_written_again(
+    dataset: Path, tmp_path: Path
+) -> None:
+    same = ("--sample-count", "500", "--set", "version=v1")
+    uri, other = (train(dataset, tmp_path.as_uri(), "--sample-count", "500", "--set", f"version={each}") for each in ("v1", "v2"))
+    first, second = ((Path(each.removeprefix("file://")) / "model.onnx").read_bytes() for each in (uri, other))
     assert first == second
 
-
-def test_a_version_that_is_published_is_never_written_again(dataset: Path, tmp_path: Path) -> None:
-    same = ("--sample-count", "500", "--set", "version=v1")
-    uri = train(dataset, tmp_path.as_uri(), *same)
     before = (Path(uri.removeprefix("file://")) / "manifest.json").read_bytes()
     assert train(dataset, tmp_path.as_uri(), *same) == uri  # as a Job's second Pod, whose first one could not tell
     done = labelwright(

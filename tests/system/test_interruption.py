@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -25,21 +27,48 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """First attempt of a training, which got SIGTERM after its first checkpoint. metrics: its /metrics before that."""
+
+    attempt: TrainingProcess
+    metrics: str
+
+    def copy(self, to: Path) -> Path:
+        """Return a folder with all that it has left, in which the next attempt may run."""
+        return Path(shutil.copytree(self.attempt.folder, to / "stopped"))
+
+
+@pytest.fixture(scope="module")
+def stopped(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    folder = tmp_path_factory.mktemp("stopped")
+    make_dataset(folder)
+    attempt = TrainingProcess(folder, bert=bert, progress__metrics_port=0)
+    attempt.wait_for("metrics are at")
+    (address,) = re.findall(r"metrics are at (\S+/metrics)", attempt.log_file.read_text())
+    attempt.wait_for("saved a checkpoint")
+    attempt.wait_for('"loss"')
+    metrics = httpx.get(address).text
+    attempt.signal(signal.SIGTERM)
+    attempt.end()
+    return Stopped(attempt, metrics)
+
+
+def test_a_training_that_gets_sigterm_saves_a_checkpoint_and_ends_with_143(stopped: Stopped) -> None:
+    assert stopped.attempt.end() == 143
+    assert stopped.attempt.result().exit_code == 143
+    assert "saved a checkpoint" in str([each["message"] for each in stopped.attempt.lines()][-3:])
+
+
 def test_a_training_that_is_stopped_twice_has_the_loss_curve_of_one_that_was_not(
-    folder: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory
+    stopped: Stopped, bert: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     whole = tmp_path_factory.mktemp("whole")
     make_dataset(whole)
     uninterrupted = TrainingProcess(whole, bert=bert)
     assert uninterrupted.end() == 0
 
-    first = TrainingProcess(folder, bert=bert)
-    first.wait_for("saved a checkpoint")
-    first.signal(signal.SIGTERM)
-    assert first.end() == 143
-    assert first.result().exit_code == 143
-    assert "saved a checkpoint" in str([each["message"] for each in first.lines()][-3:])
-
+    first, folder = stopped.attempt, stopped.copy(tmp_path)
     second = TrainingProcess(folder, bert=bert)
     second.wait_for("resuming at step")
     second.wait_for("saved a checkpoint")
@@ -62,10 +91,7 @@ def test_an_evaluation_does_not_hold_up_the_end(folder: Path, bert: Path) -> Non
     attempt.wait_for("validation micro-F1")
     attempt.signal(signal.SIGTERM)
     assert attempt.end() == 143
-    again = TrainingProcess(folder, bert=bert, checkpoints__every_minutes=60, training__evaluations_per_epoch=20)
-    again.wait_for("resuming at step")
-    again.signal(signal.SIGKILL)
-    again.end()
+    assert "saved a checkpoint" in str([each["message"] for each in attempt.lines()][-3:])
 
 
 def test_a_version_of_an_earlier_attempt_is_found_and_reported_again(folder: Path, bert: Path) -> None:
@@ -82,11 +108,8 @@ def test_a_version_of_an_earlier_attempt_is_found_and_reported_again(folder: Pat
     assert "with other settings" in other.result().message
 
 
-def test_data_that_change_between_attempts_stop_the_run(folder: Path, bert: Path) -> None:
-    first = TrainingProcess(folder, bert=bert)
-    first.wait_for("saved a checkpoint")
-    first.signal(signal.SIGTERM)
-    assert first.end() == 143
+def test_data_that_change_between_attempts_stop_the_run(stopped: Stopped, bert: Path, tmp_path: Path) -> None:
+    folder = stopped.copy(tmp_path)
     rows = pl.read_parquet(folder / "pets.parquet")
     rows.head(290).write_parquet(folder / "pets.parquet")
     second = TrainingProcess(folder, bert=bert)
@@ -98,15 +121,18 @@ def test_data_that_change_between_attempts_stop_the_run(folder: Path, bert: Path
     assert "training.learning_rate was 0.0001, is 0.5" in third.result().message
 
 
-def test_a_training_tells_prometheus_how_far_it_is(folder: Path, bert: Path) -> None:
-    attempt = TrainingProcess(folder, bert=bert, progress__metrics_port=0)
-    attempt.wait_for("metrics are at")
-    (address,) = re.findall(r"metrics are at (\S+/metrics)", attempt.log_file.read_text())
-    attempt.wait_for("saved a checkpoint")
-    attempt.wait_for('"loss"')
-    page = httpx.get(address).text
+def test_checkpoints_whose_run_is_not_written_down_are_not_continued_with_other_settings(
+    stopped: Stopped, bert: Path, tmp_path: Path
+) -> None:
+    folder = stopped.copy(tmp_path)
+    (folder / "models/checkpoints/pets/v1/run.json").write_text('{"of": "another release"}')
+    second = TrainingProcess(folder, bert=bert, training__batch_size=8, training__num_epochs=1)
+    assert second.end() in {0, 64}
+    assert "resuming at step" not in second.log_file.read_text()
+
+
+def test_a_training_tells_prometheus_how_far_it_is(stopped: Stopped) -> None:
+    page = stopped.metrics
     for series in ("step", "steps", "epoch", "loss", "texts_per_second", "last_checkpoint_age_seconds"):
         assert re.search(rf"^labelwright_training_{series} \d", page, re.MULTILINE), page
     assert 'labelwright_training_phase{phase="fitting"} 1.0' in page
-    attempt.signal(signal.SIGTERM)
-    assert attempt.end() == 143

@@ -60,7 +60,7 @@ def free_port() -> str:
 
 
 def start_two(
-    folder: Path, bert: Path, *, more: dict[str, str] | None = None, **settings: object
+    folder: Path, bert: Path, *, more: dict[str, str] | None = None, forked: bool = True, **settings: object
 ) -> tuple[TrainingProcess, TrainingProcess]:
     """Two nodes; they share the storage, and nothing else. more: variables."""
     common = (more or {}) | {
@@ -71,7 +71,12 @@ def start_two(
     }
     return tuple(  # type: ignore[return-value]
         TrainingProcess(
-            folder, bert=bert, variables=common | {"PET_NODE_RANK": rank}, result_file=folder / f"result-{rank}", **settings
+            folder,
+            bert=bert,
+            variables=common | {"PET_NODE_RANK": rank},
+            forked=forked,
+            result_file=folder / f"result-{rank}",
+            **settings,
         )
         for rank in ("0", "1")
     )
@@ -87,7 +92,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
 
     # Peers are not authenticated: nothing that they send may be unpickled, by us or by transformers.
     (folder / "sitecustomize.py").write_text(REFUSES_PICKLES)
-    first, second = start_two(folder, bert, more={"PYTHONPATH": str(folder)}, **SAME)
+    first, second = start_two(folder, bert, more={"PYTHONPATH": str(folder)}, forked=False, **SAME)
 
     assert (first.end(), second.end()) == (0, 0)
     assert "sitecustomize refuses pickles from peers" in first.log_file.read_text()
@@ -98,21 +103,22 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
 
 
 def test_several_processes_of_one_node_tell_one_outcome(folder: Path, bert: Path) -> None:
-    node = TrainingProcess(folder, bert=bert, variables={"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}, **SAME)
+    variables = {"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}
+    node = TrainingProcess(folder, bert=bert, variables=variables, forked=False, **{**SAME, "training__num_epochs": 1})
     assert node.end() == 0
     assert node.result().artifact_uri == f"file://{folder}/models/pets/v1/"
     assert len([line for line in node.lines() if "publishing" in str(line["message"])]) == 1
 
 
 def test_when_one_is_lost_the_other_fails_and_the_next_attempt_goes_on(folder: Path, bert: Path) -> None:
-    first, second = start_two(folder, bert, training__num_epochs=5)
+    first, second = start_two(folder, bert, training__num_epochs=3)
     first.wait_for("saved a checkpoint")
     second.signal(signal.SIGKILL)
     second.end()
     assert first.end() == 75
     assert "another process of the training is lost" in first.log_file.read_text()
 
-    first, second = start_two(folder, bert, training__num_epochs=5)
+    first, second = start_two(folder, bert, training__num_epochs=3)
     assert (first.end(), second.end()) == (0, 0)
     assert "resuming at step" in first.log_file.read_text()
 

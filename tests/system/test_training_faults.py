@@ -99,17 +99,6 @@ def test_a_base_model_that_was_mistyped_can_be_mended_under_the_same_version(fol
     assert mended.end() == 0, mended.result().message
 
 
-def test_checkpoints_whose_run_is_not_written_down_are_not_continued_with_other_settings(folder: Path, bert: Path) -> None:
-    first = TrainingProcess(folder, bert=bert)
-    first.wait_for("saved a checkpoint")
-    first.signal(signal.SIGTERM)
-    assert first.end() == 143
-    (folder / "models/checkpoints/pets/v1/run.json").write_text('{"of": "another release"}')
-    second = TrainingProcess(folder, bert=bert, training__batch_size=8, training__num_epochs=4)
-    assert second.end() in {0, 64}
-    assert "resuming at step" not in second.log_file.read_text()
-
-
 def test_a_training_that_is_killed_while_exporting_and_publishing_is_published_once_and_leaves_nothing(
     folder: Path, bert: Path, s3_bucket: str
 ) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from model.fields import Name, Sha256
 from model.gate import GateRule
-from model.manifest import ArchitectureChoice
+from model.manifest import FINE_TUNED, ArchitectureChoice
 
 ARXIV = "kaggle://Cornell-University/arxiv"  # the snapshot that `train` reads when no dataset is named
 # Prefix of environment variables that are settings. Two underscores: for Services, Kubernetes itself sets LABELWRIGHT_….
@@ -204,9 +204,9 @@ class TrainingConfig(Settings):
 
     @field_validator("base_model")
     @classmethod
-    def _transformer_has_a_base(cls, base_model: str | None, info: ValidationInfo) -> str | None:
-        if base_model is None and info.data.get("architecture") == "transformer":
-            raise ValueError("the transformer needs an encoder to fine-tune")
+    def _is_set_if_fine_tuned(cls, base_model: str | None, info: ValidationInfo) -> str | None:
+        if base_model is None and info.data.get("architecture") in FINE_TUNED:
+            raise ValueError(f"the {info.data['architecture']} needs an encoder to fine-tune")
         return base_model
 
 

@@ -17,7 +17,7 @@ HEIGHT = 2.9  # inches
 
 
 @dataclass(frozen=True)
-class Point:
+class TradeOffPoint:
     """Model with one of its costs."""
 
     name: str
@@ -41,7 +41,7 @@ def score_against_cost(tried: Sequence[Candidate]) -> str:
         "milliseconds per text": [each.milliseconds_per_text for each in tried],
     }
     panels = {
-        label: [Point(name, cost, each) for name, cost, each in zip(_names(tried), costs, tried, strict=True) if cost > 0]
+        label: [TradeOffPoint(name, cost, each) for name, cost, each in zip(_names(tried), costs, tried, strict=True) if cost > 0]
         for label, costs in costs_of.items()
         if any(costs)
     }
@@ -75,7 +75,7 @@ def reading(tried: Sequence[Candidate]) -> str:
     return f"{_the(best, tried).capitalize()} gains {gain:.3f} micro-F1 on {_the(fastest, tried)}; it {price}. {how}"
 
 
-def _draw(axes: Axes, points: Sequence[Point]) -> None:
+def _draw(axes: Axes, points: Sequence[TradeOffPoint]) -> None:
     """Draw the points with their names, on a logarithmic scale."""
     costs, scores = [each.cost for each in points], [each.score for each in points]
     low, high = min(costs) / 2.5, max(costs) * 2.5
@@ -124,7 +124,7 @@ def _times(cost: float, other: float, *, of: str = "time") -> str:
     return f"{ratio:,.0f} times the {of}" if ratio >= 10 else f"{ratio:.1f} times the {of}"
 
 
-def _tooltip(point: Point) -> str:
+def _tooltip(point: TradeOffPoint) -> str:
     model = point.model
     cost = f"{model.cpu_seconds:,.0f} CPU-seconds" + (f", {model.gpu_seconds:,.0f} GPU-seconds" if model.gpu_seconds else "")
     return f"{point.name}: micro-F1 {model.validation_micro_f1:.3f}, {cost}, {model.milliseconds_per_text:.3g} ms per text"

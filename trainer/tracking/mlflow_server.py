@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 SECONDS = 5  # timeout of a request, unless that variable is set
-POINTS_AT_ONCE, TEXTS_AT_ONCE = 1_000, 100  # MLflow's own limits on a request
+MEASUREMENTS_PER_REQUEST, TEXTS_AT_ONCE = 1_000, 100  # MLflow's own limits on a request
 # MLflow's client sends these credentials to any server.
 CREDENTIALS = (
     "MLFLOW_TRACKING_TOKEN",
@@ -60,7 +60,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
-class Point:
+class Measurement:
     """Value of a metric. when: milliseconds since 1970."""
 
     name: str
@@ -124,13 +124,13 @@ class MlflowServer:
         with _sorted_errors():
             self._client.log_inputs(run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])])
 
-    def add_points(self, run_id: str, points: Sequence[Point]) -> None:
+    def add_measurements(self, run_id: str, measurements: Sequence[Measurement]) -> None:
         """Add values of metrics. Adding the same ones again changes nothing."""
         from mlflow.entities import Metric
 
         with _sorted_errors():
-            for start in range(0, len(points), POINTS_AT_ONCE):
-                part = points[start : start + POINTS_AT_ONCE]
+            for start in range(0, len(measurements), MEASUREMENTS_PER_REQUEST):
+                part = measurements[start : start + MEASUREMENTS_PER_REQUEST]
                 metrics = [Metric(each.name, each.value, each.when, each.step) for each in part]
                 self._client.log_batch(run_id, metrics=metrics)
 

@@ -24,14 +24,14 @@ from model.manifest import Dataset, Manifest
 from model.scores import Scores
 from trainer.config.settings import Config, TrackingConfig
 from trainer.errors import ConfigRejected, Terminated
-from trainer.tracking.mlflow_server import DatasetFacts, MlflowServer, Point, Resume, RunFacts, without_credentials
+from trainer.tracking.mlflow_server import DatasetFacts, Measurement, MlflowServer, Resume, RunFacts, without_credentials
 from trainer.tracking.outbox import Outbox, Refused
 
 log = logging.getLogger(__name__)
 
 GATE = {True: "passed", False: "failed", None: "not asked"}
 BEGIN_SECONDS, END_SECONDS, KILLED_SECONDS = 10.0, 30.0, 5.0  # maximum waits for MLflow
-MOST_POINTS = 100_000
+MAX_WAITING_MEASUREMENTS = 100_000
 KILLED_BY = (Terminated, KeyboardInterrupt)
 # Settings that do not change the model; some may hold credentials.
 NO_PARAMETERS = {"tracking", "progress", "checkpoints", "result_file", "version", "name"}
@@ -122,7 +122,7 @@ class MlflowTracker:
         self.run_id: str | None = None
         self._uri, self._artifacts = uri, artifacts
         self._end_seconds = end_seconds
-        self._points: deque[Point] = deque()
+        self._measurements: deque[Measurement] = deque()
         self._recorded: dict[str, int] = {}  # the last step of each metric that an interrupted attempt has recorded
         self._given_up = self._full = False
         self._server: MlflowServer | None = None
@@ -144,12 +144,12 @@ class MlflowTracker:
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         when = int(time.time() * 1000)
-        self._add(Point(name, float(value), step, when) for name, value in values.items())
+        self._add(Measurement(name, float(value), step, when) for name, value in values.items())
 
     def published(self, manifest: Manifest, report: Path, *, uri: str, gate: GateRecord) -> None:
         when = int(time.time() * 1000)
         tags = version_tags(manifest, gate)
-        self._add(Point(name, value, 0, when) for name, value in final_scores(manifest).items())
+        self._add(Measurement(name, value, 0, when) for name, value in final_scores(manifest).items())
         self._put("the gate's result", lambda run, server: server.add_tags(run, {**tags, "labelwright.uri": uri}))
         self._put(REPORT, lambda run, server: server.add_file(run, report))
         self._put(MANIFEST, lambda run, server: server.add_text(run, MANIFEST, to_json(manifest).decode()))
@@ -158,8 +158,8 @@ class MlflowTracker:
     def end(self, status: Status) -> None:
         if self._outbox is None:
             return
-        if self._points:
-            self._put("measurements", self._send_points)
+        if self._measurements:
+            self._put("measurements", self._send_measurements)
         self._put("the end", lambda run, server: server.end(run, status))
         killed = status is Status.KILLED
         seconds = min(KILLED_SECONDS, self._end_seconds) if killed else self._end_seconds
@@ -186,27 +186,27 @@ class MlflowTracker:
         if server and outbox:
             outbox.put(what, lambda: None if self._given_up else send(self.run_id or "", server))
 
-    def _add(self, points: Iterator[Point]) -> None:
+    def _add(self, measurements: Iterator[Measurement]) -> None:
         if self._outbox is None or self._full:
             return
-        self._points.extend(points)
-        self._put("measurements", self._send_points)
-        if len(self._points) > MOST_POINTS:
+        self._measurements.extend(measurements)
+        self._put("measurements", self._send_measurements)
+        if len(self._measurements) > MAX_WAITING_MEASUREMENTS:
             self._full = True
-            log.warning("%d measurements wait for %s: later ones are dropped", len(self._points), self._shown)
+            log.warning("%d measurements wait for %s: later ones are dropped", len(self._measurements), self._shown)
 
-    def _send_points(self, run_id: str, server: MlflowServer) -> None:
-        """Send the points, and remove them once they are recorded or refused. Called on the outbox's thread only."""
-        while count := len(self._points):
-            points = list(islice(self._points, count))
-            new = [each for each in points if _is_final(each.name) or each.step > self._recorded.get(each.name, -1)]
+    def _send_measurements(self, run_id: str, server: MlflowServer) -> None:
+        """Send the measurements, and remove them once they are recorded or refused. Called on the outbox's thread only."""
+        while count := len(self._measurements):
+            measurements = list(islice(self._measurements, count))
+            new = [each for each in measurements if _is_final(each.name) or each.step > self._recorded.get(each.name, -1)]
             refused: Refused | None = None
             try:
-                server.add_points(run_id, new)
+                server.add_measurements(run_id, new)
             except Refused as error:
                 refused = error
-            for _ in points:
-                self._points.popleft()
+            for _ in measurements:
+                self._measurements.popleft()
             if refused:
                 raise refused
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from click.testing import CliRunner
 
-from model.ask import NoAnswer, ask, main
+from model.ask import QuestionFailed, ask, main
 
 LABELS = {"name": "labels", "shape": [2, 2], "data": ["cs.LG", "stat.ML", "cs.CV", ""]}
 SCORES = {"name": "scores", "shape": [2, 2], "data": [0.9, 0.6, 0.8, 0.0]}
@@ -57,7 +57,7 @@ def test_each_text_has_its_labels_without_what_fills_a_row() -> None:
     ],
 )
 def test_anything_else_is_no_answer(status: int, text: str, said: str) -> None:
-    with server((status, text)) as (address, _), pytest.raises(NoAnswer, match=said):
+    with server((status, text)) as (address, _), pytest.raises(QuestionFailed, match=said):
         ask(address, "papers", ("a",))
 
 

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
-from model.provisioning import Access, main, policy_document
+from model.provisioning import UserAccess, main, policy_document
 from model.storage.minio_admin import MinioAdmin
 from model.storage.objects import StorageRejected, StorageUnavailable
 from tests.conftest import KEY, PROGRAMS, SECRET
@@ -133,4 +133,4 @@ def test_a_root_user_with_a_wrong_secret_key_is_refused_with_the_reason(s3_serve
 
 def test_a_server_that_does_not_answer_may_later() -> None:
     with pytest.raises(StorageUnavailable, match="no answer to add-canned-policy"):
-        MinioAdmin("http://127.0.0.1:1", KEY, SECRET).put_policy("p", policy_document((Access(bucket="b", verbs=("read",)),)))
+        MinioAdmin("http://127.0.0.1:1", KEY, SECRET).put_policy("p", policy_document((UserAccess(bucket="b", verbs=("read",)),)))

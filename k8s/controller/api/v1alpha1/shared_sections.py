@@ -23,7 +23,7 @@ from k8s.controller.api.v1alpha1.fields import (
     WebAddress,
 )
 from model.gate import GateRule
-from model.manifest import ArchitectureChoice
+from model.manifest import FINE_TUNED, ArchitectureChoice
 from model.scores import ScoreName
 
 
@@ -179,6 +179,9 @@ class TrackingSpec(SpecModel):
     experiment: Text | None = Field(default=None, description="Name of the MLflow experiment. Defaults to the classifier's name.")
 
 
+IS_FINE_TUNED = f"self.architecture in {[each.value for each in FINE_TUNED]}"
+
+
 class TrainingSpec(SpecModel):
     """Model to train, and the nodes and resources to train it on."""
 
@@ -227,9 +230,9 @@ class TrainingSpec(SpecModel):
     tracking: TrackingSpec = Field(default=TrackingSpec(), description="Experiment tracking with MLflow.")
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.architecture != 'transformer' || has(self.baseModel)",
+            f"!({IS_FINE_TUNED}) || has(self.baseModel)",
             "expected a baseModel: the transformer fine-tunes it",
-            lambda it: it.architecture != "transformer" or it.base_model is not None,
+            lambda it: it.architecture not in FINE_TUNED or it.base_model is not None,
             "baseModel",
         ),
         Rule(
@@ -239,9 +242,9 @@ class TrainingSpec(SpecModel):
             "nodes",
         ),
         Rule(
-            "self.balance.loss != 'focal' || self.architecture == 'transformer' || has(self.baseModel)",
+            f"self.balance.loss != 'focal' || {IS_FINE_TUNED} || has(self.baseModel)",
             "expected plain or weighted without baseModel: only the transformer has focal loss",
-            lambda it: it.balance.loss != "focal" or it.architecture == "transformer" or it.base_model is not None,
+            lambda it: it.balance.loss != "focal" or it.architecture in FINE_TUNED or it.base_model is not None,
             "balance.loss",
         ),
     )

@@ -14,6 +14,7 @@ from k8s.platform.__main__ import main
     ("command", "options"),
     [
         pytest.param("credentials", {"--namespace", "--plan"}, id="credentials"),
+        pytest.param("ready", {"--namespace", "--name", "--seconds"}, id="ready"),
         pytest.param("classifier", {"--file", "--owner", "--seconds"}, id="classifier"),
     ],
 )
