@@ -86,7 +86,7 @@ def scene(folder: Path, version: str) -> Scene:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FaultPlan:
     """Faults, spread over some seconds. away: seconds without a predictor; drops: how often the queue is emptied."""
 
     kills: int
@@ -100,7 +100,7 @@ class Plan:
 class Disturber:
     """Thread that carries out a plan. queue: key of Celery's queue."""
 
-    def __init__(self, scene: Scene, plan: Plan, *, queue: str) -> None:
+    def __init__(self, scene: Scene, plan: FaultPlan, *, queue: str) -> None:
         self._scene = scene
         self._plan = plan
         self._queue = queue

@@ -25,7 +25,7 @@ from typing import Any
 import click
 import httpx
 from celery import Celery
-from gateway_faults import Disturber, Plan, Process, Scene, free_port, scene, wait_for
+from gateway_faults import Disturber, FaultPlan, Process, Scene, free_port, scene, wait_for
 
 WORKERS = 2
 CLIENTS = 8
@@ -47,7 +47,7 @@ Labels = list[str]
 @click.option("--seed", default=1)
 def main(version: str, name: str, tasks: int, **plan: Any) -> None:
     """Run both rows and print them."""
-    wanted = Plan(**plan)
+    wanted = FaultPlan(**plan)
     texts = [
         f"Task {at}: compute the {at % 97}th eigenvalue of a graph, plot it, and read a table of {at} rows."
         for at in range(tasks)
@@ -63,7 +63,7 @@ def main(version: str, name: str, tasks: int, **plan: Any) -> None:
             )
 
 
-def gateway_row(folder: Path, version: str, name: str, texts: list[str], plan: Plan) -> dict[str, Any]:
+def gateway_row(folder: Path, version: str, name: str, texts: list[str], plan: FaultPlan) -> dict[str, Any]:
     """Submit the texts to the gateway while the plan is carried out, and compare the answers."""
     stage = scene(folder, version)
     secret = folder / "secret"
@@ -107,7 +107,7 @@ def gateway_row(folder: Path, version: str, name: str, texts: list[str], plan: P
     }
 
 
-def bare_row(folder: Path, version: str, name: str, texts: list[str], plan: Plan) -> dict[str, Any]:
+def bare_row(folder: Path, version: str, name: str, texts: list[str], plan: FaultPlan) -> dict[str, Any]:
     """Send the texts as tasks of bare Celery while the plan is carried out, without emptying its queue."""
     stage = scene(folder, version)
     url = f"http://127.0.0.1:{stage.predictor_port}/v2/models/{name}/infer"
