@@ -132,7 +132,7 @@ async def known(correction_id: CorrectionId, parts: Parts, sender: Sender) -> He
         raise Problem(404, "unknown-id", "No correction has this id: expected a correction_id.")
     held = await parts.feedback.read(correction_id)
     if held is None:
-        raise Problem(410, "gone", "The time of the correction is over; if it was stored, it still is.")
+        raise _over()
     if sender.token is None:
         _require_feedback_token(parts, sender, held.prediction_id or "")
     if held.author != sender.name and (sender.token is None or "admin" not in sender.token.scopes):
@@ -156,7 +156,7 @@ async def withdraw(held: Known, parts: Parts) -> FeedbackBody:
     await parts.feedback.withdraw(held)
     after = await parts.feedback.read(held.id)
     if after is None:
-        raise Problem(410, "gone", "The time of the correction is over; if it was stored, it still is.")
+        raise _over()
     return FeedbackBody.of(after)
 
 
@@ -191,9 +191,13 @@ async def _accept(
         raise Problem(429, "corrected-too-often", f"The text has been corrected {MOST_OF_A_TEXT} times: expected fewer.")
     held = await parts.feedback.read(accepted.id)
     if held is None:
-        raise Problem(410, "gone", "The time of the correction is over; if it was stored, it still is.")
+        raise _over()
     headers = {"Location": f"/api/feedback/{accepted.id}"}
     return Response(FeedbackBody.of(held).model_dump_json(), 202, headers, media_type="application/json")
+
+
+def _over() -> Problem:
+    return Problem(410, "gone", "The time of the correction is over; if it was stored, it still is.")
 
 
 def _require_feedback_token(parts: Shared, sender: Author, task_id: str) -> None:
