@@ -115,10 +115,8 @@ class _Interruption:
 
 def header(scope: Scope, name: bytes) -> str | None:
     """Return the first value of a header, by its name in lower case."""
-    for key, value in scope["headers"]:  # a generator would take three times as long
-        if key == name:
-            return str(value, "latin-1")
-    return None
+    value = dict(reversed(scope["headers"])).get(name)  # a search by a generator takes ten times as long
+    return None if value is None else value.decode("latin-1")
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int, reservation: Reservation) -> bytes:
@@ -136,7 +134,8 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, reservation: 
         size += len(parts[-1])
         if size > limit:
             raise BodyTooLarge(limit)
-        reservation.grow_to(size)
+        if size > UNCOUNTED_BYTES:
+            reservation.grow_to(size)
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 

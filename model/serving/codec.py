@@ -13,10 +13,8 @@ from __future__ import annotations
 import json
 import random
 import re
-import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -50,6 +48,9 @@ from model.serving.requests import (
 
 LEADING_BLANKS = re.compile(rb"[ \t\r\n]*")
 QUOTE, BACKSLASH, LETTER_U = b'"\\u'
+
+UUID_FIXED_BITS = 4 << 76 | 2 << 62  # version and variant
+UUID_RANDOM_BITS = (1 << 128) - 1 & ~(15 << 76 | 3 << 62)
 
 Scalar = str | int | float | bool | None
 
@@ -121,8 +122,7 @@ _decode_event = msgspec.json.Decoder(_CloudEvent).decode
 _encode_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True)
-class V2Request:
+class V2Request(NamedTuple):
     """A v2 request. `binary`: the same request in the SDK's type, if any tensor is binary."""
 
     id: str
@@ -130,8 +130,7 @@ class V2Request:
     binary: InferRequest | None = None
 
 
-@dataclass(frozen=True)
-class ResponseBody:
+class ResponseBody(NamedTuple):
     """Body of a response. `json_length`: bytes of its JSON, if binary tensors follow it."""
 
     content: bytes
@@ -216,8 +215,12 @@ def _check_strings(body: bytes, limits: Limits, *, names: int = 0) -> None:
 
 
 def _new_id() -> str:
-    """Return a UUID as `uuid.uuid4` does, but without a system call for random bytes, since no secret depends on it."""
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+    """Return a random UUID (RFC 9562, version 4) as `str(uuid.uuid4())` does, at a fraction of its cost.
+
+    No secret depends on it, so it needs no system call for random bytes.
+    """
+    digits = f"{random.getrandbits(128) & UUID_RANDOM_BITS | UUID_FIXED_BITS:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _texts(tensor: _Tensor) -> list[str]:

@@ -63,7 +63,7 @@ class ConnectionLimiter:
 
     def busy(self, connection: LimitedConnection) -> None:
         """Mark that its request is complete and waits for the response, or that its response was read."""
-        if self._idle.pop(connection, None) is None:
+        if self._idle.pop(connection, None) is None and (self._unfinished or self._unread):
             for stalled in (self._unfinished, self._unread):
                 if connection in stalled:
                     self._bytes -= stalled.pop(connection)[1]

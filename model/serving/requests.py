@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
@@ -79,8 +79,7 @@ class Limits:
             raise TextsTooLarge(total, self.request_characters)
 
 
-@dataclass(frozen=True)
-class InferenceRequest:
+class InferenceRequest(NamedTuple):
     """Texts to classify.
 
     selection: choice of labels; None: by the version's own rule.
@@ -94,8 +93,7 @@ class InferenceRequest:
     outputs: Sequence[str] = (LABELS, SCORES)
 
 
-@dataclass(frozen=True)
-class InferenceResult:
+class InferenceResult(NamedTuple):
     """A prediction and a row of probabilities [texts, labels] for each text."""
 
     predictions: Sequence[Prediction]

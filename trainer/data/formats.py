@@ -191,11 +191,19 @@ def _keys(file: SourceFile, wanted: tuple[str, ...], encoding: str) -> tuple[str
         if number >= SAMPLE_LINES and keys.keys() >= set(wanted):
             break
         if line.strip():
-            value = json.loads(line)
+            value = _parsed(line)
             if not isinstance(value, dict):
                 raise ValueError(f"expected JSON objects, found a {type(value).__name__}")
             keys.update(dict.fromkeys(value))
     return tuple(keys)
+
+
+def _parsed(line: bytes) -> Any:
+    """Return the JSON of a line. Raises ValueError, also if it is nested too deeply."""
+    try:
+        return json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _in_slices(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -252,7 +260,7 @@ def _escaped_again(frame: pl.DataFrame, block: bytes) -> pl.DataFrame:
         lines = lines or [line for line in block.split(b"\n") if line.strip()]
         odd = frame[name].str.contains(r"[\\\x00-\x1f]").fill_null(value=False)
         rows = [row for row in nested.arg_true() if odd[row] or b'\\"' in lines[row]]
-        values = [(row, json.loads(lines[row]).get(name)) for row in rows]
+        values = [(row, _parsed(lines[row]).get(name)) for row in rows]
         mended = [(row, json.dumps(value, ensure_ascii=False)) for row, value in values if not isinstance(value, str)]
         if mended:
             frame = frame.with_columns(frame[name].scatter([row for row, _ in mended], [cell for _, cell in mended]))

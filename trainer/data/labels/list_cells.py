@@ -19,7 +19,11 @@ ONES = ("1", "1.0", "1.", "true")
 ZEROS = ("0", "0.0", "0.", "false")
 CLOSING = {"[": "]", "(": ")", "{": "}"}
 MISSING = frozenset({"None", "null", "nan", "NaN", "NaT", "<NA>"})
-CALL = re.compile(r"(?:(?:np|numpy|pd|pandas)\.)?(?:array|set|frozenset|list|tuple|Index)\((.*?)(?:,\s*dtype=.*)?\)", re.DOTALL)
+CALL = re.compile(
+    r"(?:(?:np|numpy|pd|pandas|torch|jnp|tf)\.)?(?:[Aa]rray|set|frozenset|list|tuple|deque|dict_keys|Index|[Tt]ensor)"
+    r"\((.*?)(?:,\s*(?:dtype|device|shape|grad_fn|requires_grad)=.*)?\)",
+    re.DOTALL,
+)
 SCALAR = re.compile(r"\b(?:np|numpy)\.(?:str_|bytes_|bool_?|u?int\d+|float\d+)\(([^()]*)\)")
 STRING = r"""(?P<string>[bBuU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))"""
 # A colon is a separator only within braces: elsewhere it may be part of a name.
@@ -54,7 +58,7 @@ class Cell:
 
 def read_cell(text: str) -> Cell | None:
     """Return the content of the cell, or None if it is not in brackets. Raises Unreadable, NoMark."""
-    text = text.strip()
+    text = _unwrapped(text.strip())
     called = CALL.fullmatch(text)
     if called:
         text = called[1].strip() or "[]"
@@ -68,6 +72,16 @@ def read_cell(text: str) -> Cell | None:
         except (ValueError, RecursionError):
             pass
     return _from_text(SCALAR.sub(r"\1", text))
+
+
+def _unwrapped(text: str) -> str:
+    """Return the list or dictionary in a JSON string, such as `"[\\"a\\"]"`; the text itself if it is none."""
+    if text[:2] not in ('"[', '"{'):
+        return text
+    try:
+        return str(json.loads(text)).strip()
+    except ValueError:
+        return text
 
 
 def is_missing(value: object) -> bool:

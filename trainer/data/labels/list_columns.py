@@ -44,7 +44,7 @@ def read_cells(distinct: pl.Series, rows: NDArray[np.int64], where: Callable[[in
     no labels and are named in a note. Raises DatasetRejected if they are many, or if a dictionary has values other than 0
     and 1.
     """
-    if not distinct.str.contains(r"^\s*(?:[\[({]|[\w.]+\()").any():
+    if not distinct.str.contains(r'^\s*(?:"?[\[({]|[\w.]+\()').any():
         return None
     read = [_attempt(text, number, where) for number, text in enumerate(distinct)]
     kinds = _Kinds(distinct, read, rows)

@@ -22,6 +22,7 @@ HEADER = "title,abstract,categories\n"
 GOOD = "".join(f"t{n},a{n},{label}\n" for n in range(3) for label in "xy")
 LINES = "".join(json.dumps({"title": f"t{n}", "abstract": "a", "categories": label}) + "\n" for n in range(3) for label in "xy")
 
+DEEP = '{"title": "x", "abstract": "a", "categories": ' + "[" * 50_000 + "]" * 50_000 + "}\n"
 NO_JSON = b'{"title": "x", "abs\n'
 NUMBERS = "1.5,2,x\n3,4e5,y\n" * 3
 BROKEN = {
@@ -38,6 +39,8 @@ BROKEN = {
     "no-such-column": ("d.csv", "title,text\na,b\n", r"d\.csv has no column 'abstract', 'categories'; found 'title', 'text'"),
     "broken-line": ("d.jsonl", LINES.encode() + NO_JSON, r"d\.jsonl line 7 is not JSON \(.*\): .*\"title\""),
     "no-object": ("d.jsonl", LINES + "[1]\n", r"d\.jsonl line 7 is not a JSON object: '\[1\]'"),
+    "nested-deeply": ("d.jsonl", DEEP + LINES, r"d\.jsonl line 1 is nested too deeply: '\{\"title"),
+    "nested-deeply-later": ("d.jsonl", LINES + DEEP, r"d\.jsonl line 7 is nested too deeply: '\{\"title"),
     "json-list": ("d.json", b'[{"title": "a"}]', r"d\.json is a JSON list, not JSON Lines"),
     "json-over-lines": ("d.json", b'{\n "title": "a"\n}', r"d\.json line 1 is not JSON"),
     "no-such-key": ("d.jsonl", b'{"title": "a"}\n', r"d\.jsonl has no column 'abstract', 'categories'; found 'title'"),
