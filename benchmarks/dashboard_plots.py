@@ -23,6 +23,7 @@ LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BOTTOM_INCHES = 0.75, 0.25, 0.25, 0.3  # 
 MINUTE_TICKS = 5
 LEGEND_LINES, LEGEND_CHARACTERS, NUMBERS_CHARACTERS = 6, 44, 60
 GAP = 2.5  # steps without a value, over which no line is drawn
+STATES_POINTS = 100.0  # height of all names of a panel of states
 COLOURS = 64  # of the file
 UNITS = {"percentunit": "%", "s": "s", "bytes": "MB", "reqps": "1/s", "ops": "1/s", "cps": "1/s", "sci": "", "short": ""}
 
@@ -114,7 +115,8 @@ def _draw_states(axes: Axes, panel: PlottedPanel) -> None:
             spans, (names.index(each.name) - 0.4, 0.8), color=f"C{names.index(each.name) % 10}", alpha=0.5, linewidth=0
         )
     for at, name in enumerate(names):
-        axes.annotate(name, (0.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=INK)
+        size = min(6.5, STATES_POINTS / len(names))
+        axes.annotate(name, (0.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=size, color=INK)
     axes.set_yticks([])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

@@ -63,8 +63,10 @@ def asked(panel: dict[str, Any], prometheus: str, start: float, end: float) -> P
         step = max((end - start) / POINTS, 1.0)
         fields = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
         for each in _get(f"{prometheus}/api/v1/query_range", fields)["result"]:
-            times, values = zip(*((float(at), float(value)) for at, value in each["values"]), strict=True)
-            series.append(Series(_legend(target["legendFormat"], each["metric"]), times, values))
+            points = [(float(at), float(value)) for at, value in each["values"] if value != "NaN"]  # a quantile of no request
+            if points:
+                times, values = zip(*points, strict=True)
+                series.append(Series(_legend(target["legendFormat"], each["metric"]), times, values))
     place = panel["gridPos"]
     unit = panel["fieldConfig"]["defaults"]["unit"]
     return PlottedPanel(panel["title"], panel["type"], unit, place["x"], place["y"], place["w"], place["h"], tuple(series))
