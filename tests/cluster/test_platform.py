@@ -153,6 +153,10 @@ def passwords_of(platform: Namespace) -> dict[str, Document]:
     return {name: (platform.get("secret", name) or {})["data"] for name in SECRETS}
 
 
+def state_of(platform: Namespace) -> str:
+    return str((platform.get("textclassifier", CLASSIFIER) or {})["status"]["state"])
+
+
 def servers_of(platform: Namespace) -> set[str]:
     selector = f"serving.kserve.io/inferenceservice={CLASSIFIER}"
     return {each["metadata"]["name"] for each in platform.pods(selector)}
@@ -197,7 +201,7 @@ REACHED = {
     "grafana": {"prometheus"},
     "mlflow": {"storage"},
     "gateway": {"predictor", "valkey", "api-server"},
-    "gateway-worker": {"predictor", "valkey", "api-server"},
+    "gateway-worker": {"predictor", "valkey", "api-server", "storage"},
     "valkey": set[str](),
     "trainer": {"storage"},
     "prune": {"storage"},
@@ -234,7 +238,12 @@ def _pod(name: str, image: str, labels: dict[str, str]) -> Document:
 
 @pytest.fixture(scope="module")
 def places(platform: Namespace, pods: dict[str, str]) -> dict[str, str]:
-    """Address and port of each server."""
+    """Address and port of each server, once the last version is served."""
+
+    def settled() -> bool:
+        return state_of(platform) == "Ready" and len(servers_of(platform)) == 1
+
+    wait_until(settled, "the last version is served", seconds=120, instead=lambda: state_of(platform))
 
     def address(selector: str) -> str:
         found = (each for each in platform.pods(selector) if each["metadata"]["name"] not in pods.values())
