@@ -44,7 +44,7 @@ def answering(host: str = "127.0.0.1") -> Iterator[ChosenResponse]:
             time.sleep(answers.before)
             content = answers.content()
             self.send_response(answers.status)
-            self.close_connection = True
+            self.send_header("Connection", "close")  # or a client may send its next request into a connection that is closing
             length = {} if "Transfer-Encoding" in answers.headers else {"Content-Length": str(len(content))}
             for name, value in (length | answers.headers).items():
                 self.send_header(name, value)
