@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 from trainer.run.interruption import Interruption
 from trainer.run.processes import Processes
 from trainer.tracking.tracker import Tracker, Untracked

@@ -18,7 +18,7 @@ from trainer.errors import ConfigRejected
 from trainer.evaluation.evaluate import answer
 from trainer.preparation import PreparedData, prepare
 from trainer.publishing import Published, make_manifest, publish_version, report_earlier, score_served_version
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 from trainer.run.cost import Cost
 from trainer.run.identity import begin, find_published, open_run
 from trainer.selection import ScoredCandidate, score_candidate, select

@@ -20,7 +20,7 @@ from gateway.api.predictions import ACCEPT_SECONDS, TaskId, gone
 from gateway.api.problems import Problem, documented, retry_later
 from gateway.api.state import Shared, shared
 from gateway.api.tokens import ANONYMOUS, Token
-from gateway.feedback.correction import Held
+from gateway.feedback.held import Held
 from gateway.feedback.intake import MOST_OF_A_TEXT, Outcome
 from gateway.feedback.tokens import correction_secret, is_valid
 from gateway.records.ids import new_id, was_given

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from gateway.feedback.correction import Held, State
-from gateway.outcomes import moment
+from gateway.feedback.held import Held, State
+from gateway.outcome_bodies import moment
 from model.fields import Name, Share
 
 MAX_COMMENT_CHARACTERS = 10_000

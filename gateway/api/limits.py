@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.api.problems import Problem, retry_later
-from gateway.api.schemas import SubmissionBody
 from gateway.api.state import Shared
+from gateway.api.submission_bodies import SubmissionBody
 from gateway.classifiers.known import Classifiers
 from gateway.records.record import Submission
 

@@ -15,12 +15,12 @@ from redis.exceptions import RedisError
 from gateway.api.access import caller
 from gateway.api.limits import require_room, submission_of
 from gateway.api.problems import Problem, documented, retry_later
-from gateway.api.schemas import PendingBody, SubmissionBody
 from gateway.api.state import Shared, shared
+from gateway.api.submission_bodies import PendingBody, SubmissionBody
 from gateway.api.tokens import Token
 from gateway.api.waiting import wish
 from gateway.feedback.tokens import feedback_token
-from gateway.outcomes import AnswerBody
+from gateway.outcome_bodies import AnswerBody
 from gateway.records.ids import new_id, was_given
 from gateway.records.intake import Accepted, Outcome
 from gateway.records.record import Record, State

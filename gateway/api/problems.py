@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import OutOfMemoryError, RedisError
 from starlette.exceptions import HTTPException
 
-from gateway.outcomes import PROBLEM_PREFIX, problem_document
+from gateway.outcome_bodies import PROBLEM_PREFIX, problem_document
 from model.escaping import printable
 
 MEDIA_TYPE = "application/problem+json"

@@ -10,7 +10,7 @@ from typing import Any, cast
 from redis import Redis
 
 from gateway.config import GatewayConfig
-from gateway.feedback.correction import to_row
+from gateway.feedback.held import to_row
 from gateway.feedback.keys import BATCH, BATCHES, CORRECTED, HELD
 from gateway.records.scripts import source
 from model.corrections import Correction

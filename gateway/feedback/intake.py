@@ -12,7 +12,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from gateway.config import GatewayConfig
-from gateway.feedback.correction import Held, to_fields
+from gateway.feedback.held import Held, to_fields
 from gateway.feedback.keys import CORRECTED, CORRECTION, CORRECTIONS_OF, HELD
 from gateway.records.scripts import source
 from model.corrections import Correction

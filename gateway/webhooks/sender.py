@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import httpcore
 import httpx
 
+from gateway.webhooks.addresses import AddressRefused, CheckedNetwork
 from gateway.webhooks.allow_list import HTTPS_PORT, AllowList
-from gateway.webhooks.dialling import AddressRefused, CheckedNetwork
 from gateway.webhooks.signature import signature
 
 TIMEOUT_SECONDS = {"connect": 5.0, "read": 10.0, "write": 10.0, "pool": 10.0}

@@ -9,7 +9,7 @@ from threading import Event, Thread
 from redis.exceptions import RedisError
 
 from gateway.config import GatewayConfig, SettingRejected
-from gateway.outcomes import AnswerBody, moment, problem_document
+from gateway.outcome_bodies import AnswerBody, moment, problem_document
 from gateway.records.record import Record
 from gateway.records.webhooks import LONGEST_DELAY_SECONDS, DueWebhook, Webhooks
 from gateway.webhooks.allow_list import AllowList

@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.config import GatewayConfig
 from gateway.feedback.batches import Batches
-from gateway.feedback.correction import Held, State
 from gateway.feedback.flusher import Flusher, open_feedback, write
+from gateway.feedback.held import Held, State
 from gateway.feedback.intake import FeedbackIntake
 from gateway.feedback.keys import BATCH, HELD
 from gateway.feedback.metrics import FeedbackMetrics

@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio
 
 from gateway.feedback.batches import MOST_ROWS, Batch, Batches
-from gateway.feedback.correction import Held, State
+from gateway.feedback.held import Held, State
 from gateway.feedback.intake import MOST_OF_A_TEXT, Accepted, FeedbackIntake, Outcome
 from gateway.feedback.keys import BATCH, CORRECTION, CORRECTIONS_OF, HELD
 from gateway.records.connections import for_worker

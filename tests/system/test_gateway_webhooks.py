@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from gateway.config import GatewayConfig
 from gateway.records.keys import TASK, WEBHOOKS
-from gateway.webhooks.dialling import AddressRefused, CheckedNetwork
+from gateway.webhooks.addresses import AddressRefused, CheckedNetwork
 from tests.support.gateway import GatewayProcess, answer, config, problem, running, wait_until
 from tests.support.receiver import Received, Receiver, receiving
 from tests.support.redis import PROGRAM, RedisProcess, redis_server

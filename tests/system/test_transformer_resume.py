@@ -23,7 +23,7 @@ from trainer.attempt import Attempt
 from trainer.config.settings import Config
 from trainer.data.examples import Examples
 from trainer.errors import Terminated
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 from trainer.run.interruption import Interruption
 from trainer.tracking.training_metrics import TrainingMetrics
 
@@ -36,7 +36,7 @@ from pathlib import Path
 import torch
 from model.storage import FileStore
 from tests.system.test_transformer_resume import fit, store_of
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 
 class Killed(Checkpoints):
     def save(self, folder, *, step, best_step):

@@ -32,7 +32,7 @@ from k8s.controller.objects.documents import (
 )
 from k8s.controller.objects.kinds import JOB, Document
 from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
-from k8s.controller.observed.wording import of_maintenance_jobs
+from k8s.controller.observed.foreign_messages import of_maintenance_jobs
 
 
 @dataclass(frozen=True)

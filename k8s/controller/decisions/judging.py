@@ -7,8 +7,8 @@ from k8s.controller.decisions.steps import Merge, Step
 from k8s.controller.objects import names
 from k8s.controller.objects.kinds import TRAINING_RUN, Document
 from k8s.controller.observed.classifier import ObservedClassifier
+from k8s.controller.observed.foreign_messages import in_fields
 from k8s.controller.observed.run import ObservedRun, TrainingRunSummary
-from k8s.controller.observed.wording import in_fields
 from model.gate import GateRecord, judge
 
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from k8s.controller.objects.documents import MAX_MESSAGE_CHARACTERS, conditioned
 from k8s.controller.objects.kinds import TEXT_CLASSIFIER, Document
+from k8s.controller.observed.foreign_messages import in_the_users_terms, of_serving
 from k8s.controller.observed.run import FINAL_STATES
-from k8s.controller.observed.wording import in_the_users_terms, of_serving
 
 FOR_GOOD = {"SpecRejected", "NotAllowed"}  # reasons that last until the spec changes
 SERVING = re.compile(r"\w+ (?:InferenceService|ServingRuntime)\b")  # start of the message about a refused request

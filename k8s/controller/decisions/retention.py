@@ -1,7 +1,7 @@
 """Retention: TrainingRuns and versions that are kept, and the deletion of the others.
 
-The trainer decides itself which checkpoints of a running training are kept: KEEP in trainer/run/checkpoints.py for the storage,
-`save_total_limit` in trainer/architectures/transformer/fine_tuning.py for its own disk.
+The trainer decides itself which checkpoints of a running training are kept: KEEP in trainer/run/checkpoint_store.py for the
+storage, `save_total_limit` in trainer/architectures/transformer/fine_tuning.py for its own disk.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition, ended, image_of, no_pod, results, trouble, unpulled
 from k8s.controller.objects.kinds import JOB, TRAINING_RUN
 from k8s.controller.observed.classifier import MaintenanceJob, ObservedClassifier
+from k8s.controller.observed.foreign_messages import of_maintenance_jobs
 from k8s.controller.observed.run import TrainingRunSummary
-from k8s.controller.observed.wording import of_maintenance_jobs
 
 CHECKPOINT_RETRIES_FACTOR = 3  # this many times history.runs runs, at most, are kept until their checkpoints are deleted
 WITHOUT_ACCOUNT = "a ServiceAccount that does not exist (spec.storage.serviceAccountName), "

@@ -50,8 +50,8 @@ from k8s.controller.objects.documents import (
     unpulled,
 )
 from k8s.controller.objects.kinds import JOB, TRAINING_RUN, Document
+from k8s.controller.observed.foreign_messages import in_the_users_terms
 from k8s.controller.observed.run import FINAL_STATES, JUDGED_STATES, ObservedRun
-from k8s.controller.observed.wording import in_the_users_terms
 from model.run_result import RunResult
 
 STORAGE_UNAVAILABLE = 75  # exit code of the trainer: a storage, or a hub, did not answer

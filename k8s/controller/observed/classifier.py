@@ -15,8 +15,8 @@ from k8s.controller.objects import names
 from k8s.controller.objects.documents import condition, parse_time, trouble
 from k8s.controller.objects.kinds import Document
 from k8s.controller.objects.ports import PREDICTOR_HTTP_PORT
+from k8s.controller.observed.foreign_messages import of_serving
 from k8s.controller.observed.run import TrainingRunSummary
-from k8s.controller.observed.wording import of_serving
 
 
 @dataclass(frozen=True)

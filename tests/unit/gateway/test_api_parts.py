@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.api.schemas import SubmissionBody
+from gateway.api.submission_bodies import SubmissionBody
 from gateway.api.tokens import NO_TOKEN, Tokens, digest, new_secret
 from gateway.api.waiting import Wait, wish
 from gateway.config import SettingRejected
-from gateway.outcomes import AnswerBody
+from gateway.outcome_bodies import AnswerBody
 from gateway.records.record import Answer, Prediction, Record, State
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.api.schemas import SubmissionBody
+from gateway.api.submission_bodies import SubmissionBody
 
 DOCUMENTED = jsonschema_rs.validator_for(SubmissionBody.model_json_schema())
 TEXTS = st.sampled_from([None, "", " ", "a text", 5])

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError, OutOfMemoryError  # noqa: A004 - R
 from starlette.exceptions import HTTPException
 
 from gateway.api.problems import Problem, _problem_of, retry_later
-from gateway.api.schemas import SubmissionBody
+from gateway.api.submission_bodies import SubmissionBody
 
 
 def rejection(body: dict[str, Any]) -> RequestValidationError:

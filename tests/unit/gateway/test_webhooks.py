@@ -12,8 +12,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from gateway.webhooks.addresses import is_refused
 from gateway.webhooks.allow_list import AllowList
-from gateway.webhooks.dialling import is_refused
 from gateway.webhooks.signature import SecretsRejected, read_secrets, signature
 
 LIST = AllowList(["hooks.example.com", "hooks.example.com:8443", "*.example.org"])

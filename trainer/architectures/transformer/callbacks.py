@@ -17,7 +17,7 @@ from model.storage import StorageUnavailable
 from trainer.architectures import distributed
 from trainer.attempt import Attempt
 from trainer.config.settings import Config
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 from trainer.run.logs import fields
 
 log = logging.getLogger(__name__)

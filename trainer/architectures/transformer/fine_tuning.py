@@ -31,7 +31,7 @@ from trainer.architectures.transformer.validation import f1_at_best
 from trainer.attempt import Attempt
 from trainer.config.settings import Config, TrainingConfig
 from trainer.errors import ConfigRejected
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +244,7 @@ def arguments(settings: TrainingConfig, steps: int, folder: Path, *, resumable: 
         eval_steps=steps + 1,
         save_steps=steps + 1,
         logging_steps=min(50, max(1, steps // 20)),
-        save_total_limit=2,  # on this disk; for the storage, see KEEP in trainer.run.checkpoints
+        save_total_limit=2,  # on this disk; for the storage, see KEEP in trainer.run.checkpoint_store
         save_only_model=not resumable,
         load_best_model_at_end=True,
         metric_for_best_model="micro_f1",

@@ -12,7 +12,7 @@ from model.storage import ObjectExists, open_store
 from tests.support.versions import make_version
 from trainer.config.settings import Config
 from trainer.errors import ConfigRejected, DatasetRejected
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 from trainer.run.identity import RECORD, Run, begin, find_published, result_settings, settings_sha256
 
 SHA, OTHER_SHA = "0" * 64, "1" * 64

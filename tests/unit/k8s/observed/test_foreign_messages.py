@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from k8s.controller.api.v1alpha1 import TextClassifierSpec, read_text_classifier
-from k8s.controller.observed.wording import in_the_users_terms
+from k8s.controller.observed.foreign_messages import in_the_users_terms
 from tests.support.kubernetes import specs
 
 NODES = "Unschedulable: 0/2 nodes are available: 1 {}, 1 node(s) had untolerated taint(s)."

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.storage import FileStore, open_store
-from trainer.run.checkpoints import Checkpoints
+from trainer.run.checkpoint_store import Checkpoints
 from trainer.run.identity import INDEX
 
 

@@ -1,4 +1,4 @@
-"""Bodies of requests and responses, as the OpenAPI document shows them."""
+"""Bodies of a submission and of a task that has no outcome yet, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gateway.outcomes import moment
+from gateway.outcome_bodies import moment
 from gateway.records.record import Record, State
 from model.fields import Name
 
