@@ -13,7 +13,7 @@ from model.fields import Name, Share
 
 MAX_COMMENT_CHARACTERS = 10_000
 MAX_LABELS = 10_000
-LABELS = "all labels that the text should have, also those that were predicted correctly"
+LABELS = "all labels that the text should have, including those that were predicted correctly"
 
 
 def _filled(value: str) -> str:
