@@ -56,7 +56,7 @@ def name_of(predictor: str) -> str:
                 raise SettingRejected(f"{url} does not answer: {hint}") from error
             time.sleep(0.2)
         except (ValueError, KeyError, TypeError) as error:
-            raise SettingRejected(f"{url} is not that of a predictor: expected a list of models") from error
+            raise SettingRejected(f"{url} does not list models: expected the address of a predictor") from error
         else:
             return str(names[0])
 

@@ -57,9 +57,8 @@ def redis_in(folder: Path) -> Iterator[str]:
         )
         try:
             address = f"redis://:{password}@127.0.0.1:{port}/0"
-            _configure(
-                process, settings
-            )  # by standard input, so that neither a file nor the list of processes shows the password
+            # By standard input, so that neither a file nor the list of processes shows the password.
+            _configure(process, settings)
             _wait_until_ready(process, address, folder)
             yield address
         finally:

@@ -111,7 +111,10 @@ async def correct_text(body: TextCorrectionBody, parts: Parts, token: Corrector)
     summary="Correct a prediction",
 )
 async def correct_prediction(task_id: TaskId, body: PredictionCorrectionBody, parts: Parts, sender: Sender) -> Response:
-    """Accept the right labels of a text whose prediction the gateway keeps. A bearer token may correct any task."""
+    """Accept the right labels of a text whose prediction the gateway keeps.
+
+    A feedback token corrects its own task only; a bearer token with the scope `feedback` corrects any task.
+    """
     require_room(parts)
     if not was_given(parts.id_secret, task_id):
         raise Problem(404, "unknown-id", "No task has this id: expected the task_id of a submission.")
@@ -152,7 +155,7 @@ async def read(held: Known) -> FeedbackBody:
 
 @router.delete("/feedback/{id}", responses=READING, operation_id="withdraw_correction", summary="Withdraw a correction")
 async def withdraw(held: Known, parts: Parts) -> FeedbackBody:
-    """Withdraw the correction, so that later trainings do not learn it. A held one is not stored at all."""
+    """Withdraw the correction: later trainings do not learn it. A held one is only stored if its batch is being stored."""
     await parts.feedback.withdraw(held)
     after = await parts.feedback.read(held.id)
     if after is None:

@@ -1,4 +1,4 @@
-"""Waiting for the outcome of a task: Redis publishes the task's id when it is written.
+"""Waiting for the outcome of a task: when it is written, Redis publishes the id of the task.
 
 A published message may be lost, so the record is also read once a second.
 """

@@ -35,7 +35,7 @@ class ApiMetrics:
         )
 
     def watch(self, sight: Callable[[], Sight | None], predictors: Callable[[], dict[str, str]]) -> None:
-        """Add the gauges of what is open and of the predictors. They are read when the metrics are scraped."""
+        """Add the gauges of Redis, of open tasks and of the predictors. They are read when the metrics are scraped."""
         self.registry.register(_OpenCollector(sight, predictors))
 
 

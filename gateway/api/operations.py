@@ -17,7 +17,7 @@ Parts = Annotated[Shared, Depends(shared)]
 class Readiness(BaseModel):
     """State of Redis and of the predictors."""
 
-    ready: bool = Field(description="whether Redis can be reached and keeps tasks safely")
+    ready: bool = Field(description="whether Redis can be reached and keeps tasks safely; false while the process stops")
     redis: str = Field(description="`ready`, or sentences that say why tasks would not be safe")
     predictors: dict[str, str] = Field(
         description="by classifier: `ready`, or why not; this does not change whether tasks are accepted"

@@ -147,7 +147,7 @@ async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: Wait
     summary="Erase texts and answer",
 )
 async def erase(task_id: KnownId, parts: Parts) -> Response:
-    """Erase the task with its texts and its answer. An open task gets no answer any more."""
+    """Erase the task with its texts and its answer. An open task then gets no outcome."""
     await parts.intake.erase(task_id)
     return Response(status_code=204)
 

@@ -53,7 +53,7 @@ class Classifiers:
         return next(iter(self.addresses)) if len(self.addresses) == 1 else None
 
     def start(self) -> None:
-        """Read the namespace now and then every LOOK_SECONDS, in a thread."""
+        """Start a thread that reads the namespace at once, then every LOOK_SECONDS."""
         if self._namespace is not None:
             self._thread.start()
 

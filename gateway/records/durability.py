@@ -1,4 +1,4 @@
-"""Requirements of Redis: it must not lose a record that it has acknowledged."""
+"""Requirements that Redis must meet: it must not lose a record that it has acknowledged."""
 
 from __future__ import annotations
 

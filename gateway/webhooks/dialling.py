@@ -1,6 +1,6 @@
 """Connections to receivers of webhooks: resolve a name once, check its addresses, and connect to one of them.
 
-So a name cannot lead to a private address, even if it resolves to another address a moment later.
+So a host that only a `*.` entry allows cannot lead to a private address, even if its name resolves differently a moment later.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Unwanted(Exception):
 
 
 class Sender:
-    """Sender, for threads. secrets: secrets that sign."""
+    """Sender, for threads. secrets: signing secrets."""
 
     def __init__(self, allowed: AllowList, secrets: Sequence[bytes], *, connections: int) -> None:
         self._allowed = allowed

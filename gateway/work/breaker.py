@@ -1,4 +1,4 @@
-"""Circuit breaker of one predictor: after FAILURES_TO_OPEN in a row, requests pause, and then one at a time is tried."""
+"""Circuit breaker of one predictor: after FAILURES_TO_OPEN failures in a row, only one request in a while is sent."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Work:
 
     def _deferred(self, claim: Claim, reason: str, message: str, *, asked: float = 0.0) -> Deferred:
         if message:
-            logger.warning("a task was given back: %s", message, extra={"fields": _fields(claim)})
+            logger.warning("a task is given back: %s", message, extra={"fields": _fields(claim)})
         seconds = delay_seconds(claim.number, longest=self._config.max_delay_seconds, asked=asked)
         return Deferred(reason, seconds, failed=reason == "failed")
 
