@@ -1,1 +1,1 @@
-"""Gateway: an asynchronous API in front of predictors. Its truth is a record in Redis; Celery only wakes the workers."""
+"""Gateway: an asynchronous API in front of predictors. Records in Redis are the truth; Celery only wakes the workers."""

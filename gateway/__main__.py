@@ -1,4 +1,4 @@
-"""`python -m gateway`: the command `labelwright gateway`, in an image that has no other."""
+"""`python -m gateway`: the command `labelwright gateway`, for the gateway's image, which has no other command."""
 
 from __future__ import annotations
 

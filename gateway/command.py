@@ -1,4 +1,4 @@
-"""Command `labelwright gateway`: everything on one machine, or one process of a production."""
+"""Command `labelwright gateway`: the whole gateway on one machine, or one of its processes in production."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ WORKER = (
 
 
 def settings(names: Iterable[str]) -> Callable[[F], F]:
-    """Add an option for each setting. The settings' own types check the values."""
+    """Add an option for each setting. GatewayConfig checks the values."""
 
     def add(command: F) -> F:
         for name in reversed(tuple(names)):
@@ -70,11 +70,13 @@ predictor = click.option(
     "predictors",
     multiple=True,
     metavar="NAME=ADDRESS",
-    help="Classifier and the address of its predictor; several times for several.",
+    help="Classifier and the address of its predictor. Repeat it for several classifiers.",
 )
 anonymous = click.option("--anonymous/--no-anonymous", default=None, help="Accept requests without a token.")
 new_labels = click.option(
-    "--allow-new-labels/--no-allow-new-labels", default=None, help="Accept corrections with labels that the classifier lacks."
+    "--allow-new-labels/--no-allow-new-labels",
+    default=None,
+    help="Accept corrections with labels that the classifier does not have.",
 )
 
 
@@ -89,17 +91,17 @@ class Group(PrintableErrors, click.Group):
     default="gateway-data",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder of the gateway's own Redis, if --redis names none.",
+    help="Folder for the data of Redis, the secret that signs ids, and corrections, unless options name other places.",
 )
 @anonymous
 @new_labels
 @settings((*API, *WORKER, *BOTH))
 @click.pass_context
 def gateway(context: click.Context, /, *, predictors: tuple[str, ...], folder: Path, **options: Any) -> None:
-    """Accept texts over HTTP and label them asynchronously; no task is ever lost.
+    """Accept texts over HTTP and label them asynchronously. An accepted task is never lost.
 
-    Without a command, runs the API and one worker on this machine, and a Redis if --redis names none. ADDRESS alone is enough as
-    --predictor then.
+    Without a command, runs the API and one worker on this machine, and a Redis unless --redis names one. A single predictor may
+    be given without its name: --predictor ADDRESS.
     """
     if context.invoked_subcommand is not None:
         return
@@ -141,13 +143,18 @@ def worker(*, predictors: tuple[str, ...], **options: Any) -> None:
 
 
 @gateway.command(cls=PrintableErrors)
-@click.option("--name", required=True, help="Name of the program or person that will use it.")
+@click.option("--name", required=True, help="Name of the program or person that uses the token.")
 @click.option(
-    "--scope", "scopes", multiple=True, default=("predict",), show_default=True, help="predict, feedback, review or admin."
+    "--scope",
+    "scopes",
+    multiple=True,
+    default=("predict",),
+    show_default=True,
+    help="Permission: predict, feedback, review or admin. Repeat it for several.",
 )
-@click.option("--rate", help="Most requests, such as 50/second. [default: no limit]")
+@click.option("--rate", help="Highest rate of requests, such as 50/second. [default: no limit]")
 def token(*, name: str, scopes: tuple[str, ...], rate: str | None) -> None:
-    """Make a token. Prints it, and the line for the tokens' file, which has only its hash."""
+    """Make a token. Print it, and its entry for the file of tokens, which has only the hash."""
     from pydantic import ValidationError
 
     from gateway.api.tokens import Token, digest, new_secret
@@ -168,7 +175,7 @@ def _pairs(predictors: tuple[str, ...]) -> str | None:
 
 @contextmanager
 def _process() -> Iterator[None]:
-    """Let a rejected setting become an error of the command, and a signal end it with 0, after what it started has ended."""
+    """Report a rejected setting as an error of the command. On a signal, end what the command started, then exit with 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     try:

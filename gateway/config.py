@@ -1,4 +1,4 @@
-"""Settings of API and workers, from options of the command and from environment variables; the only reader of the environment.
+"""Settings of API and workers, from options of the command and from environment variables.
 
 A variable is named LABELWRIGHT_GATEWAY__ and the setting, for example LABELWRIGHT_GATEWAY__REDIS. The two underscores keep it
 apart from the variables that Kubernetes sets for a Service named `labelwright-gateway`. Options override variables.
@@ -28,7 +28,7 @@ class SettingRejected(Exception):
 
 
 class GatewayConfig(Strict):
-    """Settings of one process of the gateway. A process ignores those of the other kind."""
+    """Settings of one process of the gateway. The API ignores settings that only workers use, and the reverse."""
 
     redis: str = Field(pattern=r"^rediss?://", description="address of Redis or Valkey, such as redis://:PASSWORD@redis:6379/0")
     predictors: dict[Name, str] = Field(default={}, description="classifiers and the addresses of their predictors")
@@ -40,51 +40,80 @@ class GatewayConfig(Strict):
     )
     default_classifier: Name | None = Field(
         default=None,
-        description="classifier of requests that name none; None: the first of the predictors, or the only one found",
+        description="classifier of requests that name none; by default the first predictor, or the only classifier found",
     )
-    id_secret_file: Path | None = Field(default=None, description="file of at least 16 bytes that sign the ids of predictions")
-    tokens_file: Path | None = Field(default=None, description="JSON file of the tokens that may call; None: none may")
+    id_secret_file: Path | None = Field(
+        default=None, description="file with the secret that signs ids, at least 16 bytes; the same for all API processes"
+    )
+    tokens_file: Path | None = Field(
+        default=None, description="JSON file of the tokens that clients may use; if missing, no token is accepted"
+    )
     anonymous: bool = Field(default=False, description="accept requests without a token")
     host: str = Field(default="127.0.0.1", description="IP address on which the API listens")
-    port: int = Field(default=8000, ge=0, le=65535, description="port of the API; 0: any free port")
-    metrics_port: int = Field(default=0, ge=0, le=65535, description="port of a worker's metrics; 0: none")
+    port: int = Field(default=8000, ge=0, le=65535, description="port of the API; 0 takes any free port")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="port of a worker's metrics; 0 opens none")
     retention_seconds: float = Field(
-        default=7 * DAY, gt=0, description="time for which a task is kept after its answer, and a correction after it is stored"
+        default=7 * DAY, gt=0, description="time for which a task is kept after its outcome, and a correction after it is stored"
     )
-    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="bytes of a request")
-    max_texts: int = Field(default=1024, ge=1, description="texts of a request; the predictor's limit is the same")
-    max_characters: int = Field(default=1_000_000, ge=1, description="characters of a text; the predictor's limit is the same")
-    max_request_characters: int = Field(default=4_000_000, ge=1, description="characters of a request, all texts together")
-    max_open_tasks: int = Field(default=100_000, ge=1, description="tasks that may wait; further requests get status 503")
-    max_open_bytes: int = Field(default=256 * 2**20, ge=1024, description="bytes of the texts that may wait")
-    max_wait_seconds: float = Field(default=30, ge=0, description="longest time that a request waits for its answer")
-    lease_seconds: float = Field(default=60, gt=0, description="time after which a worker without an answer counts as dead")
-    request_seconds: float = Field(default=45, gt=0, description="time-out of a request to a predictor, below the lease")
-    max_failures: int = Field(default=5, ge=1, description="dead workers, time-outs and internal errors until a task fails")
-    max_delay_seconds: float = Field(default=30, gt=0, description="longest pause before a task is tried again")
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024, description="largest number of bytes of a request")
+    max_texts: int = Field(
+        default=1024, ge=1, description="largest number of texts of a request; should not exceed the predictor's limit"
+    )
+    max_characters: int = Field(
+        default=1_000_000, ge=1, description="largest number of characters of a text; should not exceed the predictor's limit"
+    )
+    max_request_characters: int = Field(
+        default=4_000_000, ge=1, description="largest number of characters of all texts of a request"
+    )
+    max_open_tasks: int = Field(
+        default=100_000, ge=1, description="largest number of open tasks; further submissions get status 503"
+    )
+    max_open_bytes: int = Field(default=256 * 2**20, ge=1024, description="largest number of bytes of the texts of open tasks")
+    max_wait_seconds: float = Field(default=30, ge=0, description="longest time that a request may wait for the outcome")
+    lease_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="time for which a task belongs to the worker that claimed it; then another worker may claim it",
+    )
+    request_seconds: float = Field(
+        default=45, gt=0, description="time-out of a request to a predictor; must be less than lease_seconds"
+    )
+    max_failures: int = Field(
+        default=5,
+        ge=1,
+        description="failures after which a task fails: killed workers, time-outs, internal errors of the predictor",
+    )
+    max_delay_seconds: float = Field(default=30, gt=0, description="longest delay until a task is tried again")
     patience_seconds: float = Field(
-        default=DAY, gt=0, description="time that a task waits for a predictor that is away, and a webhook for its receiver"
+        default=DAY, gt=0, description="time for which a task waits for a predictor that is away, and a webhook for its receiver"
     )
     webhook_hosts: tuple[str, ...] = Field(
-        default=(), description="hosts to which webhooks may go, such as hooks.example.com, hooks.example.com:8443, *.example.com"
+        default=(),
+        description="hosts to which webhooks may go, such as hooks.example.com, hooks.example.com:8443 or *.example.com",
     )
-    webhook_secret_file: Path | None = Field(default=None, description="file of the secrets that sign webhooks, one in each line")
-    concurrency: int = Field(default=8, ge=1, le=256, description="requests that a worker sends at the same time")
-    grace_seconds: float = Field(default=20, ge=0, description="time for requests in flight when the API stops")
+    webhook_secret_file: Path | None = Field(
+        default=None, description="file with the secrets that sign webhooks, one in each line"
+    )
+    concurrency: int = Field(
+        default=8, ge=1, le=256, description="largest number of requests that a worker sends at the same time"
+    )
+    grace_seconds: float = Field(default=20, ge=0, description="time that the API gives its requests to finish when it stops")
     feedback_uri: str | None = Field(
-        default=None, description="storage of corrections, such as s3://feedback/; None: corrections are not accepted"
+        default=None, description="storage of corrections, such as s3://feedback/; without it, corrections are not accepted"
     )
-    allow_new_labels: bool = Field(default=False, description="accept corrections with labels that the classifier lacks")
+    allow_new_labels: bool = Field(default=False, description="accept corrections with labels that the classifier does not have")
     max_held_corrections: int = Field(
-        default=100_000, ge=1, description="corrections of a classifier that may wait to be stored; further ones get status 503"
+        default=100_000, ge=1, description="largest number of held corrections of a classifier; further ones get status 503"
     )
-    flush_seconds: float = Field(default=5, ge=0, description="time after which corrections are stored, if there are few")
-    log_format: Literal["text", "json"] = Field(default="json", description="text or json")
+    flush_seconds: float = Field(
+        default=5, ge=0, description="longest time until corrections are stored; 500 of a classifier are stored at once"
+    )
+    log_format: Literal["text", "json"] = Field(default="json", description="format of the log: text or json")
 
     @field_validator("predictors", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
-        """Read `papers=http://papers products=http://products`, as it stands in an environment variable."""
+        """Read the form of an environment variable, `papers=http://papers products=http://products`."""
         if not isinstance(value, str):
             return value
         pairs = [each.partition("=") for each in value.split()]
@@ -101,7 +130,7 @@ class GatewayConfig(Strict):
     @field_validator("webhook_hosts", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
-        """Read hosts with spaces between them, as they stand in an environment variable."""
+        """Read the form of an environment variable: hosts with spaces between them."""
         return tuple(value.split()) if isinstance(value, str) else value
 
     @field_validator("webhook_hosts")
@@ -109,7 +138,7 @@ class GatewayConfig(Strict):
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
             if not HOST_ENTRY.fullmatch(host):
-                raise ValueError(f"expected a host in small letters, perhaps with a port or *. before it, found {host!r}")
+                raise ValueError(f"expected a host in lower case, optionally with *. before or a port after it, found {host!r}")
         return value
 
     @field_validator("discover_namespace")
@@ -129,7 +158,9 @@ class GatewayConfig(Strict):
     def id_secret(self) -> bytes:
         """Return the secret that signs ids. Raises SettingRejected."""
         if self.id_secret_file is None:
-            raise SettingRejected("--id-secret-file is missing: expected a file of at least 16 bytes, the same for all processes")
+            raise SettingRejected(
+                "--id-secret-file is missing: expected a file of at least 16 bytes, the same for all API processes"
+            )
         try:
             secret = self.id_secret_file.read_bytes().strip()
         except OSError as error:
@@ -139,7 +170,7 @@ class GatewayConfig(Strict):
         return secret
 
     def environment(self) -> dict[str, str]:
-        """Return the variables from which another process reads the same settings."""
+        """Return environment variables from which another process reads the same settings."""
         given = self.model_dump(mode="json", exclude_none=True)
         given["predictors"] = " ".join(f"{name}={address}" for name, address in self.predictors.items())
         given["webhook_hosts"] = " ".join(self.webhook_hosts)
@@ -147,7 +178,7 @@ class GatewayConfig(Strict):
 
 
 def read(options: Mapping[str, Any], environment: Mapping[str, str]) -> GatewayConfig:
-    """Return the settings. options: by field name, None if not given. Raises SettingRejected."""
+    """Return the settings. options: values by field name; None if an option is not given. Raises SettingRejected."""
     variables = {key.removeprefix(PREFIX).lower(): value for key, value in environment.items() if key.startswith(PREFIX)}
     given = {key: value for key, value in options.items() if value is not None}
     try:
@@ -164,7 +195,7 @@ def read(options: Mapping[str, Any], environment: Mapping[str, str]) -> GatewayC
 
 
 def describe(name: str) -> str:
-    """Return the help text of an option for the setting: its description and its default."""
+    """Return the help text of the setting's option: its description and its default."""
     field = GatewayConfig.model_fields[name]
     text = (field.description or "").rstrip(".")
     default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"

@@ -1,4 +1,4 @@
-"""Local mode: API, one worker and, if no Redis is named, a Redis, started by one command."""
+"""`labelwright gateway` without a command: the API, one worker and, unless one is named, a Redis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(options: Mapping[str, Any], predictor: str | None, folder: Path) -> None:
-    """Run until SIGTERM or Ctrl-C. predictor: address of one whose classifier has to be asked. Raises SettingRejected."""
+    """Run until SIGTERM or Ctrl-C. predictor: address of one whose classifier is not named. Raises SettingRejected."""
     with ExitStack() as stack:
         given = dict(options)
         if predictor is not None:
@@ -45,7 +45,7 @@ def run(options: Mapping[str, Any], predictor: str | None, folder: Path) -> None
 
 
 def name_of(predictor: str) -> str:
-    """Return the name of the classifier that is served at this address. Waits for it. Raises SettingRejected."""
+    """Return the name of the classifier that is served at this address. Waits for the predictor. Raises SettingRejected."""
     url, deadline = f"{predictor.rstrip('/')}/v2/models", time.monotonic() + PREDICTOR_SECONDS
     while True:
         try:
@@ -56,7 +56,7 @@ def name_of(predictor: str) -> str:
                 raise SettingRejected(f"{url} does not answer: {hint}") from error
             time.sleep(0.2)
         except (ValueError, KeyError, TypeError) as error:
-            raise SettingRejected(f"{url} is no predictor: expected a list of models") from error
+            raise SettingRejected(f"{url} does not list models: expected the address of a predictor") from error
         else:
             return str(names[0])
 
@@ -86,7 +86,7 @@ def _report_end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _secret_in(folder: Path) -> Path:
-    """Return the file of the secret that signs ids; it is made once, so that ids stay valid."""
+    """Return the file with the secret that signs ids. It is made once, so that ids stay valid."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "id-secret"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Logging of the gateway to standard error, as text or as lines of JSON. Texts of clients are never logged."""
+"""Logging of the gateway to standard error, as text or as lines of JSON. Clients' texts are never logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outcomes of tasks, as clients get them: in a response, in an event, in a webhook."""
+"""Outcomes of tasks in the form that clients get, in responses, events and webhooks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ Figures = list[float] | list[list[float]]
 
 
 class AnswerBody(BaseModel):
-    """Answer: of one text a list of labels, the most probable first; of `texts` a list of such lists."""
+    """Answer. For one text, its labels, the most probable first; for `texts`, a list of such lists."""
 
     task_id: str
     status: Literal["success"] = "success"
-    predictions: Rows = Field(description="labels")
+    predictions: Rows = Field(description="labels, the most probable first")
     scores: Figures = Field(description="probability of each label")
-    thresholds: Figures | None = Field(description="probability from which the version gives the label; null: not published")
+    thresholds: Figures | None = Field(
+        description="lowest probability at which the version gives each label; null: not published"
+    )
     classifier: str
     version: str = Field(description="version of the classifier that answered")
     created_at: datetime
     finished_at: datetime
     feedback_token: str | None = Field(
-        description="lets whoever has it correct this prediction; null: corrections are not accepted, or this is a webhook"
+        description="token that permits correcting this prediction; null: corrections are not accepted, or this is a webhook"
     )
 
     @classmethod

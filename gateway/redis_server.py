@@ -1,4 +1,4 @@
-"""Redis of its own for the local mode: a redis-server or valkey-server in a folder, for this machine only."""
+"""Redis for `labelwright gateway` without a command: a redis-server or valkey-server that only this machine can reach."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.config import SettingRejected
 PROGRAMS = ("valkey-server", "redis-server")
 START_SECONDS = 30
 STOP_SECONDS = 10
-# A task counts as accepted once it is on the disk, and nothing is ever evicted.
+# A task is accepted only after it is on the disk, and Redis must not evict any.
 SETTINGS = """
 bind 127.0.0.1
 port {port}
@@ -41,12 +41,12 @@ def redis_in(folder: Path) -> Iterator[str]:
     if program is None:
         raise SettingRejected(
             "neither valkey-server nor redis-server is on the PATH: install one (Debian: apt install redis-server), "
-            "or name a Redis that runs with --redis"
+            "or name a running Redis with --redis"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     port, password = _free_port(), secrets.token_urlsafe(24)
     with (folder / "lock").open("w") as lock:
-        # Redis inherits the lock: it stays locked as long as Redis runs, even if this process is killed.
+        # Redis inherits the lock, so the folder stays locked while Redis runs, even if this process is killed.
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -57,7 +57,8 @@ def redis_in(folder: Path) -> Iterator[str]:
         )
         try:
             address = f"redis://:{password}@127.0.0.1:{port}/0"
-            _configure(process, settings)  # on standard input: neither a file nor the list of processes shows the password
+            # By standard input, so that neither a file nor the list of processes shows the password.
+            _configure(process, settings)
             _wait_until_ready(process, address, folder)
             yield address
         finally:

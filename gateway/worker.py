@@ -1,6 +1,6 @@
 """Worker for Celery's own command: `celery -A gateway.worker worker`, with the settings in environment variables.
 
-The only module here that does more than define when it is imported: Celery looks for an application in it.
+Unlike other modules, this one acts when it is imported, because Celery looks for an application in it.
 """
 
 from __future__ import annotations

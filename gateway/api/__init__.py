@@ -1,1 +1,1 @@
-"""The gateway's API: FastAPI routes that write and read records. It never asks a predictor for an answer."""
+"""API of the gateway: FastAPI routes that write and read records. It never asks a predictor to label texts."""

@@ -1,4 +1,4 @@
-"""Access to a route: a bearer token with its scope, within its rate."""
+"""Access to a route: requires a bearer token that has the scope and is within its rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.api.problems import Problem
 from gateway.api.state import Shared, shared
 from gateway.api.tokens import NO_TOKEN, Scope, Token
 
-bearer = HTTPBearer(auto_error=False, description="A token, as `labelwright gateway token` makes it.")
+bearer = HTTPBearer(auto_error=False, description="Token, made by `labelwright gateway token`.")
 
 
 def caller(scope: Scope) -> Callable[..., Awaitable[Token]]:
@@ -26,7 +26,9 @@ def caller(scope: Scope) -> Callable[..., Awaitable[Token]]:
         token = _token(parts, credentials, request.headers.get("Authorization"))
         request.state.caller = token.name
         if not token.may(scope):
-            raise Problem(403, "scope-missing", f"{token.name} has the scopes {', '.join(token.scopes)}: expected {scope}.")
+            raise Problem(
+                403, "scope-missing", f"The token {token.name} has the scopes {', '.join(token.scopes)}: expected {scope}."
+            )
         await parts.rates.count(token)
         return token
 

@@ -29,11 +29,11 @@ from gateway.records.connections import for_api
 from gateway.records.intake import Intake
 from gateway.webhooks.allow_list import AllowList
 
-ABOUT = "Labels for texts, asynchronously: submit texts, get the address of a task, read its answer there."
+ABOUT = "Labels texts asynchronously: submit texts, get the address of a task, and read its answer there."
 
 
 def make_app(config: GatewayConfig, send_hint: Callable[[], None], stopping: asyncio.Event) -> ASGIApp:
-    """Return the application. send_hint: wakes a worker. Raises SettingRejected for wrong files of the settings."""
+    """Return the application. send_hint: wakes a worker. Raises SettingRejected if a file of the settings is wrong."""
     client = for_api(config.redis)
     intake, classifiers = Intake(client, config), Classifiers(config)
     parts = Shared(

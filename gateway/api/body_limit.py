@@ -1,4 +1,4 @@
-"""Limit of the bytes of a request. FastAPI's own answers in plain text; here the error becomes a problem document."""
+"""Limit of the bytes of a request. A body that exceeds it gets a problem document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI middleware. A body that is too large is not read to its end; one that says so is not read at all."""
+    """ASGI middleware. Reads a body only up to the limit, and not at all if its Content-Length exceeds the limit."""
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self._app = app

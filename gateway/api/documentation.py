@@ -1,4 +1,4 @@
-"""Page `/docs`: Swagger UI from files of an installed package, so that no browser asks another server."""
+"""Page `/docs`: Swagger UI from files of an installed package, so that the browser needs no other server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def page() -> HTMLResponse:
 
 @router.get("/docs/start.js")
 async def start() -> Response:
-    """Return the script that fills the page; in a file, because the policy allows none in the page."""
+    """Return the script that fills the page. It is a file, because the policy forbids scripts inside the page."""
     return Response(START, media_type="text/javascript")
 
 

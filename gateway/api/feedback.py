@@ -27,13 +27,13 @@ from gateway.records.ids import new_id, was_given
 from gateway.records.record import Answer, State
 from model.corrections import Correction, Source
 
-HOLDER = "feedback token"  # author of who has no API key; no token has this name, since it has a blank
+HOLDER = "feedback token"  # author of requests with one; no bearer token has this name, since a name has no space
 
 router = APIRouter(prefix="/api", tags=["corrections"])
 Parts = Annotated[Shared, Depends(shared)]
 Corrector = Annotated[Token, Depends(caller("feedback"))]
 FeedbackToken = Annotated[
-    str | None, Header(max_length=200, description="`feedback_token` of the answer, in place of a bearer token")
+    str | None, Header(max_length=200, description="`feedback_token` of the answer, instead of a bearer token")
 ]
 CorrectionId = Annotated[str, Path(alias="id", max_length=100, description="`correction_id`")]
 LINKS = {
@@ -43,7 +43,7 @@ LINKS = {
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": FeedbackBody,
-        "description": "The correction is kept, and will be stored.",
+        "description": "The correction is held, and will be stored.",
         "links": LINKS,
         "headers": {"Location": {"description": "address of the correction", "schema": {"type": "string"}}},
     }
@@ -60,7 +60,7 @@ class Author:
 
     @property
     def source(self) -> Source:
-        """Occasion of a correction: an API key is a program's."""
+        """Source of the correction. A bearer token belongs to a program."""
         return Source.VOLUNTEER if self.name in (HOLDER, ANONYMOUS) else Source.PROGRAM
 
 
@@ -70,7 +70,7 @@ async def author(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     feedback_token: FeedbackToken = None,
 ) -> Author:
-    """Return who sends the request. Raises Problem 401, 403 or 429. A feedback token is checked where its prediction is known."""
+    """Return the author of the request. Raises Problem 401, 403 or 429. A feedback token is checked by its route."""
     if feedback_token is None:
         token = await caller("feedback")(request, parts, credentials)
         return Author(token.name, token, "")
@@ -91,7 +91,7 @@ Sender = Annotated[Author, Depends(author)]
     summary="Correct a text",
 )
 async def correct_text(body: TextCorrectionBody, parts: Parts, token: Corrector) -> Response:
-    """Keep the right labels of a text that a predictor labelled without the gateway."""
+    """Accept the right labels of a text that a predictor labelled without the gateway."""
     require_room(parts)
     if len(body.text) > parts.config.max_characters:
         expected = f"expected at most {parts.config.max_characters}"
@@ -111,7 +111,10 @@ async def correct_text(body: TextCorrectionBody, parts: Parts, token: Corrector)
     summary="Correct a prediction",
 )
 async def correct_prediction(task_id: TaskId, body: PredictionCorrectionBody, parts: Parts, sender: Sender) -> Response:
-    """Keep the right labels of a text whose prediction the gateway keeps: of any task, if the token has the scope `feedback`."""
+    """Accept the right labels of a text whose prediction the gateway keeps.
+
+    A feedback token corrects its own task only; a bearer token with the scope `feedback` corrects any task.
+    """
     require_room(parts)
     if not was_given(parts.id_secret, task_id):
         raise Problem(404, "unknown-id", "No task has this id: expected the task_id of a submission.")
@@ -127,7 +130,7 @@ async def correct_prediction(task_id: TaskId, body: PredictionCorrectionBody, pa
 
 
 async def known(correction_id: CorrectionId, parts: Parts, sender: Sender) -> Held:
-    """Return the author's own correction. Raises Problem 401, 403, 404 or 410."""
+    """Return the correction, if the caller may read it. Raises Problem 401, 403, 404 or 410."""
     if not was_given(correction_secret(parts.id_secret), correction_id):
         raise Problem(404, "unknown-id", "No correction has this id: expected a correction_id.")
     held = await parts.feedback.read(correction_id)
@@ -152,7 +155,7 @@ async def read(held: Known) -> FeedbackBody:
 
 @router.delete("/feedback/{id}", responses=READING, operation_id="withdraw_correction", summary="Withdraw a correction")
 async def withdraw(held: Known, parts: Parts) -> FeedbackBody:
-    """Let no training learn the correction any more. One that is not stored yet never is."""
+    """Withdraw the correction: later trainings do not learn it. A held one is only stored if its batch is being stored."""
     await parts.feedback.withdraw(held)
     after = await parts.feedback.read(held.id)
     if after is None:
@@ -163,10 +166,10 @@ async def withdraw(held: Known, parts: Parts) -> FeedbackBody:
 async def _accept(
     parts: Shared, classifier: str, body: CorrectionBody, sender: Author, details: dict[str, Any], *, of: str
 ) -> Response:
-    """Check the labels, keep the correction and answer. details: fields of the row; of: what is corrected."""
+    """Check the labels, keep the correction and answer. details: fields of the row; of: key of the corrected text."""
     address = parts.classifiers.addresses.get(classifier)
     if address is None:
-        raise Problem(422, "unknown-classifier", f'The classifier "{classifier}" is not known any more.')
+        raise Problem(422, "unknown-classifier", f'The classifier "{classifier}" is no longer known.')
     predicted = details.get("predicted") if "prediction_id" in details else None
     rule = await parts.labels.of(classifier, address)
     check(body.labels, rule, predicted=predicted or (), allow_new=parts.config.allow_new_labels)
@@ -188,7 +191,11 @@ async def _accept(
             503, "feedback-full", "Too many corrections wait to be stored. Send the request again later.", seconds=30
         )
     if accepted.outcome is Outcome.OFTEN:
-        raise Problem(429, "corrected-too-often", f"The text has been corrected {MOST_OF_A_TEXT} times: expected fewer.")
+        raise Problem(
+            429,
+            "corrected-too-often",
+            f"The text has been corrected {MOST_OF_A_TEXT} times: no more corrections are accepted for now.",
+        )
     held = await parts.feedback.read(accepted.id)
     if held is None:
         raise _over()
@@ -197,7 +204,7 @@ async def _accept(
 
 
 def _over() -> Problem:
-    return Problem(410, "gone", "The time of the correction is over; if it was stored, it still is.")
+    return Problem(410, "gone", "The gateway no longer keeps this correction. If it was stored, it is still in the storage.")
 
 
 def _require_feedback_token(parts: Shared, sender: Author, task_id: str) -> None:

@@ -13,7 +13,7 @@ from model.fields import Name, Share
 
 MAX_COMMENT_CHARACTERS = 10_000
 MAX_LABELS = 10_000
-LABELS = "all labels that the text should have, not only those that were wrong"
+LABELS = "all labels that the text should have, including those that were predicted correctly"
 
 
 def _filled(value: str) -> str:
@@ -36,35 +36,37 @@ class CorrectionBody(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"labels": ["cs.LG", "stat.ML"]}]})
 
     labels: LabelNames = Field(description=LABELS)
-    comment: str | None = Field(default=None, max_length=MAX_COMMENT_CHARACTERS, description="for whoever reads the correction")
+    comment: str | None = Field(
+        default=None, max_length=MAX_COMMENT_CHARACTERS, description="note for people who read the correction"
+    )
     predictions_shown: bool = Field(default=True, description="whether the author saw the predicted labels")
 
 
 class PredictionCorrectionBody(CorrectionBody):
-    """Right labels of the text of a kept prediction."""
+    """Right labels of a text whose prediction the gateway keeps."""
 
     position: int | None = Field(
-        default=None, ge=0, description="which text of a task with several, from 0 on; expected if there are several"
+        default=None, ge=0, description="position of the text in a task with several texts, from 0; required for such a task"
     )
 
 
 class TextCorrectionBody(CorrectionBody):
-    """Right labels of a text whose prediction the gateway does not keep, since a predictor was asked directly."""
+    """Right labels of a text whose prediction the gateway does not have, because a predictor was asked directly."""
 
-    text: Words = Field(description="the text as it was labelled")
-    classifier: Name | None = Field(default=None, description="which classifier; without it, the default one")
-    version: Name | None = Field(default=None, description="version that labelled it; none: none did")
+    text: Words = Field(description="the text, as it was sent to the predictor")
+    classifier: Name | None = Field(default=None, description="classifier of the text; without it, the default one")
+    version: Name | None = Field(default=None, description="version that labelled the text, if known")
     predicted: LabelNames | None = Field(default=None, description="labels that the version gave, if known")
-    scores: dict[str, Share] = Field(default={}, max_length=MAX_LABELS, description="their probabilities, by label")
+    scores: dict[str, Share] = Field(default={}, max_length=MAX_LABELS, description="probabilities of the labels, if known")
 
 
 class FeedbackBody(BaseModel):
-    """Correction as it stands."""
+    """Correction in its present state."""
 
     correction_id: str
     state: State = Field(
-        description="`held`: accepted, and not stored yet; `stored`: the next training learns it; `withdrawing`: the withdrawal "
-        "is not stored yet; `withdrawn`: no training learns it any more"
+        description="`held`: accepted, but not stored yet; `stored`: the next training learns it; `withdrawing`: withdrawn, but "
+        "the withdrawal is not stored yet; `withdrawn`: the next training does not learn it"
     )
     prediction_id: str | None
     classifier: str
@@ -74,8 +76,8 @@ class FeedbackBody(BaseModel):
     created_at: datetime
     stored_at: datetime | None
     withdrawn_at: datetime | None
-    key: str | None = Field(description="object that has the correction, below the gateway's `feedback_uri`")
-    withdrawal_key: str | None = Field(description="object that has its withdrawal")
+    key: str | None = Field(description="object with the correction, below the gateway's `feedback_uri`")
+    withdrawal_key: str | None = Field(description="object with its withdrawal")
 
     @classmethod
     def of(cls, held: Held) -> Self:

@@ -1,4 +1,7 @@
-"""Waiting for a task: Redis publishes its id when it ends. A message may be lost, so the record is also read once a second."""
+"""Waiting for the outcome of a task: when it is written, Redis publishes the id of the task.
+
+A published message may be lost, so the record is also read once a second.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Finishes:
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def listen(self) -> None:
-        """Wake the requests whose task ends; never returns."""
+        """Wake the requests whose task has its outcome. Never returns."""
         while True:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
@@ -43,7 +46,7 @@ class Finishes:
     async def wait(
         self, read: Callable[[], Awaitable[Record | None]], task_id: str, *, seconds: float, stopping: asyncio.Event
     ) -> Record | None:
-        """Return the record once it is final or gone, or as it is after this time, or when the process stops."""
+        """Return the record once it is final; None once it is gone. After this time, or if the process stops, in any state."""
         event, deadline = asyncio.Event(), monotonic() + seconds
         self._waiting.setdefault(task_id, set()).add(event)
         try:

@@ -1,4 +1,4 @@
-"""Hints to the workers, sent from a thread: Celery's client blocks, and a submission does not wait for it."""
+"""Hints to the workers, sent from a thread: Celery's client blocks, and a submission must not wait for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class HintSender:
-    """Thread that sends hints. A hint that cannot be sent is dropped: the sweeper counts.
+    """Thread that sends hints. A hint that cannot be sent is dropped: the sweeper sends missing hints.
 
     send: sends one hint; raises an Exception if it cannot.
     """
@@ -27,7 +27,7 @@ class HintSender:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what waits, then end the thread."""
+        """Send the hints that wait, then end the thread."""
         self._put(more=False)
         self._thread.join(timeout=2)
 

@@ -1,4 +1,4 @@
-"""Labels of the classifiers, as their predictors publish them, and the check of a correction's labels."""
+"""Labels that the predictors publish for their classifiers, and the check of a correction's labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LABEL_CHARACTERS = 200  # of one that the classifier lacks
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Labels that the served version gives. single: a text has one; required: a text has at least one."""
+    """Labels of the served version. single: a text has at most one; required: a text has at least one."""
 
     labels: frozenset[str]
     single: bool
@@ -29,7 +29,7 @@ class LabelRule:
 
 
 class Labels:
-    """Label rules by classifier. They are asked for again after a while, and kept while the predictor is away."""
+    """Label rules by classifier. Each is read again after FRESH_SECONDS, and kept while the predictor is away."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -51,14 +51,14 @@ class Labels:
             if known is not None:
                 self._known[classifier] = self._clock(), known  # so that a predictor that hangs delays few requests
                 return known
-            detail = f"The predictor of {classifier} does not say which labels there are. Send the request again later."
+            detail = f"The predictor of {classifier} has not published its labels yet. Send the request again later."
             raise retry_later(503, "labels-unknown", detail, seconds=5) from error
         self._known[classifier] = self._clock(), rule
         return rule
 
 
 def check(labels: Sequence[str], rule: LabelRule, *, predicted: Iterable[str], allow_new: bool) -> None:
-    """Raise Problem 422 if a text of the classifier cannot have these labels. predicted: other labels that it may have."""
+    """Raise Problem 422 if a text of the classifier cannot have these labels. predicted: further labels that are accepted."""
     known = rule.labels.union(predicted)
     for label in labels:
         if label not in known and not allow_new:

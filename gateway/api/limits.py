@@ -1,4 +1,4 @@
-"""Limits of a submission: what one may hold, and when none is accepted."""
+"""Limits of a submission: its size, and the states of Redis in which no submission is accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_NAMED = 20  # classifiers in a sentence
 
 
 def require_room(parts: Shared) -> None:
-    """Raise Problem 503 if a task could be lost, or could not be held."""
+    """Raise Problem 503 if Redis could lose a task, or its memory is full."""
     seen = parts.watch.seen
     if seen.redis_answers and seen.redis:
         raise retry_later(503, "store-not-durable", " ".join(seen.redis), seconds=30)
@@ -21,7 +21,7 @@ def require_room(parts: Shared) -> None:
 
 
 def submission_of(body: SubmissionBody, parts: Shared, *, owner: str, request_id: str) -> Submission:
-    """Return the submission. Raises Problem 413 if it is too large, 422 or, if that may pass, 503 for an unknown classifier."""
+    """Return the submission. Raises Problem 413 if it is too large, 422 for a refused webhook, and as `classifier_of`."""
     config, classifier = parts.config, classifier_of(body.classifier, parts.classifiers)
     texts = body.all_texts()
     if len(texts) > config.max_texts:
@@ -39,7 +39,7 @@ def submission_of(body: SubmissionBody, parts: Shared, *, owner: str, request_id
 
 
 def classifier_of(named: str | None, known: Classifiers) -> str:
-    """Return the classifier that a request names, or the default one. Raises Problem 422 or, if that may pass, 503."""
+    """Return the named classifier, or the default one. Raises Problem 422; 503 if the namespace has not been read yet."""
     chosen = named or known.default
     if chosen is not None and chosen in known.addresses:
         return chosen

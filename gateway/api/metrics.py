@@ -22,22 +22,25 @@ class ApiMetrics:
         self.requests = Counter("labelwright_gateway_requests", "Requests answered.", ["route", "code"], registry=registry)
         self.seconds = Histogram(
             "labelwright_gateway_request_seconds",
-            "Seconds from a request to its response; waiting for an answer included.",
+            "Seconds from a request to its response, including the wait for an outcome.",
             ["route"],
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
         self.submissions = Counter(
-            "labelwright_gateway_submissions", "Submissions, by what became of them.", ["outcome"], registry=registry
+            "labelwright_gateway_submissions",
+            "Submissions, by outcome: accepted, repeated, conflict, full.",
+            ["outcome"],
+            registry=registry,
         )
 
     def watch(self, sight: Callable[[], Sight | None], predictors: Callable[[], dict[str, str]]) -> None:
-        """Show these when the metrics are scraped."""
+        """Add the gauges of Redis, of open tasks and of the predictors. They are read when the metrics are scraped."""
         self.registry.register(_OpenCollector(sight, predictors))
 
 
 class _OpenCollector(Collector):
-    """Gauges of what is open. They come from Redis, so every API process shows the same: take the maximum, not the sum."""
+    """Gauges of open tasks. They come from Redis, so every API process shows the same: take the maximum, not the sum."""
 
     def __init__(self, sight: Callable[[], Sight | None], predictors: Callable[[], dict[str, str]]) -> None:
         self._sight = sight
@@ -45,8 +48,8 @@ class _OpenCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         sight = self._sight()
-        yield GaugeMetricFamily("labelwright_gateway_redis_up", "Whether Redis answers.", value=float(sight is not None))
-        ready = GaugeMetricFamily("labelwright_gateway_predictor_up", "Whether a predictor is ready.", labels=["classifier"])
+        yield GaugeMetricFamily("labelwright_gateway_redis_up", "1 if Redis answers.", value=float(sight is not None))
+        ready = GaugeMetricFamily("labelwright_gateway_predictor_up", "1 if the predictor is ready.", labels=["classifier"])
         for name, state in self._predictors().items():
             ready.add_metric([name], float(state == "ready"))
         yield ready
@@ -57,7 +60,7 @@ class _OpenCollector(Collector):
         tasks.add_metric(["pending"], max(0, sight.tasks - sight.processing))
         yield tasks
         yield GaugeMetricFamily("labelwright_gateway_open_bytes", "Bytes of the texts of open tasks.", value=sight.bytes)
-        yield GaugeMetricFamily("labelwright_gateway_open_webhooks", "Webhooks that wait to be taken.", value=sight.webhooks)
+        yield GaugeMetricFamily("labelwright_gateway_open_webhooks", "Webhooks that are not delivered yet.", value=sight.webhooks)
         yield GaugeMetricFamily(
-            "labelwright_gateway_queue_age_seconds", "Age of the oldest task without an outcome.", value=sight.oldest_seconds
+            "labelwright_gateway_queue_age_seconds", "Age of the oldest open task.", value=sight.oldest_seconds
         )

@@ -1,4 +1,4 @@
-"""Surroundings of every request: its id, a line in the log, its metrics, and headers that keep browsers from harm."""
+"""Middleware of every request: its id, a line in the log, its metrics, and security headers for browsers."""
 
 from __future__ import annotations
 

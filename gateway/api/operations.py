@@ -15,24 +15,24 @@ Parts = Annotated[Shared, Depends(shared)]
 
 
 class Readiness(BaseModel):
-    """Ability of the gateway to accept tasks, and of the predictors to answer them."""
+    """State of Redis and of the predictors."""
 
-    ready: bool = Field(description="whether it accepts tasks")
+    ready: bool = Field(description="whether Redis can be reached and keeps tasks safely; false while the process stops")
     redis: str = Field(description="`ready`, or sentences that say why tasks would not be safe")
     predictors: dict[str, str] = Field(
-        description="`ready`, or why not, by classifier; tasks are accepted all the same, and answered later"
+        description="by classifier: `ready`, or why not; this does not change whether tasks are accepted"
     )
 
 
 @router.get("/health/live", operation_id="live", summary="Liveness", response_model=None)
 async def live() -> dict[str, bool]:
-    """Answer as long as the process can."""
+    """Answer while the process runs."""
     return {"live": True}
 
 
 @router.get("/health/ready", operation_id="ready", summary="Readiness", responses={503: {"model": Readiness}})
 async def ready(parts: Parts, response: Response) -> Readiness:
-    """Tell whether tasks are accepted: only Redis decides. A predictor that is away only delays the answers."""
+    """Return 200 if Redis keeps tasks safely, otherwise 503. A predictor that is away only delays answers."""
     seen = parts.watch.seen
     accepts = not seen.redis and not parts.stopping.is_set()
     response.status_code = 200 if accepts else 503

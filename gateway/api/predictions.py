@@ -26,7 +26,7 @@ from gateway.records.intake import Accepted, Outcome
 from gateway.records.record import Record, State
 
 ACCEPT_SECONDS = 0.9  # a submission is answered within a second, even if Redis hangs
-ENOUGH_HINTS = 16  # in the queue: whoever takes one of them comes to this task, too
+ENOUGH_HINTS = 16  # in the queue; a worker that takes one of them claims this task, too
 EVENTS_SECONDS = 3600.0
 POLL_HEADERS = {"Retry-After": "1"}
 
@@ -34,33 +34,37 @@ router = APIRouter(prefix="/api", tags=["predictions"])
 
 Parts = Annotated[Shared, Depends(shared)]
 Predictor = Annotated[Token, Depends(caller("predict"))]
-Prefer = Annotated[list[str] | None, Header(description="`wait=5`: answer when the task has ended, at the latest after 5 s")]
+Prefer = Annotated[list[str] | None, Header(description="`wait=5`: respond when the task has its outcome, or after 5 s")]
 WaitSeconds = Annotated[
-    float | None, Query(ge=0, alias="wait", description="same as `Prefer: wait=`, for clients without headers")
+    float | None,
+    Query(ge=0, alias="wait", description="seconds to wait, as in `Prefer: wait=`, for clients that cannot set headers"),
 ]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         min_length=1,
         max_length=255,
-        description="any string, new for each task: a request that is repeated with it makes no second task",
+        description="any string, new for each task; a request that is repeated with the same key makes no second task",
     ),
 ]
 TaskId = Annotated[str, Path(alias="id", max_length=100, description="`task_id` of the submission")]
 
-LINKS = {  # where a task leads, for clients that read the OpenAPI document
+LINKS = {  # operations on the task, for clients that read the OpenAPI document
     name: {"operationId": name, "parameters": {"id": "$response.body#/task_id"}} for name in ("read", "follow", "erase")
 }
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": AnswerBody, "description": "The task has its answer.", "links": LINKS},
     202: {
         "model": PendingBody,
-        "description": "The task has no answer yet.",
+        "description": "The task has no outcome yet.",
         "links": LINKS,
         "headers": {
             "Location": {"description": "address of the task, after a submission", "schema": {"type": "string"}},
-            "Retry-After": {"description": "seconds until to ask", "schema": {"type": "integer"}},
-            "Preference-Applied": {"description": "after `Prefer: wait=`", "schema": {"type": "string"}},
+            "Retry-After": {"description": "seconds after which to ask again", "schema": {"type": "integer"}},
+            "Preference-Applied": {
+                "description": "wait that was applied, if the request had `Prefer: wait=`",
+                "schema": {"type": "string"},
+            },
         },
     },
 }
@@ -84,7 +88,7 @@ async def submit(
     wait: WaitSeconds = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Write the texts down as a task. The task is kept from now on, whatever fails."""
+    """Store the texts as a task. Once the response is sent, the task is not lost, whatever fails."""
     require_room(parts)
     submission = submission_of(body, parts, owner=token.name, request_id=request.state.request_id)
     task_id = new_id(parts.id_secret, milliseconds=time.time_ns() // 1_000_000)
@@ -100,7 +104,7 @@ async def submit(
         headers |= waiting.headers()
         try:
             record = await _wait(parts, accepted.id, waiting.seconds)
-        except RedisError:  # the task is written down all the same
+        except RedisError:  # the task is stored in any case
             record = None
         if record is not None:
             return _response(parts, record, headers)
@@ -126,7 +130,7 @@ READING = documented(401, 403, 404, 410, 422, 429, 500, 502, 503)
 
 @router.get("/prediction/{id}", response_model=None, responses=ANSWERS | READING, operation_id="read", summary="Read the answer")
 async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: WaitSeconds = None) -> Response:
-    """Return the answer, or that there is none yet. A task that failed gives its problem document."""
+    """Return the answer, or 202 while there is no outcome. For a task that failed, return its problem document."""
     waiting = wish(prefer or (), wait, longest=parts.config.max_wait_seconds)
     record = await _wait(parts, task_id, waiting.seconds if waiting else 0.0)
     if record is None:
@@ -143,7 +147,7 @@ async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: Wait
     summary="Erase texts and answer",
 )
 async def erase(task_id: KnownId, parts: Parts) -> Response:
-    """Erase the task with its texts and its answer. If it has no answer yet, it gets none."""
+    """Erase the task with its texts and its answer. An open task then gets no outcome."""
     await parts.intake.erase(task_id)
     return Response(status_code=204)
 
@@ -156,7 +160,7 @@ async def erase(task_id: KnownId, parts: Parts) -> Response:
     summary="Follow the task",
 )
 async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEvent]:
-    """Send an event with each state of the task. The last one is `success` or `failed`, with the answer or the problem."""
+    """Send an event for each state of the task. The last one is `success` with the answer, or `failed` with the problem."""
     deadline, before = time.monotonic() + EVENTS_SECONDS, None
     while not parts.stopping.is_set() and time.monotonic() < deadline:
         record = await parts.intake.read(task_id)
@@ -189,7 +193,7 @@ def _raise_if_not_accepted(accepted: Accepted) -> None:
 
 
 def _response(parts: Shared, record: Record, headers: dict[str, str]) -> Response:
-    """Return what a client gets about the task."""
+    """Return the response for the task in its present state."""
     if record.state is State.SUCCESS:
         return _json(_answer(parts, record), 200, headers)
     if record.state is State.FAILED:
@@ -200,7 +204,7 @@ def _response(parts: Shared, record: Record, headers: dict[str, str]) -> Respons
 
 
 def _answer(parts: Shared, record: Record) -> AnswerBody:
-    """Return the answer, with a token to correct it for as long as it is kept."""
+    """Return the answer, with a feedback token that is valid while the answer is kept."""
     if parts.config.feedback_uri is None or record.finished is None:
         return AnswerBody.of(record)
     expires = int(record.finished / 1000 + parts.config.retention_seconds)

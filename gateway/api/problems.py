@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457): type, title, status, detail, and members of their own."""
+"""Errors as problem documents (RFC 9457): type, title, status, detail, and further members."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 class ProblemDocument(BaseModel):
-    """Error, as a client gets it."""
+    """Error in the form that a client gets."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description=f"{PROBLEM_PREFIX}NAME; the name does not change between releases")
-    title: str = Field(description="the type in words")
+    type: str = Field(description=f"{PROBLEM_PREFIX}NAME; NAME does not change between releases")
+    title: str = Field(description="type in words")
     status: int = Field(description="HTTP status")
-    detail: str = Field(description="sentence that names field, value and what was expected")
+    detail: str = Field(description="what was wrong, and what was expected")
 
 
 class Problem(Exception):
@@ -58,18 +58,18 @@ class Problem(Exception):
 
 
 def retry_later(status: int, kind: str, detail: str, *, seconds: int = 1) -> Problem:
-    """Return a problem that passes: its header says when to send the request again."""
+    """Return a problem that is temporary. Its header Retry-After says when to send the request again."""
     return Problem(status, kind, detail, headers={"Retry-After": str(seconds)})
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the description of these statuses for the OpenAPI document."""
+    """Return the descriptions of these error statuses for the OpenAPI document."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
     return {each: {"description": HTTPStatus(each).phrase, "content": content} for each in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the application become a problem document."""
+    """Return every error of the application as a problem document."""
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
         return _problem_of(error).response()
@@ -97,7 +97,7 @@ def _problem_of(error: Exception) -> Problem:
 
 
 def _sentence(errors: Sequence[Any]) -> str:
-    """Return what is wrong first, and how many other things are."""
+    """Return the first error as a sentence, with the number of further ones."""
     first = errors[0]
     if first["loc"] == ("body",) and not isinstance(first.get("input"), dict):
         return "The body is not a JSON object: expected one, and the header Content-Type: application/json."
@@ -109,7 +109,7 @@ def _sentence(errors: Sequence[Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a wrong value as JSON in ASCII, cut if it is long."""
+    """Return a wrong value as JSON in ASCII. A long one is cut."""
     if isinstance(value, str):
         value = value[:MAX_VALUE_CHARACTERS]
     elif isinstance(value, dict | list):

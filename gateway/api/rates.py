@@ -1,4 +1,4 @@
-"""Rates of tokens, counted in Redis, so that they hold for all API processes together."""
+"""Rates of tokens. Requests are counted in Redis, so a rate limits all API processes together."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class Rates:
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
     async def count(self, token: Token) -> None:
-        """Count a request. Raises Problem (429) beyond the token's rate, and RedisError."""
+        """Count a request. Raises Problem 429 if the token exceeds its rate, and RedisError."""
         limit = token.limit()
         if limit is None or await self._limiter.hit(limit, token.name):
             return
         window = await self._limiter.get_window_stats(limit, token.name)
         seconds = max(1, math.ceil(window.reset_time - time.time()))
-        raise retry_later(429, "rate-exceeded", f"{token.name} may send {token.rate}. Wait {seconds} s.", seconds=seconds)
+        raise retry_later(
+            429, "rate-exceeded", f"The token {token.name} may send {token.rate}. Wait {seconds} s.", seconds=seconds
+        )

@@ -1,4 +1,4 @@
-"""HTTP server of the API: uvicorn, which on SIGTERM ends what waits, answers what is begun, then stops."""
+"""HTTP server of the API: uvicorn. On SIGTERM it answers waiting requests at once, finishes the others, then stops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Server(uvicorn.Server):
         self._stopping = stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Let requests that wait for an answer end at once; then stop as uvicorn does."""
+        """Answer at once the requests that wait for an outcome; then stop as uvicorn does."""
         self._stopping.set()  # in the thread of the loop, which looks at `should_exit` ten times a second
         super().handle_exit(sig, frame)
 

@@ -11,7 +11,7 @@ from gateway.outcome_bodies import moment
 from gateway.records.record import Record, State
 from model.fields import Name
 
-# Lone surrogates are refused by pydantic: they are no text, and no UTF-8.
+# Pydantic refuses lone surrogates, since they cannot be written as UTF-8.
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -41,14 +41,14 @@ class SubmissionBody(BaseModel):
 
     article: Text | None = Field(default=None, description="one text")
     title: str | None = Field(
-        default=None, description="title of one text; joined with `abstract` by a line break, as in training"
+        default=None, description="title of one text; a line break joins it with `abstract`, as in training"
     )
     abstract: str | None = Field(default=None, description="abstract of one text")
     texts: Annotated[list[Text], Field(min_length=1)] | None = Field(default=None, description="several texts, as one task")
-    classifier: Name | None = Field(default=None, description="which classifier is to label them; without it, the default one")
+    classifier: Name | None = Field(default=None, description="classifier that labels the texts; without it, the default one")
 
     webhook: str | None = Field(
-        default=None, description="https address to which the outcome is sent; its host has to be allowed by the gateway"
+        default=None, description="https address to which the outcome is sent; the gateway has to allow its host"
     )
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ class SubmissionBody(BaseModel):
 
 
 class PendingBody(BaseModel):
-    """Task without an answer yet."""
+    """Task that has no outcome yet."""
 
     task_id: str
     status: Literal["pending", "processing"]

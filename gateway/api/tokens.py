@@ -1,4 +1,4 @@
-"""Bearer tokens: which exist, what each may do. The file holds only their SHA-256.
+"""Bearer tokens, read from a file, and what each may do. The file has only their SHA-256:
 
 [{"name": "importer", "sha256": "…", "scopes": ["predict"], "rate": "50/second"}]
 """
@@ -25,12 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 class Token(Strict):
-    """Token without its secret. Several tokens may have one name, so that a token can be replaced without a pause."""
+    """Token without its secret. Several tokens may have one name, so that a token can be replaced without an interruption."""
 
-    name: Name = Field(description="whose predictions these are; appears in logs")
-    sha256: Sha256 = Field(description="of the token")
+    name: Name = Field(description="owner of the predictions that are submitted with the token; appears in logs")
+    sha256: Sha256 = Field(description="SHA-256 of the token")
     scopes: tuple[Scope, ...] = Field(min_length=1)
-    rate: str | None = Field(default=None, description="most requests, such as 50/second; None: no limit")
+    rate: str | None = Field(default=None, description="highest rate of requests, such as 50/second; None: no limit")
 
     @field_validator("rate")
     @classmethod
@@ -51,7 +51,7 @@ FILE = TypeAdapter(tuple[Token, ...])
 
 
 class Tokens:
-    """Tokens of a file, which is read again when it changes: a mounted Secret can be changed while the API runs."""
+    """Tokens of a file. The file is read again when it changes, so a mounted Secret can be changed while the API runs."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -61,12 +61,12 @@ class Tokens:
             self._read(path)
 
     def find(self, secret: str) -> Token | None:
-        """Return the token with this secret. It has 256 random bits, so its hash needs no salt and no slowness."""
+        """Return the token with this secret. A secret has 256 random bits, so a fast hash without a salt is enough."""
         if self._path is not None:
             try:
                 self._read(self._path)
             except SettingRejected as error:
-                logger.warning("the tokens stay as they were: %s", error)
+                logger.warning("the file of tokens cannot be read, so the previous tokens apply: %s", error)
         return self._by_digest.get(digest(secret))
 
     def _read(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Watch over Redis and the predictors: what readiness, metrics and submissions know about them, at most a second old."""
+"""Watch over Redis and the predictors. Readiness, metrics and submissions use its latest facts instead of asking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Seen:
-    """Latest facts. redis: why tasks cannot be accepted; predictors: by classifier, "ready" or why not."""
+    """Latest facts. redis: reasons why tasks cannot be accepted; predictors: by classifier, "ready" or the reason why not."""
 
     redis_answers: bool
     redis: list[str]
@@ -33,7 +33,7 @@ class Seen:
 
 
 class Watch:
-    """Loops that look at Redis each second, and at the predictors each five."""
+    """Loops that look at Redis every second, and at the predictors every five seconds."""
 
     def __init__(self, client: Redis, intake: Intake, classifiers: Classifiers) -> None:
         self._client = client
@@ -43,11 +43,11 @@ class Watch:
         self.seen = Seen(redis_answers=False, redis=[AWAY], memory_full=False, open=None, predictors=unknown)
 
     async def run(self) -> None:
-        """Look again and again; never returns."""
+        """Run both loops. Never returns."""
         await asyncio.gather(self._watch_redis(), self._watch_predictors())
 
     async def look_at_redis(self) -> None:
-        """Look once."""
+        """Look at Redis once."""
         before, seen = self.seen.redis, self.seen
         try:
             facts = await examine(self._client)

@@ -1,1 +1,1 @@
-"""Classifiers behind the gateway: those of the settings, and those found in a namespace of Kubernetes."""
+"""Classifiers behind the gateway: from the settings, and from a Kubernetes namespace."""

@@ -1,4 +1,4 @@
-"""Known classifiers of one process, and where their predictors are. A thread looks into the namespace again and again."""
+"""Classifiers that one process knows, and the addresses of their predictors. A thread reads the namespace periodically."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 class NamespaceUnreadable(Exception):
-    """The API server does not answer, or refuses; the message says which namespace and why."""
+    """The API server does not answer, or refuses; the message names the namespace and the reason."""
 
 
 class Classifiers:
-    """Classifiers of the settings and, if a namespace is named, those found there. The settings win."""
+    """Classifiers of the settings and, if a namespace is named, those found there. If both have a name, the settings apply."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self._given = dict(config.predictors)
@@ -35,17 +35,17 @@ class Classifiers:
 
     @property
     def are_complete(self) -> bool:
-        """Whether the namespace has been read: before, a classifier that is not known may exist."""
+        """Whether the namespace has been read. Until then, an unknown classifier may exist."""
         return self._known is not None
 
     @property
     def addresses(self) -> Mapping[str, str]:
-        """Addresses of the predictors by classifier. While the namespace cannot be read, they are as they were."""
+        """Addresses of the predictors by classifier. While the namespace cannot be read, the last ones apply."""
         return self._given if self._known is None else self._known
 
     @property
     def default(self) -> str | None:
-        """Classifier of requests that name none; None if there is no such one."""
+        """Classifier of requests that name none; None if there is no default."""
         if self._default is not None:
             return self._default
         if self._given:
@@ -53,7 +53,7 @@ class Classifiers:
         return next(iter(self.addresses)) if len(self.addresses) == 1 else None
 
     def start(self) -> None:
-        """Look into the namespace at once and then every LOOK_SECONDS, in a thread."""
+        """Start a thread that reads the namespace at once, then every LOOK_SECONDS."""
         if self._namespace is not None:
             self._thread.start()
 
@@ -61,7 +61,7 @@ class Classifiers:
         self._stopped.set()
 
     def look(self, namespace: Namespace) -> None:
-        """Read the classifiers of the namespace."""
+        """Read the classifiers of the namespace once."""
         try:
             found = namespace.classifiers() | self._given
         except NamespaceUnreadable as error:
@@ -78,12 +78,12 @@ class Classifiers:
             try:
                 self.look(self._namespace)
             except Exception:
-                logger.exception("the classifiers stay as they were")
+                logger.exception("the classifiers cannot be read, so the previous ones apply")
             if self._stopped.wait(LOOK_SECONDS):
                 return
 
 
 def _namespace(name: str) -> Namespace:
-    from gateway.classifiers.namespace import Namespace  # the Kubernetes client is large, and has no use elsewhere
+    from gateway.classifiers.namespace import Namespace  # the Kubernetes client is large, and only used with a namespace
 
     return Namespace(name)

@@ -1,4 +1,4 @@
-"""Classifiers of a Kubernetes namespace: its InferenceServices with a classifier's label. Lists them, and changes nothing."""
+"""Classifiers of a Kubernetes namespace: its InferenceServices with CLASSIFIER_LABEL. Only lists them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALL_SECONDS = 5.0
 
 
 class Namespace:
-    """Namespace in the cluster of this Pod or, outside of a cluster, in that of the kubeconfig."""
+    """Namespace in the cluster of this Pod or, outside a cluster, in that of the kubeconfig."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -33,7 +33,7 @@ class Namespace:
                 self._name,
                 "inferenceservices",
                 label_selector=CLASSIFIER_LABEL,
-                resource_version="0",  # from the API server's cache, so that etcd is not asked
+                resource_version="0",  # from the API server's cache, without a read from etcd
                 _request_timeout=CALL_SECONDS,
             )
         except (urllib3.exceptions.HTTPError, ApiException, kubeconfig.ConfigException, OSError) as error:
@@ -41,7 +41,7 @@ class Namespace:
             raise NamespaceUnreadable(f"cannot list the InferenceServices of namespace {self._name}: {reason}") from error
         found = (each["metadata"] for each in listed.get("items", ()))
         names = sorted(each["name"] for each in found if "deletionTimestamp" not in each)
-        # KServe's Service of an InferenceService in the mode Standard, which the controller sets.
+        # Service that KServe makes in the mode Standard, which the controller sets.
         return {name: f"http://{name}-predictor.{self._name}.svc" for name in names}
 
 

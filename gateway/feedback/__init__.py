@@ -1,1 +1,1 @@
-"""Corrections by people: held in Redis, and stored by a flusher, each exactly once."""
+"""Corrections by people: held in Redis, then stored by a flusher, each exactly once."""

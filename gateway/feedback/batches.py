@@ -1,4 +1,4 @@
-"""Batches of rows as a flusher uses them: cut, forget, postpone, count. Synchronous; any thread may call."""
+"""Operations of a flusher on batches of rows: cut, forget, postpone, count. Synchronous, for threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VALUES = 5  # of a row in the reply of the script
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one classifier that are stored as one object. They do not change until they are."""
+    """Rows of one classifier that are stored as one object. A batch never changes."""
 
     classifier: str
     number: str
@@ -56,7 +56,7 @@ class Batches:
         return tuple(sorted(cast("set[str]", self._client.smembers(CORRECTED))))
 
     def cut(self, classifier: str) -> Batch | None:
-        """Lease the classifier's batch, or a new one; None if another process stores it, or there is nothing to store yet."""
+        """Lease the classifier's batch, or a new one; None if another process has it, or there is nothing to store yet."""
         keys = [HELD + classifier, BATCH + classifier, BATCHES]
         reply = cast("list[str] | None", self._cut(keys=keys, args=[self._lease_ms, MOST_ROWS, MOST_BYTES, self._age_ms]))
         if reply is None:
@@ -65,18 +65,18 @@ class Batches:
         return Batch(classifier, number, tuple(_rows(values)))
 
     def forget(self, batch: Batch, key: str) -> int | None:
-        """Forget the batch, which is stored under this key. Return its number of corrections; None if another process did it."""
+        """Forget the batch, stored under this key. Return its number of corrections; None if another process forgot it."""
         args: list[str | int] = [batch.number, key, self._retention_ms]
         corrections = cast("int", self._forget(keys=[BATCH + batch.classifier], args=args))
         return None if corrections < 0 else corrections
 
     def postpone(self, batch: Batch, *, seconds: float) -> None:
-        """Give the batch back, to be leased again after this time, or after a lease if that is shorter."""
+        """Give the batch back. It can be leased again after this time, or after lease_seconds if that is shorter."""
         delay = min(int(seconds * 1000), self._lease_ms)
         self._postpone(keys=[BATCH + batch.classifier], args=[batch.number, delay])
 
     def waiting(self) -> tuple[Waiting, ...]:
-        """Return what is held now, by classifier."""
+        """Return the number and age of the held rows, by classifier."""
         reply = cast("list[Any]", self._sight(keys=[CORRECTED]))
         return tuple(Waiting(reply[at], int(reply[at + 1]), reply[at + 2] / 1000) for at in range(0, len(reply), 3))
 

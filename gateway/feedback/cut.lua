@@ -1,8 +1,8 @@
--- Lease the batch of a classifier. If there is none, make one of the rows that have waited longest, once they are many or old.
+-- Lease the batch of a classifier. If there is none, make one of the oldest rows, once they are many or old enough.
 -- KEYS: held, batch, batches
 -- ARGV: lease in ms, most rows, most bytes, age in ms of the oldest row from which a batch is made
 -- Returns nil, or {number, row, text, fields, created, withdrawn, row, …}
--- It begins its writes with a removal, which Redis allows when its memory is full; after it, the script may write.
+-- The first write is a removal, which Redis allows even when its memory is full; then the script may write.
 local rows = {}
 local known = redis.call('HMGET', KEYS[2], 'rows', 'until')
 if known[1] then

@@ -1,7 +1,7 @@
-"""Flusher: stores held corrections, each exactly once. Every worker has one; a lease lets one of them store a batch.
+"""Flusher: stores held corrections, each exactly once. Every worker has one. The flusher that leases a batch stores it.
 
-A batch never changes, and its object's key and content follow from it. So a flusher may be killed at any step, and two may store
-the same batch: the object is the same.
+A batch never changes, and determines the key and the content of its object. So a flusher may be killed at any step, and two may
+store the same batch: the object is the same.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ def open_feedback(config: GatewayConfig) -> ObjectStore | None:
 
 
 def write(store: ObjectStore, batch: Batch) -> str:
-    """Store the batch and return the key of its object. Does nothing if it is stored.
+    """Store the batch, unless its object exists, and return the key of the object.
 
-    Raises StorageError, and CorrectionsRejected if the object is there with other rows.
+    Raises StorageError, and CorrectionsRejected if the object exists with other rows.
     """
     key, content = corrections_file(batch.classifier, batch.rows)
     try:
         store.write(key, content, new=True)
     except ObjectExists:
-        read_corrections_file(key, store.read(key))  # its name vouches for its rows
+        read_corrections_file(key, store.read(key))  # raises unless the rows have the SHA-256 of the key
     return key
 
 
 class Flusher:
-    """Thread that stores what is held until it is stopped. classifiers: those known now, which have metrics from 0 on."""
+    """Thread that stores held corrections until it is stopped. classifiers: known classifiers, whose counters start at 0."""
 
     def __init__(
         self, batches: Batches, store: ObjectStore, metrics: FeedbackMetrics, classifiers: Callable[[], Iterable[str]]
@@ -67,7 +67,7 @@ class Flusher:
         self._stopped.set()
 
     def flush(self) -> None:
-        """Store what is to be stored now, of all classifiers. Raises redis.exceptions.RedisError."""
+        """Store the batches of all classifiers that are due now. Raises redis.exceptions.RedisError."""
         corrected = self._batches.classifiers()
         for classifier in {*self._classifiers(), *corrected}:
             self._metrics.know(classifier)
@@ -76,12 +76,12 @@ class Flusher:
                 pass
 
     def run(self) -> None:
-        """Flush again and again until it is stopped."""
+        """Flush every LOOK_SECONDS until it is stopped."""
         while True:
             try:
                 self.flush()
             except (RedisError, OSError) as error:
-                logger.warning("the flusher found Redis away: %s", error)
+                logger.warning("the flusher cannot reach Redis: %s", error)
             except Exception:
                 logger.exception("the flusher failed")
             if self._stopped.wait(LOOK_SECONDS):
@@ -96,7 +96,7 @@ class Flusher:
             key = write(self._store, batch)
         except (StorageError, CorrectionsRejected) as error:
             self._metrics.failed(classifier)
-            logger.warning("%d rows of %s are not stored, and wait: %s", len(batch.rows), classifier, error)
+            logger.warning("%d rows of %s could not be stored, and stay held: %s", len(batch.rows), classifier, error)
             self._batches.postpone(batch, seconds=RETRY_SECONDS)
             return False
         corrections = self._batches.forget(batch, key)

@@ -1,4 +1,4 @@
--- Forget a batch that is stored, and write down where. Without effect if another flusher has done so.
+-- Forget a batch that is stored, and write the object's key into its corrections. Without effect if another flusher has done so.
 -- KEYS: batch
 -- ARGV: number of the batch, key of the object, retention in ms
 -- Returns the number of corrections in it, without withdrawals; -1 if it had no effect.

@@ -1,4 +1,4 @@
-"""Contents of a held correction, as types."""
+"""Types of a correction's record in Redis, and its conversion to a row of a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ APART = frozenset({"id", "text", "time", "withdrawn"})  # not among `fields`
 
 
 class State(StrEnum):
-    """State of a correction. Only `stored` is learnt, and `withdrawing` until the withdrawal is stored."""
+    """State of a correction. Trainings learn it while it is `stored` or `withdrawing`."""
 
     HELD = "held"
     STORED = "stored"
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Held:
-    """Correction as it stands. key, withdrawal_key: of the objects that have it and its withdrawal; None: not stored."""
+    """Correction in its present state. key, withdrawal_key: objects with it and with its withdrawal; None: not stored."""
 
     id: str
     state: State
@@ -64,7 +64,7 @@ class Held:
 
 
 def to_fields(correction: Correction) -> dict[str, str]:
-    """Return the fields of its record: the text, and all that does not change, as JSON."""
+    """Return the fields of its record: the text, and everything else that does not change, as JSON."""
     fields: dict[str, Any] = correction.model_dump(mode="json", exclude=set(APART))
     return {"text": correction.text, "fields": json.dumps(fields, ensure_ascii=False)}
 

@@ -1,4 +1,4 @@
-"""Corrections as the API uses them: accept, read, withdraw. Asynchronous."""
+"""Operations of the API on corrections: accept, read, withdraw. Asynchronous."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.records.scripts import source
 from model.corrections import Correction
 
 FOLDER = Path(__file__).parent
-MOST_OF_A_TEXT = 100  # corrections of one text within the retention: a token in a link may be in many hands
+MOST_OF_A_TEXT = 100  # corrections of one text within retention_seconds; many people may have the same feedback token
 
 
 class Outcome(StrEnum):
@@ -47,7 +47,7 @@ class FeedbackIntake:
         self._accept, self._withdraw = (client.register_script(source(name, FOLDER)) for name in ("accept", "withdraw"))
 
     async def accept(self, classifier: str, correction: Correction, *, of: str) -> Accepted:
-        """Write the correction. of: what it corrects. May be sent twice for the same id: the second time changes nothing."""
+        """Write the correction. of: key of the corrected text. A repeated call with the same id changes nothing."""
         said = json.dumps([correction.labels, correction.comment])
         reply = await self._accept(
             keys=[CORRECTION + correction.id, CORRECTIONS_OF + of, HELD + classifier, CORRECTED],
@@ -66,7 +66,7 @@ class FeedbackIntake:
         return Accepted(Outcome(outcome), known_id)
 
     async def read(self, correction_id: str) -> Held | None:
-        """Return the correction; None if there is none, or no longer."""
+        """Return the correction; None if there is none, or it is gone."""
         values: list[Any] = await self._client.hmget(CORRECTION + correction_id, *Held.FIELDS)
         return None if values[0] is None else Held.of(correction_id, values)
 

@@ -15,12 +15,12 @@ from gateway.feedback.batches import Waiting
 class FeedbackMetrics:
     """Series of corrections. The controller's feedback trigger counts `corrections`.
 
-    namespace: that of the classifiers; None leaves it to the scrape configuration, which is right if it is the gateway's own.
+    namespace: that of the classifiers. None leaves the label to Prometheus, which adds the namespace of the gateway.
     """
 
     def __init__(self, registry: CollectorRegistry, namespace: str | None) -> None:
         self._registry = registry
-        # An empty label would not do: where labels are honoured, it keeps Prometheus from adding its own.
+        # The label is absent, not empty: with honorLabels, an empty one keeps Prometheus from adding its own.
         self._namespace = () if namespace is None else (namespace,)
         self._labels = (*("namespace" for _ in self._namespace), "classifier")
         self._corrections = Counter(
@@ -31,7 +31,7 @@ class FeedbackMetrics:
         )
 
     def know(self, classifier: str) -> None:
-        """Show the classifier's counters from 0 on: an increase is seen only of a series that exists."""
+        """Start the classifier's counters at 0: Prometheus sees an increase only of a series that exists."""
         for counter in (self._corrections, self._failures):
             counter.labels(*self._namespace, classifier)
 
@@ -40,16 +40,16 @@ class FeedbackMetrics:
         self._corrections.labels(*self._namespace, classifier).inc(corrections)
 
     def failed(self, classifier: str) -> None:
-        """Count an attempt that failed."""
+        """Count a failed attempt."""
         self._failures.labels(*self._namespace, classifier).inc()
 
     def watch(self, waiting: Callable[[], Sequence[Waiting]]) -> None:
-        """Show what is held when the metrics are scraped."""
+        """Add the gauges of held corrections. They are read when the metrics are scraped."""
         self._registry.register(_HeldCollector(waiting, self._labels, self._namespace))
 
 
 class _HeldCollector(Collector):
-    """Gauges of what is held. They come from Redis, so every worker shows the same: take the maximum, not the sum."""
+    """Gauges of held corrections. They come from Redis, so every worker shows the same: take the maximum, not the sum."""
 
     def __init__(self, waiting: Callable[[], Sequence[Waiting]], labels: Sequence[str], namespace: Sequence[str]) -> None:
         self._waiting = waiting
@@ -71,7 +71,11 @@ class _HeldCollector(Collector):
         rows = GaugeMetricFamily(
             "labelwright_feedback_held", "Corrections and withdrawals that are not stored yet.", labels=self._labels
         )
-        age = GaugeMetricFamily("labelwright_feedback_oldest_held_seconds", "Age of the oldest of them.", labels=self._labels)
+        age = GaugeMetricFamily(
+            "labelwright_feedback_oldest_held_seconds",
+            "Age of the oldest correction or withdrawal that is not stored yet.",
+            labels=self._labels,
+        )
         for each in waiting:
             rows.add_metric([*self._namespace, each.classifier], each.rows)
             age.add_metric([*self._namespace, each.classifier], each.oldest_seconds)

@@ -1,4 +1,4 @@
--- Count what is held, for metrics.
+-- Count the held rows, for metrics.
 -- KEYS: corrected
 -- Returns {classifier, rows, age of the oldest row in ms, classifier, …}
 local found = {}

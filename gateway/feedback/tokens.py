@@ -1,8 +1,8 @@
-"""Feedback tokens: whoever has one may correct one prediction, without an API key, until it expires.
+"""Feedback tokens: whoever has one may correct one prediction, without a bearer token, until it expires.
 
     <time in seconds since 1970, in hex>-<first 16 bytes of an HMAC of id and time, in hex>
 
-The gateway keeps none: a token proves itself.
+The gateway stores no feedback token: it checks the signature.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def is_valid(secret: bytes, token: str, task_id: str, *, now: float) -> bool:
 
 
 def correction_secret(secret: bytes) -> bytes:
-    """Return the secret that signs ids of corrections, so that none is taken for the id of a prediction."""
+    """Return the secret that signs ids of corrections. It differs from that of tasks, so the two kinds of ids do not mix."""
     return hmac.digest(secret, b"corrections", "sha256")
 
 

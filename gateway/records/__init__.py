@@ -1,1 +1,1 @@
-"""Records of tasks in Redis: what is written, by which scripts, and which Redis may hold them."""
+"""Records of tasks in Redis: their contents, the scripts that change them, and the settings that Redis needs."""

@@ -2,7 +2,7 @@
 -- KEYS: open, created, processing, open-bytes
 -- ARGV: lease in ms, longest time in ms until which a task may be due
 -- Returns nil, or {id, number of this claim, failures, whether a lease expired, age in ms, field, value, …}
--- Each round begins with a removal, which Redis allows when its memory is full; after it, the script may write.
+-- Each round begins with a removal, which Redis allows even when its memory is full; then the script may write.
 local function next_due()
   local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
   if #due > 0 then return due[1] end

@@ -15,7 +15,7 @@ for _ = 1, 100 do
   local record = 'task:' .. id
   redis.call('ZREM', KEYS[1], id)
   local known = redis.call('HMGET', record, 'webhook', 'request_id', 'finished')
-  if known[1] then -- else its time is over
+  if known[1] then -- otherwise the record is gone
     redis.call('ZADD', KEYS[1], now + ARGV[1], id)
     local attempt = redis.call('HINCRBY', record, 'webhook_attempts', 1)
     return {id, attempt, now - known[3], known[1], known[2], unpack(redis.call('HMGET', record, unpack(ARGV, 3)))}

@@ -1,4 +1,4 @@
-"""Connections to Redis, with time-outs short enough for their users."""
+"""Connections to Redis, with time-outs for API and workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-API_SECONDS = 0.8  # so that a Redis that hangs is reported within a second
+API_SECONDS = 0.8  # so that clients get an error within a second if Redis hangs
 WORKER_SECONDS = 5.0
 
 

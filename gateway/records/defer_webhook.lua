@@ -1,4 +1,4 @@
--- Let a webhook be due later. Without effect if it is over, or if another attempt has begun since.
+-- Make a webhook due later. Without effect if it was removed, or if another attempt has begun since.
 -- KEYS: webhooks, record
 -- ARGV: id, number of the attempt, delay in ms
 -- Returns 1, or 0 if it had no effect.

@@ -1,4 +1,4 @@
-"""Requirements on Redis: it must not lose a record that it has acknowledged."""
+"""Requirements that Redis must meet: it must not lose a record that it has acknowledged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-FULL_SHARE = 0.9  # of maxmemory; the rest is for hints, leases and answers of what was accepted
+FULL_SHARE = 0.9  # of maxmemory; the rest is for hints, leases and answers of accepted tasks
 
 
 async def examine(client: Redis) -> dict[str, Any]:
-    """Return what `faults` and `is_full` need. A hosted Redis may refuse CONFIG; `appendfsync` is then missing."""
+    """Return the facts for `faults` and `is_full`. A hosted Redis may refuse CONFIG; then `appendfsync` is missing."""
     facts: dict[str, Any] = dict(await client.info())
     with suppress(ResponseError):
         facts["appendfsync"] = (await client.config_get("appendfsync"))["appendfsync"]
@@ -37,6 +37,6 @@ def faults(facts: Mapping[str, Any]) -> list[str]:
 
 
 def is_full(facts: Mapping[str, Any]) -> bool:
-    """Return whether new tasks must wait until memory is free."""
+    """Return whether new tasks are refused because the memory is full."""
     limit = int(facts.get("maxmemory") or 0)
     return limit > 0 and int(facts.get("used_memory", 0)) > FULL_SHARE * limit

@@ -1,4 +1,4 @@
--- Write the outcome of a task. The first outcome wins, whoever brings it; a task that was erased stays erased.
+-- Write the outcome of a task. Only the first outcome is written; a task that was erased stays erased.
 -- KEYS: open, created, processing, open-bytes, record, webhooks
 -- ARGV: id, state, retention in ms, channel, then field, value, …
 -- Returns 1, or 0 if there was an outcome, or no record.

@@ -1,6 +1,6 @@
-"""Ids of predictions that prove themselves: a UUID version 7 (RFC 9562), a dash, and the first 8 bytes of its HMAC in hex.
+"""Signed ids of tasks: a UUID version 7 (RFC 9562), a dash, and the first 8 bytes of its HMAC in hex.
 
-The gateway knows without a lookup whether it gave an id. So an id whose record is gone differs from one that never existed.
+The gateway tells without a lookup whether it issued an id. So it can tell a task that is gone from one that never existed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records as the API uses them: accept, read, erase, count. Asynchronous."""
+"""Operations of the API on records: accept, read, erase, count. Asynchronous."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Accepted:
-    """Outcome of a submission. created: milliseconds since 1970; hints: how many waited in the queue."""
+    """Result of a submission. created: milliseconds since 1970; hints: number of hints in the queue."""
 
     outcome: Outcome
     id: str
@@ -37,7 +37,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Sight:
-    """Figures of what is open."""
+    """Figures of open tasks, and of webhooks that are not delivered."""
 
     tasks: int
     processing: int
@@ -55,7 +55,7 @@ class Intake:
         self._accept, self._erase, self._sight = (client.register_script(source(name)) for name in ("accept", "erase", "sight"))
 
     async def accept(self, task_id: str, submission: Submission, *, idempotency_key: str | None = None) -> Accepted:
-        """Write the record. It may be sent twice for the same id: the second time changes nothing."""
+        """Write the record. The call may be repeated with the same id: the second one changes nothing."""
         fields = submission.fields()
         keys = [*BOOKS, TASK + task_id, HINTS]
         if idempotency_key is not None:
@@ -78,12 +78,12 @@ class Intake:
         return Accepted(Outcome(outcome), known_id, int(created), int(hints))
 
     async def read(self, task_id: str) -> Record | None:
-        """Return the record; None if there is none, or no longer."""
+        """Return the record; None if there is none, or it is gone."""
         values: list[Any] = await self._client.hmget(TASK + task_id, *Record.FIELDS)
         return None if values[0] is None else Record.of(task_id, values)
 
     async def texts(self, task_id: str) -> tuple[str, ...] | None:
-        """Return the texts of the task; None if there is no record, or no longer."""
+        """Return the texts of the task; None if there is no record, or it is gone."""
         value: str | None = await cast("Any", self._client.hget(TASK + task_id, "texts"))
         return None if value is None else tuple(json.loads(value))
 
@@ -92,6 +92,6 @@ class Intake:
         return bool(await self._erase(keys=[*BOOKS, TASK + task_id, WEBHOOKS], args=[task_id, FINISHED_CHANNEL]))
 
     async def sight(self) -> Sight:
-        """Return what is open now."""
+        """Return the figures at this moment."""
         tasks, processing, size, oldest, webhooks = cast("list[int]", await self._sight(keys=[*BOOKS, WEBHOOKS]))
         return Sight(tasks, processing, size, oldest / 1000, webhooks)

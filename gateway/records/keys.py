@@ -5,12 +5,12 @@ open              sorted set: ids of tasks without an outcome, by the time in mi
 created           sorted set: the same ids, by the time of their submission
 processing        set: ids that a worker has leased
 open-bytes        number: bytes of the texts of all open tasks
-idempotency:HASH  string: id and hash of the payload that came with an Idempotency-Key
+idempotency:HASH  string: id and hash of the payload of the first request with an Idempotency-Key
 webhooks          sorted set: ids of tasks whose outcome is to be sent, by the time in milliseconds at which it is due
 sweep             string: time of the last sweep
 hints             list: Celery's queue
 
-Those of corrections are in gateway/feedback/keys.py.
+The keys of corrections are in gateway/feedback/keys.py.
 """
 
 from __future__ import annotations

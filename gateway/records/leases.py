@@ -1,4 +1,4 @@
-"""Records as a worker uses them: claim, finish, defer, and the sweeper's count. Synchronous; any thread may call."""
+"""Operations of a worker on records: claim, finish, defer, count missing hints. Synchronous, for threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.records.scripts import source
 
 AWAY = (BusyLoadingError, ConnectionError, ReadOnlyError, TimeoutError)  # Redis is away, or not ready yet
 SWEEP_SECONDS = 1.0
-MOST_HINTS = 200  # in the queue after a sweep; each leads to all tasks that are due
+MOST_HINTS = 200  # in the queue after a sweep; for each hint, a worker claims tasks until none is due
 
 
 class Leases:
@@ -29,7 +29,7 @@ class Leases:
         self._claim, self._finish, self._defer, self._sweep = (
             client.register_script(source(name)) for name in ("claim", "finish", "defer", "sweep")
         )
-        # An answer is worth more than a second request to the predictor, so it is kept until the lease ends.
+        # Repeating the write is cheaper than asking the predictor again, so it is repeated until the lease ends.
         self._patiently = Retrying(
             retry=retry_if_exception_type(AWAY),
             stop=stop_after_delay(config.lease_seconds - config.request_seconds),
@@ -46,17 +46,17 @@ class Leases:
         return Claim(task_id, number, failures, bool(expired), age / 1000, classifier, tuple(json.loads(texts)), request_id)
 
     def finish(self, task_id: str, outcome: Answer | Failure) -> bool:
-        """Write the outcome; return whether it was the first one. Repeats the call while Redis is away."""
+        """Write the outcome. Return whether it was the first one. Repeats the call while Redis is away."""
         state, field = (State.SUCCESS, "answer") if isinstance(outcome, Answer) else (State.FAILED, "failure")
         args = [task_id, state.value, self._retention_ms, FINISHED_CHANNEL, field, outcome.model_dump_json()]
         return bool(self._patiently(self._finish, keys=[*BOOKS, TASK + task_id, WEBHOOKS], args=args))
 
     def defer(self, claim: Claim, *, seconds: float, failed: bool) -> bool:
-        """Give the task back, due after this time. failed: the claim counts as a failure. Return whether it was still ours."""
+        """Give the task back, due after this time. failed: counts as a failure. Return whether the claim was the latest."""
         args = [claim.id, claim.number, int(seconds * 1000), int(failed)]
         return bool(self._patiently(self._defer, keys=[*BOOKS, TASK + claim.id], args=args))
 
     def missing_hints(self) -> int:
-        """Return how many hints to send; none if a worker has counted within SWEEP_SECONDS."""
+        """Return the number of missing hints; 0 if a worker has counted them within SWEEP_SECONDS."""
         args = [int(SWEEP_SECONDS * 1000), self._latest_due_ms, MOST_HINTS]
         return max(0, cast("int", self._sweep(keys=[OPEN, SWEEP, HINTS], args=args)))

@@ -1,4 +1,4 @@
-"""Contents of a record, as types."""
+"""Types of a record's contents."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Failure(Strict):
 
 @dataclass(frozen=True)
 class Submission:
-    """Task as a client sends it. several: the client sent a list, and gets one."""
+    """Task that a client submits. several: the client sent a list, and gets a list."""
 
     classifier: str
     texts: tuple[str, ...]
@@ -66,7 +66,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Record:
-    """Task as it stands. Times: milliseconds since 1970, by the clock of Redis."""
+    """Task in its present state. Times: milliseconds since 1970, by the clock of Redis."""
 
     id: str
     state: State
@@ -99,12 +99,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Claim:
-    """Task that this worker has leased. number: which claim of the task this is; failures: claims that ended badly."""
+    """Task that this worker has leased. number: number of this claim of the task, from 1; failures: failed claims."""
 
     id: str
     number: int
     failures: int
-    lease_expired: bool  # the previous worker did not end its claim
+    lease_expired: bool  # the lease of the previous worker expired
     age_seconds: float
     classifier: str
     texts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Webhooks that wait to be sent, as a worker uses them. They outlive workers and Redis as tasks do. Synchronous."""
+"""Operations of a worker on webhooks that are not delivered. They are in Redis, as tasks are. Synchronous."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gateway.records.keys import TASK, WEBHOOKS
 from gateway.records.record import Record
 from gateway.records.scripts import source
 
-LEASE_SECONDS = 60.0  # an attempt takes less, unless its worker is dead
+LEASE_SECONDS = 60.0  # an attempt takes less, unless its worker was killed
 LONGEST_DELAY_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class DueWebhook:
-    """Webhook that this worker sends now. number: which attempt this is."""
+    """Webhook that this worker sends now. number: number of this attempt, from 1."""
 
     record: Record
     address: str
@@ -43,10 +43,10 @@ class Webhooks:
         return DueWebhook(Record.of(task_id, values), address, number, age / 1000, request_id)
 
     def end(self, webhook: DueWebhook) -> None:
-        """Remove it: it was taken, or will never be."""
+        """Remove the webhook, because it was delivered or is given up."""
         self._client.zrem(WEBHOOKS, webhook.record.id)
 
     def defer(self, webhook: DueWebhook, *, seconds: float) -> None:
-        """Let it be due after this time."""
+        """Make the webhook due after this time."""
         keys = [WEBHOOKS, TASK + webhook.record.id]
         self._defer(keys=keys, args=[webhook.record.id, webhook.number, int(seconds * 1000)])

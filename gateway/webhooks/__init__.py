@@ -1,1 +1,1 @@
-"""Webhooks: where they may go, how they are signed, how one is sent. Knows no task, and no Redis."""
+"""Webhooks: which hosts are allowed, how a webhook is signed, and how it is sent. Must not know tasks or Redis."""

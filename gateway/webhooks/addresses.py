@@ -1,6 +1,6 @@
-"""Connections to receivers of webhooks: a name is resolved once, its addresses are checked, and one of them is dialled.
+"""Connections to receivers of webhooks: resolve a name once, check its addresses, and connect to one of them.
 
-So a name that leads to a private address, or to another one a moment later, reaches nothing inside the cluster.
+So a host that only a `*.` entry allows cannot lead to a private address, even if its name resolves differently a moment later.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 import httpcore
 
 MOST_ATTEMPTS = 2  # addresses of one name
-NAT64 = IPv6Network("64:ff9b::/96")  # leads to any IPv4 address
+NAT64 = IPv6Network("64:ff9b::/96")  # contains every IPv4 address
 
 Address = IPv4Address | IPv6Address
 
 
 class AddressRefused(Exception):
-    """A name leads to an address to which no webhook may go."""
+    """A name has an address to which no webhook may go."""
 
 
 def is_refused(address: Address, *, named: bool) -> bool:
     """Return whether no webhook may go to this address. named: the allow-list names the host itself.
 
-    A link-local address is always refused: there the metadata of clouds are, with their credentials.
+    A link-local address is always refused, because clouds serve their metadata there, with credentials.
     """
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
@@ -35,7 +35,7 @@ def is_refused(address: Address, *, named: bool) -> bool:
 
 
 class CheckedNetwork(httpcore.SyncBackend):
-    """Network of the HTTP client. is_named: whether the allow-list names a host itself at this port."""
+    """Network backend of the HTTP client. is_named: whether the allow-list names a host itself at this port."""
 
     def __init__(self, is_named: Callable[[str, int], bool]) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Hosts to which webhooks may go, as an operator names them.
+"""Hosts to which webhooks may go. Entries of the setting `webhook_hosts`:
 
-`hooks.example.com`       this host at port 443; since it is named, its addresses may be private
+`hooks.example.com`       this host at port 443; its addresses may be private, because the entry names it
 `hooks.example.com:8443`  this host at this port
 `*.example.com`           every host below example.com at port 443, if its addresses are public
 """
@@ -16,7 +16,7 @@ MAX_CHARACTERS = 2000  # of an address
 
 
 class AllowList:
-    """Allow-list of hosts. entries: see above."""
+    """Allow-list of hosts. entries: as above."""
 
     def __init__(self, entries: Sequence[str]) -> None:
         self._entries = tuple(entries)
@@ -26,7 +26,7 @@ class AllowList:
         self._below = {(name.removeprefix("*"), port) for name, port in allowed - self._named}
 
     def refusal(self, address: str) -> str | None:
-        """Return what was expected instead of this address; None if it is allowed."""
+        """Return what was expected instead, if this address is not allowed; None if it is."""
         if not self._entries:
             return "expected none, since this gateway sends no webhooks"
         expected = f"expected an https address at {', '.join(self._entries)}"

@@ -17,28 +17,28 @@ GONE = 410  # the receiver wants no webhooks of this kind
 
 
 class NotDelivered(Exception):
-    """The receiver did not take the webhook; it may take it later."""
+    """The receiver did not accept the webhook, but may accept it later."""
 
 
 class Unwanted(Exception):
-    """The webhook will never be taken: its address is not allowed (any more), or the receiver says 410."""
+    """The webhook is given up: its address is not allowed any more, or the receiver answers 410."""
 
 
 class Sender:
-    """Sender, for threads. secrets: that sign."""
+    """Sender, for threads. secrets: signing secrets."""
 
     def __init__(self, allowed: AllowList, secrets: Sequence[bytes], *, connections: int) -> None:
         self._allowed = allowed
         self._secrets = tuple(secrets)
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(),  # honours SSL_CERT_FILE, for a company's own authority
+            ssl_context=httpx.create_ssl_context(),  # reads SSL_CERT_FILE, for a company's own authority
             max_connections=connections,
             max_keepalive_connections=0,
             network_backend=CheckedNetwork(self._is_named),
         )
 
     def send(self, address: str, *, webhook_id: str, body: bytes) -> None:
-        """Send, and return once the receiver has taken it. Raises NotDelivered, Unwanted."""
+        """Send the webhook, and return when the receiver has accepted it. Raises NotDelivered, Unwanted."""
         if refusal := self._allowed.refusal(address):
             raise Unwanted(refusal)
         url, now = httpx.URL(address), int(time.time())
@@ -52,7 +52,7 @@ class Sender:
         }
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port or HTTPS_PORT, target=url.raw_path)
         try:
-            # The body of the response has no use, so it is not read.
+            # The body of the response is not used, so it is not read.
             with self._pool.stream(
                 "POST", target, headers=headers, content=body, extensions={"timeout": TIMEOUT_SECONDS}
             ) as response:

@@ -1,4 +1,4 @@
-"""Signatures of webhooks, as Standard Webhooks describes them: HMAC-SHA256 over id, time and body."""
+"""Signatures of webhooks, as Standard Webhooks describes them: HMAC-SHA256 of id, time and body."""
 
 from __future__ import annotations
 

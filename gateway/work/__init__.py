@@ -1,1 +1,1 @@
-"""Worker: Celery delivers hints; for each, a thread claims a task, asks its predictor and writes the outcome."""
+"""Worker: Celery delivers hints; for each, a thread claims tasks, asks their predictors and writes the outcomes."""

@@ -1,4 +1,4 @@
-"""Breaker of one predictor: after some failures in a row, no request is sent for a while, then one to try."""
+"""Circuit breaker of one predictor: after FAILURES_TO_OPEN failures in a row, only one request in a while is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OPEN_SECONDS = 5.0
 
 
 class Breaker:
-    """Breaker, for threads. Its user asks whether a request may start, and reports how it ended."""
+    """Breaker, for threads. The caller asks whether a request may start, and reports how it ended."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, open_seconds: float = OPEN_SECONDS) -> None:
         self._clock = clock

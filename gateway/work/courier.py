@@ -1,4 +1,4 @@
-"""Courier: threads of a worker that send the webhooks of tasks that have their outcome, each at least once."""
+"""Courier: threads of a worker that send webhooks with the outcomes of tasks, each at least once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Courier:
-    """Threads that look for due webhooks until they are stopped. Without allowed hosts there are none."""
+    """Threads that send due webhooks until they are stopped. They do not start if no host is allowed."""
 
     def __init__(self, webhooks: Webhooks, config: GatewayConfig, metrics: WorkerMetrics) -> None:
         self._webhooks = webhooks
@@ -41,7 +41,7 @@ class Courier:
                 thread.start()
 
     def stop(self) -> None:
-        """Begin no further attempt. One that runs is repeated by another worker, unless it ends before the process."""
+        """Begin no further attempt. If the process ends during an attempt, another worker repeats it."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -52,7 +52,7 @@ class Courier:
                     self._send(webhook)
                     continue
             except (RedisError, OSError) as error:
-                logger.warning("the courier found Redis away: %s", error)
+                logger.warning("the courier cannot reach Redis: %s", error)
             except Exception:
                 logger.exception("the courier failed")
             self._stopped.wait(LOOK_SECONDS)
@@ -82,7 +82,7 @@ class Courier:
 
 
 def body_of(record: Record) -> bytes:
-    """Return the body of the webhook of a task that has its outcome: type, timestamp and data, as Standard Webhooks has them."""
+    """Return the body of the webhook for a task's outcome: type, timestamp and data, as in Standard Webhooks."""
     if record.failure is not None:
         failure = record.failure
         data: object = problem_document(failure.status, failure.kind, failure.detail, task_id=record.id)

@@ -1,7 +1,7 @@
 """Celery as the dispatcher: a hint wakes a thread of a worker, and names no task.
 
-A hint that is lost, doubled or late does no harm: a thread claims whatever is due, and the sweeper sends missing hints. So they
-need none of Celery's guarantees: no late acknowledgement, no result, no retry, no schedule.
+A hint may be lost, doubled or late: a thread claims the tasks that are due, and the sweeper sends missing hints. So hints need
+none of Celery's guarantees: no late acknowledgement, no result, no retry, no schedule.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from celery.signals import setup_logging
 from gateway.records.keys import HINTS
 
 TASK_NAME = "labelwright.hint"
-# Without the talk between workers, which would need more of Redis than a list.
+# No communication between workers: it would need more of Redis than a list.
 WORKER_OPTIONS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 def make_dispatcher(redis: str, *, concurrency: int = 1) -> Celery:
-    """Return the Celery application that sends hints. It connects with the first one."""
+    """Return the Celery application that sends hints. It connects when it sends the first one."""
     app = Celery("labelwright", broker=redis, set_as_current=False)
     app.conf.update(
         task_default_queue=HINTS,
@@ -27,7 +27,7 @@ def make_dispatcher(redis: str, *, concurrency: int = 1) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         task_publish_retry=False,  # the sweeper repeats what could not be sent
-        worker_pool="threads",  # the work is waiting for HTTP
+        worker_pool="threads",  # a worker mostly waits for HTTP
         worker_concurrency=concurrency,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
@@ -52,4 +52,4 @@ def send_hint(app: Celery) -> None:
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _keep_the_logging(**_: Any) -> None:
-    """Keep Celery from setting up logging: a receiver of this signal is what it asks for."""
+    """Keep Celery from configuring logging, which it does unless this signal has a receiver."""

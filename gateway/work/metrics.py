@@ -16,22 +16,28 @@ class WorkerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         ProcessCollector(registry=registry)
         self.finished = Counter(
-            "labelwright_gateway_tasks", "Tasks that this worker gave their outcome.", ["classifier", "state"], registry=registry
+            "labelwright_gateway_tasks", "Tasks whose outcome this worker wrote.", ["classifier", "state"], registry=registry
         )
         self.second_answers = Counter(
             "labelwright_gateway_second_answers", "Outcomes dropped, because the task had one or was erased.", registry=registry
         )
         self.expired_leases = Counter(
             "labelwright_gateway_expired_leases",
-            "Tasks claimed again after another worker did not end its claim.",
+            "Tasks claimed after the lease of another worker expired.",
             registry=registry,
         )
         self.deferrals = Counter(
-            "labelwright_gateway_deferrals", "Tasks given back, to be claimed later.", ["classifier", "reason"], registry=registry
+            "labelwright_gateway_deferrals",
+            "Tasks given back, to be claimed again later.",
+            ["classifier", "reason"],
+            registry=registry,
         )
-        self.hints = Counter("labelwright_gateway_swept_hints", "Hints that the sweeper sent again.", registry=registry)
+        self.hints = Counter("labelwright_gateway_swept_hints", "Hints that the sweeper sent.", registry=registry)
         self.webhooks = Counter(
-            "labelwright_gateway_webhooks", "Attempts to send a webhook, by their outcome.", ["outcome"], registry=registry
+            "labelwright_gateway_webhooks",
+            "Attempts to send a webhook, by outcome: delivered, repeated, given-up.",
+            ["outcome"],
+            registry=registry,
         )
         for outcome in ("delivered", "repeated", "given-up"):
             self.webhooks.labels(outcome)
@@ -49,11 +55,11 @@ class WorkerMetrics:
             registry=registry,
         )
         self._breaker = Gauge(
-            "labelwright_gateway_breaker_open", "Whether requests to a predictor are paused.", ["classifier"], registry=registry
+            "labelwright_gateway_breaker_open", "1 while the breaker of the predictor is open.", ["classifier"], registry=registry
         )
 
     def watch(self, classifier: str, breaker: Breaker) -> None:
-        """Show the classifier's breaker, and its counters from 0 on."""
+        """Add the classifier's breaker, and start its counters at 0."""
         self._breaker.labels(classifier).set_function(lambda: float(breaker.is_open))
         for state in ("success", "failed"):
             self.finished.labels(classifier, state)

@@ -1,4 +1,4 @@
-"""Predictor as a worker asks it: the open inference protocol (v2) over REST, and what each answer means for the task."""
+"""Client of a predictor: the open inference protocol (v2) over REST, and what each response means for the task."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import httpx
 from gateway.records.record import Answer, Prediction
 from model.escaping import printable
 
-REFUSED = {400, 413, 422}  # the texts are at fault: the same request would get the same answer
+REFUSED = {400, 413, 422}  # because of the texts: the same request would get the same response
 FAILED = {500}  # an internal error, perhaps caused by these texts
 MAX_DETAIL_CHARACTERS = 300
 
 
 class Refused(Exception):
-    """The predictor refuses these texts for good."""
+    """The predictor refuses these texts, and would do so again."""
 
 
 class Failed(Exception):
-    """The request failed, and these texts may be the reason: it is repeated a few times."""
+    """The request failed, perhaps because of these texts. It is repeated up to `max_failures`."""
 
 
 class TimedOut(Failed):
-    """The predictor did not answer in time: these texts may be the reason, or it hangs."""
+    """The predictor did not answer in time, because of these texts or because it hangs."""
 
 
 class Unavailable(Exception):
-    """The predictor is away or busy, whatever the texts. retry_after: seconds that it asks to wait."""
+    """The predictor is away or busy, not because of the texts. retry_after: seconds that it asks to wait."""
 
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class PredictorClient:
         try:
             version, rows = _parsed(document, len(texts))
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise Failed(f"{self._model}/infer: this is no answer of a classifier") from error
+            raise Failed(f"{self._model}/infer: the response is not an answer of a classifier") from error
         thresholds = self._thresholds_of(version, request_id)
         return Answer(version=version, predictions=tuple(_prediction(row, thresholds) for row in rows))
 

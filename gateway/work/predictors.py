@@ -20,7 +20,7 @@ class Predictors:
         self._metrics = metrics
         self._made: dict[str, tuple[PredictorClient, Breaker]] = {}
         self._lock = Lock()
-        for name in classifiers.addresses:  # so that their counters start at 0
+        for name in classifiers.addresses:  # starts their counters at 0
             self.reach(name)
 
     def reach(self, classifier: str) -> tuple[PredictorClient, Breaker] | None:

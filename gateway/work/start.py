@@ -1,4 +1,4 @@
-"""Assembly of a worker: Celery application, sweeper, flusher, metrics."""
+"""Assembly of a worker: Celery application, sweeper, courier, flusher, metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_worker(config: GatewayConfig) -> Celery:
-    """Return a Celery application whose workers do the gateway's work."""
+    """Return the Celery application of a worker, with its threads."""
     app = make_dispatcher(config.redis, concurrency=config.concurrency)
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
@@ -48,7 +48,7 @@ def make_worker(config: GatewayConfig) -> Celery:
     def hint() -> None:
         try:
             work.do_what_is_due()
-        except RedisError as error:  # the lease ends, or there was none: another hint does the work
+        except RedisError as error:  # a claimed task is due again after its lease; the sweeper sends a hint for it
             logger.warning("Redis is away: %s", error)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -84,6 +84,6 @@ def _flusher(client: Redis, config: GatewayConfig, classifiers: Classifiers, reg
 
 
 def run_worker(config: GatewayConfig) -> None:
-    """Work until SIGTERM; then end what is begun."""
-    warnings.filterwarnings("ignore", category=SecurityWarning)  # root is dangerous with pickle; hints are JSON
+    """Work until SIGTERM; then finish the claimed tasks."""
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # Celery warns of root because of pickle; hints are JSON
     make_worker(config).worker_main(["--quiet", "worker", "--loglevel", "WARNING", *WORKER_OPTIONS])

@@ -1,4 +1,4 @@
-"""Sweeper: sends the hints that are missing, whatever lost them. Each worker has one; together they sweep once a second."""
+"""Sweeper: sends missing hints. Each worker has one; together they sweep once a second."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ class Sweeper:
             try:
                 self.sweep()
             except (RedisError, OSError) as error:
-                logger.warning("the sweeper found Redis away: %s", error)
+                logger.warning("the sweeper cannot reach Redis: %s", error)
             except Exception:
                 logger.exception("the sweeper failed")

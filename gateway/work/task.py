@@ -1,4 +1,4 @@
-"""One hint: claim the tasks that are due, ask their predictors, write the outcomes or give the tasks back."""
+"""Work for one hint: claim the tasks that are due, ask their predictors, write the outcomes or give the tasks back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Deferred:
-    """Task to be claimed again. failed: counts towards `max_failures`."""
+    """Task to give back. failed: counts towards `max_failures`."""
 
     reason: str  # unavailable, failed, breaker
     seconds: float
@@ -28,7 +28,7 @@ class Deferred:
 
 
 class Work:
-    """Work of one process, for threads."""
+    """Work of one process, shared by its threads."""
 
     def __init__(self, leases: Leases, config: GatewayConfig, predictors: Predictors, metrics: WorkerMetrics) -> None:
         self._leases = leases
@@ -42,9 +42,9 @@ class Work:
         self._stopped.set()
 
     def do_what_is_due(self) -> None:
-        """Work until no task is due, or one has to wait. Raises redis.exceptions.RedisError.
+        """Work until no task is due, or one was given back. Raises redis.exceptions.RedisError.
 
-        While a predictor is away, each hint leads to one task only, or the threads would do nothing but claim and defer.
+        So while a predictor is away, a hint leads to one claim only. Otherwise the threads would claim and defer without a pause.
         """
         while not self._stopped.is_set():
             claim = self._leases.claim()
@@ -110,7 +110,7 @@ class Work:
 
     def _deferred(self, claim: Claim, reason: str, message: str, *, asked: float = 0.0) -> Deferred:
         if message:
-            logger.warning("a task waits: %s", message, extra={"fields": _fields(claim)})
+            logger.warning("a task is given back: %s", message, extra={"fields": _fields(claim)})
         seconds = delay_seconds(claim.number, longest=self._config.max_delay_seconds, asked=asked)
         return Deferred(reason, seconds, failed=reason == "failed")
 
