@@ -198,5 +198,7 @@ def describe(name: str) -> str:
     """Return the help text of the setting's option: its description and its default."""
     field = GatewayConfig.model_fields[name]
     text = (field.description or "").rstrip(".")
-    default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"
-    return f"{text[:1].upper()}{text[1:]}.{default}"
+    if field.is_required() or field.default in (None, ()):
+        return f"{text[:1].upper()}{text[1:]}."
+    default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+    return f"{text[:1].upper()}{text[1:]}. [default: {default}]"
