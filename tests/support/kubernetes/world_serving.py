@@ -109,7 +109,7 @@ def _deployment(service: Document, runtime: Document) -> Document:
     containers = [
         {**each, "args": [*each.get("args", []), *added], **resources} for each in copy.deepcopy(runtime["spec"]["containers"])
     ]
-    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": containers}}
+    template: Document = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": containers}}
     template["spec"]["initContainers"] = copy.deepcopy(predictor.get("initContainers", []))
     return {
         "apiVersion": "apps/v1",
