@@ -3,15 +3,8 @@
 -- ARGV: lease in ms, longest time in ms until which a task may be due
 -- Returns nil, or {id, number of this claim, failures, whether a lease expired, age in ms, field, value, …}
 -- Each round begins with a removal, which Redis allows even when its memory is full; then the script may write.
-local function next_due()
-  local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
-  if #due > 0 then return due[1] end
-  -- Due later than anything is ever scheduled: the clock of Redis was set back.
-  return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now + ARGV[2], '+inf', 'LIMIT', 0, 1)[1]
-end
-
 for _ = 1, 100 do
-  local id = next_due()
+  local id = next_due(KEYS[1], ARGV[2])
   if not id then return nil end
   local record = 'task:' .. id
   redis.call('ZREM', KEYS[1], id)

@@ -2,15 +2,8 @@
 -- KEYS: webhooks
 -- ARGV: lease in ms, longest time in ms until which a webhook may be due, then the names of fields
 -- Returns nil, or {id, number of this attempt, ms since the outcome, address, request id, value, …}
-local function next_due()
-  local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1)
-  if #due > 0 then return due[1] end
-  -- Due later than anything is ever scheduled: the clock of Redis was set back.
-  return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now + ARGV[2], '+inf', 'LIMIT', 0, 1)[1]
-end
-
 for _ = 1, 100 do
-  local id = next_due()
+  local id = next_due(KEYS[1], ARGV[2])
   if not id then return nil end
   local record = 'task:' .. id
   redis.call('ZREM', KEYS[1], id)

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# Milliseconds since 1970, by the clock of Redis, because the clocks of API and workers may be wrong.
-CLOCK = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
+FOLDER = Path(__file__).parent
+PRELUDE = (FOLDER / "prelude.lua").read_text()
 
 
-def source(name: str, folder: Path = Path(__file__).parent) -> str:
-    """Return the script `name`, such as `claim`. Its variable `now` has the time."""
-    return CLOCK + (folder / f"{name}.lua").read_text()
+def source(name: str, folder: Path = FOLDER) -> str:
+    """Return the script `name`, such as `claim`, with the prelude before it."""
+    return PRELUDE + (folder / f"{name}.lua").read_text()
