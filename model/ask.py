@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import click
 
 from model.escaping import PrintableErrors, printable
+from model.open_inference import NO_ANSWER, question, read_answer
 
 PAUSE_SECONDS = 2.0
 REQUEST_SECONDS = 10
@@ -36,26 +36,18 @@ class Answer:
 
 def ask(server: str, name: str, texts: tuple[str, ...]) -> Answer:
     """Send the texts to the classifier `name` at `server`, such as http://papers-predictor. Raises QuestionFailed."""
-    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}]}
     url = f"{server.rstrip('/')}/v2/models/{name}/infer"
-    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})  # noqa: S310 - http
+    request = Request(url, json.dumps(question(texts)).encode(), {"Content-Type": "application/json"})  # noqa: S310 - http
     try:
         with urlopen(request, timeout=REQUEST_SECONDS) as response:  # noqa: S310
-            return _parsed(json.load(response), len(texts))
+            version, rows = read_answer(json.load(response), texts=len(texts))
     except HTTPError as error:
         raise QuestionFailed(f"{url}: {error.code} {printable(error.read(500).decode(errors='replace'))}") from error
     except (URLError, TimeoutError, ConnectionError) as error:
         raise QuestionFailed(f"{url}: {getattr(error, 'reason', error)}") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except NO_ANSWER as error:
         raise QuestionFailed(f"{url}: this is no answer of a classifier") from error
-
-
-def _parsed(document: dict[str, Any], texts: int) -> Answer:
-    outputs = {each["name"]: each for each in document["outputs"]}
-    width = outputs["labels"]["shape"][1]
-    pairs = list(zip(outputs["labels"]["data"], outputs["scores"]["data"], strict=True))
-    rows = [pairs[at * width : (at + 1) * width] for at in range(texts)]
-    return Answer(document["model_version"], tuple(tuple((label, score) for label, score in row if label) for row in rows))
+    return Answer(version, tuple(map(tuple, rows)))
 
 
 @click.command(cls=PrintableErrors, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,6 +10,7 @@ import httpx
 
 from gateway.records.record import Answer, Prediction
 from model.escaping import printable
+from model.open_inference import NO_ANSWER, question, read_answer
 
 REFUSED = {400, 413, 422}  # because of the texts: the same request would get the same response
 FAILED = {500}  # an internal error, perhaps caused by these texts
@@ -49,14 +50,10 @@ class PredictorClient:
 
     def ask(self, texts: tuple[str, ...], *, request_id: str) -> Answer:
         """Return the answer to these texts. Raises Refused, Failed, TimedOut, Unavailable."""
-        body = {
-            "id": request_id,
-            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": list(texts)}],
-        }
-        document = self._send("POST", f"{self._model}/infer", request_id, json=body)
+        document = self._send("POST", f"{self._model}/infer", request_id, json={"id": request_id, **question(texts)})
         try:
-            version, rows = _parsed(document, len(texts))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            version, rows = read_answer(document, texts=len(texts))
+        except NO_ANSWER as error:
             raise Failed(f"{self._model}/infer: the response is not an answer of a classifier") from error
         thresholds = self._thresholds_of(version, request_id)
         return Answer(version=version, predictions=tuple(_prediction(row, thresholds) for row in rows))
@@ -87,17 +84,6 @@ class PredictorClient:
         if response.status_code in FAILED:
             raise Failed(message)
         raise Unavailable(message, retry_after=_seconds(response.headers.get("Retry-After")))
-
-
-def _parsed(document: Mapping[str, Any], texts: int) -> tuple[str, list[list[tuple[str, float]]]]:
-    """Return the version and, for each text, its labels with their scores."""
-    outputs = {each["name"]: each for each in document["outputs"]}
-    rows, width = outputs["labels"]["shape"]
-    if rows != texts:
-        raise ValueError(f"{rows} rows for {texts} texts")
-    pairs = list(zip(outputs["labels"]["data"], map(float, outputs["scores"]["data"]), strict=True))
-    table = [pairs[at * width : (at + 1) * width] for at in range(texts)]
-    return str(document["model_version"]), [[(label, score) for label, score in row if label] for row in table]
 
 
 def _prediction(row: list[tuple[str, float]], thresholds: Mapping[str, float] | None) -> Prediction:
