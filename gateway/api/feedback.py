@@ -16,7 +16,7 @@ from gateway.api.access import bearer, caller
 from gateway.api.feedback_bodies import CorrectionBody, FeedbackBody, PredictionCorrectionBody, TextCorrectionBody
 from gateway.api.labels import check
 from gateway.api.limits import classifier_of, require_room
-from gateway.api.predictions import ACCEPT_SECONDS, TaskId, gone
+from gateway.api.predictions import ACCEPT_SECONDS, TaskId, gone, json_response, kept, require_given
 from gateway.api.problems import Problem, documented, retry_later
 from gateway.api.state import Shared, shared
 from gateway.api.tokens import ANONYMOUS, Token
@@ -116,11 +116,10 @@ async def correct_prediction(task_id: TaskId, body: PredictionCorrectionBody, pa
     A feedback token corrects its own task only; a bearer token with the scope `feedback` corrects any task.
     """
     require_room(parts)
-    if not was_given(parts.id_secret, task_id):
-        raise Problem(404, "unknown-id", "No task has this id: expected the task_id of a submission.")
+    require_given(parts, task_id)
     _require_feedback_token(parts, sender, task_id)
-    record, texts = await parts.intake.read(task_id), await parts.intake.texts(task_id)
-    if record is None or texts is None:
+    record, texts = await kept(parts, task_id), await parts.intake.texts(task_id)
+    if texts is None:
         raise gone()
     if record.state is not State.SUCCESS or record.answer is None:
         raise Problem(409, "no-answer", f"The task is {record.state.value}: expected one with an answer.")
@@ -199,8 +198,7 @@ async def _accept(
     held = await parts.feedback.read(accepted.id)
     if held is None:
         raise _over()
-    headers = {"Location": f"/api/feedback/{accepted.id}"}
-    return Response(FeedbackBody.of(held).model_dump_json(), 202, headers, media_type="application/json")
+    return json_response(FeedbackBody.of(held), 202, {"Location": f"/api/feedback/{accepted.id}"})
 
 
 def _over() -> Problem:

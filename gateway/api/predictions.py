@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from gateway.api.access import caller
+from gateway.api.finishes import FINAL
 from gateway.api.limits import require_room, submission_of
 from gateway.api.problems import Problem, documented, retry_later
 from gateway.api.state import Shared, shared
@@ -109,33 +110,46 @@ async def submit(
         if record is not None:
             return _response(parts, record, headers)
     pending = PendingBody.at(accepted.id, accepted.created)
-    return _json(pending, 202, headers | POLL_HEADERS)
+    return json_response(pending, 202, headers | POLL_HEADERS)
 
 
-async def known(task_id: TaskId, parts: Parts, token: Predictor) -> str:
-    """Return the id of a task that exists and belongs to the caller. Raises Problem 404 or 410."""
+def require_given(parts: Shared, task_id: str) -> None:
+    """Raise Problem 404 unless the gateway issued this id."""
     if not was_given(parts.id_secret, task_id):
         raise Problem(404, "unknown-id", "No task has this id: expected the task_id of a submission.")
+
+
+async def kept(parts: Shared, task_id: str) -> Record:
+    """Return the record of a task, whoever owns it. Raises Problem 410."""
     record = await parts.intake.read(task_id)
     if record is None:
         raise gone()
+    return record
+
+
+async def own(task_id: TaskId, parts: Parts, token: Predictor) -> Record:
+    """Return the record of a task that belongs to the caller. Raises Problem 404 or 410."""
+    require_given(parts, task_id)
+    record = await kept(parts, task_id)
     if record.owner != token.name and "admin" not in token.scopes:
         raise Problem(404, "unknown-id", "No task of this token has this id.")
-    return task_id
+    return record
 
 
-KnownId = Annotated[str, Depends(known)]
+OwnRecord = Annotated[Record, Depends(own)]
 READING = documented(401, 403, 404, 410, 422, 429, 500, 502, 503)
 
 
 @router.get("/prediction/{id}", response_model=None, responses=ANSWERS | READING, operation_id="read", summary="Read the answer")
-async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: WaitSeconds = None) -> Response:
+async def read(record: OwnRecord, parts: Parts, prefer: Prefer = None, wait: WaitSeconds = None) -> Response:
     """Return the answer, or 202 while there is no outcome. For a task that failed, return its problem document."""
     waiting = wish(prefer or (), wait, longest=parts.config.max_wait_seconds)
-    record = await _wait(parts, task_id, waiting.seconds if waiting else 0.0)
-    if record is None:
+    if waiting is None:
+        return _response(parts, record, {})
+    last = record if record.state in FINAL else await _wait(parts, record.id, waiting.seconds)
+    if last is None:
         raise gone()
-    return _response(parts, record, waiting.headers() if waiting else {})
+    return _response(parts, last, waiting.headers())
 
 
 @router.delete(
@@ -146,9 +160,9 @@ async def read(task_id: KnownId, parts: Parts, prefer: Prefer = None, wait: Wait
     operation_id="erase",
     summary="Erase texts and answer",
 )
-async def erase(task_id: KnownId, parts: Parts) -> Response:
+async def erase(record: OwnRecord, parts: Parts) -> Response:
     """Erase the task with its texts and its answer. An open task then gets no outcome."""
-    await parts.intake.erase(task_id)
+    await parts.intake.erase(record.id)
     return Response(status_code=204)
 
 
@@ -159,11 +173,11 @@ async def erase(task_id: KnownId, parts: Parts) -> Response:
     operation_id="follow",
     summary="Follow the task",
 )
-async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEvent]:
+async def follow(known: OwnRecord, parts: Parts) -> AsyncIterator[ServerSentEvent]:
     """Send an event for each state of the task. The last one is `success` with the answer, or `failed` with the problem."""
     deadline, before = time.monotonic() + EVENTS_SECONDS, None
+    record: Record | None = known
     while not parts.stopping.is_set() and time.monotonic() < deadline:
-        record = await parts.intake.read(task_id)
         if record is None:
             yield ServerSentEvent(event="gone", data={})
             return
@@ -176,7 +190,7 @@ async def follow(task_id: KnownId, parts: Parts) -> AsyncIterator[ServerSentEven
         if record.state is not before:
             yield ServerSentEvent(event=record.state.value, data=PendingBody.of(record))
         before = record.state
-        await _wait(parts, task_id, 1.0)
+        record = await _wait(parts, record.id, 1.0)
 
 
 async def _wait(parts: Shared, task_id: str, seconds: float) -> Record | None:
@@ -195,12 +209,12 @@ def _raise_if_not_accepted(accepted: Accepted) -> None:
 def _response(parts: Shared, record: Record, headers: dict[str, str]) -> Response:
     """Return the response for the task in its present state."""
     if record.state is State.SUCCESS:
-        return _json(_answer(parts, record), 200, headers)
+        return json_response(_answer(parts, record), 200, headers)
     if record.state is State.FAILED:
         response = _failure(record).response()
         response.headers.update(headers)
         return response
-    return _json(PendingBody.of(record), 202, headers | POLL_HEADERS)
+    return json_response(PendingBody.of(record), 202, headers | POLL_HEADERS)
 
 
 def _answer(parts: Shared, record: Record) -> AnswerBody:
@@ -223,5 +237,6 @@ def gone() -> Problem:
     return Problem(410, "gone", "The task has been erased, or its time is over.")
 
 
-def _json(body: BaseModel, status: int, headers: dict[str, str]) -> Response:
+def json_response(body: BaseModel, status: int, headers: dict[str, str]) -> Response:
+    """Return the body as JSON."""
     return Response(body.model_dump_json(), status, headers, media_type="application/json")
