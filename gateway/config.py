@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator
 
 from model.escaping import printable
-from model.fields import Name, Strict
+from model.fields import Name, Strict, as_end_of_sentence
 
 PREFIX = "LABELWRIGHT_GATEWAY__"
 DAY = 86_400.0
@@ -190,8 +190,7 @@ def read(options: Mapping[str, Any], environment: Mapping[str, str]) -> GatewayC
         if first["type"] == "missing":
             raise SettingRejected(f"--{name.replace('_', '-')} is missing, and so is the variable {where}") from error
         value = "set" if name == "redis" else repr(first["input"])  # the address may hold a password
-        message = first["msg"].removeprefix("Value error, ")
-        raise SettingRejected(printable(f"{where} is {value}: {message[:1].lower()}{message[1:]}")) from error
+        raise SettingRejected(printable(f"{where} is {value}: {as_end_of_sentence(first['msg'])}")) from error
 
 
 def describe(name: str) -> str:

@@ -23,7 +23,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError, model_validator
 
 from model.escaping import printable
-from model.fields import Name, Share, Strict
+from model.fields import Name, Share, Strict, as_end_of_sentence
 
 FOLDER = "feedback"
 ENDING = ".jsonl.gz"
@@ -187,5 +187,4 @@ def _parsed(where: str, line: bytes) -> Correction:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "the row"
         found = "" if first["type"] == "missing" else f" is {printable(repr(first['input'])[:MAX_SHOWN_CHARACTERS])}"
-        message = first["msg"].removeprefix("Value error, ")
-        raise CorrectionsRejected(f"{where}: {field}{found}: {message[0].lower()}{message[1:]}") from error
+        raise CorrectionsRejected(f"{where}: {field}{found}: {as_end_of_sentence(first['msg'])}") from error

@@ -17,6 +17,12 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def as_end_of_sentence(message: str) -> str:
+    """Return a message of pydantic, or of one of our validators, as the end of a sentence."""
+    message = message.removeprefix("Value error, ")
+    return f"{message[:1].lower()}{message[1:]}"
+
+
 class Strict(BaseModel):
     """Base of frozen models that refuse unknown keys."""
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from gateway.outcome_bodies import PROBLEM_PREFIX, problem_document
 from model.escaping import printable
+from model.fields import as_end_of_sentence
 
 MEDIA_TYPE = "application/problem+json"
 MAX_VALUE_CHARACTERS = 40  # of a wrong value
@@ -102,10 +103,9 @@ def _sentence(errors: Sequence[Any]) -> str:
     if first["loc"] == ("body",) and not isinstance(first.get("input"), dict):
         return "The body is not a JSON object: expected one, and the header Content-Type: application/json."
     path = ".".join(str(part) for part in first["loc"][1:]) or f"the {first['loc'][0]}"
-    message = str(first["msg"]).removeprefix("Value error, ")
     found = "" if first["type"] in ("missing", "value_error") else f" is {_shown(first.get('input'))}"
     more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
-    return printable(f"{path}{found}: {message[:1].lower()}{message[1:]}{more}")
+    return printable(f"{path}{found}: {as_end_of_sentence(str(first['msg']))}{more}")
 
 
 def _shown(value: object) -> str:

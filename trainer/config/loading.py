@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from model.fields import as_end_of_sentence
 from trainer.config.settings import MLFLOW, PREFIX, SECTIONS, Config
 from trainer.errors import ConfigRejected
 from trainer.shown_values import MOST_CHARACTERS, escaped, shown
@@ -106,8 +107,7 @@ def _explain(error: Any, variables: Mapping[str, str]) -> str:
         return f"{where} is not a setting" + (f" ({variables[where]})" if where in variables else "")
     if error["type"] == "string_pattern_mismatch":
         return f"{where} is {_shown(error['input'])}: expected lower-case letters, digits, '-' and '.', 63 at most"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{where} is {_shown(error['input'])}: {message[0].lower()}{message[1:]}"
+    return f"{where} is {_shown(error['input'])}: {as_end_of_sentence(error['msg'])}"
 
 
 def _shown(value: object) -> str:
