@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from threading import Event, Thread
-
-from redis.exceptions import RedisError
 
 from gateway.config import GatewayConfig, SettingRejected
 from gateway.feedback.batches import Batch, Batches
 from gateway.feedback.metrics import FeedbackMetrics
+from gateway.repeating import Repeating
 from model.corrections import CorrectionsRejected, corrections_file, read_corrections_file
 from model.storage import ObjectExists, ObjectStore, StorageError, StorageRejected, open_store
 
@@ -48,7 +46,7 @@ def write(store: ObjectStore, batch: Batch) -> str:
 
 
 class Flusher:
-    """Thread that stores held corrections until it is stopped. classifiers: known classifiers, whose counters start at 0."""
+    """Flusher with its thread. classifiers: known classifiers, whose counters start at 0."""
 
     def __init__(
         self, batches: Batches, store: ObjectStore, metrics: FeedbackMetrics, classifiers: Callable[[], Iterable[str]]
@@ -57,14 +55,7 @@ class Flusher:
         self._store = store
         self._metrics = metrics
         self._classifiers = classifiers
-        self._stopped = Event()
-        self._thread = Thread(target=self.run, name="flusher", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
+        self.thread = Repeating("flusher", self._step, pause=LOOK_SECONDS)
 
     def flush(self) -> None:
         """Store the batches of all classifiers that are due now. Raises redis.exceptions.RedisError."""
@@ -72,20 +63,12 @@ class Flusher:
         for classifier in {*self._classifiers(), *corrected}:
             self._metrics.know(classifier)
         for classifier in corrected:
-            while not self._stopped.is_set() and self._flush_batch(classifier):
+            while not self.thread.is_stopped and self._flush_batch(classifier):
                 pass
 
-    def run(self) -> None:
-        """Flush every LOOK_SECONDS until it is stopped."""
-        while True:
-            try:
-                self.flush()
-            except (RedisError, OSError) as error:
-                logger.warning("the flusher cannot reach Redis: %s", error)
-            except Exception:
-                logger.exception("the flusher failed")
-            if self._stopped.wait(LOOK_SECONDS):
-                return
+    def _step(self) -> bool:
+        self.flush()
+        return False
 
     def _flush_batch(self, classifier: str) -> bool:
         """Store one batch, and return whether there may be another."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from threading import Event, Thread
-
-from redis.exceptions import RedisError
+from functools import partial
 
 from gateway.config import GatewayConfig, SettingRejected
 from gateway.outcome_bodies import AnswerBody, moment, problem_document
 from gateway.records.record import Record
 from gateway.records.webhooks import LONGEST_DELAY_SECONDS, DueWebhook, Webhooks
+from gateway.repeating import Repeating
 from gateway.webhooks.allow_list import AllowList
 from gateway.webhooks.sender import NotDelivered, Sender, Unwanted
 from gateway.webhooks.signature import SecretsRejected, read_secrets
@@ -25,44 +24,27 @@ logger = logging.getLogger(__name__)
 
 
 class Courier:
-    """Threads that send due webhooks until they are stopped. They do not start if no host is allowed."""
+    """Courier with its threads. There are none if no host is allowed."""
 
     def __init__(self, webhooks: Webhooks, config: GatewayConfig, metrics: WorkerMetrics) -> None:
         self._webhooks = webhooks
         self._patience = config.patience_seconds
         self._metrics = metrics
-        self._stopped = Event()
-        self._sender = _sender(config) if config.webhook_hosts else None
-        self._threads = [Thread(target=self._run, name=f"courier-{at}", daemon=True) for at in range(THREADS)]
+        sender = _sender(config) if config.webhook_hosts else None
+        # If the process ends during an attempt, another worker repeats it.
+        self.threads = [Repeating("courier", partial(self._step, sender), pause=LOOK_SECONDS) for _ in range(THREADS) if sender]
 
-    def start(self) -> None:
-        if self._sender is not None:
-            for thread in self._threads:
-                thread.start()
+    def _step(self, sender: Sender) -> bool:
+        """Send the webhook that has been due for longest. Return whether there was one."""
+        webhook = self._webhooks.claim()
+        if webhook is not None:
+            self._send(sender, webhook)
+        return webhook is not None
 
-    def stop(self) -> None:
-        """Begin no further attempt. If the process ends during an attempt, another worker repeats it."""
-        self._stopped.set()
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                webhook = self._webhooks.claim()
-                if webhook is not None:
-                    self._send(webhook)
-                    continue
-            except (RedisError, OSError) as error:
-                logger.warning("the courier cannot reach Redis: %s", error)
-            except Exception:
-                logger.exception("the courier failed")
-            self._stopped.wait(LOOK_SECONDS)
-
-    def _send(self, webhook: DueWebhook) -> None:
-        if self._sender is None:
-            return
+    def _send(self, sender: Sender, webhook: DueWebhook) -> None:
         fields = {"task_id": webhook.record.id, "request_id": webhook.request_id, "attempt": webhook.number}
         try:
-            self._sender.send(webhook.address, webhook_id=webhook.record.id, body=body_of(webhook.record))
+            sender.send(webhook.address, webhook_id=webhook.record.id, body=body_of(webhook.record))
         except NotDelivered as error:
             logger.warning("a webhook was not delivered: %s", error, extra={"fields": fields})
             if webhook.age_seconds < self._patience:

@@ -43,6 +43,7 @@ def make_worker(config: GatewayConfig) -> Celery:
     courier = Courier(Webhooks(for_worker(config.redis)), config, metrics)
     sweeper = Sweeper(leases, lambda: send_hint(app), metrics)
     flusher = _flusher(client, config, classifiers, registry)
+    threads = [sweeper.thread, *courier.threads, *([flusher.thread] if flusher else [])]
 
     @app.task(name=TASK_NAME)  # type: ignore[untyped-decorator]
     def hint() -> None:
@@ -56,19 +57,15 @@ def make_worker(config: GatewayConfig) -> Celery:
         if config.metrics_port:
             start_http_server(config.metrics_port, registry=registry)
         classifiers.start()
-        sweeper.start()
-        courier.start()
-        if flusher is not None:
-            flusher.start()
+        for thread in threads:
+            thread.start()
         logger.info("the worker is ready")
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def stopping(**_: Any) -> None:
         work.stop()
-        sweeper.stop()
-        courier.stop()
-        if flusher is not None:
-            flusher.stop()
+        for thread in threads:
+            thread.stop()
         classifiers.stop()
 
     return app

@@ -56,7 +56,7 @@ def steps(settings: GatewayConfig, last: str) -> None:
 
 def flush(settings: GatewayConfig) -> None:
     """Flush until the process is killed."""
-    flusher(settings, CollectorRegistry()).run()
+    flusher(settings, CollectorRegistry()).thread.run()
 
 
 def flusher(settings: GatewayConfig, registry: CollectorRegistry) -> Flusher:
