@@ -12,7 +12,6 @@ import http.client
 import json
 import math
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 
 import polars as pl
 import yaml
+from ports import free_port
 
 from labelwright.demo_dataset import write_dataset
 
@@ -59,8 +59,8 @@ def scene() -> Iterator[str]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="labelwright-")))
         trainers = [_target("trainer", f"{NAME}-{number}") for number in (1, 2)]
         servers = [_target("predictor", f"{NAME}-predictor-{number}") for number in (1, 2)]
-        controller = ScrapedProcess("controller", _free_port(), {"namespace": HOME, "release": "labelwright"})
-        itself = ScrapedProcess("prometheus", _free_port(), {"namespace": HOME, "release": "labelwright"})
+        controller = ScrapedProcess("controller", free_port(), {"namespace": HOME, "release": "labelwright"})
+        itself = ScrapedProcess("prometheus", free_port(), {"namespace": HOME, "release": "labelwright"})
         address = stack.enter_context(_prometheus(folder, [*trainers, *servers, controller, itself], itself.port))
         stack.enter_context(_running([sys.executable, str(HERE / "dashboard_controller.py"), str(controller.port)], folder))
         texts = _dataset(folder / "texts.parquet")
@@ -78,7 +78,7 @@ def scene() -> Iterator[str]:
 
 
 def _target(component: str, pod: str) -> ScrapedProcess:
-    return ScrapedProcess(component, _free_port(), {"namespace": SPACE, "pod": pod})
+    return ScrapedProcess(component, free_port(), {"namespace": SPACE, "pod": pod})
 
 
 def _dataset(file: Path) -> list[str]:
@@ -198,12 +198,6 @@ def _wait_for_answer(port: int) -> None:
                 return
         time.sleep(0.2)
     raise TimeoutError(f"the server at port {port} did not answer within {MAX_START_SECONDS:g} s")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _say(what: str) -> None:

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import redis as store
+from ports import free_port
 
 REDIS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory", "1gb", "--maxmemory-policy", "noeviction")
 
@@ -158,10 +158,3 @@ def wait_for(holds: Callable[[], object], seconds: float = 600) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -25,7 +25,8 @@ from typing import Any
 import click
 import httpx
 from celery import Celery
-from gateway_faults import Disturber, FaultPlan, Process, Scene, free_port, scene, wait_for
+from gateway_faults import Disturber, FaultPlan, Process, Scene, scene, wait_for
+from ports import free_port
 
 WORKERS = 2
 CLIENTS = 8

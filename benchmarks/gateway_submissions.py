@@ -23,7 +23,8 @@ from typing import Any
 
 import click
 import httpx
-from gateway_faults import Process, free_port, scene, wait_for
+from gateway_faults import Process, scene, wait_for
+from ports import free_port
 from serving_client import ClientSpec
 
 WORKERS = 2

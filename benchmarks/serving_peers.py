@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from ports import free_port
 from serving_classifiers import NAME, Classifiers
 
 PEERS = Path(__file__).parent / "peers"
@@ -35,7 +35,7 @@ def mlserver(classifiers: Classifiers, folder: Path, *, int8: bool) -> tuple[str
     (folder / "model-settings.json").write_text(json.dumps(model | batching))
     (folder / "settings.json").write_text(json.dumps({"host": "127.0.0.1", "debug": False, "metrics_endpoint": None}))
     # The ports are set in the environment, because each start has new ones.
-    start = f"MLSERVER_HTTP_PORT=$PORT MLSERVER_GRPC_PORT={_free_port()} exec {programs / 'mlserver'} start {folder}"
+    start = f"MLSERVER_HTTP_PORT=$PORT MLSERVER_GRPC_PORT={free_port()} exec {programs / 'mlserver'} start {folder}"
     return ("/bin/sh", "-c", start)
 
 
@@ -56,9 +56,3 @@ def _environment(requirements: Path) -> Path:
     subprocess.run(command, check=True)
     made.write_text(wanted)
     return folder
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ports import free_port
 from serving_classifiers import NAME, Classifiers
 from serving_client import CHECKS
 from serving_peers import kserve_torch, mlserver
@@ -83,7 +83,7 @@ def server_of(name: str, classifiers: Classifiers, folder: Path) -> BenchmarkSer
 @contextmanager
 def running(server: BenchmarkServer, log: Path, text: str) -> Iterator[Running]:
     """Yield the server once it has labelled `text`, and stop it at the end. Raises NotStarted."""
-    port = _free_port()
+    port = free_port()
     command = [str(port) if word == "{port}" else word for word in server.command]
     environment = os.environ | server.environment | {"PORT": str(port), "PYTHONPATH": str(HERE.parent)}
     with log.open("wb") as output:
@@ -132,9 +132,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

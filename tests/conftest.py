@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +14,8 @@ from pathlib import Path
 import boto3
 import hypothesis
 import pytest
+
+from tests.support.ports import free_port
 
 hypothesis.settings.register_profile("shared-machine", deadline=None)  # the duration of an example depends on other load
 hypothesis.settings.load_profile("shared-machine")
@@ -57,7 +58,7 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _minio(program: str, folder: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     environment = {**os.environ, "MINIO_ROOT_USER": KEY, "MINIO_ROOT_PASSWORD": SECRET}
     command = [program, "server", "--quiet", "--address", f"127.0.0.1:{port}", str(folder)]
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -77,12 +78,6 @@ def _moto() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_for(address: str) -> None:

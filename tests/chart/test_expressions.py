@@ -16,9 +16,9 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
 from k8s.controller.runtime.endpoint import serve
-from tests.conftest import _free_port
 from tests.support import declared
 from tests.support.chart import CHART, rendered
+from tests.support.ports import free_port
 from tests.support.prometheus import configuration, program, statically
 from tests.support.promql import legend_labels
 
@@ -122,7 +122,7 @@ def _served(stack: ExitStack, registry: CollectorRegistry) -> int:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory, targets: dict[str, tuple[str, dict[str, str]]]) -> Iterator[Prometheus]:
-    folder, port = tmp_path_factory.mktemp("prometheus"), _free_port()
+    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     files = configuration(rendered(**VALUES))
     (folder / "prometheus.yml").write_text(statically(files["prometheus.yml"], targets))
     (folder / "alerts.yml").write_text(files["alerts.yml"])

@@ -26,7 +26,8 @@ from k8s.controller.objects.kinds import SECRET
 from k8s.platform.credentials import CredentialsPlan, make
 from tests.support.chart import HOME, Document, Rendered, rendered, template
 from tests.support.fakes import FakeCluster
-from tests.support.redis import PROGRAM, free_port
+from tests.support.ports import free_port
+from tests.support.redis import PROGRAM
 
 API, WORKER, VALKEY = "lw-labelwright-gateway", "lw-labelwright-gateway-worker", "lw-labelwright-valkey"
 KEYS = "lw-labelwright-gateway-keys"

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import _free_port
 from tests.support.chart import Rendered, rendered
+from tests.support.ports import free_port
 
 SERVER = Path(__file__).parents[1] / "support" / "grafana" / "server.py"
 NAME = "lw-labelwright-grafana"
@@ -47,7 +47,7 @@ Start = Callable[[dict[str, str]], "Grafana"]
 
 class Grafana:
     def __init__(self, settings: dict[str, str]) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         environment = {"PATH": os.environ["PATH"], **settings, "GF_SERVER_HTTP_PORT": str(self._port)}
         self.process = subprocess.Popen([sys.executable, SERVER], env=environment, stderr=subprocess.PIPE, text=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+
+from tests.support.ports import free_port
 
 PROGRAM = shutil.which("valkey-server") or shutil.which("redis-server")
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
@@ -64,9 +65,3 @@ def redis_server(folder: Path, *, environment: Mapping[str, str] | None = None, 
     finally:
         server.kill()
         server.client.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

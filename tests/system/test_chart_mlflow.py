@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,14 +15,9 @@ import boto3
 import pytest
 
 from tests.support.chart import rendered
+from tests.support.ports import free_port
 
 SECONDS_TO_START = 180
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def status(address: str, host: str) -> int:

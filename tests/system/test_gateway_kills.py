@@ -17,7 +17,8 @@ import pytest
 
 from gateway.records.keys import HINTS, OPEN, TASK
 from tests.support.gateway import answer, config, running, submit
-from tests.support.redis import PROGRAM, RedisProcess, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis import PROGRAM, RedisProcess, redis_server
 from tests.support.servers import RunningServer, serving
 from tests.support.versions import make_version
 

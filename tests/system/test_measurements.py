@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -21,6 +20,7 @@ from gateway.feedback.metrics import FeedbackMetrics
 from k8s.controller.clients.probe import HttpProbe
 from k8s.controller.clients.prometheus import MIN_WINDOW_TEXTS, MeasurementsUnavailable, Prometheus
 from tests.support.answers import ChosenResponse, answering
+from tests.support.ports import free_port
 from tests.support.servers import MAX_START_SECONDS, RunningServer, serving
 from tests.support.versions import make_version
 
@@ -136,12 +136,6 @@ def tell(server: ChosenResponse, text: str) -> None:
 def scrape(job: str, namespace: str, ports: Sequence[int], *, pod: str = "", **more: Any) -> dict[str, Any]:
     targets, labels = [f"127.0.0.1:{port}" for port in ports], {"namespace": namespace, **({"pod": pod} if pod else {})}
     return {"job_name": job, "static_configs": [{"targets": targets, "labels": labels}], **more}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_for(true: Callable[[], Any]) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.support.attempts import TrainingProcess, make_dataset
 from tests.support.encoders import write_tiny_bert
+from tests.support.ports import free_port
 
 # Without dropout a step does the same to the same texts, however they are shared.
 SAME = {"training__dropout": 0, "training__num_epochs": 4, "training__batch_size": 8}
@@ -53,12 +53,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 def start_two(
     folder: Path, bert: Path, *, more: dict[str, str] | None = None, forked: bool = True, **settings: object
 ) -> tuple[TrainingProcess, TrainingProcess]:
@@ -67,7 +61,7 @@ def start_two(
         "PET_NNODES": "2",
         "PET_NPROC_PER_NODE": "1",
         "PET_MASTER_ADDR": "127.0.0.1",
-        "PET_MASTER_PORT": free_port(),
+        "PET_MASTER_PORT": str(free_port()),
     }
     return tuple(  # type: ignore[return-value]
         TrainingProcess(
@@ -103,7 +97,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_publish_once(
 
 
 def test_several_processes_of_one_node_tell_one_outcome(folder: Path, bert: Path) -> None:
-    variables = {"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": free_port()}
+    variables = {"PET_NPROC_PER_NODE": "2", "PET_MASTER_PORT": str(free_port())}
     node = TrainingProcess(folder, bert=bert, variables=variables, forked=False, **{**SAME, "training__num_epochs": 1})
     assert node.end() == 0
     assert node.result().artifact_uri == f"file://{folder}/models/pets/v1/"
