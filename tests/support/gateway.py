@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from gateway.api.tokens import digest
 from gateway.config import GatewayConfig
 
 T = TypeVar("T")
@@ -61,6 +63,14 @@ def config(folder: Path, redis: str, predictor: str | None, **settings: Any) -> 
     predictors = {} if predictor is None else {"papers": predictor}
     defaults = {"redis": redis, "predictors": predictors, "id_secret_file": secret, "anonymous": True, "port": 0}
     return GatewayConfig.model_validate(defaults | settings)
+
+
+def write_tokens(folder: Path, tokens: Mapping[str, tuple[Mapping[str, object], str]]) -> Path:
+    """Write the file of tokens. tokens: by name, the other fields of the entry, and the secret."""
+    entries = [{"name": name, "sha256": digest(secret), **rest} for name, (rest, secret) in tokens.items()]
+    path = folder / "tokens.json"
+    path.write_text(json.dumps(entries))
+    return path
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ import httpx
 import polars as pl
 import pytest
 
-from gateway.api.tokens import digest
 from gateway.feedback.keys import CORRECTION
 from gateway.feedback.tokens import feedback_token
 from gateway.records.keys import TASK
@@ -20,11 +18,9 @@ from model.artifact import verify
 from model.corrections import Correction, Source, in_force, read_corrections_file
 from model.storage import open_store
 from tests.support.commands import labelwright
-from tests.support.gateway import SECRET, GatewayProcess, answer, config, running, submit
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
+from tests.support.gateway import SECRET, GatewayProcess, answer, config, running, submit, write_tokens
+from tests.support.redis import RedisProcess, redis_server
 from tests.support.servers import RunningServer
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
 TOKENS = {
     "importer": ({"scopes": ["predict"]}, "token-of-the-importer"),
@@ -41,18 +37,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def redis(folder: Path) -> Iterator[RedisProcess]:
-    (folder / "redis").mkdir()
     with redis_server(folder / "redis") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def api(folder: Path, redis: RedisProcess, papers_predictor: RunningServer) -> Iterator[GatewayProcess]:
-    tokens = folder / "tokens.json"
-    tokens.write_text(json.dumps([{"name": name, "sha256": digest(secret), **rest} for name, (rest, secret) in TOKENS.items()]))
     settings = config(
         folder, redis.address, papers_predictor.rest,
-        tokens_file=tokens, anonymous=False, feedback_uri=str(folder / "storage"), flush_seconds=0.5, max_characters=1000,
+        tokens_file=write_tokens(folder, TOKENS), anonymous=False,
+        feedback_uri=str(folder / "storage"), flush_seconds=0.5, max_characters=1000,
     )  # fmt: skip
     with running("worker", settings, folder / "worker.log"), running("api", settings, folder / "api.log") as api:
         yield api

@@ -31,11 +31,9 @@ from model.storage import open_store
 from tests.support.broken_s3 import S3Faults, broken_s3
 from tests.support.corrections import correction
 from tests.support.gateway import config
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
+from tests.support.redis import RedisProcess, redis_server
 from trainer.config.settings import Config
 from trainer.corrections.reading import ReadCorrections, read_corrections
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
 OF_PAPERS = {"namespace": "team", "classifier": "papers"}
 FORKED = multiprocessing.get_context("fork")  # processes that have imported everything

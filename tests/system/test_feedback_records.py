@@ -17,9 +17,7 @@ from gateway.feedback.keys import BATCH, CORRECTION, CORRECTIONS_OF, HELD
 from gateway.records.connections import for_worker
 from tests.support.corrections import correction
 from tests.support.gateway import config
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
+from tests.support.redis import RedisProcess, redis_server
 
 T = TypeVar("T")
 

@@ -15,14 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.api.tokens import digest
-from tests.support.gateway import SECRET, GatewayProcess, answer, config, problem, running, submit, wait_until
+from tests.support.gateway import SECRET, GatewayProcess, answer, config, problem, running, submit, wait_until, write_tokens
 from tests.support.recording import recording
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
+from tests.support.redis import RedisProcess, redis_server
 from tests.support.servers import RunningServer, serving
 from tests.support.versions import make_version
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
 GONE_ID = "01a22d39-3b3e-7a7b-a617-45b518faca68"
 
@@ -33,13 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(papers_predictor: RunningServer) -> RunningServer:
-    return papers_predictor
-
-
-@pytest.fixture(scope="module")
 def redis(folder: Path) -> Iterator[RedisProcess]:
-    (folder / "redis").mkdir()
     with redis_server(folder / "redis", maxmemory="500mb") as server:
         yield server
 
@@ -47,7 +38,6 @@ def redis(folder: Path) -> Iterator[RedisProcess]:
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
     """Redis without the module's worker."""
-    (tmp_path / "redis").mkdir()
     with redis_server(tmp_path / "redis") as server:
         yield server
 
@@ -62,11 +52,15 @@ TOKENS = {
 
 
 @pytest.fixture(scope="module")
-def api(folder: Path, redis: RedisProcess, predictor: RunningServer) -> Iterator[GatewayProcess]:
-    tokens = folder / "tokens.json"
-    tokens.write_text(json.dumps([{"name": name, "sha256": digest(secret), **rest} for name, (rest, secret) in TOKENS.items()]))
+def api(folder: Path, redis: RedisProcess, papers_predictor: RunningServer) -> Iterator[GatewayProcess]:
     settings = config(
-        folder, redis.address, predictor.rest, tokens_file=tokens, max_texts=10, max_characters=1000, max_body_bytes=20_000
+        folder,
+        redis.address,
+        papers_predictor.rest,
+        tokens_file=write_tokens(folder, TOKENS),
+        max_texts=10,
+        max_characters=1000,
+        max_body_bytes=20_000,
     )
     with running("worker", settings, folder / "worker.log"), running("api", settings, folder / "api.log") as api:
         yield api
@@ -85,19 +79,19 @@ def bearer(name: str) -> dict[str, str]:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_task_gets_the_answer_that_the_predictor_gives_directly(http: httpx.Client, predictor: RunningServer) -> None:
+def test_each_task_gets_the_answer_that_the_predictor_gives_directly(http: httpx.Client, papers_predictor: RunningServer) -> None:
     texts = [f"{' '.join(labels)} text {at}" for at in range(8) for labels in (["cs.LG"], ["stat.ML", "math.CO"], [])]
 
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda text: answer(http, submit(http, text)), texts))
 
-    assert [each["predictions"] for each in answers] == [direct(predictor, text) for text in texts]
+    assert [each["predictions"] for each in answers] == [direct(papers_predictor, text) for text in texts]
     assert {each["version"] for each in answers} == {"v1"}
 
 
-def direct(predictor: RunningServer, text: str) -> list[str]:
+def direct(papers_predictor: RunningServer, text: str) -> list[str]:
     body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}]}
-    outputs = httpx.post(f"{predictor.rest}/v2/models/papers/infer", json=body).json()["outputs"]
+    outputs = httpx.post(f"{papers_predictor.rest}/v2/models/papers/infer", json=body).json()["outputs"]
     return next([label for label in each["data"] if label] for each in outputs if each["name"] == "labels")
 
 
@@ -111,10 +105,10 @@ def test_waiting_ends_as_soon_as_the_task_does(http: httpx.Client) -> None:
 
 
 def test_texts_that_the_predictor_refuses_make_a_failed_task(
-    http: httpx.Client, folder: Path, redis: RedisProcess, predictor: RunningServer
+    http: httpx.Client, folder: Path, redis: RedisProcess, papers_predictor: RunningServer
 ) -> None:
     """The gateway of this test accepts longer texts than the predictor."""
-    settings = config(folder, redis.address, predictor.rest, max_characters=2_000_000)
+    settings = config(folder, redis.address, papers_predictor.rest, max_characters=2_000_000)
     with running("api", settings, folder / "lenient.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
         response = client.post("/api/predict/?wait=30", json={"article": "x" * 1_500_000})
 
@@ -205,9 +199,9 @@ def test_unknown_paths_and_methods_are_problems_too(http: httpx.Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def closed(folder: Path, redis: RedisProcess, predictor: RunningServer, api: GatewayProcess) -> Iterator[httpx.Client]:
+def closed(folder: Path, redis: RedisProcess, papers_predictor: RunningServer, api: GatewayProcess) -> Iterator[httpx.Client]:
     """API that accepts no request without a token."""
-    settings = config(folder, redis.address, predictor.rest, tokens_file=folder / "tokens.json", anonymous=False)
+    settings = config(folder, redis.address, papers_predictor.rest, tokens_file=folder / "tokens.json", anonymous=False)
     with running("api", settings, folder / "closed.log") as closed, httpx.Client(base_url=closed.address, timeout=40) as client:
         yield client
 
@@ -301,9 +295,9 @@ def test_metrics_count_what_was_done(http: httpx.Client) -> None:
 
 
 def test_celerys_own_command_is_a_worker_too_and_the_request_id_reaches_the_predictor(
-    tmp_path: Path, own_redis: RedisProcess, predictor: RunningServer
+    tmp_path: Path, own_redis: RedisProcess, papers_predictor: RunningServer
 ) -> None:
-    with recording(predictor.rest) as recorder:
+    with recording(papers_predictor.rest) as recorder:
         settings = config(tmp_path, own_redis.address, recorder.address)
         with (
             running("celery", settings, tmp_path / "celery.log") as worker,
@@ -322,10 +316,10 @@ def test_celerys_own_command_is_a_worker_too_and_the_request_id_reaches_the_pred
 
 
 def test_a_redis_that_hangs_or_is_away_gives_503_within_a_second_and_no_task_is_lost(
-    tmp_path: Path, predictor: RunningServer
+    tmp_path: Path, papers_predictor: RunningServer
 ) -> None:
     with redis_server(tmp_path) as server:
-        settings = config(tmp_path, server.address, predictor.rest)
+        settings = config(tmp_path, server.address, papers_predictor.rest)
         with (
             running("worker", settings, tmp_path / "worker.log"),
             running("api", settings, tmp_path / "api.log") as api,
@@ -355,9 +349,9 @@ def posted(client: httpx.Client) -> str:
     return str(response.json()["task_id"]) if response.status_code == 202 else ""
 
 
-def test_a_redis_that_may_lose_tasks_gets_none(tmp_path: Path, predictor: RunningServer) -> None:
+def test_a_redis_that_may_lose_tasks_gets_none(tmp_path: Path, papers_predictor: RunningServer) -> None:
     with redis_server(tmp_path, appendonly="no") as server:
-        settings = config(tmp_path, server.address, predictor.rest)
+        settings = config(tmp_path, server.address, papers_predictor.rest)
         with running("api", settings, tmp_path / "api.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
             wait_until(lambda: "appendonly" in client.get("/health/ready").json()["redis"])
             response = client.post("/api/predict/", json={"article": "x"})

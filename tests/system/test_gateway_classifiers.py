@@ -12,19 +12,10 @@ import pytest
 
 from tests.support.gateway import answer, config, problem, running, submit, wait_until
 from tests.support.kubernetes_api import NamespaceApi, namespace_api
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
+from tests.support.redis import RedisProcess
 from tests.support.servers import RunningServer
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
-
 NAMESPACE = "shop"
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis") as server:
-        yield server
 
 
 @pytest.fixture

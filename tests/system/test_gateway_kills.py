@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,11 +17,9 @@ import pytest
 from gateway.records.keys import HINTS, OPEN, TASK
 from tests.support.gateway import answer, config, running, submit
 from tests.support.ports import free_port
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
+from tests.support.redis import RedisProcess
 from tests.support.servers import RunningServer, serving
 from tests.support.versions import make_version
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
 LEASE = {"lease_seconds": 3.0, "request_seconds": 2.0}
 
@@ -62,18 +59,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.fixture(scope="module")
-def predictor(papers_predictor: RunningServer) -> RunningServer:
-    return papers_predictor
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis") as server:
-        yield server
-
-
 def end_lease(redis: RedisProcess, task_id: str) -> None:
     """Let the lease be over, as time would."""
     redis.client.zadd(OPEN, {task_id: 1}, xx=True)
@@ -94,9 +79,9 @@ def metric(port: int, name: str) -> float:
     ],
 )
 def test_a_worker_killed_between_two_steps_loses_no_task(
-    tmp_path: Path, redis: RedisProcess, predictor: RunningServer, steps: str, answered: bool, expired: int
+    tmp_path: Path, redis: RedisProcess, papers_predictor: RunningServer, steps: str, answered: bool, expired: int
 ) -> None:
-    settings = config(tmp_path, redis.address, predictor.rest, metrics_port=free_port())
+    settings = config(tmp_path, redis.address, papers_predictor.rest, metrics_port=free_port())
     with running("api", settings, tmp_path / "api.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
         task_id = submit(client, "cs.LG")
         killed = subprocess.run(
@@ -119,9 +104,9 @@ def test_a_worker_killed_between_two_steps_loses_no_task(
 
 
 def test_one_hint_leads_to_all_tasks_that_are_due_unless_the_worker_stops(
-    tmp_path: Path, redis: RedisProcess, predictor: RunningServer
+    tmp_path: Path, redis: RedisProcess, papers_predictor: RunningServer
 ) -> None:
-    settings = config(tmp_path, redis.address, predictor.rest)
+    settings = config(tmp_path, redis.address, papers_predictor.rest)
     environment = {**os.environ, **settings.environment()}
     with running("api", settings, tmp_path / "api.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
         texts = ["cs.LG", "stat.ML", "math.CO"]
@@ -133,8 +118,10 @@ def test_one_hint_leads_to_all_tasks_that_are_due_unless_the_worker_stops(
         assert [client.get(f"/api/prediction/{each}").json()["predictions"] for each in ids] == [[text] for text in texts]
 
 
-def test_a_text_that_kills_each_worker_fails_in_the_end(tmp_path: Path, redis: RedisProcess, predictor: RunningServer) -> None:
-    settings = config(tmp_path, redis.address, predictor.rest, max_failures=2)
+def test_a_text_that_kills_each_worker_fails_in_the_end(
+    tmp_path: Path, redis: RedisProcess, papers_predictor: RunningServer
+) -> None:
+    settings = config(tmp_path, redis.address, papers_predictor.rest, max_failures=2)
     with running("api", settings, tmp_path / "api.log") as api, httpx.Client(base_url=api.address, timeout=40) as client:
         task_id = submit(client, "cs.LG")
         for _ in range(2):
@@ -175,12 +162,12 @@ def test_a_version_changed_in_the_middle_gives_each_task_the_answer_of_one_versi
 
 
 def test_workers_and_redis_killed_at_random_and_hints_dropped_lose_no_task(
-    tmp_path: Path, redis: RedisProcess, predictor: RunningServer
+    tmp_path: Path, redis: RedisProcess, papers_predictor: RunningServer
 ) -> None:
     """A small form of benchmarks/gateway_kills.py."""
     labels = ["cs.LG", "stat.ML", "math.CO"]
     chosen = random.Random(1)
-    settings = config(tmp_path, redis.address, predictor.rest, concurrency=4, **LEASE)
+    settings = config(tmp_path, redis.address, papers_predictor.rest, concurrency=4, **LEASE)
     with ExitStack() as stack:
         api = stack.enter_context(running("api", settings, tmp_path / "api.log"))
         client = stack.enter_context(httpx.Client(base_url=api.address, timeout=40))

@@ -13,11 +13,9 @@ import httpx
 import pytest
 
 from tests.support.gateway import config, running
-from tests.support.redis import PROGRAM, redis_server
+from tests.support.redis import redis_server
 from tests.support.servers import RunningServer
 from tests.support.versions import LABELS
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
 CHECKS = (
     "not_a_server_error",

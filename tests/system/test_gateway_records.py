@@ -21,9 +21,7 @@ from gateway.records.keys import HINTS, OPEN, TASK
 from gateway.records.leases import MOST_HINTS, Leases
 from gateway.records.record import Answer, Failure, Prediction, Record, State, Submission
 from tests.support.gateway import config
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
+from tests.support.redis import RedisProcess, redis_server
 
 T = TypeVar("T")
 ANSWER = Answer(version="v1", predictions=(Prediction(labels=("cs.LG",), scores=(0.9,), thresholds=(0.5,)),))

@@ -18,24 +18,10 @@ from gateway.records.keys import TASK, WEBHOOKS
 from gateway.webhooks.addresses import AddressRefused, CheckedNetwork
 from tests.support.gateway import GatewayProcess, answer, config, problem, running, wait_until
 from tests.support.receiver import Received, Receiver, receiving
-from tests.support.redis import PROGRAM, RedisProcess, redis_server
+from tests.support.redis import RedisProcess
 from tests.support.servers import RunningServer
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
-
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-
-
-@pytest.fixture(scope="module")
-def predictor(papers_predictor: RunningServer) -> RunningServer:
-    return papers_predictor
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis") as server:
-        yield server
 
 
 @pytest.fixture
@@ -45,11 +31,11 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, redis: RedisProcess, predictor: RunningServer, receiver: Receiver) -> GatewayConfig:
+def settings(tmp_path: Path, redis: RedisProcess, papers_predictor: RunningServer, receiver: Receiver) -> GatewayConfig:
     secret = tmp_path / "webhook-secret"
     secret.write_text(SECRET)
     hosts = {"webhook_hosts": (receiver.host,), "webhook_secret_file": secret}
-    return config(tmp_path, redis.address, predictor.rest, max_characters=2_000_000, **hosts)
+    return config(tmp_path, redis.address, papers_predictor.rest, max_characters=2_000_000, **hosts)
 
 
 @pytest.fixture
